@@ -1,0 +1,191 @@
+"""The catalogue: every scene of an experiment with its files, grid, group, fold and statistics."""
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.classes import Classes
+from data.errors import CatalogueError
+from data.files import replacing
+from data.scene import ImageFile, LabelFile, Scene, Split
+from data.windows import Grid
+
+__all__ = ["Catalogue", "SceneStatistics"]
+
+IMAGE = pa.struct([("path", pa.string()), ("bands", pa.list_(pa.string())), ("nodata", pa.list_(pa.float64()))])
+MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
+MASK = pa.struct([("band", pa.string()), ("values", pa.list_(pa.int64()))])
+BAND = pa.struct(
+    [("band", pa.string()), ("count", pa.int64()), ("mean", pa.float64()), ("deviation", pa.float64()),
+     ("minimum", pa.float64()), ("maximum", pa.float64())]
+)  # fmt: skip
+SCHEMA = pa.schema(
+    [
+        ("split", pa.string()),
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("fold", pa.int16()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("crs", pa.string()),
+        ("transform", pa.list_(pa.float64())),
+        ("images", pa.list_(IMAGE)),
+        ("label", pa.string()),
+        ("label_values", pa.list_(MEANING)),
+        ("invalid", pa.list_(MASK)),
+        ("valid_pixels", pa.int64()),
+        ("label_counts", pa.list_(pa.int64())),
+        ("bands", pa.list_(BAND)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SceneStatistics:
+    """What one pass over a scene's pixels found.
+
+    Parameters
+    ----------
+    valid_pixels : int
+        Pixels with any band finite.
+    label_counts : tuple of int
+        Pixels of each label index; empty without a label.
+    bands : tuple of dict
+        ``band``, ``count``, ``mean``, ``deviation``, ``minimum`` and ``maximum`` of each band's finite pixels.
+    """
+
+    valid_pixels: int
+    label_counts: tuple[int, ...] = ()
+    bands: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All scenes of an experiment.
+
+    Parameters
+    ----------
+    classes : Classes
+    bands : tuple of str
+        The bands that every scene has.
+    scenes : tuple of Scene
+        Sorted by split (train, val, test) and id.
+    statistics : dict
+        (split, scene id) → SceneStatistics.
+    """
+
+    classes: Classes
+    bands: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+    statistics: dict[tuple[Split, str], SceneStatistics] = field(default_factory=dict)
+
+    def split(self, name: Split) -> tuple[Scene, ...]:
+        """Return the scenes of one split."""
+        return tuple(scene for scene in self.scenes if scene.split == name)
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds of the training scenes, 0 … n-1."""
+        return tuple(sorted({scene.fold for scene in self.scenes if scene.fold is not None}))
+
+    def in_fold(self, fold: int) -> tuple[Scene, ...]:
+        """Return the training scenes that a fold holds out."""
+        return tuple(scene for scene in self.split("train") if scene.fold == fold)
+
+    def outside_fold(self, fold: int) -> tuple[Scene, ...]:
+        """Return the training scenes that the model of a fold learns from."""
+        return tuple(scene for scene in self.split("train") if scene.fold != fold)
+
+    def label_counts(self, scene_id: str) -> NDArray[np.int64]:
+        """Return the pixels of each label index (n_labels,) of a training scene."""
+        return np.array(self.statistics["train", scene_id].label_counts, np.int64)
+
+    def save(self, path: Path) -> None:
+        """Write the catalogue as parquet, one row a scene."""
+        rows = [_to_row(scene, self.statistics.get((scene.split, scene.id))) for scene in self.scenes]
+        about = {"classes": asdict(self.classes), "bands": self.bands}
+        table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"terrablend": json.dumps(about)})
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a catalogue that `save` wrote.
+
+        Raises
+        ------
+        CatalogueError
+            If there is none, or it is not one of ours.
+        """
+        if not path.exists():
+            raise CatalogueError(f"{path}: expected a catalogue, got no such file. Run `terrablend check` first.")
+        try:
+            table = pq.read_table(path)
+            about = json.loads(table.schema.metadata[b"terrablend"])
+        except (pa.ArrowException, KeyError, TypeError) as error:
+            raise CatalogueError(
+                f"{path}: expected a catalogue, got another file. Run `terrablend check --overwrite`."
+            ) from error
+        known = about["classes"]
+        classes = Classes(
+            known["task"],
+            tuple(known["ids"]),
+            tuple(known["names"]),
+            tuple((r, g, b) for r, g, b in known["colors"]),
+        )
+        pairs = [_from_row(row) for row in table.to_pylist()]
+        statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
+        return cls(classes, tuple(about["bands"]), tuple(scene for scene, _ in pairs), statistics)
+
+    def with_folds(self, groups: dict[tuple[Split, str], str], folds: dict[str, int]) -> "Catalogue":
+        """Return the catalogue with a group for each (split, id) given, and a fold for each training scene."""
+        scenes = tuple(
+            replace(
+                scene,
+                group=groups.get((scene.split, scene.id), scene.group),
+                fold=folds[scene.id] if scene.split == "train" else None,
+            )
+            for scene in self.scenes
+        )
+        return replace(self, scenes=scenes)
+
+
+def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
+    label = scene.label
+    return {
+        "split": scene.split,
+        "id": scene.id,
+        "group": scene.group,
+        "fold": scene.fold,
+        "height": scene.grid.height,
+        "width": scene.grid.width,
+        "crs": scene.grid.crs,
+        "transform": scene.grid.transform,
+        "images": [asdict(image) for image in scene.images],
+        "label": label and label.path,
+        "label_values": label and [{"value": value, "label": index} for value, index in label.values],
+        "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
+        "valid_pixels": found and found.valid_pixels,
+        "label_counts": found and found.label_counts,
+        "bands": found and list(found.bands),
+    }
+
+
+def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
+    images = tuple(ImageFile(i["path"], tuple(i["bands"]), tuple(i["nodata"])) for i in row["images"])
+    transform = row["transform"]
+    grid = Grid(row["height"], row["width"], row["crs"], None if transform is None else tuple(transform))
+    label = None
+    if row["label"] is not None:
+        label = LabelFile(row["label"], tuple((m["value"], m["label"]) for m in row["label_values"]))
+    invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
+    scene = Scene(row["id"], row["split"], images, grid, label, invalid, row["group"], row["fold"])
+    if row["valid_pixels"] is None:
+        return scene, None
+    return scene, SceneStatistics(row["valid_pixels"], tuple(row["label_counts"]), tuple(row["bands"]))

@@ -1,0 +1,100 @@
+"""What the values of a label mean, in arrays and in files."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from data.errors import ExperimentError
+from data.settings import ClassSettings
+
+__all__ = ["BACKGROUND", "IGNORE", "Classes", "Task"]
+
+Task = Literal["binary", "multiclass"]
+
+IGNORE = 255
+"""Label value that is never trained on or scored, and value of a class map where nothing was predicted."""
+
+BACKGROUND = "background"
+
+# Okabe and Ito's palette, readable with any colour vision, then three more.
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+    (120, 94, 60),
+    (150, 150, 150),
+    (60, 60, 60),
+)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of an experiment.
+
+    In arrays a label is an *index* into ``label_names``: 0 (background) or 1 when the task is binary,
+    0 … K-1 when it is multiclass. In files it is the class's id.
+
+    Parameters
+    ----------
+    task : {"binary", "multiclass"}
+    ids : tuple of int
+        Value of each class in label files and class maps, 0 … 254.
+    names : tuple of str
+        One name per probability band: the positive class alone when binary.
+    colors : tuple of (red, green, blue)
+        0 … 255 each.
+    """
+
+    task: Task
+    ids: tuple[int, ...]
+    names: tuple[str, ...]
+    colors: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def from_settings(cls, task: Task, settings: dict[int, ClassSettings]) -> "Classes":
+        """Build the classes from the ``classes`` of an experiment file.
+
+        Raises
+        ------
+        ExperimentError
+            If their number does not suit the task, a name is used twice, or an id is not in 0 … 254.
+        """
+        ids = tuple(sorted(settings))
+        names = tuple(settings[value].name for value in ids)
+        if task == "binary" and (len(ids) != 1 or ids[0] == 0):
+            raise ExperimentError(
+                "classes: expected one class with an id above 0 for the task binary (all else is background), "
+                f"got {dict(zip(ids, names, strict=True))}. Name the positive class alone, or use the task multiclass."
+            )
+        if task == "multiclass" and len(ids) < 2:
+            raise ExperimentError(
+                f"classes: expected at least two classes for the task multiclass, got {len(ids)}. "
+                "Name every class, background too, or use the task binary."
+            )
+        if len(set(names)) < len(names):
+            raise ExperimentError(f"classes: expected distinct names, got {', '.join(names)}.")
+        if ids[0] < 0 or ids[-1] >= IGNORE:
+            raise ExperimentError(f"classes: expected ids from 0 to {IGNORE - 1}, got {ids[0]} … {ids[-1]}.")
+        colors = []
+        for position, value in enumerate(ids):
+            red, green, blue = settings[value].color or PALETTE[position % len(PALETTE)]
+            colors.append((red, green, blue))
+        return cls(task, ids, names, tuple(colors))
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Name of each label index, the background of a binary task included."""
+        return (BACKGROUND, *self.names) if self.task == "binary" else self.names
+
+    @property
+    def label_ids(self) -> tuple[int, ...]:
+        """File value of each label index."""
+        return (0, *self.ids) if self.task == "binary" else self.ids
+
+    @property
+    def label_colors(self) -> tuple[tuple[int, int, int], ...]:
+        """Colour of each label index."""
+        return ((30, 30, 30), *self.colors) if self.task == "binary" else self.colors

@@ -1,0 +1,168 @@
+"""Which files make which scene: patterns with {id}, matched against the files on disk."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.classes import BACKGROUND, IGNORE, Classes
+from data.errors import CatalogueError, ExperimentError
+from data.scene import ImageFile, LabelFile, Split
+from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings
+
+__all__ = ["SceneFiles", "find_scenes", "label_values", "stat_files"]
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """The files of one scene, found but not yet opened."""
+
+    id: str
+    split: Split
+    images: tuple[ImageFile, ...]
+    label: LabelFile | None
+
+
+def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[list[SceneFiles], list[str]]:
+    """Find the scenes of every split.
+
+    Parameters
+    ----------
+    settings : SceneSettings
+    classes : Classes
+    root : Path
+        Folder that the patterns start from.
+
+    Returns
+    -------
+    scenes : list of SceneFiles
+        Complete scenes, sorted by split and id.
+    problems : list of str
+        One line for every scene that lacks an image or a label, and every label without an image.
+
+    Raises
+    ------
+    CatalogueError
+        If a pattern matches no file at all.
+    ExperimentError
+        If the bands of a file are not named, or a band is named twice.
+    """
+    scenes: list[SceneFiles] = []
+    problems: list[str] = []
+    splits: tuple[tuple[Split, SplitSettings | None], ...] = (
+        ("train", settings.train), ("val", settings.val), ("test", settings.test)
+    )  # fmt: skip
+    for split, part in splits:
+        if part is not None:
+            found, missing = _find_split(split, part, settings, classes, root)
+            scenes += found
+            problems += missing
+    return scenes, problems
+
+
+def stat_files(scenes: list[SceneFiles]) -> list[tuple[str, int, int]]:
+    """Return path, size and modification time (ns) of every file of the scenes, to notice a changed input."""
+    paths = [image.path for scene in scenes for image in scene.images]
+    paths += [scene.label.path for scene in scenes if scene.label is not None]
+    stats = ((path, Path(path).stat()) for path in sorted(paths))
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+
+
+def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, int], ...]:
+    """Return what each value of a label file means, as (file value, label index or `IGNORE`) pairs.
+
+    Without ``values`` a file holds class ids (and 0 for the background of a binary task).
+
+    Raises
+    ------
+    ExperimentError
+        If ``values`` names a class that is not declared.
+    """
+    index = {name: position for position, name in enumerate(classes.label_names)} | {"ignore": IGNORE}
+    if settings.values is None:
+        meanings = {value: position for position, value in enumerate(classes.label_ids)}
+    else:
+        unknown = sorted(set(settings.values.values()) - set(index))
+        if unknown:
+            raise ExperimentError(
+                f"label.values: expected class names among {', '.join(index)}, got {', '.join(unknown)}. "
+                "Declare them under classes."
+            )
+        meanings = {value: index[name] for value, name in settings.values.items()}
+        if BACKGROUND in index and BACKGROUND not in settings.values.values():
+            meanings.setdefault(0, index[BACKGROUND])
+    meanings |= dict.fromkeys(settings.ignore, IGNORE)
+    return tuple(sorted(meanings.items()))
+
+
+def _find_split(
+    split: Split, part: SplitSettings, settings: SceneSettings, classes: Classes, root: Path
+) -> tuple[list[SceneFiles], list[str]]:
+    bands = [_bands_of(file, settings) for file in part.image]
+    named = [band for some in bands for band in some]
+    twice = sorted({band for band in named if named.count(band) > 1})
+    if twice:
+        raise ExperimentError(
+            f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
+        )
+    images = [_match(file.path, root) for file in part.image]
+    labels = _match(part.label.path, root) if part.label is not None else None
+    values = label_values(part.label, classes) if part.label is not None else ()
+
+    scenes, problems = [], []
+    for name in sorted(set().union(*images)):
+        lacking = [file.path for file, found in zip(part.image, images, strict=True) if name not in found]
+        if labels is not None and name not in labels and part.label is not None:
+            lacking.append(part.label.path)
+        if lacking:
+            problems.append(
+                f"{split} scene {name}: expected {' and '.join(lacking)}, no such file. Add it, or remove the scene."
+            )
+            continue
+        files = tuple(
+            ImageFile(found[name], names, _values(file.nodata) or _values(settings.nodata))
+            for file, found, names in zip(part.image, images, bands, strict=True)
+        )
+        scenes.append(SceneFiles(name, split, files, LabelFile(labels[name], values) if labels is not None else None))
+    for name in sorted(set(labels or ()) - set().union(*images)):
+        problems.append(
+            f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
+        )
+    return scenes, problems
+
+
+def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
+    bands = file.bands or settings.bands
+    if not bands:
+        raise ExperimentError(
+            f"{file.path}: expected the names of its bands, got none. Give scenes.bands, or bands beside its path."
+        )
+    return tuple(bands)
+
+
+def _values(nodata: Nodata | None) -> tuple[float, ...]:
+    return () if nodata is None else tuple(nodata) if isinstance(nodata, list) else (nodata,)
+
+
+def _match(pattern: str, root: Path) -> dict[str, str]:
+    """Return scene id → path of every file that matches a pattern."""
+    if pattern.count("{id}") != 1:
+        raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's name.")
+    head, tail = pattern.split("{id}")
+    # Braces other than {id} and glob characters in a path mean themselves.
+    expression = re.compile(re.escape(head) + r"(?P<id>[^/]+)" + re.escape(tail))
+    glob = _literal(head) + "*" + _literal(tail)
+    found = {}
+    for path in root.glob(glob):
+        match = expression.fullmatch(path.relative_to(root).as_posix())
+        if match:
+            found[match["id"]] = str(path)
+    if not found:
+        raise CatalogueError(
+            f"{root / pattern}: expected scenes, got no matching file. "
+            "Correct root or the pattern in the experiment file."
+        )
+    return found
+
+
+def _literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)

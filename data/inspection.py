@@ -1,0 +1,207 @@
+"""The pre-flight check: one pass over every scene, and every problem at once, before any work starts."""
+
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from data.catalogue import Catalogue, SceneStatistics
+from data.classes import IGNORE, Classes
+from data.discovery import SceneFiles
+from data.errors import CatalogueError, TerrablendError
+from data.progress import Track, untracked
+from data.scene import Scene, read_grid, read_label, read_scene, valid_mask
+from data.settings import SceneSettings
+from data.statistics import Moments
+from data.windows import Window
+from data.workers import map_ordered
+
+__all__ = ["Inspection", "build_catalogue", "inspect_scene"]
+
+logger = logging.getLogger(__name__)
+
+Invalid = tuple[tuple[str, tuple[int, ...]], ...]
+
+STRIP_PIXELS = 2**22
+"""Pixels held at a time while a scene is inspected."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in one scene.
+
+    Parameters
+    ----------
+    name : str
+        Split and id, for messages.
+    problems : tuple of str
+        Why the scene cannot be used; empty when it can.
+    warnings : tuple of str
+        What looks odd but can be used.
+    scene : Scene or None
+    statistics : SceneStatistics or None
+        Both None where there are problems.
+    digest : str
+        SHA-256 of the pixels: equal for scenes that are the same.
+    """
+
+    name: str
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    scene: Scene | None = None
+    statistics: SceneStatistics | None = None
+    digest: str = ""
+
+
+def build_catalogue(
+    files: Sequence[SceneFiles],
+    problems: Sequence[str],
+    settings: SceneSettings,
+    classes: Classes,
+    executor: Executor | None = None,
+    track: Track = untracked,
+) -> tuple[Catalogue, list[str]]:
+    """Read every scene once and make the catalogue of them, without groups and folds yet.
+
+    Parameters
+    ----------
+    files : sequence of SceneFiles
+    problems : sequence of str
+        What was found before, to be listed with what is found now.
+    settings : SceneSettings
+    classes : Classes
+    executor : Executor, optional
+        Where scenes are read; in this process by default.
+    track : Track
+
+    Returns
+    -------
+    catalogue : Catalogue
+    warnings : list of str
+
+    Raises
+    ------
+    CatalogueError
+        With a line for every problem of every scene.
+    """
+    invalid = tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
+    work = partial(inspect_scene, classes=classes, invalid=invalid)
+    inspections = list(track(map_ordered(work, files, executor), "scenes read", len(files)))
+    found = [*problems, *(problem for inspection in inspections for problem in inspection.problems)]
+    scenes = [inspection.scene for inspection in inspections if inspection.scene is not None]
+    bands = scenes[0].bands if scenes else ()
+    found += [
+        f"{scene.split} scene {scene.id}: expected the bands {', '.join(bands)}, it has {', '.join(scene.bands)}."
+        for scene in scenes
+        if scene.bands != bands
+    ]
+    if not found:
+        found += _check_labels(inspections, classes)
+    if found:
+        raise CatalogueError(
+            f"{len(found)} problems in {len(files)} scenes:\n" + "\n".join(f"  - {line}" for line in found)
+        )
+    statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
+    warnings = [warning for inspection in inspections for warning in inspection.warnings] + _find_copies(inspections)
+    logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
+    return Catalogue(classes, bands, tuple(scenes), statistics), warnings
+
+
+def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
+    """Read one scene from end to end and say what is wrong with it."""
+    name = f"{files.split} scene {files.id}"
+    try:
+        grids = [read_grid(image.path) for image in files.images]
+    except TerrablendError as error:
+        return Inspection(name, (str(error),))
+    grid = grids[0][0]
+    problems = [
+        f"{image.path}: expected {len(image.bands)} bands ({', '.join(image.bands)}), the file has {count}. "
+        "Name the bands of this file in scenes.bands, in file order."
+        for image, (_, count) in zip(files.images, grids, strict=True)
+        if count != len(image.bands)
+    ]
+    problems += [
+        f"{image.path}: expected {grid.height} × {grid.width} pixels like {files.images[0].path}, "
+        f"got {other.height} × {other.width}. Resample it to that grid."
+        for image, (other, _) in zip(files.images, grids, strict=True)
+        if (other.height, other.width) != (grid.height, grid.width)
+    ]
+    scene = Scene(files.id, files.split, files.images, grid, files.label, invalid)
+    absent = [band for band, _ in invalid if band not in scene.bands]
+    if absent:
+        problems.append(f"{name}: expected the mask band {', '.join(absent)}, the scene has {', '.join(scene.bands)}.")
+    if problems:
+        return Inspection(name, tuple(problems))
+    try:
+        statistics, digest = _read_statistics(scene, classes)
+    except TerrablendError as error:
+        return Inspection(name, (str(error),))
+    warnings = (
+        [] if statistics.valid_pixels else [f"{name}: no valid pixel; nothing can be learned or predicted from it."]
+    )
+    return Inspection(name, (), tuple(warnings), scene, statistics, digest)
+
+
+def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str]:
+    moments = Moments.empty(len(scene.bands))
+    counts = np.zeros(len(classes.label_names), np.int64)
+    valid, digest = 0, hashlib.sha256()
+    rows = max(1, STRIP_PIXELS // scene.grid.width)
+    for row in range(0, scene.grid.height, rows):
+        window = Window(row, 0, min(rows, scene.grid.height - row), scene.grid.width)
+        pixels = read_scene(scene, window)
+        moments = moments.merge(Moments.of(pixels))
+        valid += int(valid_mask(scene, pixels).sum())
+        digest.update(pixels.tobytes())
+        if scene.label is not None:
+            label = read_label(scene, window)
+            counts += np.bincount(label[label != IGNORE], minlength=len(counts))
+    bands = tuple(
+        {
+            "band": band,
+            "count": int(moments.count[c]),
+            "mean": float(moments.mean[c]),
+            "deviation": float(moments.deviation[c]),
+            "minimum": float(moments.minimum[c]),
+            "maximum": float(moments.maximum[c]),
+        }
+        for c, band in enumerate(scene.bands)
+    )
+    label_counts = tuple(counts.tolist()) if scene.label is not None else ()
+    return SceneStatistics(valid, label_counts, bands), digest.hexdigest()
+
+
+def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:
+    """Say what the training labels lack as a whole."""
+    counts = [
+        inspection.statistics.label_counts
+        for inspection in inspections
+        if inspection.scene and inspection.statistics and inspection.scene.split == "train"
+    ]
+    if not counts:
+        return ["train: expected at least one scene to learn from, got none. Correct root or scenes.train."]
+    pixels = np.sum(counts, axis=0)
+    return [
+        f"train: expected pixels of the class {name}, got none in {len(counts)} scenes. "
+        "Correct the ids under classes or label.values, or leave the class out."
+        for name, total in zip(classes.label_names, pixels, strict=True)
+        if total == 0
+    ]
+
+
+def _find_copies(inspections: Sequence[Inspection]) -> list[str]:
+    copies = defaultdict(list)
+    for inspection in inspections:
+        if inspection.statistics and inspection.statistics.valid_pixels:
+            copies[inspection.digest].append(inspection.name)
+    return [
+        f"{', '.join(names)}: the same pixels. Keep one of them, or group them with folds.group."
+        for names in copies.values()
+        if len(names) > 1
+    ]

@@ -1,0 +1,205 @@
+"""Probability maps and class maps as GeoTIFFs on the scene's own grid.
+
+A probability p is stored as the integer q = round(65534 p), with the scale 1/65534 and the nodata value
+65535 declared, so that QGIS and GDAL show probabilities. The step is far finer than any model's noise.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.windows import Window as RasterWindow
+
+from data.classes import IGNORE, Classes
+from data.errors import MapError
+from data.files import replacing
+from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster
+from data.windows import Grid, Window
+
+__all__ = [
+    "NODATA",
+    "TOP",
+    "MapWriter",
+    "dequantise",
+    "map_names",
+    "map_writer",
+    "quantise",
+    "read_class_map",
+    "read_map",
+    "read_proba",
+    "write_class_map",
+]
+
+TOP = 65534
+NODATA = 65535
+
+
+def quantise(proba: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Turn probabilities into stored integers, NaN into `NODATA`.
+
+    >>> quantise(np.array([0.0, 0.5, 1.0, np.nan], np.float32))
+    array([    0, 32767, 65534, 65535], dtype=uint16)
+    """
+    scaled = np.rint(np.clip(proba, 0, 1) * np.float32(TOP))
+    return np.where(np.isnan(proba), NODATA, np.nan_to_num(scaled)).astype(np.uint16)
+
+
+def dequantise(stored: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Turn stored integers into probabilities, `NODATA` into NaN."""
+    proba = stored.astype(np.float32) / np.float32(TOP)
+    proba[stored == NODATA] = np.nan
+    return proba
+
+
+class MapWriter:
+    """An open probability map; made by `map_writer`."""
+
+    def __init__(self, raster: Any) -> None:
+        self._raster = raster
+
+    def write(self, window: Window, proba: NDArray[np.float32]) -> None:
+        """Write the probabilities (n, height, width) of one window."""
+        self._raster.write(quantise(proba), window=RasterWindow(window.col, window.row, window.width, window.height))
+
+
+@contextmanager
+def map_writer(path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, str]) -> Iterator[MapWriter]:
+    """Open a probability map for writing; it appears under its name once it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.tif``.
+    grid : Grid
+        The scene's.
+    names : sequence of str
+        Band descriptions, one class each.
+    tags : mapping
+        What else the file says of itself.
+    """
+    with (
+        replacing(path) as temporary,
+        _create(temporary, grid, len(names), "uint16", NODATA, predictor="2") as raster,
+    ):
+        raster.scales = [1 / TOP] * len(names)
+        raster.descriptions = tuple(names)
+        raster.update_tags(**tags)
+        yield MapWriter(raster)
+
+
+def read_map(path: Path, window: Window | None = None) -> NDArray[np.uint16]:
+    """Read the stored integers of a probability map, (n, height, width).
+
+    Raises
+    ------
+    MapError
+        If the file is missing or is no map of ours.
+    """
+    area = window and RasterWindow(window.col, window.row, window.width, window.height)
+    with _open_map(path) as raster:
+        stored: NDArray[np.uint16] = raster.read(window=area)
+    return stored
+
+
+def read_proba(path: Path, window: Window | None = None) -> NDArray[np.float32]:
+    """Read a probability map, (n, height, width) float32, NaN where nothing was predicted."""
+    return dequantise(read_map(path, window))
+
+
+def map_names(path: Path) -> tuple[str, ...]:
+    """Return the class names of a probability map's bands."""
+    with _open_map(path) as raster:
+        return tuple(description or "" for description in raster.descriptions)
+
+
+def write_class_map(
+    path: Path, label: NDArray[np.uint8], grid: Grid, classes: Classes, tags: Mapping[str, str]
+) -> None:
+    """Write a class map that QGIS shows in the classes' colours, with their names.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.tif``.
+    label : (H, W) uint8
+        Indices into ``classes.label_names``; `IGNORE` where nothing was predicted. The file holds class ids.
+    grid : Grid
+    classes : Classes
+    tags : mapping
+    """
+    ids = np.full(256, IGNORE, np.uint8)
+    ids[: len(classes.label_ids)] = classes.label_ids
+    _write_category_names(path, classes)
+    with (
+        replacing(path) as temporary,
+        _create(temporary, grid, 1, "uint8", IGNORE, photometric="palette") as raster,
+    ):
+        raster.write_colormap(
+            1,
+            {key: (*color, 255) for key, color in zip(classes.label_ids, classes.label_colors, strict=True)},
+        )
+        raster.update_tags(**tags)
+        raster.write(ids[label], 1)
+
+
+def read_class_map(path: Path, classes: Classes) -> NDArray[np.uint8]:
+    """Read a class map as indices into ``classes.label_names``, `IGNORE` where nothing was predicted.
+
+    Raises
+    ------
+    MapError
+        If the file cannot be read or holds a value that is no class's id.
+    """
+    with open_raster(str(path)) as raster:
+        values = raster.read(1)
+    index = {value: position for position, value in enumerate(classes.label_ids)} | {IGNORE: IGNORE}
+    found = np.unique(values)
+    unknown = [value.item() for value in found if value.item() not in index]
+    if unknown:
+        raise MapError(
+            f"{path}: expected class ids {', '.join(map(str, classes.label_ids))}, got also {unknown[:5]}. "
+            "Score maps that were made with these classes."
+        )
+    codes = np.array([index[value.item()] for value in found], np.uint8)
+    label: NDArray[np.uint8] = codes[np.searchsorted(found, values)]
+    return label
+
+
+def _write_category_names(path: Path, classes: Classes) -> None:
+    # GDAL keeps category names beside a GeoTIFF, in a PAM file that rasterio cannot write.
+    names = dict(zip(classes.label_ids, classes.label_names, strict=True))
+    dataset = ElementTree.Element("PAMDataset")
+    band = ElementTree.SubElement(dataset, "PAMRasterBand", band="1")
+    categories = ElementTree.SubElement(band, "CategoryNames")
+    for value in range(max(names) + 1):
+        ElementTree.SubElement(categories, "Category").text = names.get(value, "")
+    with replacing(path.with_name(path.name + ".aux.xml")) as temporary:
+        ElementTree.ElementTree(dataset).write(temporary, encoding="utf-8")
+
+
+@contextmanager
+def _create(path: Path, grid: Grid, count: int, dtype: str, nodata: int, **options: str) -> Iterator[Any]:
+    layout: dict[str, Any] = {"tiled": True, "blockxsize": 512, "blockysize": 512}
+    if max(grid.height, grid.width) <= 512:
+        layout = {"tiled": False, "blockysize": grid.height}
+    where = {} if grid.transform is None else {"crs": grid.crs, "transform": rasterio.Affine(*grid.transform)}
+    with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), rasterio.open(
+        path, "w", driver="GTiff", height=grid.height, width=grid.width, count=count, dtype=dtype, nodata=nodata,
+        compress="zstd", zstd_level=1, interleave="band", BIGTIFF="IF_SAFER", **layout, **where, **options,
+    ) as raster:  # fmt: skip
+        yield raster
+
+
+@contextmanager
+def _open_map(path: Path) -> Iterator[Any]:
+    if not path.exists():
+        raise MapError(f"{path}: expected a probability map, got no such file. Run the stage that writes it again.")
+    with open_raster(str(path)) as raster:
+        if set(raster.dtypes) != {"uint16"} or raster.nodata != NODATA:
+            raise MapError(f"{path}: expected a probability map written by Terrablend, got another raster.")
+        yield raster

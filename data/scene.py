@@ -1,0 +1,296 @@
+"""One scene: where its files lie, and how its pixels and labels are read."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window as RasterWindow
+
+from data.classes import IGNORE
+from data.errors import LabelError, SceneError
+from data.windows import Grid, Window
+
+__all__ = [
+    "ImageFile",
+    "LabelFile",
+    "Scene",
+    "Split",
+    "open_raster",
+    "read_grid",
+    "read_label",
+    "read_scene",
+    "valid_mask",
+]
+
+Split = Literal["train", "val", "test"]
+
+# A folder of thousands of tiles is otherwise listed at every open, to look for side-car files.
+GDAL_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of a scene.
+
+    Parameters
+    ----------
+    path : str
+        Anything GDAL opens: a local path, ``s3://``, ``https://``.
+    bands : tuple of str
+        Names of its bands, in file order.
+    nodata : tuple of float
+        Values that mean "no data", besides NaN and the value that the file itself declares.
+    """
+
+    path: str
+    bands: tuple[str, ...]
+    nodata: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A scene's label raster and what its values mean: (file value, label index or `IGNORE`) pairs."""
+
+    path: str
+    values: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One raster with named bands, and maybe a label. Nothing is read until it is asked for.
+
+    Parameters
+    ----------
+    id : str
+        Unique within its split.
+    split : {"train", "val", "test"}
+    images : tuple of ImageFile
+        The scene's bands are those of each file in turn.
+    grid : Grid
+    label : LabelFile or None
+    invalid : tuple of (band, values)
+        Where ``band`` has one of ``values`` (any but 0 if there are none) the other bands are no data.
+    group : str
+        Scenes of one group stay in one fold.
+    fold : int or None
+        The fold that holds this training scene out.
+    """
+
+    id: str
+    split: Split
+    images: tuple[ImageFile, ...]
+    grid: Grid
+    label: LabelFile | None = None
+    invalid: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    group: str = ""
+    fold: int | None = None
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Names of all bands, in the order of `read_scene`."""
+        return tuple(band for image in self.images for band in image.bands)
+
+
+@contextmanager
+def maybe_ungeoreferenced() -> Iterator[None]:
+    """Let rasterio open a file without georeferencing, which is no fault of a scene, in silence."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def open_raster(path: str) -> Iterator[Any]:
+    """Open a raster for reading; a file that cannot be opened or read is named in the error.
+
+    Raises
+    ------
+    SceneError
+        If GDAL cannot open the file, or fails while the ``with`` block reads it.
+    """
+    try:
+        with (
+            rasterio.Env(**GDAL_OPTIONS),
+            maybe_ungeoreferenced(),
+            rasterio.open(path, sharing=False) as raster,
+        ):
+            yield raster
+    except RasterioError as error:
+        raise SceneError(
+            f"{path}: expected a readable raster, got: {error.__cause__ or error}. "
+            "Download or export the file again, or remove the scene."
+        ) from error
+
+
+def read_grid(path: str) -> tuple[Grid, int]:
+    """Return the grid of a raster file and its number of bands."""
+    with open_raster(path) as raster:
+        transform = None if raster.transform.is_identity else tuple(raster.transform)[:6]
+        crs = raster.crs.to_wkt() if raster.crs else None
+        return Grid(raster.height, raster.width, crs, transform), raster.count
+
+
+def read_scene(
+    scene: Scene, window: Window | None = None, halo: int = 0, bands: Sequence[str] | None = None
+) -> NDArray[np.float32]:
+    """Read a scene's pixels.
+
+    Parameters
+    ----------
+    scene : Scene
+    window : Window, optional
+        The whole scene by default. It may reach over the scene's edge.
+    halo : int
+        Extra pixels on every side of the window.
+    bands : sequence of str, optional
+        Names of the bands wanted, in the order wanted; all by default.
+
+    Returns
+    -------
+    pixels : (C, height + 2 halo, width + 2 halo) float32
+        NaN where there is no data: nodata values, pixels that a mask band condemns, and all that lies
+        outside the scene.
+
+    Raises
+    ------
+    SceneError
+        If a file cannot be read, or the scene has no band of a name asked for.
+    """
+    wanted = scene.bands if bands is None else tuple(bands)
+    missing = [band for band in wanted if band not in scene.bands]
+    if missing:
+        raise SceneError(
+            f"scene {scene.id}: expected bands {', '.join(missing)}; the scene has {', '.join(scene.bands)}. "
+            "Correct scenes.bands, or ask for bands that it has."
+        )
+    area = (window or scene.grid.window).grow(halo)
+    needed = set(wanted) | {band for band, _ in scene.invalid}
+    planes: dict[str, NDArray[np.float32]] = {}
+    for image in scene.images:
+        if needed.isdisjoint(image.bands):
+            continue
+        kept = [band for band in image.bands if band in needed]
+        indexes = [image.bands.index(band) + 1 for band in kept]
+        planes |= zip(kept, _read_image(image, indexes, area, scene), strict=True)
+    pixels = np.stack([planes[band] for band in wanted])
+    for mask_band, values in scene.invalid:
+        condemned = _condemned(planes[mask_band], values)
+        for position, band in enumerate(wanted):
+            if band not in dict(scene.invalid):
+                pixels[position, condemned] = np.nan
+    return pixels
+
+
+def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
+    """Read a scene's label as indices into ``Classes.label_names``.
+
+    Parameters
+    ----------
+    scene : Scene
+    window : Window, optional
+        The whole scene by default. It may reach over the scene's edge.
+
+    Returns
+    -------
+    label : (height, width) uint8
+        `IGNORE` where the label is to be ignored, and outside the scene.
+
+    Raises
+    ------
+    LabelError
+        If the scene has no label, or the label holds a value that no class declares.
+    """
+    if scene.label is None:
+        raise LabelError(f"scene {scene.id}: expected a label, the {scene.split} split has none.")
+    area = window or scene.grid.window
+    label = np.full((area.height, area.width), IGNORE, np.uint8)
+    inside = _inside(area, scene.grid)
+    if inside is None:
+        return label
+    target, source = inside
+    with open_raster(scene.label.path) as raster:
+        if raster.shape != (scene.grid.height, scene.grid.width):
+            raise LabelError(
+                f"{scene.label.path}: expected {scene.grid.height} × {scene.grid.width} pixels like the image of scene "
+                f"{scene.id}, got {raster.height} × {raster.width}. Export the label on the image's grid."
+            )
+        values = raster.read(1, window=source)
+    meanings = dict(scene.label.values)
+    found = np.unique(values)
+    unknown = [value.item() for value in found if value.item() not in meanings]
+    if unknown:
+        raise LabelError(
+            f"{scene.label.path}: expected the values {', '.join(map(str, sorted(meanings)))}, got also "
+            f"{', '.join(f'{value:g}' for value in unknown[:5])}. "
+            "Declare them under classes, in label.values or in label.ignore."
+        )
+    codes = np.array([meanings[value.item()] for value in found], np.uint8)
+    label[target] = codes[np.searchsorted(found, values)]
+    return label
+
+
+def valid_mask(scene: Scene, pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell where a scene was seen at all: any band finite, mask bands not counted.
+
+    Parameters
+    ----------
+    scene : Scene
+    pixels : (C, H, W) float32
+        All of the scene's bands, as read by `read_scene`.
+
+    Returns
+    -------
+    valid : (H, W) bool
+    """
+    masks = dict(scene.invalid)
+    seen = [position for position, band in enumerate(scene.bands) if band not in masks]
+    valid: NDArray[np.bool_] = np.isfinite(pixels[seen]).any(axis=0)
+    return valid
+
+
+def _read_image(image: ImageFile, indexes: list[int], area: Window, scene: Scene) -> NDArray[np.float32]:
+    pixels = np.full((len(indexes), area.height, area.width), np.nan, np.float32)
+    inside = _inside(area, scene.grid)
+    if inside is None:
+        return pixels
+    target, source = inside
+    with open_raster(image.path) as raster:
+        if raster.count != len(image.bands):
+            raise SceneError(
+                f"{image.path}: expected {len(image.bands)} bands ({', '.join(image.bands)}), "
+                f"the file has {raster.count}. "
+                "Name the bands of this file in scenes.bands, in file order."
+            )
+        values = raster.read(indexes, window=source)
+        declared = [raster.nodatavals[index - 1] for index in indexes]
+    planes = values.astype(np.float32)
+    for plane, value, own in zip(planes, values, declared, strict=True):
+        for nodata in (*image.nodata, *(() if own is None else (own,))):
+            # Compared in the file's own type: a float32 copy of a large integer can be another number.
+            plane[value == np.asarray(nodata).astype(value.dtype) if np.isfinite(nodata) else ~np.isfinite(value)] = (
+                np.nan
+            )
+    planes[~np.isfinite(planes)] = np.nan
+    pixels[:, *target] = planes
+    return pixels
+
+
+def _inside(area: Window, grid: Grid) -> tuple[tuple[slice, slice], RasterWindow] | None:
+    """Return the part of ``area`` that lies on the grid: its slices within ``area``, and the file's window."""
+    top, left = max(area.row, 0), max(area.col, 0)
+    bottom, right = min(area.row + area.height, grid.height), min(area.col + area.width, grid.width)
+    if bottom <= top or right <= left:
+        return None
+    target = slice(top - area.row, bottom - area.row), slice(left - area.col, right - area.col)
+    return target, RasterWindow(left, top, right - left, bottom - top)
+
+
+def _condemned(mask: NDArray[np.float32], values: tuple[int, ...]) -> NDArray[np.bool_]:
+    condemned: NDArray[np.bool_] = np.isin(mask, values)
+    return condemned if values else ~np.isin(np.nan_to_num(mask), 0)

@@ -1,0 +1,106 @@
+"""The base of every settings model, and the settings of this folder: scenes, classes, folds."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+__all__ = [
+    "ClassSettings",
+    "FileSettings",
+    "FoldSettings",
+    "GroupSettings",
+    "LabelSettings",
+    "SceneSettings",
+    "Settings",
+    "SplitSettings",
+]
+
+Nodata = float | list[float]
+
+
+class Settings(BaseModel):
+    """Values read from the experiment file: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileSettings(Settings):
+    """One file of a scene: where it lies and which bands it holds, in file order."""
+
+    path: str = Field(description="path under `root`, with {id} where the scene's name stands")
+    bands: list[str] | None = Field(None, description="names of its bands; default: `scenes.bands`")
+    nodata: Nodata | None = Field(None, description="values that mean 'no data' in this file")
+
+
+class LabelSettings(Settings):
+    """Where a scene's label lies and what its values mean."""
+
+    path: str = Field(description="path under `root`, with {id} where the scene's name stands")
+    values: dict[int, str] | None = Field(
+        None, description="what a value in the file means: a class name, `background` or `ignore`"
+    )
+    ignore: list[int] = Field([], description="values never trained on or scored")
+
+
+class SplitSettings(Settings):
+    """The scenes of one split: the pattern of their image file or files, and of their label."""
+
+    image: list[FileSettings]
+    label: LabelSettings | None = None
+
+    @field_validator("image", mode="before")
+    @classmethod
+    def _wrap_image(cls, value: Any) -> Any:
+        entries = value if isinstance(value, list) else [value]
+        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _wrap_label(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class SceneSettings(Settings):
+    """Which files make the scenes of each split, and which of their pixels are no data."""
+
+    bands: list[str] | None = Field(None, description="band names in file order, for one-file scenes")
+    train: SplitSettings
+    val: SplitSettings | None = None
+    test: SplitSettings | None = None
+    nodata: Nodata | None = Field(None, description="values that mean 'no data' in every file")
+    invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
+        {}, description="band → the values with which it condemns a pixel in all the other bands"
+    )
+
+    @model_validator(mode="after")
+    def _train_is_labelled(self) -> "SceneSettings":
+        for split, settings in (("train", self.train), ("val", self.val)):
+            if settings is not None and settings.label is None:
+                raise ValueError(f"scenes.{split} needs a label: these scenes are learned from or scored")
+        return self
+
+
+class ClassSettings(Settings):
+    """A class: its name, and the colour it is drawn in."""
+
+    name: str
+    color: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(None, min_length=3, max_length=3)
+
+
+class GroupSettings(Settings):
+    """What keeps scenes together in one fold. Every rule given is applied; groups that touch are joined."""
+
+    pattern: str | None = Field(None, description="regular expression on the scene id; its first group names the group")
+    file: str | None = Field(None, description="JSON or CSV file that maps a scene id to its group")
+    column: str | None = Field(None, description="column of a CSV `file` that holds the group")
+    overlap: bool = Field(False, description="scenes whose footprints overlap on the ground share a group")
+    similar: str | None = Field(None, description="band on which near-duplicate scenes are found, such as dem")
+    similarity: float = Field(0.98, gt=0, le=1, description="least correlation of near-duplicates on that band")
+
+
+class FoldSettings(Settings):
+    """How the training scenes are split for cross-validation."""
+
+    count: int = Field(5, ge=2)
+    group: GroupSettings = GroupSettings()
+    stratify: Literal["presence", "none"] = "presence"

@@ -1,0 +1,61 @@
+"""Rectangles of a scene in pixels, and the grid a scene lies on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Grid", "Window", "tile_windows"]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of a scene, in pixels from its upper left corner; it may reach over the edge."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices of this window in an array of the whole scene."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+    def grow(self, halo: int) -> "Window":
+        """Return the window with ``halo`` more pixels on every side."""
+        return Window(self.row - halo, self.col - halo, self.height + 2 * halo, self.width + 2 * halo)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the pixels of a scene lie.
+
+    Parameters
+    ----------
+    height, width : int
+        Size in pixels.
+    crs : str or None
+        Coordinate reference system as WKT; None where the file declares none (none is invented).
+    transform : tuple of 6 floats or None
+        Affine coefficients (a, b, c, d, e, f), CRS units per pixel, e usually negative.
+    """
+
+    height: int
+    width: int
+    crs: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
+
+    @property
+    def window(self) -> Window:
+        """The window that covers the whole grid."""
+        return Window(0, 0, self.height, self.width)
+
+
+def tile_windows(height: int, width: int, size: int) -> Iterator[Window]:
+    """Yield windows of at most ``size`` × ``size`` pixels that cover a scene exactly once, row by row.
+
+    >>> [(w.row, w.col, w.height, w.width) for w in tile_windows(3, 5, 4)]
+    [(0, 0, 3, 4), (0, 4, 3, 1)]
+    """
+    for row in range(0, height, size):
+        for col in range(0, width, size):
+            yield Window(row, col, min(size, height - row), min(size, width - col))
