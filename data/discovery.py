@@ -123,10 +123,10 @@ def _find_split(
             for file, found, names in zip(part.image, images, bands, strict=True)
         )
         scenes.append(SceneFiles(name, split, files, LabelFile(labels[name], values) if labels is not None else None))
-    for name in sorted(set(labels or ()) - set().union(*images)):
-        problems.append(
-            f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
-        )
+    problems += [
+        f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
+        for name in sorted(set(labels or ()) - set().union(*images))
+    ]
     return scenes, problems
 
 

@@ -250,7 +250,7 @@ def valid_mask(scene: Scene, pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
     """
     masks = dict(scene.invalid)
     seen = [position for position, band in enumerate(scene.bands) if band not in masks]
-    valid: NDArray[np.bool_] = np.isfinite(pixels[seen]).any(axis=0)
+    valid: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(pixels[seen]))
     return valid
 
 
@@ -272,10 +272,8 @@ def _read_image(image: ImageFile, indexes: list[int], area: Window, scene: Scene
     planes = values.astype(np.float32)
     for plane, value, own in zip(planes, values, declared, strict=True):
         for nodata in (*image.nodata, *(() if own is None else (own,))):
-            # Compared in the file's own type: a float32 copy of a large integer can be another number.
-            plane[value == np.asarray(nodata).astype(value.dtype) if np.isfinite(nodata) else ~np.isfinite(value)] = (
-                np.nan
-            )
+            # Compared before the turn to float32, in which a large integer can be another number.
+            plane[value == nodata] = np.nan
     planes[~np.isfinite(planes)] = np.nan
     pixels[:, *target] = planes
     return pixels
@@ -292,5 +290,5 @@ def _inside(area: Window, grid: Grid) -> tuple[tuple[slice, slice], RasterWindow
 
 
 def _condemned(mask: NDArray[np.float32], values: tuple[int, ...]) -> NDArray[np.bool_]:
-    condemned: NDArray[np.bool_] = np.isin(mask, values)
-    return condemned if values else ~np.isin(np.nan_to_num(mask), 0)
+    listed: NDArray[np.bool_] = np.isin(np.nan_to_num(mask), values or (0,))
+    return listed if values else ~listed

@@ -1,5 +1,6 @@
 """The base of every settings model, and the settings of this folder: scenes, classes, folds."""
 
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -22,6 +23,16 @@ class Settings(BaseModel):
     """Values read from the experiment file: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
+        unknown = [key for key in value if key not in cls.model_fields] if isinstance(value, dict) else []
+        if unknown:
+            nearest = get_close_matches(str(unknown[0]), cls.model_fields, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            raise ValueError(f"expected keys among {', '.join(cls.model_fields)}, got {unknown[0]}.{hint}")
+        return value
 
 
 class FileSettings(Settings):

@@ -1,12 +1,20 @@
 """Work on many scenes at once, in bounded memory and with results in order."""
 
+import multiprocessing
+import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-__all__ = ["map_ordered"]
+import cv2
+
+from data.errors import RunError
+
+__all__ = ["cores", "map_ordered", "open_executor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -40,3 +48,57 @@ def map_ordered(work: Callable[[T], R], items: Iterable[T], executor: Executor |
     finally:
         for future in pending:
             future.cancel()
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def open_executor(workers: int, scheduler: str | None = None) -> Iterator[Executor | None]:
+    """Open the executor that stages map their work over.
+
+    Parameters
+    ----------
+    workers : int
+        Processes on this machine; 1 gives None: work in this process.
+    scheduler : str, optional
+        Address of a Dask scheduler, such as ``tcp://host:8786``; then its cluster does the work.
+
+    Raises
+    ------
+    RunError
+        If Dask is asked for and not installed, or does not answer.
+    """
+    if scheduler is not None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise RunError(
+                f"--scheduler {scheduler}: expected Dask, it is not installed. Install `terrablend[dask]`."
+            ) from error
+        try:
+            client = Client(scheduler, timeout="10s")
+        except OSError as error:
+            raise RunError(
+                f"--scheduler {scheduler}: expected a Dask scheduler, got: {error}. Start one, or leave the option out."
+            ) from error
+        with client:
+            yield client.get_executor()
+    elif workers > 1:
+        # Spawned, not forked: a fork of a process in which polars or torch run threads can lock up.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _cap_threads) as executor:
+            try:
+                yield executor
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
+    else:
+        yield None
+
+
+def _cap_threads() -> None:
+    """Keep a worker to one core, and leave Ctrl-C to the process that started it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)

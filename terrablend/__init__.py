@@ -1,0 +1,1 @@
+"""The front door: command line, experiment file, run folder, progress, demo data."""

@@ -1,0 +1,233 @@
+"""The command line: each command is one thin function."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from data.errors import MemberError, TerrablendError
+from data.workers import cores, open_executor
+from terrablend.progress import bars, console, show_log
+
+if TYPE_CHECKING:
+    from terrablend.run_folder import Stage
+    from terrablend.stages import Run
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Turn satellite scenes into maps: boosted trees and a CNN on the same leak-free folds, blended out of fold.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Source = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file, or the folder of an earlier run.")]
+RunPath = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<name> by default.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: folds.count=5. Repeatable.")]
+Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train the model of this fold only. Repeatable.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where models run.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Cores to use.")]
+Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask scheduler that scenes are handed to.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Override the experiment's seed.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results that were made with other settings.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and do nothing.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
+Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
+Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")]
+
+
+def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
+    """Make a command of a function that names the stages of a run to carry out.
+
+    The command takes the function's own parameters and those that all such commands share.
+    """
+
+    def command(
+        source: Source,
+        run: RunPath = None,
+        set_: Set = None,
+        device: Device = None,
+        workers: Workers = cores(),  # noqa: B008 - shown as the default in --help
+        scheduler: Scheduler = None,
+        seed: Seed = None,
+        overwrite: Overwrite = False,
+        dry_run: DryRun = False,
+        verbose: Verbose = False,
+        **own: Any,
+    ) -> None:
+        show_log(verbose)
+        overrides = [*(set_ or ()), *([] if seed is None else [f"seed={seed}"])]
+        with open_executor(1 if dry_run else workers, scheduler) as executor:
+            opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
+            stages = plan(opened, **own)
+            if dry_run:
+                for stage in stages:
+                    typer.echo(f"{stage.name:<12} {opened.folder.state(stage)}")
+                return
+            opened.save_experiment()
+            for stage in stages:
+                opened.folder.carry_out(stage, overwrite)
+
+    source, *shared = list(inspect.signature(command).parameters.values())[:-1]
+    parameters = [source, *list(inspect.signature(plan).parameters.values())[1:], *shared]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__doc__, command.__name__ = plan.__doc__, plan.__name__
+    return command
+
+
+def open_run(source: Path, run: Path | None, overrides: list[str], **machine: Any) -> "Run":
+    """Open the run of an experiment file or of a run folder."""
+    # Imported late: torch takes seconds to load, and `terrablend --help` should not wait for it.
+    from terrablend.experiment import load_experiment
+    from terrablend.run_folder import RunFolder
+    from terrablend.stages import Run
+
+    if source.is_dir():
+        return Run(load_experiment(source / "experiment.yaml", overrides), source, RunFolder(run or source), **machine)
+    experiment = load_experiment(source, overrides)
+    return Run(experiment, source, RunFolder(run or Path("runs") / experiment.name), **machine)
+
+
+@app.command()
+@on_run
+def check(run: "Run") -> Iterable["Stage"]:
+    """Read every scene, list every problem, and split the scenes into folds."""
+    return [run.check]
+
+
+@app.command()
+@on_run
+def features(run: "Run") -> Iterable["Stage"]:
+    """Write the pixel table that the trees learn from."""
+    return [run.features]
+
+
+@app.command()
+@on_run
+def trees(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
+    """Train the members of the tree branch and write their maps."""
+    return [run.member(name, fold) for name in _chosen(run, "trees", member)]
+
+
+@app.command()
+@on_run
+def cnn(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
+    """Train the members of the CNN branch and write their maps."""
+    return [run.member(name, fold) for name in _chosen(run, "cnn", member)]
+
+
+@app.command()
+@on_run
+def ensemble(run: "Run") -> Iterable["Stage"]:
+    """Blend the members' out-of-fold maps, tune thresholds, and report."""
+    return [run.ensemble]
+
+
+@app.command()
+@on_run
+def submit(run: "Run") -> Iterable["Stage"]:
+    """Write the maps of the test scenes and the submission."""
+    return [run.submit]
+
+
+@app.command("run")
+@on_run
+def run_all(run: "Run") -> Iterable["Stage"]:
+    """Carry out every stage, and go on where an earlier try stopped."""
+    return run.stages
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE...", help="Images; files of one scene joined by commas.")
+    ],
+    out: Out = Path("predictions"),
+    device: Device = None,
+    workers: Workers = cores(),  # noqa: B008
+    verbose: Verbose = False,
+) -> None:
+    """Apply a finished ensemble to scenes that it has never seen."""
+    show_log(verbose)
+    from terrablend.apply import predict_scenes
+
+    opened = open_run(run, None, [], device=device, workers=workers, track=bars)
+    predict_scenes(opened, scenes, out)
+
+
+@app.command()
+def evaluate(
+    source: Source,
+    maps: Annotated[Path, typer.Argument(metavar="MAPS", help="Folder of class maps <id>.tif.")],
+    labels: Annotated[
+        str, typer.Argument(metavar="LABELS", help="Labels: a pattern with {id}, or a folder of <id>.tif.")
+    ],
+    verbose: Verbose = False,
+) -> None:
+    """Score class maps against labels."""
+    show_log(verbose)
+    from terrablend.apply import evaluate_maps
+
+    typer.echo(evaluate_maps(open_run(source, None, []), maps, labels))
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images and labels lie.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Experiment file to write.")] = Path("experiment.yaml"),
+    verbose: Verbose = False,
+) -> None:
+    """Look at a folder of scenes and write a first experiment file."""
+    show_log(verbose)
+    from terrablend.init import write_experiment
+
+    write_experiment(folder, out)
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    device: Device = None,
+    workers: Workers = cores(),  # noqa: B008
+    verbose: Verbose = False,
+) -> None:
+    """Make a small synthetic coast with known truth and run every stage on it."""
+    show_log(verbose)
+    from terrablend.demo import run_demo
+
+    with open_executor(workers) as executor:
+        run_demo(out, device=device, workers=workers, executor=executor, track=bars)
+
+
+def main() -> None:
+    """Run the command line; an error that a user can mend is one message and exit status 2."""
+    try:
+        app()
+    except TerrablendError as error:
+        if logging.getLogger("terrablend").isEnabledFor(logging.DEBUG):
+            raise
+        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        console.print("interrupted: what was finished is kept. Give the same command again to go on.")
+        raise SystemExit(2) from None
+
+
+def _chosen(run: "Run", branch: Literal["trees", "cnn"], member: str | None) -> list[str]:
+    names = run.members(branch)
+    if member is None and names:
+        return names
+    if member not in names:
+        raise MemberError(
+            f"expected a member of the branch {branch} ({', '.join(names) or 'there is none'}), got {member or 'none'}. "
+            "Correct the name, or add the member to the experiment file."
+        )
+    return [member]

@@ -1,0 +1,163 @@
+"""The experiment file: what a user writes, checked and completed with every default."""
+
+import os
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from cnn.settings import CnnSettings
+from data.classes import Classes, Task
+from data.errors import ExperimentError
+from data.files import replacing
+from data.settings import ClassSettings, FoldSettings, SceneSettings, Settings
+from ensemble.settings import EnsembleSettings, SubmissionSettings
+from features.settings import FeatureSettings
+from trees.settings import TreeSettings
+
+__all__ = ["Experiment", "load_experiment", "save_experiment"]
+
+MemberSettings = Annotated[TreeSettings | CnnSettings, Field(discriminator="branch")]
+
+LIBRARIES = (
+    "terrablend",
+    "numpy",
+    "rasterio",
+    "pyarrow",
+    "lightgbm",
+    "xgboost",
+    "torch",
+    "segmentation-models-pytorch",
+)
+
+
+class Experiment(Settings):
+    """Everything that a run depends on."""
+
+    name: str = Field(pattern=r"^[\w.-]+$", description="names the run folder")
+    task: Task
+    root: Path = Field(description="folder that the patterns of the scenes start from")
+    seed: int = Field(0, ge=0)
+    scenes: SceneSettings
+    classes: dict[int, ClassSettings]
+    folds: FoldSettings = FoldSettings()
+    features: FeatureSettings = FeatureSettings()
+    members: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], MemberSettings]
+    ensemble: EnsembleSettings = EnsembleSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {key: {"name": entry} if isinstance(entry, str) else entry for key, entry in value.items()}
+
+    def label_classes(self) -> Classes:
+        """Return the classes; raises ExperimentError where they do not suit the task."""
+        return Classes.from_settings(self.task, self.classes)
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML file; ``${NAME}`` in it stands for an environment variable, and a relative ``root`` starts
+        from the file's folder.
+    overrides : sequence of str
+        ``members.lightgbm.rounds=300``: a dotted key and its value, in YAML.
+
+    Raises
+    ------
+    ExperimentError
+        If the file cannot be read, or any value in it is missing, unknown or of the wrong kind; all of these
+        are listed at once.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ExperimentError(f"{path}: expected an experiment file in YAML, got: {error}") from error
+    if not isinstance(values, dict):
+        raise ExperimentError(f"{path}: expected keys such as name, task and scenes, got {type(values).__name__}.")
+    for override in overrides:
+        _override(values, override)
+    values = _expand(values, path)
+    if isinstance(values.get("root"), str):
+        values["root"] = (path.parent.resolve() / Path(values["root"]).expanduser()).resolve()
+    try:
+        return Experiment.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: " + _list_problems(error)) from error
+
+
+def save_experiment(experiment: Experiment, path: Path) -> None:
+    """Write an experiment with every default, and what it was made with, such that it can be loaded again."""
+    values = experiment.model_dump(mode="json")
+    made = [f"{name} {version(name)}" for name in LIBRARIES] + [f"Python {platform.python_version()}"]
+    commit = _git_commit()
+    header = f"# Made with {', '.join(made)}" + (f"; git commit {commit}" if commit else "")
+    with replacing(path) as temporary:
+        temporary.write_text(f"{header}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}", "utf-8")
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ExperimentError(f"--set {override}: expected KEY=VALUE, such as folds.count=5.")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ExperimentError(
+                f"--set {override}: expected a key with keys below it, got the value {values!r} at {parent}."
+            )
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"--set {override}: expected a value in YAML, got: {error}") from error
+
+
+def _expand(value: Any, path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(entry, path) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_expand(entry, path) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def lookup(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ExperimentError(
+                f"{path}: expected the environment variable {match[1]}, got none. Set it, or write the path out."
+            )
+        return os.environ[match[1]]
+
+    return re.sub(r"\$\{(\w+)\}", lookup, value)
+
+
+def _list_problems(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        got = "" if problem["type"] in ("missing", "value_error") else f" Got {problem['input']!r}."
+        lines.append(f"{where + ': ' if where else ''}{message}{got}")
+    return lines[0] if len(lines) == 1 else f"{len(lines)} problems:\n" + "\n".join(f"  - {line}" for line in lines)
+
+
+def _git_commit() -> str:
+    """Return the commit of Terrablend's own checkout, empty where it was not installed from one."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,176 @@
+"""The stages of a run, in the order in which one reads what the other wrote."""
+
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import cnn
+import trees
+from cnn.settings import CnnSettings
+from data.catalogue import Catalogue
+from data.discovery import SceneFiles, find_scenes, stat_files
+from data.errors import ExperimentError
+from data.folds import plan_folds
+from data.inspection import build_catalogue
+from data.members import Member, write_maps
+from data.progress import Track, untracked
+from data.workers import cores
+from features.feature_set import FeatureSet
+from features.settings import feature_names
+from features.table import build_table
+from terrablend.experiment import Experiment
+from terrablend.run_folder import RunFolder, Stage
+from trees.settings import TreeSettings
+
+__all__ = ["Run", "load_member"]
+
+logger = logging.getLogger(__name__)
+
+Branch = Literal["trees", "cnn"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment, the folder it writes to, and the machine it runs on.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    source : Path
+        What the user named, the experiment file or the run folder; for messages.
+    folder : RunFolder
+    device : {"auto", "cpu", "cuda"} or None
+        Overrides that of every member.
+    workers : int
+        Cores to use.
+    executor : Executor or None
+        Where scenes are worked on in parallel.
+    track : Track
+    """
+
+    experiment: Experiment
+    source: Path
+    folder: RunFolder
+    device: Device | None = None
+    workers: int = cores()
+    executor: Executor | None = None
+    track: Track = untracked
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Every stage, in order."""
+        table = [self.features] if self.members("trees") else []
+        return [self.check, *table, *map(self.member, self.experiment.members), self.ensemble, self.submit]
+
+    def members(self, branch: Branch) -> list[str]:
+        """Return the names of the members of a branch."""
+        return [name for name, settings in self.experiment.members.items() if settings.branch == branch]
+
+    @cached_property
+    def check(self) -> Stage:
+        """Read every scene, list every problem, write the catalogue with its groups and folds."""
+        settings = self._settings("task", "scenes", "classes", "folds", "seed")
+        settings["files"] = _jsonable(stat_files(self._files[0]))
+        return self._stage("check", "check", self._check, (), ("catalogue.parquet",), settings)
+
+    @cached_property
+    def features(self) -> Stage:
+        """Write the pixel table."""
+        settings = self._settings("features", "seed")
+        return self._stage("features", "features", self._features, (self.check,), ("pixels",), settings)
+
+    def member(self, name: str, folds: Sequence[int] | None = None) -> Stage:
+        """Train a member's models and write its maps; or train the models of some folds alone."""
+        settings = self._member_settings(name)
+        kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
+        reads = (self.check, self.features) if isinstance(settings, TreeSettings) else (self.check,)
+        work = partial(self._member, name, folds)
+        outputs = (f"members/{name}",)
+        # Some folds alone leave the stage unfinished; run without them it goes on from there.
+        return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
+
+    def load_catalogue(self) -> Catalogue:
+        """Return the catalogue that `check` wrote."""
+        return Catalogue.load(self.folder.path / "catalogue.parquet")
+
+    def member_path(self, name: str) -> Path:
+        """Return the folder of a member."""
+        return self.folder.path / "members" / name
+
+    def load_members(self) -> dict[str, Member]:
+        """Return every trained member."""
+        members = self.experiment.members.items()
+        return {name: load_member(self.member_path(name), settings, self.device) for name, settings in members}
+
+    @cached_property
+    def _files(self) -> tuple[list[SceneFiles], list[str]]:
+        return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
+
+    def _check(self) -> None:
+        experiment = self.experiment
+        files, problems = self._files
+        classes = experiment.label_classes()
+        catalogue, warnings = build_catalogue(files, problems, experiment.scenes, classes, self.executor, self.track)
+        for warning in warnings:
+            logger.warning("%s", warning)
+        catalogue, report = plan_folds(catalogue, experiment.folds, experiment.root, experiment.seed)
+        for line in report.lines():
+            logger.info("%s", line)
+        catalogue.save(self.folder.path / "catalogue.parquet")
+
+    def _features(self) -> None:
+        catalogue = self.load_catalogue()
+        build_table(
+            catalogue, self._feature_set(catalogue), self.experiment.features.sample, self.folder.path / "pixels",
+            experiment=self.experiment.name, seed=self.experiment.seed, executor=self.executor, track=self.track,
+        )  # fmt: skip
+
+    def _member(self, name: str, folds: Sequence[int] | None) -> None:
+        settings, directory, catalogue = self._member_settings(name), self.member_path(name), self.load_catalogue()
+        unknown = sorted(set(folds or ()) - set(catalogue.folds))
+        if unknown:
+            raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
+        options: dict[str, Any] = {
+            "seed": self.experiment.seed, "threads": self.workers, "device": self.device or settings.device,
+            "folds": folds, "track": self.track,
+        }  # fmt: skip
+        if isinstance(settings, TreeSettings):
+            pixels = self.folder.path / "pixels"
+            trees.fit_member(name, settings, catalogue, pixels, self._feature_set(catalogue), directory, **options)
+        else:
+            cnn.fit_member(name, settings, catalogue, directory, **options)
+        if folds is None:
+            write_maps(load_member(directory, settings, self.device), catalogue, directory, self.track)
+
+    def _feature_set(self, catalogue: Catalogue) -> FeatureSet:
+        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features))
+
+    def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
+        if name not in self.experiment.members:
+            raise ExperimentError(f"expected a member among {', '.join(self.experiment.members)}, got {name}.")
+        return self.experiment.members[name]
+
+    def _settings(self, *keys: str) -> dict[str, Any]:
+        return _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+
+    def _stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
+        verb, *arguments = command.split()
+        return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
+
+
+def load_member(directory: Path, settings: TreeSettings | CnnSettings, device: Device | None) -> Member:
+    """Load a member of either branch."""
+    if isinstance(settings, TreeSettings):
+        return trees.load_member(directory)
+    return cnn.load_member(directory, device or settings.device)
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value as it would be after a round trip through JSON, so that it compares equal to a record."""
+    return json.loads(json.dumps(value))
