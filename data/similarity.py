@@ -112,25 +112,22 @@ def _correlation(first: Thumbnails, second: Thumbnails) -> NDArray[np.float32]:
 def _shrink(scene: Scene, band: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the standardised block means of one scene and which of them are valid, (BLOCKS²,) each."""
     height, width = scene.grid.height, scene.grid.width
-    # Scenes smaller than a thumbnail have empty blocks, which then count as not valid.
-    edges = np.arange(BLOCKS + 1) * height // BLOCKS
-    cols = np.arange(width) * BLOCKS // width
-    total, count, size = (np.zeros((BLOCKS, BLOCKS)) for _ in range(3))
+    block_of_row, block_of_col = np.arange(height) * BLOCKS // height, np.arange(width) * BLOCKS // width
+    total, count, size = (np.zeros(BLOCKS * BLOCKS) for _ in range(3))
     rows = max(1, STRIP_PIXELS // width)
-    block_of_row = np.arange(height) * BLOCKS // height
     for row in range(0, height, rows):
         window = Window(row, 0, min(rows, height - row), width)
         pixels = read_scene(scene, window, bands=[band])[0]
         known = np.isfinite(pixels)
-        at = block_of_row[row : row + window.height, None], cols[None, :]
-        np.add.at(total, at, np.where(known, pixels, 0))
-        np.add.at(count, at, known)
-        np.add.at(size, at, 1)
-    del edges
+        block = (block_of_row[row : row + window.height, None] * BLOCKS + block_of_col).ravel()
+        total += np.bincount(block, np.where(known, pixels, 0).ravel(), len(total))
+        count += np.bincount(block, known.ravel(), len(total))
+        size += np.bincount(block, minlength=len(total))
+    # A scene smaller than its thumbnail leaves blocks empty: they are not valid.
     valid = (count > 0) & (2 * count >= size)
     means = total[valid] / count[valid]
-    values = np.zeros((BLOCKS, BLOCKS))
+    values = np.zeros(BLOCKS * BLOCKS)
     spread = means.std() if len(means) else 0.0
     if len(means) and spread > 1e-6 * np.abs(means).max():
         values[valid] = (means - means.mean()) / spread
-    return values.ravel().astype(np.float32), valid.ravel().astype(np.float32)
+    return values.astype(np.float32), valid.astype(np.float32)

@@ -227,7 +227,8 @@ def _chosen(run: "Run", branch: Literal["trees", "cnn"], member: str | None) -> 
         return names
     if member not in names:
         raise MemberError(
-            f"expected a member of the branch {branch} ({', '.join(names) or 'there is none'}), got {member or 'none'}. "
+            f"expected a member of the branch {branch} ({', '.join(names) or 'there is none'}), "
+            f"got {member or 'none'}. "
             "Correct the name, or add the member to the experiment file."
         )
     return [member]

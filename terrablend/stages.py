@@ -14,7 +14,8 @@ import trees
 from cnn.settings import CnnSettings
 from data.catalogue import Catalogue
 from data.discovery import SceneFiles, find_scenes, stat_files
-from data.errors import ExperimentError
+from data.errors import ExperimentError, RunError
+from data.files import replacing
 from data.folds import plan_folds
 from data.inspection import build_catalogue
 from data.members import Member, write_maps
@@ -23,7 +24,7 @@ from data.workers import cores
 from features.feature_set import FeatureSet
 from features.settings import feature_names
 from features.table import build_table
-from terrablend.experiment import Experiment
+from terrablend.experiment import Experiment, save_experiment
 from terrablend.run_folder import RunFolder, Stage
 from trees.settings import TreeSettings
 
@@ -77,7 +78,7 @@ class Run:
         """Read every scene, list every problem, write the catalogue with its groups and folds."""
         settings = self._settings("task", "scenes", "classes", "folds", "seed")
         settings["files"] = _jsonable(stat_files(self._files[0]))
-        return self._stage("check", "check", self._check, (), ("catalogue.parquet",), settings)
+        return self._stage("check", "check", self._check, (), ("catalogue.parquet", "folds.txt"), settings)
 
     @cached_property
     def features(self) -> Stage:
@@ -94,6 +95,21 @@ class Run:
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
+
+    def save_experiment(self) -> None:
+        """Write the resolved experiment into the run folder.
+
+        Raises
+        ------
+        RunError
+            If the folder cannot be written.
+        """
+        try:
+            save_experiment(self.experiment, self.folder.path / "experiment.yaml")
+        except OSError as error:
+            raise RunError(
+                f"{self.folder.path}: expected a folder to write to, got: {error}. Choose another: --run."
+            ) from error
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote."""
@@ -119,9 +135,11 @@ class Run:
         catalogue, warnings = build_catalogue(files, problems, experiment.scenes, classes, self.executor, self.track)
         for warning in warnings:
             logger.warning("%s", warning)
-        catalogue, report = plan_folds(catalogue, experiment.folds, experiment.root, experiment.seed)
+        catalogue, report = plan_folds(catalogue, experiment.folds, experiment.root, experiment.seed, self.track)
         for line in report.lines():
             logger.info("%s", line)
+        with replacing(self.folder.path / "folds.txt") as temporary:
+            temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
         catalogue.save(self.folder.path / "catalogue.parquet")
 
     def _features(self) -> None:

@@ -1,0 +1,222 @@
+"""Folds: groups dealt out for cross-validation, never split and as alike as they can be."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.errors import FoldError
+from data.groups import group_scenes
+from data.leakage import LeakageReport, leakage_report
+from data.progress import Track, untracked
+from data.scene import Scene, Split
+from data.settings import FoldSettings
+from data.similarity import read_thumbnails
+
+__all__ = ["assign_folds", "plan_folds"]
+
+logger = logging.getLogger(__name__)
+
+PASSES = 20
+"""Most rounds of moving single groups; it settles after two or three."""
+
+
+def plan_folds(
+    catalogue: Catalogue, settings: FoldSettings, root: Path, seed: int, track: Track = untracked
+) -> tuple[Catalogue, LeakageReport]:
+    """Give every scene its group and every training scene its fold.
+
+    Each split is grouped on its own: a test scene that overlaps two training scenes must not join them, but is
+    counted in the report.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        With the label counts of its training scenes.
+    settings : FoldSettings
+    root : Path
+        Folder that a relative ``folds.group.file`` starts from.
+    seed : int
+        Breaks ties.
+    track : Track
+
+    Returns
+    -------
+    catalogue : Catalogue
+    report : LeakageReport
+
+    Raises
+    ------
+    FoldError
+        If the rules do not cover all training scenes, or these cannot be split into as many folds.
+    """
+    small = None
+    if settings.group.similar is not None:
+        small = read_thumbnails(catalogue.scenes, settings.group.similar, track)
+    groups: dict[tuple[Split, str], str] = {}
+    for split in ("train", "val", "test"):
+        scenes = catalogue.split(split)
+        positions = [position for position, scene in enumerate(catalogue.scenes) if scene.split == split]
+        found = group_scenes(scenes, settings.group, root, small and small.take(positions))
+        groups |= {(split, scene): group for scene, group in found.items()}
+    train = catalogue.split("train")
+    counts = np.array([catalogue.label_counts(scene.id) for scene in train])
+    names = catalogue.classes.label_names
+    folds = assign_folds(train, {scene.id: groups["train", scene.id] for scene in train}, counts, settings, seed, names)
+    planned = catalogue.with_folds(groups, folds)
+    return planned, leakage_report(planned, small, settings.group.similarity)
+
+
+def assign_folds(
+    scenes: Sequence[Scene],
+    groups: Mapping[str, str],
+    counts: NDArray[np.int64],
+    settings: FoldSettings,
+    seed: int,
+    names: Sequence[str] = (),
+) -> dict[str, int]:
+    """Deal groups out to folds.
+
+    The largest group goes first, each to the fold that has least of what it brings; then single groups move as
+    long as that evens the folds out. "Even" means least squares of each fold's share of the scenes, of the
+    scenes that show a class and of the pixels of a class. As long as a class lies in enough groups, every fold
+    gets one.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        The training scenes.
+    groups : mapping
+        Scene id → group.
+    counts : (n_scenes, n_labels) int64
+        Pixels of each label index. With two labels the second is the positive class, without which a fold can
+        be neither learned from nor scored.
+    settings : FoldSettings
+        ``stratify: none`` evens out the number of scenes only.
+    seed : int
+        Breaks ties between groups and between folds that are alike.
+    names : sequence of str, optional
+        Of the labels, for messages.
+
+    Returns
+    -------
+    folds : dict
+        Scene id → fold, 0 … count - 1; the same for any order of the scenes.
+
+    Raises
+    ------
+    FoldError
+        If there are fewer groups than folds, or the positive class lies in fewer groups than folds.
+    """
+    named = sorted(set(groups[scene.id] for scene in scenes))
+    position = {name: number for number, name in enumerate(named)}
+    group_of = np.array([position[groups[scene.id]] for scene in scenes], np.int64)
+    if len(named) < settings.count:
+        raise FoldError(
+            f"folds.count: expected at least {settings.count} groups of training scenes, got {len(named)} "
+            f"({len(scenes)} scenes). Lower folds.count to {len(named)} or less, or group less strictly in folds.group."
+        )
+    names = names or [f"label {index}" for index in range(counts.shape[1])]
+    shown = _sum_by(group_of, counts > 0, len(named))
+    _check_classes(shown, names, settings)
+
+    present = np.column_stack([np.ones(len(named), bool), shown > 0])
+    columns = [np.bincount(group_of, minlength=len(named))[:, None]]
+    if settings.stratify == "presence":
+        columns += [shown, _sum_by(group_of, counts, len(named))]
+    load = np.concatenate([_shares(column) for column in columns], axis=1)
+    dealt = _move(_deal(load, present, settings.count, np.random.default_rng(seed)), load, present, settings.count)
+    return {scene.id: int(dealt[group]) for scene, group in zip(scenes, group_of, strict=True)}
+
+
+def _check_classes(shown: NDArray[np.int64], names: Sequence[str], settings: FoldSettings) -> None:
+    """Raise where a fold would lack positives, warn where it would lack a class."""
+    n_groups = (shown > 0).sum(axis=0)
+    for label, (name, known) in enumerate(zip(names, n_groups.tolist(), strict=True)):
+        if known >= settings.count:
+            continue
+        if len(names) == 2 and label == 1:
+            advice = (
+                f"Lower folds.count to {known}"
+                if known >= 2
+                else "Add labelled scenes of other places, or group less strictly in folds.group"
+            )
+            raise FoldError(
+                f"folds.count: expected pixels of {name} in every one of {settings.count} folds; they lie in "
+                f"{known} of {len(shown)} groups. {advice}."
+            )
+        if known < 2:
+            logger.warning(
+                "the class %s lies in %d group: a model that is scored on it cannot have learned it", name, known
+            )
+        else:
+            logger.warning("the class %s lies in %d groups: not all %d folds can have it", name, known, settings.count)
+
+
+def _sum_by(group_of: NDArray[np.int64], values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
+    """Sum the rows (n_scenes, n_labels) of each group: (count, n_labels)."""
+    total = np.zeros((count, values.shape[1]), np.int64)
+    np.add.at(total, group_of, values)
+    return total
+
+
+def _shares(columns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Scale columns to shares of their sums, and them all together to the weight of one."""
+    return columns / np.maximum(columns.sum(axis=0), 1) / np.sqrt(columns.shape[1])
+
+
+def _deal(
+    load: NDArray[np.float64], present: NDArray[np.bool_], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Give each group (n, …) a fold, largest first, so that what groups have (n, classes) reaches every fold."""
+    tie = rng.permutation(len(load))
+    fold_tie = rng.permutation(count)
+    sums = np.zeros((count, load.shape[1]))
+    lacking = np.ones((count, present.shape[1]), bool)
+    left = present.sum(axis=0)
+    rarest_first = np.argsort(left, kind="stable")
+    dealt = np.full(len(load), -1, np.int64)
+    for group in np.lexsort((tie, -load.max(axis=1))):
+        allowed = np.ones(count, bool)
+        for label in rarest_first:
+            # Only as many groups with this class are left as there are folds without it.
+            if present[group, label] and left[label] <= lacking[:, label].sum():
+                both = allowed & lacking[:, label]
+                allowed = both if both.any() else allowed
+        cost = np.where(allowed, sums @ load[group], np.inf)
+        fold = np.lexsort((fold_tie, cost))[0]
+        dealt[group] = fold
+        sums[fold] += load[group]
+        lacking[fold, present[group]] = False
+        left -= present[group]
+    return dealt
+
+
+def _move(
+    dealt: NDArray[np.int64], load: NDArray[np.float64], present: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """Move single groups to other folds as long as the sum of squared loads falls and no fold loses a class."""
+    dealt = dealt.copy()
+    sums = np.zeros((count, load.shape[1]))
+    np.add.at(sums, dealt, load)
+    holders = np.zeros((count, present.shape[1]), np.int64)
+    np.add.at(holders, dealt, present)
+    for _ in range(PASSES):
+        moved = False
+        for group in np.argsort(-load.max(axis=1), kind="stable"):
+            here = dealt[group]
+            if (holders[here, present[group]] == 1).any():
+                continue
+            cost = sums @ load[group]
+            cost[here] -= load[group] @ load[group]
+            there = int(np.argmin(cost))
+            if cost[there] < cost[here] - 1e-12:
+                sums[[here, there]] += [-load[group], load[group]]
+                holders[[here, there]] += np.array([-1, 1])[:, None] * present[group]
+                dealt[group], moved = there, True
+        if not moved:
+            break
+    return dealt

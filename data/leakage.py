@@ -1,0 +1,169 @@
+"""What a model could know of the scenes it is scored on: the report on folds, in figures and in words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.footprints import has_footprint, touching_pairs
+from data.similarity import Thumbnails, similar_pairs
+
+__all__ = ["LeakageReport", "leakage_report"]
+
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """How the folds are made up and what binds them together.
+
+    Parameters
+    ----------
+    scenes : tuple of int
+        Training scenes in each fold.
+    groups : tuple of int
+        Groups with a scene in each fold.
+    pixels : dict
+        Class → its pixels in each fold.
+    split_groups : tuple of str
+        Groups that lie in several folds; empty unless something went wrong.
+    georeferenced : int
+        Scenes, of all splits, that could be compared by where they lie.
+    neighbours : tuple of (scene, scene)
+        Training scenes that touch or overlap on the ground but lie in different folds.
+    duplicates : tuple of (scene, scene) or None
+        Near-duplicates in different folds; None where none were looked for.
+    outside : dict
+        Split (val, test) → its scenes.
+    outside_neighbours : dict
+        Split → those of its scenes that touch or overlap a training scene.
+    outside_duplicates : dict
+        Split → those of its scenes that nearly equal a training scene; empty where none were looked for.
+    """
+
+    scenes: tuple[int, ...]
+    groups: tuple[int, ...]
+    pixels: Mapping[str, tuple[int, ...]]
+    split_groups: tuple[str, ...]
+    georeferenced: int
+    neighbours: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, str], ...] | None
+    outside: Mapping[str, int]
+    outside_neighbours: Mapping[str, tuple[str, ...]]
+    outside_duplicates: Mapping[str, tuple[str, ...]]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a group or a near-duplicate lies in several folds."""
+        return bool(self.split_groups or self.duplicates)
+
+    def lines(self) -> list[str]:
+        """Say it in words, a line for each matter."""
+        lines = [f"{sum(self.scenes)} training scenes in {len(self.scenes)} folds; {self._split_line()}"]
+        for fold, (scenes, groups) in enumerate(zip(self.scenes, self.groups, strict=True)):
+            shares = (
+                f"{name} {counts[fold]} px ({counts[fold] / max(sum(counts), 1):.0%})"
+                for name, counts in self.pixels.items()
+            )
+            lines.append(f"fold {fold}: {_many(scenes, 'scene')}, {_many(groups, 'group')}; {', '.join(shares)}")
+        if self.georeferenced:
+            lines.append(f"{_pairs(self.neighbours)} of scenes touch or overlap on the ground across folds")
+        else:
+            lines.append("no scene is georeferenced: which are neighbours on the ground cannot be told")
+        if self.duplicates is not None:
+            lines.append(f"{_pairs(self.duplicates)} of scenes are near-duplicates across folds")
+        for split, count in self.outside.items():
+            for what, found in (
+                ("touch or overlap", self.outside_neighbours.get(split)),
+                ("nearly equal", self.outside_duplicates.get(split)),
+            ):
+                if found:
+                    lines.append(
+                        f"{len(found)} of {count} {split} scenes {what} a training scene "
+                        f"({_first(found)}): scores there flatter a model on new places"
+                    )
+        return lines
+
+    def _split_line(self) -> str:
+        if not self.split_groups:
+            return f"none of the {sum(self.groups)} groups is split"
+        return f"{_many(len(self.split_groups), 'group')} SPLIT ({_first(self.split_groups)}): scores will be too good"
+
+
+def leakage_report(
+    catalogue: Catalogue, thumbnails: Thumbnails | None = None, similarity: float = 1.0
+) -> LeakageReport:
+    """Look for whatever scenes of one fold tell about those of another.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        With groups and folds.
+    thumbnails : Thumbnails, optional
+        Of all its scenes, to look for near-duplicates.
+    similarity : float
+        Least correlation of near-duplicates.
+    """
+    scenes, folds, train = catalogue.scenes, catalogue.folds, catalogue.split("train")
+    counts = np.array([catalogue.label_counts(scene.id) for scene in train])
+    fold_of = np.array([scene.fold for scene in train])
+    folds_of_group: dict[str, set[int | None]] = {}
+    for scene in train:
+        folds_of_group.setdefault(scene.group, set()).add(scene.fold)
+
+    touching = touching_pairs(scenes)
+    alike = None
+    if thumbnails is not None:
+        alike = similar_pairs(thumbnails, thumbnails, similarity)
+        alike = alike[alike[:, 0] < alike[:, 1]]
+    outside = {name: len(catalogue.split(name)) for name in ("val", "test") if catalogue.split(name)}
+    return LeakageReport(
+        scenes=tuple(int((fold_of == fold).sum()) for fold in folds),
+        groups=tuple(len({scene.group for scene in catalogue.in_fold(fold)}) for fold in folds),
+        pixels={
+            name: tuple(int(counts[fold_of == fold, label].sum()) for fold in folds)
+            for label, name in enumerate(catalogue.classes.label_names)
+        },
+        split_groups=tuple(sorted(group for group, found in folds_of_group.items() if len(found) > 1)),
+        georeferenced=sum(has_footprint(scene) for scene in scenes),
+        neighbours=_across_folds(catalogue, touching),
+        duplicates=None if alike is None else _across_folds(catalogue, alike),
+        outside=outside,
+        outside_neighbours=_beside_training(catalogue, touching),
+        outside_duplicates={} if alike is None else _beside_training(catalogue, alike),
+    )
+
+
+def _across_folds(catalogue: Catalogue, pairs: NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of training scenes that lie in different folds."""
+    scenes = [(catalogue.scenes[one], catalogue.scenes[other]) for one, other in pairs]
+    return tuple(
+        (one.id, other.id) for one, other in scenes if one.split == other.split == "train" and one.fold != other.fold
+    )
+
+
+def _beside_training(catalogue: Catalogue, pairs: NDArray[np.int64]) -> dict[str, tuple[str, ...]]:
+    """Return for each split but training its scenes that are paired with a training scene."""
+    found: dict[str, set[str]] = {}
+    for pair in pairs:
+        one, other = (catalogue.scenes[position] for position in pair)
+        if (one.split == "train") != (other.split == "train"):
+            stranger = other if one.split == "train" else one
+            found.setdefault(stranger.split, set()).add(stranger.id)
+    return {split: tuple(sorted(ids)) for split, ids in found.items()}
+
+
+def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
+    if not pairs:
+        return "no pair"
+    return f"{_many(len(pairs), 'pair')} ({_first(['–'.join(pair) for pair in pairs])})"
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:EXAMPLES]) + (" …" if len(names) > EXAMPLES else "")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")

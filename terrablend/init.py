@@ -1,0 +1,183 @@
+"""A first experiment file, guessed from a folder of images and labels."""
+
+import logging
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from data.errors import ExperimentError
+from data.files import replacing
+from data.scene import open_raster
+
+__all__ = ["guess_experiment", "write_experiment"]
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2"}
+LABEL_WORDS = re.compile(r"mask|label|truth|annot|(^|[^a-z])gt([^a-z]|$)", re.IGNORECASE)
+SPLIT_WORDS = {"val": re.compile(r"val", re.IGNORECASE), "test": re.compile(r"test", re.IGNORECASE)}
+SAMPLE = 20
+"""Files of a folder that are opened to learn what it holds."""
+MOST_CLASSES = 32
+"""Distinct values above which a one-band raster is taken for an image."""
+
+
+@dataclass(frozen=True)
+class RasterFolder:
+    """Rasters of one folder whose names differ in one part, the id."""
+
+    pattern: str
+    ids: frozenset[str]
+    bands: tuple[str, ...]
+    nodata: float | None
+    values: frozenset[int] | None
+    """Values of a one-band raster with few of them, else None."""
+
+    @property
+    def split(self) -> str:
+        """The split that the folder's name speaks of; train if it speaks of none."""
+        return next((split for split, words in SPLIT_WORDS.items() if words.search(self.pattern)), "train")
+
+
+def write_experiment(folder: Path, out: Path) -> None:
+    """Look at a folder and write an experiment file for it.
+
+    Raises
+    ------
+    ExperimentError
+        If the folder holds no images with labels beside them, or ``out`` exists.
+    """
+    if out.exists():
+        raise ExperimentError(f"{out}: expected no such file yet. Remove it, or name another with --out.")
+    values = guess_experiment(folder)
+    head = (
+        "# Guessed from the files; read it once: are the bands named right, which values are classes,\n"
+        "# and which scenes must share a fold (folds.group) because they show the same place?\n"
+    )
+    with replacing(out) as temporary:
+        temporary.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
+    logger.info("first experiment file in %s. Read it, then run `terrablend check %s`", out, out)
+
+
+def guess_experiment(folder: Path) -> dict[str, Any]:
+    """Return the values of an experiment file for the scenes below a folder.
+
+    Raises
+    ------
+    ExperimentError
+        If there are no images with labels beside them.
+    """
+    found = _raster_folders(folder)
+    labels = [entry for entry in found if entry.values is not None and _is_label(entry, found)]
+    images = [entry for entry in found if entry not in labels]
+    scenes: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        label = next((entry for entry in labels if entry.split == split), None)
+        # An image that only some scenes have, such as one from before the event, is left out.
+        parts = [entry for entry in images if entry.split == split and (label is None or entry.ids >= label.ids)]
+        if parts and (label is not None or split == "test"):
+            scenes[split] = {"image": _describe_images(parts)}
+            if label is not None:
+                scenes[split]["label"] = {"path": label.pattern}
+    if "train" not in scenes:
+        raise ExperimentError(
+            f"{folder}: expected images and, under the same names in a folder such as masks/, their labels; got "
+            f"{', '.join(entry.pattern for entry in found) or 'no rasters'}. Write the experiment file by hand."
+        )
+    values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
+    binary = len(values) <= 2
+    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
+    experiment: dict[str, Any] = {
+        "name": name,
+        "task": "binary" if binary else "multiclass",
+        "root": str(folder.resolve()),
+        "scenes": scenes,
+        "classes": {1: "positive"} if binary else {value: f"class {value}" for value in values},
+        "folds": {"count": 5},
+        "members": {
+            "lightgbm": {"branch": "trees", "booster": "lightgbm"},
+            "unet": {
+                "branch": "cnn",
+                "inputs": [band for entry in scenes["train"]["image"] for band in entry["bands"]],
+            },
+        },
+    }
+    if binary and values[-1] != 1:
+        for part in scenes.values():
+            if "label" in part:
+                part["label"]["values"] = {values[-1]: "positive"}
+    return experiment
+
+
+def _raster_folders(folder: Path) -> list[RasterFolder]:
+    names: dict[tuple[Path, str], list[str]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            names[path.parent, path.suffix].append(path.name)
+    return [_look_at(folder, parent, files) for (parent, _), files in names.items()]
+
+
+def _look_at(root: Path, parent: Path, files: list[str]) -> RasterFolder:
+    head, tail = _common_ends(files)
+    pattern = (parent.relative_to(root) / f"{head}{{id}}{tail}").as_posix()
+    ids = frozenset(file[len(head) : len(file) - len(tail)] for file in files)
+    values: set[int] | None = set()
+    bands: tuple[str, ...] = ()
+    nodata = None
+    for file in files[:: max(1, len(files) // SAMPLE)]:
+        with open_raster(str(parent / file)) as raster:
+            bands, nodata = _band_names(raster), raster.nodata
+            if values is not None and raster.count == 1 and np.issubdtype(raster.dtypes[0], np.integer):
+                values |= set(np.unique(raster.read(1)).tolist())
+        if values is not None and (len(bands) > 1 or len(values) > MOST_CLASSES or not values):
+            values = None
+    return RasterFolder(pattern, ids, bands, nodata, None if values is None else frozenset(values))
+
+
+def _common_ends(files: list[str]) -> tuple[str, str]:
+    """Return what all names start and end with, cut back to whole words.
+
+    >>> _common_ends(["tile_13.tif", "tile_145.tif"])
+    ('tile_', '.tif')
+    """
+    alike = [len(set(letters)) == 1 for letters in zip(*files, strict=False)]
+    head = files[0][: sum(1 for _ in takewhile(bool, alike))]
+    backwards = [file[::-1] for file in files]
+    alike = [len(set(letters)) == 1 for letters in zip(*backwards, strict=False)]
+    tail = files[0][len(files[0]) - sum(1 for _ in takewhile(bool, alike)) :]
+    head = re.sub(r"[^\W_]*$", "", head)
+    tail = re.sub(r"^[^\W_]*", "", tail)
+    suffix = Path(files[0]).suffix
+    return (head, tail) if len(files) > 1 else ("", suffix)
+
+
+def _band_names(raster: Any) -> tuple[str, ...]:
+    if all(raster.descriptions):
+        return tuple(raster.descriptions)
+    usual = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
+    return usual.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
+
+
+def _is_label(entry: RasterFolder, found: list[RasterFolder]) -> bool:
+    beside = any(other.ids & entry.ids for other in found if other is not entry and other.split == entry.split)
+    return beside and (LABEL_WORDS.search(entry.pattern) is not None or len(entry.values or ()) <= 2)
+
+
+def _describe_images(parts: list[RasterFolder]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    for part in parts:
+        bands = list(part.bands)
+        if len(parts) > 1:
+            # Several files a scene: their folders tell their bands apart.
+            place = re.sub(r"\W+", "_", Path(part.pattern).parent.name).lower()
+            bands = [f"{band}_{place}" for band in bands]
+        entries.append({"path": part.pattern, "bands": bands})
+        if part.nodata is not None and np.isfinite(part.nodata):
+            entries[-1]["nodata"] = part.nodata
+    return entries
