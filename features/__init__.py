@@ -1,0 +1,7 @@
+"""Scenes → named features → the pixel table."""
+
+from features.feature_set import FeatureSet
+from features.settings import FeatureSettings, feature_names
+from features.table import build_table, read_table
+
+__all__ = ["FeatureSet", "FeatureSettings", "build_table", "feature_names", "read_table"]

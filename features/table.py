@@ -1,0 +1,240 @@
+"""The pixel table: one row a drawn pixel, one column a feature, one parquet file a scene, one folder a fold."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.classes import Classes
+from data.errors import TableError
+from data.files import replacing, scene_rng
+from data.progress import Track, untracked
+from data.scene import Scene, read_label, read_scene, valid_mask
+from data.windows import tile_windows
+from data.workers import map_ordered
+from features.feature_set import FeatureSet
+from features.sample import PixelSample, draw_pixels
+from features.settings import SampleSettings
+
+__all__ = ["Table", "build_table", "read_table", "table_path"]
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 1024
+"""Pixels on a side of the windows in which features are computed."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of the pixel table, in memory.
+
+    Parameters
+    ----------
+    features : (n, F) float32
+        C order.
+    names : tuple of str
+        Of the features.
+    label : (n,) uint8
+        Label index.
+    weight : (n,) float32
+        1 / the probability of having been drawn.
+    scene : (n,) int32
+        Index into ``scenes``.
+    scenes : tuple of str
+    """
+
+    features: NDArray[np.float32]
+    names: tuple[str, ...]
+    label: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+    scene: NDArray[np.int32]
+    scenes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def table_path(directory: Path, scene: Scene) -> Path:
+    """Return the file that holds a training scene's rows."""
+    return directory / f"fold={scene.fold}" / f"{scene.id}.parquet"
+
+
+def build_table(
+    catalogue: Catalogue,
+    feature_set: FeatureSet,
+    settings: SampleSettings,
+    directory: Path,
+    *,
+    experiment: str,
+    seed: int,
+    executor: Executor | None = None,
+    track: Track = untracked,
+) -> None:
+    """Write the pixel table of the training scenes; files that exist are kept.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        With folds.
+    feature_set : FeatureSet
+    settings : SampleSettings
+    directory : Path
+        Gets ``fold=K/<scene>.parquet``.
+    experiment : str
+        Name written into every file.
+    seed : int
+        Rows depend on it and on the scene alone, not on the number of workers.
+    executor : Executor, optional
+    track : Track
+
+    Raises
+    ------
+    TableError
+        If not a single pixel was drawn.
+    """
+    todo = [scene for scene in catalogue.split("train") if not table_path(directory, scene).exists()]
+    work = partial(
+        _write_scene,
+        bands=catalogue.bands,
+        names=feature_set.names,
+        classes=catalogue.classes,
+        settings=settings,
+        directory=directory,
+        experiment=experiment,
+        seed=seed,
+    )
+    for _ in track(map_ordered(work, todo, executor), "pixel table", len(todo)):
+        pass
+    rows = sum(pq.read_metadata(table_path(directory, scene)).num_rows for scene in catalogue.split("train"))
+    if rows == 0:
+        raise TableError(
+            f"{directory}: expected pixels to learn from, got none: no training scene has a labelled pixel "
+            "that is valid. Check nodata, invalid and label.ignore in the experiment file."
+        )
+    logger.info(
+        "pixel table: %d rows × %d features of %d scenes", rows, len(feature_set), len(catalogue.split("train"))
+    )
+
+
+def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -> Table:
+    """Read the rows of some scenes.
+
+    The features are filled into one array as they are read: no second copy is held.
+
+    Parameters
+    ----------
+    directory : Path
+    scenes : sequence of Scene
+        Training scenes.
+    names : sequence of str
+        Features, in the order wanted.
+
+    Raises
+    ------
+    TableError
+        If a scene's rows are missing, or lack a feature.
+    """
+    paths = [table_path(directory, scene) for scene in scenes]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise TableError(
+            f"{missing[0]}: expected the rows of a scene, got no such file. Run `terrablend features` again."
+        )
+    counts = [pq.read_metadata(path).num_rows for path in paths]
+    total = sum(counts)
+    features = np.empty((total, len(names)), np.float32)
+    label, weight, scene = np.empty(total, np.uint8), np.empty(total, np.float32), np.empty(total, np.int32)
+    start = 0
+    for position, (path, count) in enumerate(zip(paths, counts, strict=True)):
+        stop = start + count
+        try:
+            rows = pq.read_table(path, columns=["label", "weight", *names], partitioning=None)
+            columns = [rows.column(name) for name in names]
+        except (KeyError, pa.ArrowException) as error:
+            raise TableError(
+                f"{path}: expected the features of the experiment, got: {error}. Run `terrablend features --overwrite`."
+            ) from error
+        for column, values in enumerate(columns):
+            features[start:stop, column] = values.to_numpy()
+        label[start:stop], weight[start:stop] = rows.column("label").to_numpy(), rows.column("weight").to_numpy()
+        scene[start:stop] = position
+        start = stop
+    return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes))
+
+
+def _write_scene(
+    scene: Scene,
+    bands: Sequence[str],
+    names: Sequence[str],
+    classes: Classes,
+    settings: SampleSettings,
+    directory: Path,
+    experiment: str,
+    seed: int,
+) -> None:
+    feature_set = FeatureSet(bands, names)
+    label = read_label(scene)
+    valid = np.empty(label.shape, bool)
+    for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
+        valid[window.slices] = valid_mask(scene, read_scene(scene, window))
+    sample = draw_pixels(label, valid, classes, settings, scene_rng(seed, scene.id))
+    schema = _schema(feature_set, classes, sample.strata, settings, experiment)
+    with (
+        replacing(table_path(directory, scene)) as temporary,
+        # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better.
+        pq.ParquetWriter(
+            temporary, schema, compression="zstd", compression_level=1, write_statistics=False,
+            use_dictionary=["scene"], use_byte_stream_split=list(names),
+        ) as writer,
+    ):  # fmt: skip
+        for rows in _rows_by_window(scene, sample, feature_set, schema):
+            writer.write_batch(rows)
+
+
+def _rows_by_window(
+    scene: Scene, sample: PixelSample, feature_set: FeatureSet, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
+        rows, cols = sample.rows - window.row, sample.cols - window.col
+        here = np.flatnonzero((rows >= 0) & (rows < window.height) & (cols >= 0) & (cols < window.width))
+        if not len(here):
+            continue
+        features = feature_set.compute(scene, window)[:, rows[here], cols[here]]
+        columns = [
+            pa.array([scene.id] * len(here), pa.dictionary(pa.int32(), pa.string())),
+            *(
+                pa.array(values[here])
+                for values in (sample.rows, sample.cols, sample.label, sample.stratum, sample.weight)
+            ),
+            *(pa.array(values) for values in features),
+        ]
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _schema(
+    feature_set: FeatureSet, classes: Classes, strata: tuple[str, ...], settings: SampleSettings, experiment: str
+) -> pa.Schema:
+    fields = [
+        ("scene", pa.dictionary(pa.int32(), pa.string()), "", "scene id"),
+        ("row", pa.int32(), "pixel", "row in the scene, from its upper edge"),
+        ("col", pa.int32(), "pixel", "column in the scene, from its left edge"),
+        ("label", pa.uint8(), "", f"index into {', '.join(classes.label_names)}"),
+        ("stratum", pa.uint8(), "", f"index into {', '.join(strata)}"),
+        ("weight", pa.float32(), "pixels", "1 / probability of having been drawn"),
+    ]
+    columns = [pa.field(name, kind, metadata={"unit": unit, "description": text}) for name, kind, unit, text in fields]
+    for row in feature_set.describe():
+        unit = "as the band" if row["kind"] == "band" else ""
+        text = {"unit": unit, "description": str(row["definition"]), "reference": str(row["reference"])}
+        columns.append(pa.field(str(row["name"]), pa.float32(), metadata=text))
+    about = {"experiment": experiment, "sample": settings.model_dump(mode="json"), "features": list(feature_set.names)}
+    return pa.schema(columns, metadata={"terrablend": json.dumps(about)})
