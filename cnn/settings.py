@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.settings import Settings
 
@@ -28,10 +28,14 @@ class CnnSettings(Settings):
     )
     parameters: dict[str, Any] = Field({}, description="further arguments of the smp architecture, as smp names them")
     weights: str | None = Field(
-        None, description="what the network starts from: nothing, `imagenet` (of the hub), or a local weights file"
+        None,
+        description="what the network starts from: nothing, weights of the hub such as `imagenet`, or a local file "
+        "(an earlier run's must not have seen these scenes: their scores would be flattered)",
     )
     inputs: list[str] | None = Field(
-        None, description="bands and features that are its input planes; default: every band that is no mask"
+        None,
+        min_length=1,
+        description="bands and features that are its input planes; default: all bands but masks",
     )
 
     loss: LossName = Field("ce+dice", description="cross entropy, Dice, or their sum")
@@ -45,8 +49,8 @@ class CnnSettings(Settings):
     flips: bool = Field(True, description="show crops mirrored and turned by quarter turns at random")
     positive_share: float | None = Field(
         None, ge=0, le=1,
-        description="share of crops placed on a pixel of a class drawn evenly from the positive class (binary) or from "
-        "all (multiclass), so that rare classes are seen; default: 0.5 when binary, 0 when multiclass",
+        description="share of crops that are placed on a pixel of the positive class (binary) or of a class drawn "
+        "evenly from all (multiclass), so that rare ones are seen; default: 0.5 when binary, 0 when multiclass",
     )  # fmt: skip
     cache_gb: float = Field(4, ge=0, description="memory for the training scenes; if they need more they are re-read")
 
@@ -58,3 +62,9 @@ class CnnSettings(Settings):
     precision: PrecisionName = Field(
         "auto", description="of the network's arithmetic; auto: bfloat16 or float16 on a GPU, float32 on the CPU"
     )
+
+    @model_validator(mode="after")
+    def _overlap_leaves_a_middle(self) -> "CnnSettings":
+        if 2 * self.overlap > self.tile:
+            raise ValueError(f"expected overlap to be at most half of tile, got {self.overlap} of {self.tile}")
+        return self

@@ -1,6 +1,7 @@
 """Which files make which scene: patterns with {id}, matched against the files on disk."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from data.errors import CatalogueError, ExperimentError
 from data.scene import ImageFile, LabelFile, Split
 from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings
 
-__all__ = ["SceneFiles", "find_scenes", "label_values", "stat_files"]
+__all__ = ["SceneFiles", "find_scenes", "image_files", "label_values", "mask_rules", "stat_files"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,19 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
     return scenes, problems
 
 
+def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[str]) -> tuple[ImageFile, ...]:
+    """Return the files of one scene, a path for each entry of ``image``, with the bands and nodata of its entry."""
+    return tuple(
+        ImageFile(path, _bands_of(file, settings), _values(settings.nodata if file.nodata is None else file.nodata))
+        for file, path in zip(part.image, paths, strict=True)
+    )
+
+
+def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the bands that condemn pixels, as in ``Scene.invalid``."""
+    return tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
+
+
 def stat_files(scenes: list[SceneFiles]) -> list[tuple[str, int, int]]:
     """Return path, size and modification time (ns) of every file of the scenes, to notice a changed input."""
     paths = [image.path for scene in scenes for image in scene.images]
@@ -97,8 +111,7 @@ def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, 
 def _find_split(
     split: Split, part: SplitSettings, settings: SceneSettings, classes: Classes, root: Path
 ) -> tuple[list[SceneFiles], list[str]]:
-    bands = [_bands_of(file, settings) for file in part.image]
-    named = [band for some in bands for band in some]
+    named = [band for file in part.image for band in _bands_of(file, settings)]
     twice = sorted({band for band in named if named.count(band) > 1})
     if twice:
         raise ExperimentError(
@@ -118,10 +131,7 @@ def _find_split(
                 f"{split} scene {name}: expected {' and '.join(lacking)}, no such file. Add it, or remove the scene."
             )
             continue
-        files = tuple(
-            ImageFile(found[name], names, _values(file.nodata) or _values(settings.nodata))
-            for file, found, names in zip(part.image, images, bands, strict=True)
-        )
+        files = image_files(part, settings, [found[name] for found in images])
         scenes.append(SceneFiles(name, split, files, LabelFile(labels[name], values) if labels is not None else None))
     problems += [
         f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."

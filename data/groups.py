@@ -69,7 +69,7 @@ def group_scenes(
         pairs.append(overlapping_pairs(scenes))
     if settings.similar is not None:
         small = read_thumbnails(scenes, settings.similar) if thumbnails is None else thumbnails.take(order)
-        pairs.append(similar_pairs(small, small, settings.similarity))
+        pairs.append(similar_pairs(small, settings.similarity))
 
     component = connected_components(len(scenes), np.concatenate([np.empty((0, 2), np.int64), *pairs]))
     groups = {scene.id: scenes[first].id for scene, first in zip(scenes, component, strict=True)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.catalogue import Catalogue, SceneStatistics
 from data.classes import IGNORE, Classes
-from data.discovery import SceneFiles
+from data.discovery import SceneFiles, mask_rules
 from data.errors import CatalogueError, TerrablendError
 from data.progress import Track, untracked
 from data.scene import Scene, read_grid, read_label, read_scene, valid_mask
@@ -89,8 +89,7 @@ def build_catalogue(
     CatalogueError
         With a line for every problem of every scene.
     """
-    invalid = tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
-    work = partial(inspect_scene, classes=classes, invalid=invalid)
+    work = partial(inspect_scene, classes=classes, invalid=mask_rules(settings))
     inspections = list(track(map_ordered(work, files, executor), "scenes read", len(files)))
     found = [*problems, *(problem for inspection in inspections for problem in inspection.problems)]
     scenes = [inspection.scene for inspection in inspections if inspection.scene is not None]

@@ -69,11 +69,11 @@ class LeakageReport:
             )
             lines.append(f"fold {fold}: {_many(scenes, 'scene')}, {_many(groups, 'group')}; {', '.join(shares)}")
         if self.georeferenced:
-            lines.append(f"{_pairs(self.neighbours)} of scenes touch or overlap on the ground across folds")
+            lines.append(f"scene pairs across folds that touch or overlap on the ground: {_pairs(self.neighbours)}")
         else:
             lines.append("no scene is georeferenced: which are neighbours on the ground cannot be told")
         if self.duplicates is not None:
-            lines.append(f"{_pairs(self.duplicates)} of scenes are near-duplicates across folds")
+            lines.append(f"scene pairs across folds that are near-duplicates: {_pairs(self.duplicates)}")
         for split, count in self.outside.items():
             for what, found in (
                 ("touch or overlap", self.outside_neighbours.get(split)),
@@ -114,10 +114,7 @@ def leakage_report(
         folds_of_group.setdefault(scene.group, set()).add(scene.fold)
 
     touching = touching_pairs(scenes)
-    alike = None
-    if thumbnails is not None:
-        alike = similar_pairs(thumbnails, thumbnails, similarity)
-        alike = alike[alike[:, 0] < alike[:, 1]]
+    alike = None if thumbnails is None else similar_pairs(thumbnails, similarity)
     outside = {name: len(catalogue.split(name)) for name in ("val", "test") if catalogue.split(name)}
     return LeakageReport(
         scenes=tuple(int((fold_of == fold).sum()) for fold in folds),
@@ -157,8 +154,8 @@ def _beside_training(catalogue: Catalogue, pairs: NDArray[np.int64]) -> dict[str
 
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
     if not pairs:
-        return "no pair"
-    return f"{_many(len(pairs), 'pair')} ({_first(['–'.join(pair) for pair in pairs])})"
+        return "none"
+    return f"{len(pairs)} ({_first(['–'.join(pair) for pair in pairs])})"
 
 
 def _first(names: Sequence[str]) -> str:

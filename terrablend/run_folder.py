@@ -73,6 +73,22 @@ class RunFolder:
             return "stale"
         return "done" if record["done"] else "unfinished"
 
+    def require(self, stage: Stage) -> None:
+        """Refuse to go on unless a stage is done.
+
+        Raises
+        ------
+        RunError
+            Naming the stage and the command that does it.
+        """
+        state = self.state(stage)
+        if state == "stale":
+            raise RunError(self._stale(stage))
+        if state != "done":
+            raise RunError(
+                f"{self.path}: expected the stage {stage.name} to be done, it is {state}. Run `{stage.command}` first."
+            )
+
     def carry_out(self, stage: Stage, overwrite: bool = False) -> None:
         """Do a stage, or what is left of it; a stage that is done is left as it is.
 
@@ -83,13 +99,7 @@ class RunFolder:
             ``overwrite`` is unset, or if the folder cannot be written.
         """
         for before in stage.reads:
-            if self.state(before) == "stale":
-                raise RunError(self._stale(before))
-            if self.state(before) != "done":
-                raise RunError(
-                    f"{self.path}: expected the stage {before.name} to be done, it is {self.state(before)}. "
-                    f"Run `{before.command}` first."
-                )
+            self.require(before)
         state = self.state(stage)
         if state == "stale" and not overwrite:
             raise RunError(self._stale(stage))

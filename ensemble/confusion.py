@@ -1,0 +1,37 @@
+"""Counts first: how many pixels of each label were predicted as what."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import IGNORE
+
+__all__ = ["confusion_counts"]
+
+
+def confusion_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
+    """Count the labelled pixels by label and prediction.
+
+    Parameters
+    ----------
+    label : uint8 array
+        Label indices; pixels that are `IGNORE` are not counted.
+    prediction : uint8 array of the same shape
+        Label indices, `IGNORE` where nothing was predicted.
+    n_labels : int
+
+    Returns
+    -------
+    counts : (n_labels, n_labels + 1) int64
+        Rows by label, columns by prediction; the last column holds the pixels without a prediction, which are
+        misses of their class.
+
+    Examples
+    --------
+    >>> confusion_counts(np.uint8([0, 1, 1, 255]), np.uint8([1, 1, 255, 0]), 2)
+    array([[0, 1, 0],
+           [0, 1, 1]])
+    """
+    scored = label != IGNORE
+    column = np.minimum(prediction[scored], n_labels).astype(np.int64)
+    cell = label[scored].astype(np.int64) * (n_labels + 1) + column
+    return np.bincount(cell, minlength=n_labels * (n_labels + 1)).reshape(n_labels, n_labels + 1).astype(np.int64)

@@ -1,0 +1,87 @@
+"""The table of scores: every candidate, every metric, pooled and by class and fold, with intervals."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.files import replacing
+from ensemble.fit import BLEND, Evaluation
+from ensemble.intervals import Interval, resample_groups, score_interval
+from ensemble.metrics import CLASS_METRICS, METRICS
+from ensemble.settings import EnsembleSettings, MetricName
+
+__all__ = ["score_table", "suitable_metrics", "write_scores"]
+
+SCHEMA = {
+    "split": pl.String, "candidate": pl.String, "scope": pl.String, "label": pl.String, "metric": pl.String,
+    "value": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+}  # fmt: skip
+
+
+def suitable_metrics(label_names: Sequence[str], task: str) -> list[MetricName]:
+    """Return the metrics that suit a task: those of one positive class only where there is one."""
+    return [name for name in METRICS if task == "binary" or name not in ("dice", "iou")]
+
+
+def score_table(
+    evaluations: Sequence[Evaluation], label_names: Sequence[str], task: str, settings: EnsembleSettings, seed: int
+) -> pl.DataFrame:
+    """Score every candidate.
+
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation
+    label_names : sequence of str
+    task : {"binary", "multiclass"}
+    settings : EnsembleSettings
+    seed : int
+
+    Returns
+    -------
+    table : DataFrame
+        ``split``, ``candidate``, ``scope`` (``all``, ``fold K``, ``gain`` of the blend over a member, ``scene mean``),
+        ``label`` (empty for scores over all classes), ``metric``, ``value``, ``low`` and ``high``.
+    """
+    rows = [row for evaluation in evaluations for row in _rows(evaluation, label_names, task, settings, seed)]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def write_scores(table: pl.DataFrame, path: Path) -> None:
+    """Write the table as parquet."""
+    with replacing(path) as temporary:
+        table.write_parquet(temporary)
+
+
+def _rows(
+    evaluation: Evaluation, label_names: Sequence[str], task: str, settings: EnsembleSettings, seed: int
+) -> Iterator[dict[str, Any]]:
+    draws = resample_groups(len(set(evaluation.groups.values())), settings.resamples, seed)
+    metrics = suitable_metrics(label_names, task)
+
+    def row(candidate: str, scope: str, label: str, metric: str, interval: Interval) -> dict[str, Any]:
+        place = {"split": evaluation.split, "candidate": candidate, "scope": scope, "label": label, "metric": metric}
+        return place | {"value": interval.value, "low": interval.low, "high": interval.high}
+
+    blend = evaluation.group_sums(BLEND)
+    for candidate, scenes in evaluation.counts.items():
+        sums = evaluation.group_sums(candidate)
+        for name in metrics:
+            metric = METRICS[name]
+            yield row(candidate, "all", "", name, score_interval(sums, draws, metric, settings.interval)[0])
+            if candidate != BLEND:
+                gain = score_interval(blend, draws, metric, settings.interval, against=sums)[0]
+                yield row(candidate, "gain", "", name, gain)
+            for fold in sorted(set(evaluation.folds.values())):
+                value = float(metric.of(evaluation.total(candidate, fold)))
+                yield row(candidate, f"fold {fold}", "", name, Interval(value, np.nan, np.nan))
+            single = metric.of(np.stack(list(scenes.values())))
+            # A scene in which the score has no meaning, such as Dice without positives, is left out of the mean.
+            mean = float(np.nanmean(single)) if np.isfinite(single).any() else np.nan
+            yield row(candidate, "scene mean", "", name, Interval(mean, np.nan, np.nan))
+        for class_name, class_metric in CLASS_METRICS.items():
+            intervals = score_interval(sums, draws, class_metric, settings.interval)
+            for label, interval in zip(label_names, intervals, strict=True):
+                yield row(candidate, "all", label, class_name, interval)

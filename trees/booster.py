@@ -1,0 +1,103 @@
+"""What every kind of booster can do, and the kinds there are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trees.settings import DeviceName, TreeSettings
+
+__all__ = ["Booster", "Rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows to learn from or to be stopped by.
+
+    Parameters
+    ----------
+    features : (n, F) float32
+        NaN where a feature has no value.
+    label : (n,) uint8
+        Label index.
+    weight : (n,) float32
+    """
+
+    features: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    weight: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Rows":
+        """Return some of the rows."""
+        return Rows(self.features[chosen], self.label[chosen], self.weight[chosen])
+
+
+class Booster(Protocol):
+    """A fitted booster of decision trees."""
+
+    suffix: str
+    """Of the file that `save` writes."""
+    rounds: int
+    """Boosting rounds that it was fitted with."""
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        names: Sequence[str],
+        n_labels: int,
+        settings: TreeSettings,
+        *,
+        stop: Rows | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> Self:
+        """Learn from rows.
+
+        Parameters
+        ----------
+        rows : Rows
+        names : sequence of str
+            Of the features.
+        n_labels : int
+            2 when binary; a label that no row has keeps its place.
+        settings : TreeSettings
+        stop : Rows, optional
+            Held-out rows: learning stops when the log loss there has not fallen for ``patience`` rounds, and the
+            best round is kept.
+        rounds : int, optional
+            Instead of ``settings.rounds``.
+        seed, threads : int
+        device : {"auto", "cpu", "cuda"}
+
+        Raises
+        ------
+        MemberError
+            If a parameter is unknown to the library, or the device is not there.
+        """
+        ...
+
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, 1) of the positive class, or (n, K) of all classes, for rows (n, F)."""
+        ...
+
+    def save(self, path: Path) -> None:
+        """Write the booster in the library's own format."""
+        ...
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a booster that `save` wrote; raises MemberError if it cannot."""
+        ...
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of the total gain."""
+        ...

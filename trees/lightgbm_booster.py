@@ -1,0 +1,126 @@
+"""LightGBM as a `Booster`; its file is LightGBM's text."""
+
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Self
+
+import lightgbm
+import numpy as np
+from lightgbm.basic import LightGBMError
+from numpy.typing import NDArray
+
+from data.errors import MemberError
+from trees.booster import Rows
+from trees.device import choose_device
+from trees.settings import DeviceName, TreeSettings
+
+__all__ = ["LightGBMBooster"]
+
+
+class LightGBMBooster:
+    """Boosted trees by LightGBM."""
+
+    suffix = ".txt"
+
+    def __init__(self, model: lightgbm.Booster) -> None:
+        self._model = model
+        self.rounds = model.current_iteration()
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        names: Sequence[str],
+        n_labels: int,
+        settings: TreeSettings,
+        *,
+        stop: Rows | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> Self:
+        """Learn from rows; see `Booster.fit`."""
+        parameters = {
+            "objective": "binary" if n_labels == 2 else "multiclass",
+            "learning_rate": settings.learning_rate,
+            "num_leaves": settings.leaves,
+            "min_data_in_leaf": settings.min_leaf_rows,
+            "feature_fraction": settings.feature_share,
+            "bagging_fraction": settings.row_share,
+            "bagging_freq": 1 if settings.row_share < 1 else 0,
+            "lambda_l2": settings.l2,
+            "max_bin": settings.bins,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": threads,
+            "device_type": choose_device(device, "LightGBM", _uses_cuda),
+            "verbosity": -1,
+            **({} if n_labels == 2 else {"num_class": n_labels}),
+            **_check_parameters(settings.parameters),
+        }
+        data = _dataset(rows, names)
+        callbacks: list[Callable[..., Any]] = []
+        valid: list[lightgbm.Dataset] = []
+        if stop is not None:
+            callbacks.append(lightgbm.early_stopping(settings.patience, verbose=False))
+            valid.append(_dataset(stop, names, data))
+        try:
+            model = lightgbm.train(parameters, data, rounds or settings.rounds, valid_sets=valid, callbacks=callbacks)
+        except LightGBMError as error:
+            raise MemberError(f"LightGBM could not learn from {len(rows)} rows: {error}.") from error
+        # Rounds past the best are dropped here, so that a saved model is the whole story.
+        text = model.model_to_string(num_iteration=model.best_iteration if stop is not None else -1)
+        return cls(lightgbm.Booster(model_str=text))
+
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, n_classes) of rows (n, F)."""
+        proba = np.asarray(self._model.predict(features, num_threads=threads), np.float32)
+        return proba[:, None] if proba.ndim == 1 else proba
+
+    def save(self, path: Path) -> None:
+        """Write LightGBM's text."""
+        path.write_text(self._model.model_to_string(), "utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read LightGBM's text."""
+        try:
+            return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
+        except (LightGBMError, UnicodeDecodeError) as error:
+            raise MemberError(f"{path}: expected a LightGBM model, got: {error}. Train the member again.") from error
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of the total gain."""
+        gains = self._model.feature_importance("gain")
+        return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+def _dataset(rows: Rows, names: Sequence[str], reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+    return lightgbm.Dataset(
+        rows.features, rows.label, weight=rows.weight, feature_name=list(names), reference=reference, free_raw_data=True
+    )
+
+
+def _check_parameters(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
+    known = {name for main, others in aliases.items() for name in (main, *others)}
+    for name in parameters:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=3) or ["see LightGBM's list of parameters"]
+            raise MemberError(
+                f"parameters: expected a parameter of LightGBM, got {name}. Did you mean {', '.join(nearest)}?"
+            )
+    return parameters
+
+
+def _uses_cuda() -> bool:
+    """Tell whether this build of LightGBM learns on a GPU; only a try can tell."""
+    data = lightgbm.Dataset(np.arange(64, dtype=np.float32)[:, None], np.arange(64) % 2)
+    try:
+        lightgbm.train({"device_type": "cuda", "verbosity": -1}, data, 1)
+    except LightGBMError:
+        return False
+    return True
