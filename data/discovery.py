@@ -10,7 +10,7 @@ from data.errors import CatalogueError, ExperimentError
 from data.scene import ImageFile, LabelFile, Split
 from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings
 
-__all__ = ["SceneFiles", "find_scenes", "image_files", "label_values", "mask_rules", "stat_files"]
+__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "label_values", "mask_rules", "stat_files"]
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ def _find_split(
         raise ExperimentError(
             f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
         )
-    images = [_match(file.path, root) for file in part.image]
-    labels = _match(part.label.path, root) if part.label is not None else None
+    images = [find_files(file.path, root) for file in part.image]
+    labels = find_files(part.label.path, root) if part.label is not None else None
     values = label_values(part.label, classes) if part.label is not None else ()
 
     scenes, problems = [], []
@@ -153,8 +153,16 @@ def _values(nodata: Nodata | None) -> tuple[float, ...]:
     return () if nodata is None else tuple(nodata) if isinstance(nodata, list) else (nodata,)
 
 
-def _match(pattern: str, root: Path) -> dict[str, str]:
-    """Return scene id → path of every file that matches a pattern."""
+def find_files(pattern: str, root: Path) -> dict[str, str]:
+    """Return id → path of every file below a folder that matches a pattern with one {id}.
+
+    Raises
+    ------
+    ExperimentError
+        If the pattern has not exactly one {id}.
+    CatalogueError
+        If no file matches.
+    """
     if pattern.count("{id}") != 1:
         raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's name.")
     head, tail = pattern.split("{id}")

@@ -30,9 +30,15 @@ MAP_FOLDERS = {"train": "oof", "val": "val", "test": "test"}
 class Member(Protocol):
     """One model family with one fitted model per fold."""
 
-    name: str
-    folds: tuple[int, ...]
-    """Fold k's model has never seen a scene of fold k."""
+    @property
+    def name(self) -> str:
+        """Its name in the experiment file."""
+        ...
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds that it has a model for; fold k's has never seen a scene of fold k."""
+        ...
 
     def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
         """Yield the mean probability of some folds' models, window by window.

@@ -64,7 +64,8 @@ class Evaluation:
         chosen = [
             counts for scene, counts in self.counts[candidate].items() if fold is None or self.folds[scene] == fold
         ]
-        return np.add.reduce(chosen)
+        total: NDArray[np.int64] = np.add.reduce(chosen)
+        return total
 
 
 def fit_ensemble(

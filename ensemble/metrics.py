@@ -15,7 +15,8 @@ from ensemble.settings import MetricName
 
 __all__ = ["CLASS_METRICS", "METRICS", "Metric"]
 
-Counts = NDArray[Any]
+Counts = Any
+"""(…, n_labels, n_labels + 1) array of int64 or, weighted, float64."""
 Scores = NDArray[np.float64]
 
 

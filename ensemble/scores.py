@@ -21,7 +21,7 @@ SCHEMA = {
 }  # fmt: skip
 
 
-def suitable_metrics(label_names: Sequence[str], task: str) -> list[MetricName]:
+def suitable_metrics(task: str) -> list[MetricName]:
     """Return the metrics that suit a task: those of one positive class only where there is one."""
     return [name for name in METRICS if task == "binary" or name not in ("dice", "iou")]
 
@@ -59,7 +59,7 @@ def _rows(
     evaluation: Evaluation, label_names: Sequence[str], task: str, settings: EnsembleSettings, seed: int
 ) -> Iterator[dict[str, Any]]:
     draws = resample_groups(len(set(evaluation.groups.values())), settings.resamples, seed)
-    metrics = suitable_metrics(label_names, task)
+    metrics = suitable_metrics(task)
 
     def row(candidate: str, scope: str, label: str, metric: str, interval: Interval) -> dict[str, Any]:
         place = {"split": evaluation.split, "candidate": candidate, "scope": scope, "label": label, "metric": metric}

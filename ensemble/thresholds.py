@@ -39,8 +39,7 @@ def decide(stored: NDArray[np.uint16], thresholds: Sequence[float]) -> NDArray[n
     else:
         factors = np.asarray(thresholds, np.float32).reshape(-1, *[1] * (stored.ndim - 1))
         label = np.argmax((stored + np.float32(0.5)) * factors, axis=0).astype(np.uint8)
-    label[nothing] = IGNORE
-    return label
+    return np.where(nothing, np.uint8(IGNORE), label)
 
 
 def threshold_bin(threshold: float) -> int:

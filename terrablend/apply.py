@@ -1,31 +1,28 @@
-"""A finished ensemble at work: on scenes it has never seen, and against labels."""
+"""A finished ensemble at work on scenes it has never seen, and class maps scored against labels."""
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data.classes import IGNORE, Classes
-from data.discovery import image_files, label_values, mask_rules
-from data.errors import ExperimentError, SceneError
-from data.maps import map_writer, read_map, write_class_map
+from data.discovery import find_files, image_files, label_values, mask_rules
+from data.errors import ExperimentError, MapError, SceneError
+from data.maps import read_class_map
 from data.members import write_map
-from data.scene import ImageFile, Scene, read_grid
-from data.windows import Window, tile_windows
-from ensemble import Ensemble
+from data.scene import LabelFile, Scene, read_grid, read_label
+from data.settings import LabelSettings
+from ensemble.confusion import confusion_counts
+from ensemble.metrics import CLASS_METRICS, METRICS
+from ensemble.predict import write_prediction
+from ensemble.scores import suitable_metrics
 from terrablend.experiment import Experiment
 from terrablend.stages import Run
 
-__all__ = ["predict_scenes", "scene_of_files"]
+__all__ = ["evaluate_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
-
-TILE = 1024
-"""Pixels on a side of the windows in which maps are blended."""
 
 
 def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
@@ -44,26 +41,28 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
     ------
     SceneError
         If a scene cannot be read or has other bands than the models were trained on.
-    RunError
-        If the ensemble is not done.
+    EnsembleError
+        If there is no ensemble yet.
     """
-    run.folder.require(run.ensemble)
-    ensemble = Ensemble.load(run.folder.path / "ensemble" / "ensemble.json")
-    classes = run.experiment.label_classes()
+    ensemble = run.load_ensemble()
     opened = [scene_of_files(text, run.experiment) for text in scenes]
-    members = {name: member for name, member in run.load_members().items() if ensemble.weights_[name] > 0}
+    names = [scene.id for scene in opened]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
+    members = [run.load_member(name) for name in ensemble.used]
     out.mkdir(parents=True, exist_ok=True)
     for scene in run.track(opened, "scenes", len(opened)):
         with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as folder:
-            maps = {name: Path(folder) / f"{name}.tif" for name in members}
-            for name, member in members.items():
-                write_map(member, scene, member.folds, classes.names, maps[name])
-            write_prediction(ensemble, maps, scene, classes, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif")
+            maps = [Path(folder) / f"{member.name}.tif" for member in members]
+            for member, path in zip(members, maps, strict=True):
+                write_map(member, scene, member.folds, ensemble.classes.names, path)
+            write_prediction(ensemble, maps, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif")
     logger.info("%d scenes mapped, in %s", len(opened), out)
 
 
 def scene_of_files(text: str, experiment: Experiment) -> Scene:
-    """Return the scene that is made of some files, with the bands of the experiment's training scenes."""
+    """Return the scene made of some files, with the bands of the experiment's training scenes."""
     entries = experiment.scenes.train.image
     paths = text.split(",")
     if len(paths) != len(entries):
@@ -76,7 +75,70 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
     for image, (grid, count) in zip(images, grids, strict=True):
         if count != len(image.bands):
             raise SceneError(
-                f"{image.path}: expected the {len(image.bands)} bands {', '.join(image.bands)}, the file has {count}. "
+                f"{image.path}: expected the bands {', '.join(image.bands)}, the file has {count}. "
                 "Export the scene with the bands that the models were trained on."
             )
+        if (grid.height, grid.width) != (grids[0][0].height, grids[0][0].width):
+            raise SceneError(
+                f"{image.path}: expected {grids[0][0].height} × {grids[0][0].width} pixels like {paths[0]}, "
+                f"got {grid.height} × {grid.width}. Resample it to that grid."
+            )
     return Scene(Path(paths[0]).stem, "test", images, grids[0][0], invalid=mask_rules(experiment.scenes))
+
+
+def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
+    """Score the class maps of a folder against labels.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Says what the classes and the values of its training labels are.
+    maps : Path
+        Folder of ``<id>.tif``; labels of other scenes are not looked at.
+    labels : str
+        Pattern with {id}, or a folder of ``<id>.tif``.
+
+    Returns
+    -------
+    table : str
+        Pooled scores, their means over scenes, and scores of each class.
+
+    Raises
+    ------
+    MapError
+        If there is no map, or a map has no label.
+    """
+    classes = experiment.label_classes()
+    pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
+    root = Path(pattern.anchor)
+    found = find_files(pattern.relative_to(root).as_posix(), root)
+    known = experiment.scenes.train.label or LabelSettings(path=labels)
+    names = sorted(path.stem for path in maps.glob("*.tif"))
+    lacking = [name for name in names if name not in found]
+    if lacking or not names:
+        raise MapError(
+            f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
+            f"{len(lacking)} of them without a label {lacking[:3]}. Correct the pattern of the labels."
+        )
+    counts = []
+    for name in names:
+        path = found[name]
+        grid, _ = read_grid(path)
+        label = read_label(Scene(name, "val", (), grid, LabelFile(path, label_values(known, classes))))
+        prediction = read_class_map(maps / f"{name}.tif", classes)
+        if prediction.shape != label.shape:
+            raise MapError(f"{maps / name}.tif: expected {label.shape} pixels like {path}, got {prediction.shape}.")
+        counts.append(confusion_counts(label, prediction, len(classes.label_names)))
+    scenes = np.stack(counts)
+    pooled = scenes.sum(axis=0)
+    lines = [f"{len(scenes)} scenes, {pooled.sum()} labelled pixels", "", f"{'':<14}{'pooled':>8}{'scene mean':>12}"]
+    for metric_name in suitable_metrics(classes.task):
+        metric = METRICS[metric_name]
+        lines.append(f"{metric.title:<14}{metric.of(pooled):8.4f}{np.nanmean(metric.of(scenes)):12.4f}")
+    lines += ["", f"{'class':<14}" + "".join(f"{metric.title:>10}" for metric in CLASS_METRICS.values())]
+    table = np.stack([metric.of(pooled) for metric in CLASS_METRICS.values()], axis=1)
+    lines += [
+        f"{name:<14}" + "".join(f"{value:10.4f}" for value in row)
+        for name, row in zip(classes.label_names, table, strict=True)
+    ]
+    return "\n".join(lines)

@@ -176,7 +176,7 @@ def evaluate(
     show_log(verbose)
     from terrablend.apply import evaluate_maps
 
-    typer.echo(evaluate_maps(open_run(source, None, []), maps, labels))
+    typer.echo(evaluate_maps(open_run(source, None, []).experiment, maps, labels))
 
 
 @app.command()

@@ -61,13 +61,17 @@ features:
   context: {of: [nir, red, NDVI], radii: [1, 3, 7, 15], statistics: [mean, std, min, max]}
   sample: {positives: all, buffer: 5, negatives: 1000}
 members:
-  lightgbm: {branch: trees, booster: lightgbm}
+  lightgbm: {branch: trees, booster: lightgbm, learning_rate: 0.1, leaves: 31}
   unet:
     branch: cnn
     architecture: unet
     encoder: resnet18
-    weights: null
+    encoder_depth: 3
+    decoder_channels: [64, 32, 16]
     inputs: [red, green, blue, nir, swir16, NDVI]
+    crop: 96
+    batch_size: 8
+    epochs: 12
 ensemble: {metric: dice}
 submission: {format: kelp}
 """

@@ -14,13 +14,21 @@ import trees
 from cnn.settings import CnnSettings
 from data.catalogue import Catalogue
 from data.discovery import SceneFiles, find_scenes, stat_files
-from data.errors import ExperimentError, RunError
+from data.errors import ExperimentError, RunError, SubmissionError
 from data.files import replacing
 from data.folds import plan_folds
 from data.inspection import build_catalogue
-from data.members import Member, write_maps
+from data.members import MAP_FOLDERS, Member, write_maps
 from data.progress import Track, untracked
+from data.quicklook import quicklook
 from data.workers import cores
+from ensemble.ensemble import Ensemble
+from ensemble.fit import fit_ensemble
+from ensemble.maps import MemberMaps
+from ensemble.predict import write_prediction
+from ensemble.report import write_report
+from ensemble.scores import score_table, write_scores
+from ensemble.submission import FORMATS, write_submission
 from features.feature_set import FeatureSet
 from features.settings import feature_names
 from features.table import build_table
@@ -28,7 +36,7 @@ from terrablend.experiment import Experiment, save_experiment
 from terrablend.run_folder import RunFolder, Stage
 from trees.settings import TreeSettings
 
-__all__ = ["Run", "load_member"]
+__all__ = ["Run"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +75,8 @@ class Run:
     def stages(self) -> list[Stage]:
         """Every stage, in order."""
         table = [self.features] if self.members("trees") else []
-        return [self.check, *table, *map(self.member, self.experiment.members), self.ensemble, self.submit]
+        last = [self.submit] if self.experiment.scenes.test is not None else []
+        return [self.check, *table, *map(self.member, self.experiment.members), self.ensemble, *last]
 
     def members(self, branch: Branch) -> list[str]:
         """Return the names of the members of a branch."""
@@ -96,6 +105,21 @@ class Run:
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
 
+    @cached_property
+    def ensemble(self) -> Stage:
+        """Blend the out-of-fold maps, tune thresholds, score, report."""
+        reads = (self.check, *map(self.member, self.experiment.members))
+        settings = self._settings("ensemble", "seed")
+        return self._stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
+
+    @cached_property
+    def submit(self) -> Stage:
+        """Write the class maps of the test scenes, and the submission."""
+        settings = self._settings("submission")
+        archive = FORMATS[self.experiment.submission.format].file
+        outputs = (archive, "maps") if archive else ("maps",)
+        return self._stage("submit", "submit", self._submit, (self.check, self.ensemble), outputs, settings)
+
     def save_experiment(self) -> None:
         """Write the resolved experiment into the run folder.
 
@@ -115,14 +139,20 @@ class Run:
         """Return the catalogue that `check` wrote."""
         return Catalogue.load(self.folder.path / "catalogue.parquet")
 
+    def load_ensemble(self) -> Ensemble:
+        """Return the fitted ensemble."""
+        return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
+
     def member_path(self, name: str) -> Path:
         """Return the folder of a member."""
         return self.folder.path / "members" / name
 
-    def load_members(self) -> dict[str, Member]:
-        """Return every trained member."""
-        members = self.experiment.members.items()
-        return {name: load_member(self.member_path(name), settings, self.device) for name, settings in members}
+    def load_member(self, name: str) -> Member:
+        """Return a trained member of either branch."""
+        settings, directory = self._member_settings(name), self.member_path(name)
+        if isinstance(settings, TreeSettings):
+            return trees.load_member(directory, self.workers)
+        return cnn.load_member(directory, self.device or settings.device)
 
     @cached_property
     def _files(self) -> tuple[list[SceneFiles], list[str]]:
@@ -164,7 +194,32 @@ class Run:
         else:
             cnn.fit_member(name, settings, catalogue, directory, **options)
         if folds is None:
-            write_maps(load_member(directory, settings, self.device), catalogue, directory, self.track)
+            write_maps(self.load_member(name), catalogue, directory, self.track)
+
+    def _ensemble(self) -> None:
+        experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
+        members = {name: self.member_path(name) for name in experiment.members}
+        settings, seed, track = experiment.ensemble, experiment.seed, self.track
+        ensemble, evaluations = fit_ensemble(members, catalogue, settings, seed=seed, track=track)
+        scores = score_table(evaluations, catalogue.classes.label_names, experiment.task, settings, seed)
+        notes = (self.folder.path / "folds.txt").read_text("utf-8").splitlines()
+        write_report(
+            folder / "report.html", ensemble, evaluations, scores, MemberMaps(members), catalogue, settings,
+            name=experiment.name, notes=notes, quicklook=quicklook, track=track,
+        )  # fmt: skip
+        write_scores(scores, folder / "scores.parquet")
+        ensemble.save(folder / "ensemble.json")
+
+    def _submit(self) -> None:
+        catalogue, maps = self.load_catalogue(), self.folder.path / "maps"
+        ensemble = self.load_ensemble()
+        scenes = catalogue.split("test")
+        if not scenes:
+            raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
+        for scene in self.track(scenes, "class maps", len(scenes)):
+            members = [self.member_path(name) / MAP_FOLDERS["test"] / f"{scene.id}.tif" for name in ensemble.used]
+            write_prediction(ensemble, members, scene, maps / f"{scene.id}.tif")
+        write_submission(self.experiment.submission.format, self.folder.path, scenes, maps, catalogue.classes)
 
     def _feature_set(self, catalogue: Catalogue) -> FeatureSet:
         return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features))
@@ -175,18 +230,12 @@ class Run:
         return self.experiment.members[name]
 
     def _settings(self, *keys: str) -> dict[str, Any]:
-        return _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+        settings: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+        return settings
 
     def _stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
         verb, *arguments = command.split()
         return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
-
-
-def load_member(directory: Path, settings: TreeSettings | CnnSettings, device: Device | None) -> Member:
-    """Load a member of either branch."""
-    if isinstance(settings, TreeSettings):
-        return trees.load_member(directory)
-    return cnn.load_member(directory, device or settings.device)
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,0 +1,47 @@
+"""The demo: a synthetic coast whose truth is known, and every stage of a run on it."""
+
+import time
+from concurrent.futures import Executor
+from pathlib import Path
+
+from data.files import replacing
+from data.progress import Track
+from terrablend.apply import evaluate_maps
+from terrablend.coast import EXPERIMENT, write_coast
+from terrablend.experiment import load_experiment
+from terrablend.progress import console
+from terrablend.run_folder import RunFolder
+from terrablend.stages import Device, Run
+
+__all__ = ["run_demo"]
+
+
+def run_demo(out: Path, *, device: Device | None, workers: int, executor: Executor | None, track: Track) -> None:
+    """Make the coast, run every stage, and score the test maps against the truth that no label shows.
+
+    Parameters
+    ----------
+    out : Path
+        Gets ``coast/`` with the scenes and ``run/`` with the results; what is done there is kept.
+    device : {"auto", "cpu", "cuda"} or None
+    workers : int
+    executor : Executor or None
+    track : Track
+    """
+    start = time.perf_counter()
+    coast, file = out / "coast", out / "coast" / "demo.yaml"
+    if not file.exists():
+        write_coast(coast)
+        with replacing(file) as temporary:
+            temporary.write_text(EXPERIMENT, "utf-8")
+    experiment = load_experiment(file)
+    run = Run(experiment, file, RunFolder(out / "run"), device, workers, executor, track)
+    run.save_experiment()
+    for stage in run.stages:
+        run.folder.carry_out(stage)
+    console.print(f"\nTest maps against the truth, on places that no training scene shows ({out / 'run' / 'maps'}):\n")
+    console.print(evaluate_maps(experiment, out / "run" / "maps", str(coast / "truth" / "{id}.tif")))
+    console.print(
+        f"\nDone in {time.perf_counter() - start:.0f} s. Report: {out / 'run' / 'ensemble' / 'report.html'}\n"
+        f"Submission: {out / 'run' / 'submission.tar'}"
+    )
