@@ -137,7 +137,7 @@ def fit_member(
     )
 
 
-def load_member(directory: Path, device: DeviceName = "auto") -> "CnnMember":
+def load_member(directory: Path, threads: int = 1, device: DeviceName = "auto") -> "CnnMember":
     """Load a member from its files alone.
 
     Raises
@@ -151,7 +151,7 @@ def load_member(directory: Path, device: DeviceName = "auto") -> "CnnMember":
     about = read_json(path)
     if about.get("branch") != "cnn":
         raise MemberError(f"{path}: expected a member of the branch cnn, got {about.get('branch')}.")
-    return CnnMember(directory, about, choose_device(device))
+    return CnnMember(directory, about, threads, choose_device(device))
 
 
 class CnnMember:
@@ -162,6 +162,7 @@ class CnnMember:
     directory : Path
     about : mapping
         What ``member.json`` holds.
+    threads : int
     device : torch.device
 
     Attributes
@@ -173,8 +174,8 @@ class CnnMember:
         One name per plane of the probabilities.
     """
 
-    def __init__(self, directory: Path, about: Mapping[str, Any], device: torch.device) -> None:
-        self.directory, self.device = directory, device
+    def __init__(self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device) -> None:
+        self.directory, self.threads, self.device = directory, threads, device
         self.name: str = about["name"]
         self.folds = tuple(int(fold) for fold in about["folds"])
         self.classes: tuple[str, ...] = tuple(about["classes"])
@@ -209,10 +210,12 @@ class CnnMember:
         size = self.crop if self.fixed_size else max(self.crop, -(-self.settings.tile // multiple) * multiple)
         batch = max(1, self.settings.batch_size * self.crop**2 // size**2)
         tiling = Tiling(size, min(self.settings.overlap, size // 2), multiple, least=self.crop, batch=batch)
-        yield from predict_scene(
-            scene, self.feature_set, models, len(self.classes), tiling, device=self.device,
-            precision=choose_precision(self.settings.precision, self.device), turns=self.settings.turns,
-        )  # fmt: skip
+        precision = choose_precision(self.settings.precision, self.device)
+        with limit_threads(self.threads):
+            yield from predict_scene(
+                scene, self.feature_set, models, len(self.classes), tiling, device=self.device,
+                precision=precision, turns=self.settings.turns,
+            )  # fmt: skip
 
     def _model(self, fold: int) -> Fitted:
         if fold not in self._models:

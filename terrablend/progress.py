@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 __all__ = ["bars", "console", "show_log"]
@@ -16,12 +15,19 @@ T = TypeVar("T")
 console = Console(stderr=True, highlight=False)
 
 
+class ConsoleHandler(logging.Handler):
+    """Print what is logged above the progress bar, if one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; warnings stand out."""
+        style = "yellow" if record.levelno >= logging.WARNING else None
+        console.print(self.format(record), style=style, markup=False, soft_wrap=True)
+
+
 def show_log(verbose: bool) -> None:
-    """Show what the packages log: one line a stage and warnings; with ``verbose`` everything of ours."""
-    handler = RichHandler(
-        console=console, show_time=verbose, show_path=verbose, show_level=verbose, rich_tracebacks=verbose
-    )
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler], force=True)
+    """Show what the packages log: a line a stage and warnings; with ``verbose`` everything of ours."""
+    form = "%(asctime)s %(name)s: %(message)s" if verbose else "%(message)s"
+    logging.basicConfig(level=logging.WARNING, format=form, handlers=[ConsoleHandler()], force=True)
     for name in ("data", "features", "trees", "cnn", "ensemble", "terrablend"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 

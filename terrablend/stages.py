@@ -26,7 +26,6 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
 from ensemble.maps import MemberMaps
 from ensemble.predict import write_prediction
-from ensemble.report import write_report
 from ensemble.scores import score_table, write_scores
 from ensemble.submission import FORMATS, write_submission
 from features.feature_set import FeatureSet
@@ -152,7 +151,7 @@ class Run:
         settings, directory = self._member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
             return trees.load_member(directory, self.workers)
-        return cnn.load_member(directory, self.device or settings.device)
+        return cnn.load_member(directory, self.workers, self.device or settings.device)
 
     @cached_property
     def _files(self) -> tuple[list[SceneFiles], list[str]]:
@@ -197,6 +196,8 @@ class Run:
             write_maps(self.load_member(name), catalogue, directory, self.track)
 
     def _ensemble(self) -> None:
+        from ensemble.report import write_report
+
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {name: self.member_path(name) for name in experiment.members}
         settings, seed, track = experiment.ensemble, experiment.seed, self.track

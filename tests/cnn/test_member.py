@@ -23,7 +23,7 @@ OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}
 
 
 def proba_of(directory: Path, scene: Scene, folds: list[int]) -> np.ndarray:
-    member = load_member(directory, "cpu")
+    member = load_member(directory, device="cpu")
     return np.concatenate([proba for _, proba in member.predict_proba(scene, folds)], axis=1)
 
 
@@ -44,11 +44,11 @@ def test_a_second_start_keeps_finished_folds(catalogue: Catalogue, tiny: CnnSett
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     fit_member("net", tiny, catalogue, whole, **OPTIONS)
     fit_member("net", tiny, catalogue, parts, **OPTIONS, folds=[0])
-    assert load_member(parts, "cpu").folds == (0,)
+    assert load_member(parts, device="cpu").folds == (0,)
     kept = (parts / "fold0.safetensors").stat().st_mtime_ns
     fit_member("net", tiny, catalogue, parts, **OPTIONS)
     assert (parts / "fold0.safetensors").stat().st_mtime_ns == kept
-    assert load_member(parts, "cpu").folds == (0, 1)
+    assert load_member(parts, device="cpu").folds == (0, 1)
     for fold in (0, 1):
         name = f"fold{fold}.safetensors"
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
@@ -127,7 +127,7 @@ def test_maps_are_out_of_fold_and_the_mean_of_all_folds_elsewhere(
 ) -> None:
     directory = tmp_path / "net"
     fit_member("net", tiny, catalogue, directory, **OPTIONS)
-    member: Member = load_member(directory, "cpu")
+    member: Member = load_member(directory, device="cpu")
     write_maps(member, catalogue, directory)
     for scene in catalogue.scenes:
         folder, folds = ("test", [0, 1]) if scene.fold is None else ("oof", [scene.fold])
