@@ -1,0 +1,5 @@
+"""``python -m terrablend`` is the command line."""
+
+from terrablend.cli import main
+
+main()

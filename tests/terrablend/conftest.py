@@ -1,0 +1,82 @@
+"""A small coast and a finished run of it, made once for all tests of the command line."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from terrablend.cli import main
+from terrablend.coast import BANDS, write_coast
+
+
+class Outcome(NamedTuple):
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Outcome]
+
+EXPERIMENT = {
+    "name": "small",
+    "task": "binary",
+    "root": ".",
+    "scenes": {
+        "bands": list(BANDS),
+        "train": {"image": "train/{id}_satellite.tif", "label": "train_kelp/{id}_kelp.tif"},
+        "test": {"image": "test/{id}_satellite.tif"},
+        "nodata": -32768,
+        "invalid": {"qa": "nonzero"},
+    },
+    "classes": {1: "kelp"},
+    "folds": {"count": 2, "group": {"similar": "dem"}},
+    "features": {
+        "indices": ["NDVI"],
+        "context": {"of": ["nir"], "radii": [2], "statistics": ["mean", "std"]},
+        "sample": {"negatives": 300},
+    },
+    "members": {
+        "lightgbm": {"branch": "trees", "rounds": 15, "leaves": 7},
+        "unet": {
+            "branch": "cnn", "encoder": "tu-regnetx_002", "encoder_depth": 2, "decoder_channels": [8, 8],
+            "inputs": ["red", "green", "blue", "nir", "NDVI"], "crop": 32, "batch_size": 4, "epochs": 1, "steps": 2,
+        },
+    },
+    "ensemble": {"metric": "dice", "resamples": 50},
+    "submission": {"format": "kelp"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def terrablend(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that gives a command as a user would, in this process."""
+
+    def run(*words: object) -> Outcome:
+        monkeypatch.setattr("sys.argv", ["terrablend", *map(str, words)])
+        capfd.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+def write_small_coast(root: Path, **overrides: object) -> Path:
+    """Write a coast of a few small scenes with its experiment file, and return the file."""
+    write_coast(root, places=4, acquisitions=2, test=1, size=64, seed=3)
+    path = root / "small.yaml"
+    path.write_text(yaml.safe_dump(EXPERIMENT | overrides))
+    return path
+
+
+@pytest.fixture
+def small_coast(tmp_path: Path) -> Path:
+    """Return the experiment file of a small coast."""
+    return write_small_coast(tmp_path / "coast")

@@ -1,0 +1,296 @@
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import rasterio
+import yaml
+
+from data.catalogue import Catalogue
+from data.files import read_json
+from data.maps import read_map
+from data.scene import maybe_ungeoreferenced
+from terrablend.coast import NODATA
+
+COMMANDS = ("check", "features", "trees", "cnn", "ensemble", "submit")
+
+
+def read(path):
+    with maybe_ungeoreferenced(), rasterio.open(path) as raster:
+        return raster.read()
+
+
+def bytes_below(folder):
+    # Records and sidecars tell how long it took; the rest must be the same to the byte.
+    kinds = {".parquet", ".tif", ".txt", ".safetensors", ".tar"}
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.suffix in kinds}
+
+
+@pytest.fixture
+def finished(small_coast, tmp_path, terrablend):
+    outcome = terrablend("run", small_coast, "--run", tmp_path / "run", "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    return tmp_path / "run"
+
+
+def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, terrablend, tmp_path):
+    catalogue = Catalogue.load(finished / "catalogue.parquet")
+    tests = {scene.id for scene in catalogue.split("test")}
+
+    # Near-duplicates of a place are in one group, and every scene is mapped by the model that never saw it.
+    places = read_json(small_coast.parent / "truth" / "places.json")
+    for first in catalogue.split("train"):
+        for second in catalogue.split("train"):
+            assert (first.group == second.group) == (places[first.id] == places[second.id])
+            assert first.group != second.group or first.fold == second.fold
+    for member in ("lightgbm", "unet"):
+        for scene in catalogue.split("train"):
+            with maybe_ungeoreferenced(), rasterio.open(finished / f"members/{member}/oof/{scene.id}.tif") as raster:
+                assert raster.tags()["folds"] == str(scene.fold)
+                assert raster.descriptions == ("kelp",)
+
+    with tarfile.open(finished / "submission.tar") as archive:
+        assert set(archive.getnames()) == {f"{scene}_kelp.tif" for scene in tests}
+    assert "</html>" in (finished / "ensemble" / "report.html").read_text()
+    scores = pl.read_parquet(finished / "ensemble" / "scores.parquet")
+    assert set(scores["candidate"]) == {"lightgbm", "unet", "blend"}
+    assert yaml.safe_load((finished / "experiment.yaml").read_text())["members"]["lightgbm"]["rounds"] == 15
+
+    # The same scene, given as one never seen, gets the same map.
+    scene = min(tests)
+    image = small_coast.parent / "test" / f"{scene}_satellite.tif"
+    outcome = terrablend("predict", finished, image, "-o", tmp_path / "out", "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    np.testing.assert_array_equal(
+        read(tmp_path / "out" / f"{scene}_satellite.tif"), read(finished / f"maps/{scene}.tif")
+    )
+    nodata = (read(image) == NODATA).all(axis=0)
+    assert (read_map(tmp_path / "out" / f"{scene}_satellite_proba.tif")[0][nodata] == 65535).all()
+
+    outcome = terrablend("evaluate", small_coast, finished / "maps", small_coast.parent / "truth")
+    assert outcome.code == 0
+    assert "Dice" in outcome.out
+
+
+def test_the_stages_one_by_one_make_the_same_bytes_as_all_at_once(finished, small_coast, terrablend, tmp_path):
+    for command in COMMANDS:
+        outcome = terrablend(
+            command, small_coast, "--run", tmp_path / "steps", "--workers", 2 if command == "features" else 1
+        )
+        assert outcome.code == 0, outcome.err
+    assert bytes_below(tmp_path / "steps") == bytes_below(finished)
+
+
+def test_a_finished_run_is_left_as_it_is(finished, terrablend):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.tif")}
+    outcome = terrablend("run", finished, "--workers", 1)
+    assert outcome.code == 0
+    assert "done before" in outcome.err
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*.tif")} == before
+
+
+def test_what_is_missing_is_made_again_to_the_same_bytes(finished, small_coast, terrablend):
+    # As after a kill: the stage's record says unfinished, some files are there and some are not.
+    before = bytes_below(finished)
+    record = finished / "stages" / "lightgbm.json"
+    record.write_text(record.read_text().replace('"done": true', '"done": false'))
+    (finished / "members" / "lightgbm" / "fold1.txt").unlink()
+    for path in list((finished / "members" / "lightgbm" / "oof").glob("*.tif"))[::2]:
+        path.unlink()
+    outcome = terrablend("trees", small_coast, "--run", finished, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert bytes_below(finished) == before
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(small_coast, terrablend, tmp_path):
+    outcome = terrablend("run", small_coast, "--run", tmp_path / "run", "--dry-run")
+    assert outcome.code == 0
+    assert [line.split() for line in outcome.out.splitlines()] == [
+        [name, "to", "do"] for name in ("check", "features", "lightgbm", "unet", "ensemble", "submit")
+    ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_settings_are_refused_until_overwritten(finished, small_coast, terrablend):
+    changed = ("--run", finished, "--workers", 1, "--set", "members.lightgbm.rounds=9")
+    outcome = terrablend("trees", small_coast, *changed)
+    assert outcome.code == 2
+    assert "lightgbm was made with other settings (rounds: 15 → 9)" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert terrablend("trees", small_coast, *changed, "--overwrite").code == 0
+    outcome = terrablend("ensemble", small_coast, *changed)
+    assert "ensemble was made with other settings" in outcome.err
+
+
+def test_a_stage_before_its_turn_names_the_command_that_comes_first(small_coast, terrablend, tmp_path):
+    outcome = terrablend("trees", small_coast, "--run", tmp_path / "run")
+    assert outcome.code == 2
+    assert f"Run `terrablend check {small_coast}` first" in outcome.err
+
+
+def test_one_fold_alone_leaves_the_member_unfinished(small_coast, terrablend, tmp_path):
+    common = (small_coast, "--run", tmp_path / "run", "--workers", 1)
+    for command in ("check", "features"):
+        assert terrablend(command, *common).code == 0
+    assert terrablend("trees", *common, "--fold", 1).code == 0
+    member = tmp_path / "run" / "members" / "lightgbm"
+    assert sorted(path.name for path in member.glob("fold*.txt")) == ["fold1.txt"]
+    assert "unfinished" in terrablend("trees", *common, "--dry-run").out
+    assert terrablend("trees", *common).code == 0
+    assert sorted(path.name for path in member.glob("fold*.txt")) == ["fold0.txt", "fold1.txt"]
+    outcome = terrablend("trees", *common, "--fold", 7, "--set", "members.lightgbm.rounds=3", "--overwrite")
+    assert "expected one of 0, 1" in outcome.err
+
+
+def test_a_member_that_does_not_exist_is_answered_with_those_that_do(small_coast, terrablend, tmp_path):
+    outcome = terrablend("cnn", small_coast, "lightgbm", "--run", tmp_path / "run")
+    assert outcome.code == 2
+    assert "expected a member of the branch cnn (unet), got lightgbm" in outcome.err
+
+
+class TestBadInput:
+    """Each ends in one clear message, exit status 2, and nothing that a later stage would trust."""
+
+    @pytest.fixture
+    def fails(self, small_coast, terrablend, tmp_path):
+        def check(*words, command="check"):
+            outcome = terrablend(command, small_coast, "--run", tmp_path / "run", "--workers", 1, *words)
+            assert outcome.code == 2
+            assert "Traceback" not in outcome.err
+            assert outcome.err.count("error:") == 1
+            assert not list((tmp_path / "run").rglob(".writing-*"))
+            assert terrablend("features", small_coast, "--run", tmp_path / "run", *words).code == 2
+            return outcome.err
+
+        return check
+
+    @pytest.fixture
+    def image(self, small_coast):
+        return min((small_coast.parent / "train").iterdir())
+
+    def test_a_truncated_file(self, image, fails):
+        image.write_bytes(image.read_bytes()[:5000])
+        assert f"{image}: expected a readable raster" in fails()
+
+    def test_a_missing_band(self, image, fails, write_raster):
+        image.write_bytes(write_raster("six.tif", np.zeros((6, 64, 64), np.int16)).read_bytes())
+        assert f"{image}: expected 7 bands" in fails()
+
+    def test_a_label_of_another_size(self, image, small_coast, fails, write_raster):
+        label = small_coast.parent / "train_kelp" / image.name.replace("satellite", "kelp")
+        label.write_bytes(write_raster("small.tif", np.zeros((63, 64), np.uint8)).read_bytes())
+        assert "expected 64 × 64 pixels" in fails()
+
+    def test_a_class_that_nobody_declared(self, image, small_coast, fails, write_raster):
+        label = small_coast.parent / "train_kelp" / image.name.replace("satellite", "kelp")
+        label.write_bytes(write_raster("nine.tif", np.full((64, 64), 9, np.uint8)).read_bytes())
+        assert "expected the values 0, 1, got also 9" in fails()
+
+    def test_no_training_scenes(self, small_coast, fails):
+        for path in (small_coast.parent / "train").iterdir():
+            path.unlink()
+        assert "expected scenes, got no matching file" in fails()
+
+    def test_labels_without_positives(self, small_coast, fails, write_raster):
+        empty = write_raster("empty.tif", np.zeros((64, 64), np.uint8)).read_bytes()
+        for path in (small_coast.parent / "train_kelp").iterdir():
+            path.write_bytes(empty)
+        assert "expected pixels of the class kelp, got none" in fails()
+
+    def test_a_fold_that_cannot_have_positives(self, small_coast, fails, write_raster):
+        empty = write_raster("empty.tif", np.zeros((64, 64), np.uint8)).read_bytes()
+        places = read_json(small_coast.parent / "truth" / "places.json")
+        kept = places[min(small_coast.parent.glob("train/*")).name.removesuffix("_satellite.tif")]
+        for path in (small_coast.parent / "train_kelp").iterdir():
+            if places[path.name.removesuffix("_kelp.tif")] != kept:
+                path.write_bytes(empty)
+            else:
+                path.write_bytes(write_raster("full.tif", np.ones((64, 64), np.uint8)).read_bytes())
+        assert "folds.count" in fails()
+
+    def test_an_unknown_key_is_answered_with_the_nearest(self, fails):
+        error = fails("--set", "features.sampel.buffer=3")
+        assert "got sampel. Did you mean sample?" in error
+
+    def test_a_value_of_the_wrong_kind(self, fails):
+        assert "folds.count" in fails("--set", "folds.count=many")
+
+    def test_an_unknown_feature(self, small_coast, terrablend, tmp_path):
+        common = (small_coast, "--run", tmp_path / "run", "--workers", 1, "--set", "features.indices=[NDVJ]")
+        assert terrablend("check", *common).code == 0
+        outcome = terrablend("features", *common)
+        assert outcome.code == 2
+        assert "Did you mean NDVI" in outcome.err
+
+    def test_an_environment_variable_that_is_not_set(self, small_coast, terrablend):
+        small_coast.write_text(small_coast.read_text().replace("root: .", "root: ${NOWHERE_TO_BE_FOUND}"))
+        outcome = terrablend("check", small_coast)
+        assert outcome.code == 2
+        assert "environment variable NOWHERE_TO_BE_FOUND" in outcome.err
+
+    def test_an_experiment_file_that_is_no_yaml(self, small_coast, terrablend):
+        small_coast.write_text("name: [")
+        outcome = terrablend("check", small_coast)
+        assert outcome.code == 2
+        assert f"{small_coast}: expected an experiment file in YAML" in outcome.err
+
+    def test_an_unwritable_run_folder(self, small_coast, terrablend, tmp_path):
+        (tmp_path / "file").touch()
+        outcome = terrablend("check", small_coast, "--run", tmp_path / "file" / "run")
+        assert outcome.code == 2
+        assert "expected a folder to write to" in outcome.err
+
+    def test_the_traceback_is_shown_on_demand(self, image, small_coast, terrablend, tmp_path, monkeypatch):
+        image.write_bytes(b"no raster")
+        monkeypatch.setattr("sys.argv", ["terrablend", "check", str(small_coast), "--run", str(tmp_path / "run"), "-v"])
+        from data.errors import CatalogueError
+        from terrablend.cli import main
+
+        with pytest.raises(CatalogueError):
+            main()
+
+
+def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_coast, tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "terrablend", "run", str(small_coast), "--run", str(run), "--workers", "2"]
+    slow = ["--set", "members.unet.steps=100000"]
+    process = subprocess.Popen([*command, *slow], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (run / "stages" / "unet.json").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.2)
+    time.sleep(3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "interrupted: what was finished is kept" in err
+    assert "Traceback" not in err
+    assert not list(run.rglob(".writing-*"))
+    assert not list((run / "members" / "unet").glob("*.safetensors"))
+    assert not read_json(run / "stages" / "unet.json")["done"]
+    assert read_json(run / "stages" / "lightgbm.json")["done"]
+    assert Path(run / "members" / "lightgbm" / "fold0.txt").exists()
+
+
+def test_all_packages_lie_in_one_folder():
+    import cnn
+    import data
+    import ensemble
+    import features
+    import terrablend
+    import trees
+
+    parents = {Path(str(package.__file__)).parents[1] for package in (cnn, data, ensemble, features, terrablend, trees)}
+    assert len(parents) == 1
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from terrablend.cli import app; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
