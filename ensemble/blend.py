@@ -35,7 +35,8 @@ def blend_stored(stored: NDArray[np.uint16], weights: Weights) -> NDArray[np.uin
     """
     used = [position for position, weight in enumerate(weights) if weight > 0]
     if len(used) == 1:
-        return stored[used[0]]
+        alone: NDArray[np.uint16] = stored[used[0]]
+        return alone
     total = np.zeros(stored.shape[1:], np.float32)
     mass = np.zeros(stored.shape[1:], np.float32)
     for position in used:

@@ -15,6 +15,7 @@ from data.maps import map_names, read_map
 from data.members import MAP_FOLDERS
 from data.progress import Track, untracked
 from data.scene import Scene, read_label
+from data.windows import Window
 
 __all__ = ["MemberMaps", "PixelPool", "draw_pool"]
 
@@ -40,9 +41,9 @@ class MemberMaps:
         """Return a member's map of a scene."""
         return self.directories[member] / MAP_FOLDERS[scene.split] / f"{scene.id}.tif"
 
-    def read(self, scene: Scene) -> NDArray[np.uint16]:
-        """Read every member's map of a scene, (n_members, n_classes, H, W) uint16 as stored."""
-        return np.stack([read_map(self.path(member, scene)) for member in self.names])
+    def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
+        """Read every member's map of a scene or a window, (n_members, n_classes, H, W) uint16 as stored."""
+        return np.stack([read_map(self.path(member, scene), window) for member in self.names])
 
     def require(self, scenes: Sequence[Scene], classes: Sequence[str]) -> None:
         """Refuse maps that are missing or of other classes.

@@ -26,6 +26,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
 from ensemble.maps import MemberMaps
 from ensemble.predict import write_prediction
+from ensemble.report import write_report
 from ensemble.scores import score_table, write_scores
 from ensemble.submission import FORMATS, write_submission
 from features.feature_set import FeatureSet
@@ -196,8 +197,6 @@ class Run:
             write_maps(self.load_member(name), catalogue, directory, self.track)
 
     def _ensemble(self) -> None:
-        from ensemble.report import write_report
-
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {name: self.member_path(name) for name in experiment.members}
         settings, seed, track = experiment.ensemble, experiment.seed, self.track
