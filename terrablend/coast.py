@@ -65,13 +65,13 @@ members:
   unet:
     branch: cnn
     architecture: unet
-    encoder: tu-regnetx_002
+    encoder: resnet18
     encoder_depth: 3
-    decoder_channels: [32, 16, 16]
+    decoder_channels: [64, 32, 16]
     inputs: [red, green, blue, nir, swir16, NDVI]
     crop: 96
-    batch_size: 16
-    epochs: 30
+    batch_size: 8
+    epochs: 12
 ensemble: {metric: dice}
 submission: {format: kelp}
 """

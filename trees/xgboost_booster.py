@@ -1,5 +1,6 @@
 """XGBoost as a `Booster`; its file is XGBoost's UBJSON."""
 
+import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -17,6 +18,8 @@ from trees.device import choose_device
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["XGBoostBooster"]
+
+logger = logging.getLogger(__name__)
 
 
 class XGBoostBooster:
@@ -65,8 +68,8 @@ class XGBoostBooster:
         data = _matrix(rows, names, settings, threads)
         held = None if stop is None else _matrix(stop, names, settings, threads, data)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", message=r"(?s).*are not used")
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
                 model = xgboost.train(
                     parameters,
                     data,
@@ -75,10 +78,13 @@ class XGBoostBooster:
                     early_stopping_rounds=None if held is None else settings.patience,
                     verbose_eval=False,
                 )
-        except UserWarning as error:
-            raise MemberError(_unknown_parameter(settings.parameters)) from error
         except XGBoostError as error:
             raise MemberError(f"XGBoost could not learn from {len(rows)} rows: {error}.") from error
+        # The library passes over parameters that it does not know with no more than a warning.
+        for warning in caught:
+            if "are not used" in str(warning.message):
+                raise MemberError(_unknown_parameter(settings.parameters))
+            logger.warning("XGBoost: %s", warning.message)
         return cls(model if stop is None else model[: model.best_iteration + 1])
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
@@ -97,7 +103,7 @@ class XGBoostBooster:
         model = xgboost.Booster()
         try:
             model.load_model(bytearray(path.read_bytes()))
-        except XGBoostError as error:
+        except (XGBoostError, UnicodeDecodeError) as error:
             raise MemberError(f"{path}: expected an XGBoost model, got: {error}. Train the member again.") from error
         return cls(model)
 

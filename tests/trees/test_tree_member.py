@@ -1,0 +1,171 @@
+import numpy as np
+import pytest
+
+import trees.member
+from data.errors import MemberError
+from data.files import read_json
+from data.maps import read_proba
+from data.members import write_maps
+from data.scene import read_scene, valid_mask
+from features import FeatureSet, build_table
+from features.settings import SampleSettings
+from features.table import table_path
+from trees import TreeMember, TreeSettings, fit_member, load_member
+from trees.lightgbm_booster import LightGBMBooster
+
+from .conftest import BANDS, LAND
+
+NAMES = ("nir", "red", "NDVI", "nir_mean_r2")
+SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, patience=4, learning_rate=0.3)
+
+
+@pytest.fixture
+def fitted(make_catalogue, tmp_path):
+    """Return a function that builds the table, trains a member and gives (catalogue, folder of the member)."""
+
+    def fit(catalogue=None, settings=SETTINGS, directory=None, **options):
+        catalogue = catalogue or make_catalogue()
+        feature_set = FeatureSet(BANDS, NAMES)
+        sample = SampleSettings(buffer=0, negatives=100, quota=100)
+        build_table(catalogue, feature_set, sample, tmp_path / "pixels", experiment="test", seed=0)
+        directory = directory or tmp_path / "member"
+        fit_member("lgbm", settings, catalogue, tmp_path / "pixels", feature_set, directory, seed=0, **options)
+        return catalogue, directory
+
+    return fit
+
+
+class Echo:
+    """A booster that returns feature k: every error of reshaping shows."""
+
+    suffix, rounds = "", 0
+
+    def __init__(self, columns):
+        self.columns = columns
+
+    def predict_proba(self, features, threads=1):
+        return features[:, self.columns]
+
+
+def test_a_booster_that_returns_a_feature_draws_that_plane(make_catalogue, monkeypatch):
+    monkeypatch.setattr(trees.member, "WINDOW", 16)
+    scene = make_catalogue(holes=0.3).scenes[0]
+    member = TreeMember("echo", {0: Echo([1]), 1: Echo([0])}, FeatureSet(BANDS, NAMES), 1)
+    seen, drawn = np.zeros((40, 37), int), np.zeros((40, 37), np.float32)
+    for window, proba in member.predict_proba(scene, [0, 1]):
+        assert proba.shape == (1, window.height, window.width)
+        seen[window.slices] += 1
+        drawn[window.slices] = proba[0]
+    assert (seen == 1).all()
+    red, nir, _ = pixels = read_scene(scene)
+    np.testing.assert_allclose(drawn, (red + nir) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(np.isnan(drawn), ~valid_mask(scene, pixels))
+
+
+def test_a_member_writes_a_map_of_every_scene_by_the_model_that_never_saw_it(fitted):
+    catalogue, directory = fitted()
+    member = load_member(directory)
+    write_maps(member, catalogue, directory)
+    for scene in catalogue.scenes:
+        windows = list(member.predict_proba(scene, [scene.fold]))
+        np.testing.assert_allclose(read_proba(directory / "oof" / f"{scene.id}.tif"), windows[0][1], atol=1e-5)
+
+
+def test_multiclass_members_sum_to_one(fitted, make_catalogue):
+    catalogue, directory = fitted(make_catalogue(LAND))
+    for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [1]):
+        assert proba.shape[0] == 3
+        np.testing.assert_allclose(proba.sum(axis=0)[~np.isnan(proba[0])], 1, rtol=1e-5)
+
+
+def test_the_model_of_a_fold_never_reads_that_fold(fitted, make_catalogue, tmp_path):
+    catalogue, directory = fitted()
+    before = (directory / "fold0.txt").read_bytes()
+    for scene in catalogue.in_fold(0):
+        table_path(tmp_path / "pixels", scene).write_bytes(b"not parquet")
+    fit_member(
+        "lgbm",
+        SETTINGS,
+        catalogue,
+        tmp_path / "pixels",
+        FeatureSet(BANDS, NAMES),
+        tmp_path / "again",
+        seed=0,
+        folds=[0],
+    )
+    assert (tmp_path / "again" / "fold0.txt").read_bytes() == before
+
+
+def test_finished_folds_are_kept_and_one_can_be_trained_alone(fitted):
+    catalogue, directory = fitted(folds=[1])
+    assert load_member(directory).folds == (1,)
+    with pytest.raises(MemberError, match=r"got none for 0\. Train them first"):
+        write_maps(load_member(directory), catalogue, directory)
+    time = (directory / "fold1.txt").stat().st_mtime_ns
+    fitted(catalogue)
+    assert load_member(directory).folds == (0, 1)
+    assert (directory / "fold1.txt").stat().st_mtime_ns == time
+
+
+def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_from(
+    fitted, make_catalogue, monkeypatch
+):
+    calls = []
+    fit = LightGBMBooster.fit.__func__
+
+    def spy(cls, rows, names, n_labels, settings, **options):
+        booster = fit(cls, rows, names, n_labels, settings, **options)
+        calls.append((len(rows), options.get("stop"), options.get("rounds"), booster.rounds))
+        return booster
+
+    monkeypatch.setattr(LightGBMBooster, "fit", classmethod(spy))
+    fitted(make_catalogue(n_scenes=8), folds=[0])
+    (part, stop, _, chosen), (whole, no_stop, rounds, used) = calls
+    assert stop is not None
+    assert no_stop is None
+    assert part + len(stop) == whole
+    assert rounds == used == chosen <= 12
+
+
+def test_a_single_group_is_learned_from_with_all_rounds(fitted, make_catalogue, caplog):
+    _, directory = fitted(make_catalogue(n_scenes=2))
+    assert read_json(directory / "fold0.json")["rounds"] == 12
+    assert "a single group" in caplog.text
+
+
+def test_design_weights_give_the_prior_of_full_scenes(fitted, make_catalogue, tmp_path):
+    catalogue = make_catalogue(n_scenes=6)
+    truth = np.mean([catalogue.label_counts(scene.id)[1] / (40 * 37) for scene in catalogue.scenes])
+    means = {}
+    for weights in ("design", "none"):
+        settings = SETTINGS.model_copy(update={"weights": weights, "features": ["red"]})
+        _, directory = fitted(catalogue, settings, tmp_path / weights)
+        maps = [proba for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [0])]
+        means[weights] = np.nanmean(maps[0])
+    assert means["design"] == pytest.approx(truth, rel=0.25)
+    assert means["none"] > 1.5 * truth
+
+
+def test_a_column_that_the_table_lacks_is_refused(fitted):
+    with pytest.raises(MemberError, match="member lgbm: expected columns of the pixel table, got EVI"):
+        fitted(settings=SETTINGS.model_copy(update={"features": ["nir", "EVI"]}))
+
+
+def test_training_rows_of_one_class_are_refused(fitted, make_catalogue):
+    with pytest.raises(
+        MemberError, match=r"fold 0: expected rows of at least two classes to learn from, got \d+ background, 0 kelp"
+    ):
+        fitted(make_catalogue(positive_share=0))
+
+
+def test_a_booster_of_other_features_is_refused(fitted):
+    _, directory = fitted()
+    text = (directory / "member.json").read_text()
+    (directory / "member.json").write_text(text.replace('"NDVI"', '"EVI2"'))
+    with pytest.raises(MemberError, match=r"fold0\.txt: expected a booster of the features in member\.json"):
+        load_member(directory)
+
+
+def test_a_folder_without_a_member_says_what_to_do(tmp_path):
+    with pytest.raises(MemberError, match="Run `terrablend trees` first"):
+        load_member(tmp_path)
