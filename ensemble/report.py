@@ -25,6 +25,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import BLEND, Evaluation
 from ensemble.maps import MemberMaps
 from ensemble.metrics import CLASS_METRICS, METRICS
+from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
 from ensemble.thresholds import decide
 
@@ -137,7 +138,8 @@ def _section(
     low = min(row["low"] for row in whole.values())
     high = max(row["high"] for row in whole.values())
     final = BLEND if len(ensemble.used) > 1 else ensemble.used[0]
-    others = [name for name in METRICS if name != ensemble.metric and name in part["metric"].unique()]
+    shown = ("iou", "macro_iou", "accuracy")
+    others = [name for name in suitable_metrics(catalogue.classes.task) if name in shown and name != ensemble.metric]
     candidates = []
     for candidate, row in sorted(whole.items(), key=lambda item: -item[1]["value"]):
         own = part.filter((pl.col("candidate") == candidate) & (pl.col("label") == "") & (pl.col("scope") == "all"))

@@ -1,8 +1,8 @@
 """The command line: each command is one thin function."""
 
 import inspect
-import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,6 +42,25 @@ Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One memb
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")]
 
 
+@contextmanager
+def plain_endings(verbose: bool) -> Iterator[None]:
+    """End in one message and exit status 2 on an error that a user can mend, and on Ctrl-C.
+
+    With ``verbose`` errors show their traceback.
+    """
+    show_log(verbose)
+    try:
+        yield
+    except TerrablendError as error:
+        if verbose:
+            raise
+        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except KeyboardInterrupt as stop:
+        console.print("interrupted: what was finished is kept. Give the same command again to go on.")
+        raise typer.Exit(2) from stop
+
+
 def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
     """Make a command of a function that names the stages of a run to carry out.
 
@@ -61,9 +80,8 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
         verbose: Verbose = False,
         **own: Any,
     ) -> None:
-        show_log(verbose)
         overrides = [*(set_ or ()), *([] if seed is None else [f"seed={seed}"])]
-        with open_executor(1 if dry_run else workers, scheduler) as executor:
+        with plain_endings(verbose), open_executor(1 if dry_run else workers, scheduler) as executor:
             opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
             stages = plan(opened, **own)
             if dry_run:
@@ -156,11 +174,10 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Apply a finished ensemble to scenes that it has never seen."""
-    show_log(verbose)
-    from terrablend.apply import predict_scenes
+    with plain_endings(verbose):
+        from terrablend.apply import predict_scenes
 
-    opened = open_run(run, None, [], device=device, workers=workers, track=bars)
-    predict_scenes(opened, scenes, out)
+        predict_scenes(open_run(run, None, [], device=device, workers=workers, track=bars), scenes, out)
 
 
 @app.command()
@@ -173,10 +190,10 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Score class maps against labels."""
-    show_log(verbose)
-    from terrablend.apply import evaluate_maps
+    with plain_endings(verbose):
+        from terrablend.apply import evaluate_maps
 
-    typer.echo(evaluate_maps(open_run(source, None, []).experiment, maps, labels))
+        typer.echo(evaluate_maps(open_run(source, None, []).experiment, maps, labels))
 
 
 @app.command()
@@ -186,10 +203,10 @@ def init(
     verbose: Verbose = False,
 ) -> None:
     """Look at a folder of scenes and write a first experiment file."""
-    show_log(verbose)
-    from terrablend.init import write_experiment
+    with plain_endings(verbose):
+        from terrablend.init import write_experiment
 
-    write_experiment(folder, out)
+        write_experiment(folder, out)
 
 
 @app.command()
@@ -200,25 +217,15 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """Make a small synthetic coast with known truth and run every stage on it."""
-    show_log(verbose)
-    from terrablend.demo import run_demo
+    with plain_endings(verbose), open_executor(workers) as executor:
+        from terrablend.demo import run_demo
 
-    with open_executor(workers) as executor:
         run_demo(out, device=device, workers=workers, executor=executor, track=bars)
 
 
 def main() -> None:
-    """Run the command line; an error that a user can mend is one message and exit status 2."""
-    try:
-        app()
-    except TerrablendError as error:
-        if logging.getLogger("terrablend").isEnabledFor(logging.DEBUG):
-            raise
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt:
-        console.print("interrupted: what was finished is kept. Give the same command again to go on.")
-        raise SystemExit(2) from None
+    """Run the command line."""
+    app()
 
 
 def _chosen(run: "Run", branch: Literal["trees", "cnn"], member: str | None) -> list[str]:

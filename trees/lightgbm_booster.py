@@ -51,6 +51,7 @@ class LightGBMBooster:
             "bagging_fraction": settings.row_share,
             "bagging_freq": 1 if settings.row_share < 1 else 0,
             "lambda_l2": settings.l2,
+            "extra_trees": settings.random_cuts,
             "max_bin": settings.bins,
             "seed": seed,
             "deterministic": True,

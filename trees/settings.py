@@ -30,6 +30,10 @@ class TreeSettings(Settings):
     feature_share: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
     row_share: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
+    random_cuts: bool = Field(
+        True,
+        description="LightGBM: try one random cut a column rather than all, which carries over better to new places",
+    )
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 
     holdout: float = Field(

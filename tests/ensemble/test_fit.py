@@ -1,0 +1,200 @@
+import re
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from data.catalogue import Catalogue
+from data.errors import EnsembleError
+from data.maps import read_map
+from data.scene import read_label
+from data.windows import Window
+from ensemble import Ensemble, EnsembleSettings, fit_ensemble, score_table
+from ensemble.fit import BLEND
+from ensemble.intervals import resample_groups, score_interval
+from ensemble.maps import MemberMaps
+from ensemble.metrics import METRICS
+from ensemble.report import write_report
+
+from .conftest import KELP, LAND
+
+SETTINGS = EnsembleSettings(resamples=200, sample=20_000)
+
+
+def noisy(classes, strength, seed, where=None):
+    """Probabilities that know the label with some strength, everywhere or on one half of the pixels."""
+
+    def proba(scene):
+        rng = np.random.default_rng([seed, int(scene.id[1:]), len(scene.split)])
+        label = read_label(scene)
+        known = np.where(label == 255, 0, label)
+        n = len(classes.label_names)
+        logits = rng.normal(size=(n, *label.shape))
+        rows, cols = np.indices(label.shape)
+        power = strength if where is None else np.where((rows + cols) % 2 == where, strength, 0)
+        logits += power * np.moveaxis(np.eye(n)[known], -1, 0)
+        shares = np.exp(logits) / np.exp(logits).sum(axis=0)
+        return shares[1:] if classes.task == "binary" else shares
+
+    return proba
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_members_that_know_different_pixels_gain_from_each_other(make_catalogue, write_maps, classes):
+    catalogue = make_catalogue(classes, n_scenes=12)
+    members = {
+        name: write_maps(name, catalogue, noisy(classes, 3, seed, seed)) for seed, name in enumerate(("one", "two"))
+    }
+    ensemble, (evaluation,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
+    assert ensemble.verdict_.startswith("The blend pays")
+    assert min(ensemble.weights_.values()) > 0.3
+    assert sum(ensemble.weights_.values()) == pytest.approx(1)
+    metric = METRICS[ensemble.metric]
+    scores = {name: float(metric.of(evaluation.total(name))) for name in evaluation.counts}
+    assert scores[BLEND] > max(scores["one"], scores["two"])
+    assert ensemble.score_ == scores[BLEND]
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_a_member_that_adds_nothing_gets_no_weight_and_the_verdict_says_so(make_catalogue, write_maps, classes):
+    catalogue = make_catalogue(classes)
+    members = {
+        "good": write_maps("good", catalogue, noisy(classes, 4, 0)),
+        "noise": write_maps("noise", catalogue, noisy(classes, 0, 1)),
+    }
+    ensemble, _ = fit_ensemble(members, catalogue, SETTINGS, seed=0)
+    assert ensemble.weights_ == {"good": 1.0, "noise": 0.0}
+    assert ensemble.used == ("good",)
+    assert "noise adds nothing here" in ensemble.verdict_
+
+
+def test_what_is_used_on_a_fold_was_decided_without_it(make_catalogue, write_maps, write_raster):
+    catalogue = make_catalogue()
+    directory = write_maps("one", catalogue, noisy(KELP, 2, 0))
+    _, (before,) = fit_ensemble({"one": directory}, catalogue, SETTINGS, seed=0)
+    # The labels of fold 0 are turned round. Had they a say in its threshold, its predictions would change.
+    scenes = []
+    for scene in catalogue.scenes:
+        if scene.fold == 0:
+            label = read_label(scene)
+            turned = np.where(label == 255, 255, 1 - label).astype(np.uint8)
+            path = write_raster(f"turned{scene.id}.tif", turned)
+            scene = replace(scene, label=replace(scene.label, path=str(path)))
+        scenes.append(scene)
+    turned_catalogue = Catalogue(KELP, (), tuple(scenes), catalogue.statistics)
+    _, (after,) = fit_ensemble({"one": directory}, turned_catalogue, SETTINGS, seed=0)
+    for scene in catalogue.in_fold(0):
+        np.testing.assert_array_equal(after.counts["one"][scene.id], before.counts["one"][scene.id][::-1])
+    changed = [
+        not np.array_equal(after.counts["one"][s.id], before.counts["one"][s.id]) for s in catalogue.outside_fold(0)
+    ]
+    assert any(changed)
+
+
+def test_the_same_maps_make_the_same_ensemble_in_any_order(make_catalogue, write_maps):
+    catalogue = make_catalogue()
+    members = {
+        name: write_maps(name, catalogue, noisy(KELP, 2, seed, seed)) for seed, name in enumerate(("one", "two"))
+    }
+    ensemble, (evaluation,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
+    turned = Catalogue(KELP, (), catalogue.scenes[::-1], catalogue.statistics)
+    again, (other,) = fit_ensemble(members, turned, SETTINGS, seed=0)
+    assert again == ensemble
+    for name, counts in evaluation.counts.items():
+        for scene in counts:
+            np.testing.assert_array_equal(other.counts[name][scene], counts[scene])
+
+
+def test_val_scenes_are_scored_by_the_ensemble_itself(make_catalogue, write_maps):
+    train, val = make_catalogue(), make_catalogue(n_scenes=2, split="val")
+    catalogue = Catalogue(KELP, (), train.scenes + val.scenes, train.statistics | val.statistics)
+    directory = write_maps("one", catalogue, noisy(KELP, 3, 0))
+    ensemble, (_, evaluation) = fit_ensemble({"one": directory}, catalogue, SETTINGS, seed=0)
+    for scene in val.scenes:
+        label = ensemble.decide(ensemble.blend([read_map(directory / "val" / f"{scene.id}.tif")]))
+        assert evaluation.counts[BLEND][scene.id][1, 1] == ((label == 1) & (read_label(scene) == 1)).sum()
+
+
+def test_missing_maps_are_counted_and_named(make_catalogue, write_maps):
+    catalogue = make_catalogue()
+    directory = write_maps("one", catalogue, noisy(KELP, 2, 0))
+    (directory / "oof" / "s3.tif").unlink()
+    with pytest.raises(EnsembleError, match=r"member one: expected a map of each of 9 scenes, got none of 1.*s3\.tif"):
+        fit_ensemble({"one": directory}, catalogue, SETTINGS, seed=0)
+
+
+def test_maps_of_other_classes_are_refused(make_catalogue, write_maps):
+    catalogue = make_catalogue(LAND)
+    directory = write_maps("one", catalogue, noisy(LAND, 2, 0))
+    renamed = Catalogue(replace(LAND, names=("water", "rock", "sand")), (), catalogue.scenes, catalogue.statistics)
+    with pytest.raises(EnsembleError, match="expected maps of water, rock, sand, got water, rock, kelp"):
+        fit_ensemble({"one": directory}, renamed, SETTINGS, seed=0)
+
+
+def test_one_fold_is_too_few(make_catalogue, write_maps):
+    catalogue = make_catalogue(folds=1)
+    with pytest.raises(EnsembleError, match="expected at least two folds"):
+        fit_ensemble({"one": write_maps("one", catalogue, noisy(KELP, 2, 0))}, catalogue, SETTINGS, seed=0)
+
+
+def test_a_score_of_one_class_does_not_suit_many(make_catalogue, write_maps):
+    catalogue = make_catalogue(LAND)
+    directory = write_maps("one", catalogue, noisy(LAND, 2, 0))
+    with pytest.raises(EnsembleError, match="Use macro_dice"):
+        fit_ensemble({"one": directory}, catalogue, EnsembleSettings(metric="dice"), seed=0)
+
+
+def test_an_ensemble_comes_back_as_it_was_saved(make_catalogue, write_maps, tmp_path):
+    catalogue = make_catalogue(LAND)
+    ensemble, _ = fit_ensemble({"one": write_maps("one", catalogue, noisy(LAND, 2, 0))}, catalogue, SETTINGS, seed=0)
+    ensemble.save(tmp_path / "ensemble.json")
+    assert Ensemble.load(tmp_path / "ensemble.json") == ensemble
+    (tmp_path / "ensemble.json").write_text('{"classes": {}}')
+    with pytest.raises(EnsembleError, match="got another file"):
+        Ensemble.load(tmp_path / "ensemble.json")
+
+
+def test_intervals_hold_the_score_and_a_gain_over_itself_is_nothing():
+    sums = np.random.default_rng(0).integers(1, 50, (8, 2, 3))
+    draws = resample_groups(8, 300, seed=0)
+    assert (draws.sum(axis=1) == 8).all()
+    interval = score_interval(sums, draws, METRICS["dice"], 0.9)[0]
+    assert interval.low < interval.value < interval.high
+    wider = score_interval(sums, draws, METRICS["dice"], 0.99)[0]
+    assert wider.low <= interval.low <= interval.high <= wider.high
+    gain = score_interval(sums, draws, METRICS["dice"], 0.9, against=sums)[0]
+    assert (gain.value, gain.low, gain.high) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("classes", [KELP, replace(LAND, names=("water", "<b>rock</b>", "kelp"))])
+def test_scores_and_report_tell_what_was_found(make_catalogue, write_maps, tmp_path, classes):
+    catalogue = make_catalogue(classes)
+    members = {name: write_maps(name, catalogue, noisy(classes, 3, seed)) for seed, name in enumerate(("one", "two"))}
+    ensemble, evaluations = fit_ensemble(members, catalogue, SETTINGS, seed=0)
+    scores = score_table(evaluations, classes.label_names, classes.task, SETTINGS, seed=0)
+    row = scores.filter(
+        (pl.col("candidate") == BLEND)
+        & (pl.col("scope") == "all")
+        & (pl.col("label") == "")
+        & (pl.col("metric") == "macro_iou")
+    ).row(0, named=True)
+    assert row["value"] == pytest.approx(float(METRICS["macro_iou"].of(evaluations[0].total(BLEND))))
+    assert row["low"] <= row["value"] <= row["high"]
+
+    def quicklook(scene, window: Window | None):
+        return np.full((window.height, window.width, 3), 120, np.uint8)
+
+    for name in ("a.html", "b.html"):
+        write_report(
+            tmp_path / name, ensemble, evaluations, scores, MemberMaps(members), catalogue, SETTINGS,
+            name="<coast>", quicklook=quicklook, notes=["12 groups, none of them is split"],
+        )  # fmt: skip
+    page = (tmp_path / "a.html").read_text()
+    assert page == (tmp_path / "b.html").read_text()
+    assert "adds nothing" in page or "The blend" in page
+    assert "&lt;coast&gt;" in page
+    assert "<b>rock</b>" not in page
+    assert "none of them is split" in page
+    assert not re.search(r"https?:|src=\"//|<script", page)
+    assert page.count("data:image/") >= 6 * 5

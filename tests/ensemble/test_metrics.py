@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from ensemble.confusion import confusion_counts
+from ensemble.metrics import CLASS_METRICS, METRICS
+
+LABELS = st.integers(2, 5).flatmap(
+    lambda n: st.tuples(
+        st.just(n),
+        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=n, max_size=60),
+    )
+)
+
+
+@given(LABELS)
+def test_scores_are_those_of_scikit_learn(case):
+    n, pairs = case
+    # Every class occurs, so that nobody has to say what a score without pixels is.
+    pairs = [*pairs, *((value, value) for value in range(n))]
+    label, prediction = np.array(pairs, np.uint8).T
+    counts = confusion_counts(label, prediction, n)
+    expected = {
+        "macro_dice": oracle.f1_score(label, prediction, average="macro"),
+        "macro_iou": oracle.jaccard_score(label, prediction, average="macro"),
+        "accuracy": oracle.accuracy_score(label, prediction),
+        "kappa": oracle.cohen_kappa_score(label, prediction),
+    }
+    if n == 2:
+        expected |= {"dice": oracle.f1_score(label, prediction), "iou": oracle.jaccard_score(label, prediction)}
+    for name, value in expected.items():
+        assert float(METRICS[name].of(counts)) == pytest.approx(value, abs=1e-12), name
+    precision, recall, dice, _ = oracle.precision_recall_fscore_support(label, prediction, zero_division=np.nan)
+    np.testing.assert_allclose(CLASS_METRICS["precision"].of(counts), precision)
+    np.testing.assert_allclose(CLASS_METRICS["recall"].of(counts), recall)
+    np.testing.assert_allclose(CLASS_METRICS["dice"].of(counts), dice)
+
+
+@given(st.integers(0, 99))
+def test_many_counts_at_once_score_like_one_by_one(seed):
+    counts = np.random.default_rng(seed).integers(0, 9, (4, 3, 3, 4))
+    for metric in [METRICS["macro_iou"], METRICS["kappa"], *CLASS_METRICS.values()]:
+        one_by_one = [[metric.of(single) for single in row] for row in counts]
+        np.testing.assert_allclose(metric.of(counts), one_by_one)
+
+
+def test_a_pixel_without_prediction_is_a_miss_and_an_ignored_one_is_nothing():
+    label, prediction = np.uint8([1, 1, 0, 255, 255]), np.uint8([1, 255, 255, 1, 255])
+    counts = confusion_counts(label, prediction, 2)
+    assert counts.tolist() == [[0, 0, 1], [0, 1, 1]]
+    assert float(METRICS["iou"].of(counts)) == 0.5
+    assert float(METRICS["accuracy"].of(counts)) == pytest.approx(1 / 3)
+
+
+def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
+    counts = confusion_counts(np.uint8([0, 0, 1, 1]), np.uint8([0, 0, 1, 0]), 3)
+    assert float(METRICS["macro_iou"].of(counts)) == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert np.isnan(CLASS_METRICS["iou"].of(counts)[2])
+    assert np.isnan(METRICS["macro_iou"].of(np.zeros((3, 4), int)))
