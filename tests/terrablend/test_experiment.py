@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import yaml
+
+from data.errors import ExperimentError
+from terrablend.experiment import load_experiment, save_experiment
+from terrablend.init import guess_experiment, write_experiment
+
+from .conftest import EXPERIMENT
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(EXPERIMENT))
+    return path
+
+
+def test_a_saved_experiment_is_complete_and_loads_as_the_same(file, tmp_path):
+    experiment = load_experiment(file)
+    save_experiment(experiment, tmp_path / "run" / "experiment.yaml")
+    assert load_experiment(tmp_path / "run" / "experiment.yaml") == experiment
+    text = (tmp_path / "run" / "experiment.yaml").read_text()
+    assert text.startswith("# Made with terrablend ")
+    assert yaml.safe_load(text)["members"]["lightgbm"]["learning_rate"] == 0.05
+
+
+def test_overrides_reach_any_depth(file):
+    experiment = load_experiment(
+        file, ["members.lightgbm.rounds=7", "folds.group.similar=null", "scenes.nodata=[0, -1]"]
+    )
+    assert experiment.members["lightgbm"].rounds == 7
+    assert experiment.folds.group.similar is None
+    assert experiment.scenes.nodata == [0, -1]
+    with pytest.raises(ExperimentError, match="expected KEY=VALUE"):
+        load_experiment(file, ["folds.count"])
+    with pytest.raises(ExperimentError, match="expected a key with keys below it"):
+        load_experiment(file, ["name.first=x"])
+
+
+def test_environment_variables_stand_for_their_values(file, monkeypatch, tmp_path):
+    monkeypatch.setenv("COAST", str(tmp_path / "coast"))
+    experiment = load_experiment(file, ["root='${COAST}/data'"])
+    assert experiment.root == tmp_path / "coast" / "data"
+
+
+def test_a_relative_root_starts_from_the_file(file, tmp_path):
+    assert load_experiment(file).root == tmp_path
+    assert load_experiment(file, ["root=deeper"]).root == tmp_path / "deeper"
+
+
+def test_every_problem_is_listed_at_once(file):
+    with pytest.raises(ExperimentError) as caught:
+        load_experiment(file, ["folds.count=1", "members.lightgbm.boster=xgboost", "task=regression"])
+    message = str(caught.value)
+    assert "3 problems" in message
+    assert "folds.count" in message
+    assert "got boster. Did you mean booster?" in message
+    assert "task" in message
+
+
+def test_classes_must_suit_the_task(file):
+    with pytest.raises(ExperimentError, match="expected one class with an id above 0"):
+        load_experiment(file, ["classes={1: kelp, 2: sand}"]).label_classes()
+    with pytest.raises(ExperimentError, match="at least two classes"):
+        load_experiment(file, ["task=multiclass"]).label_classes()
+
+
+def test_training_scenes_need_a_label(file):
+    with pytest.raises(ExperimentError, match=r"scenes\.train needs a label"):
+        load_experiment(file, ["scenes.train.label=null"])
+
+
+def test_a_first_experiment_file_is_guessed_from_the_files(tmp_path, write_raster):
+    rng = np.random.default_rng(0)
+    for name in ("tile_101", "tile_137", "tile_52"):
+        write_raster(f"d/train/img/{name}.tif", rng.integers(0, 255, (4, 9, 9), np.uint8), nodata=0)
+        write_raster(f"d/train/mask/{name.replace('tile', 'mask')}.tif", rng.choice([0, 255], (9, 9)).astype(np.uint8))
+        write_raster(f"d/test/img/{name}.tif", rng.integers(0, 255, (4, 9, 9), np.uint8))
+    values = guess_experiment(tmp_path / "d")
+    assert values["task"] == "binary"
+    entry = {"path": "train/img/tile_{id}.tif", "bands": ["red", "green", "blue", "nir"], "nodata": 0.0}
+    assert values["scenes"]["train"] == {
+        "image": [entry], "label": {"path": "train/mask/mask_{id}.tif", "values": {255: "positive"}}
+    }  # fmt: skip
+    assert values["scenes"]["test"]["image"][0]["path"] == "test/img/tile_{id}.tif"
+    write_experiment(tmp_path / "d", tmp_path / "first.yaml")
+    assert load_experiment(tmp_path / "first.yaml").scenes.train.image[0].bands == entry["bands"]
+    with pytest.raises(ExperimentError, match="expected no such file yet"):
+        write_experiment(tmp_path / "d", tmp_path / "first.yaml")
+
+
+def test_a_folder_without_labels_is_left_to_the_user(tmp_path, write_raster):
+    write_raster("d/a.tif", np.random.default_rng(0).integers(0, 255, (3, 9, 9), np.uint8))
+    with pytest.raises(ExperimentError, match="expected images and, under the same names"):
+        guess_experiment(tmp_path / "d")
