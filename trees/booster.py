@@ -71,8 +71,9 @@ class Booster(Protocol):
             2 when binary; a label that no row has keeps its place.
         settings : TreeSettings
         stop : Rows, optional
-            Held-out rows: learning stops when the log loss there has not fallen for ``patience`` rounds, and the
-            best round is kept.
+            Held-out rows: learning stops when the score there has not gained for ``patience`` rounds, and the best
+            round is kept. The score is average precision when binary, since a threshold mends calibration later but
+            not ranking (on unseen places log loss stops at a tenth of the rounds that rank best); else log loss.
         rounds : int, optional
             Instead of ``settings.rounds``.
         seed, threads : int

@@ -44,6 +44,7 @@ class LightGBMBooster:
         """Learn from rows; see `Booster.fit`."""
         parameters = {
             "objective": "binary" if n_labels == 2 else "multiclass",
+            "metric": "average_precision" if n_labels == 2 else "multi_logloss",
             "learning_rate": settings.learning_rate,
             "num_leaves": settings.leaves,
             "min_data_in_leaf": settings.min_leaf_rows,

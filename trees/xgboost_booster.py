@@ -48,7 +48,7 @@ class XGBoostBooster:
         """Learn from rows; see `Booster.fit`."""
         parameters = {
             "objective": "binary:logistic" if n_labels == 2 else "multi:softprob",
-            "eval_metric": "logloss" if n_labels == 2 else "mlogloss",
+            "eval_metric": "aucpr" if n_labels == 2 else "mlogloss",
             "tree_method": "hist",
             "grow_policy": "lossguide",
             "learning_rate": settings.learning_rate,
