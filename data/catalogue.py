@@ -132,13 +132,7 @@ class Catalogue:
             raise CatalogueError(
                 f"{path}: expected a catalogue, got another file. Run `terrablend check --overwrite`."
             ) from error
-        known = about["classes"]
-        classes = Classes(
-            known["task"],
-            tuple(known["ids"]),
-            tuple(known["names"]),
-            tuple((r, g, b) for r, g, b in known["colors"]),
-        )
+        classes = Classes.from_dict(about["classes"])
         pairs = [_from_row(row) for row in table.to_pylist()]
         statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
         return cls(classes, tuple(about["bands"]), tuple(scene for scene, _ in pairs), statistics)

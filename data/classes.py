@@ -1,7 +1,7 @@
 """What the values of a label mean, in arrays and in files."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from data.errors import ExperimentError
 from data.settings import ClassSettings
@@ -83,6 +83,12 @@ class Classes:
             red, green, blue = settings[value].color or PALETTE[position % len(PALETTE)]
             colors.append((red, green, blue))
         return cls(task, ids, names, tuple(colors))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Classes":
+        """Return the classes that ``dataclasses.asdict`` turned into plain values, also after a trip through JSON."""
+        colors = tuple((red, green, blue) for red, green, blue in values["colors"])
+        return cls(values["task"], tuple(values["ids"]), tuple(values["names"]), colors)
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from rasterio.windows import Window as RasterWindow
 from data.classes import IGNORE, Classes
 from data.errors import MapError
 from data.files import replacing
-from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster
+from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
 from data.windows import Grid, Window
 
 __all__ = [
@@ -158,15 +158,12 @@ def read_class_map(path: Path, classes: Classes) -> NDArray[np.uint8]:
     with open_raster(str(path)) as raster:
         values = raster.read(1)
     index = {value: position for position, value in enumerate(classes.label_ids)} | {IGNORE: IGNORE}
-    found = np.unique(values)
-    unknown = [value.item() for value in found if value.item() not in index]
+    label, unknown = recode(values, index)
     if unknown:
         raise MapError(
             f"{path}: expected class ids {', '.join(map(str, classes.label_ids))}, got also {unknown[:5]}. "
             "Score maps that were made with these classes."
         )
-    codes = np.array([index[value.item()] for value in found], np.uint8)
-    label: NDArray[np.uint8] = codes[np.searchsorted(found, values)]
     return label
 
 

@@ -1,7 +1,7 @@
 """One scene: where its files lie, and how its pixels and labels are read."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +25,7 @@ __all__ = [
     "read_grid",
     "read_label",
     "read_scene",
+    "recode",
     "valid_mask",
 ]
 
@@ -222,17 +223,26 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
             )
         values = raster.read(1, window=source)
     meanings = dict(scene.label.values)
-    found = np.unique(values)
-    unknown = [value.item() for value in found if value.item() not in meanings]
+    codes, unknown = recode(values, meanings)
     if unknown:
         raise LabelError(
             f"{scene.label.path}: expected the values {', '.join(map(str, sorted(meanings)))}, got also "
             f"{', '.join(f'{value:g}' for value in unknown[:5])}. "
             "Declare them under classes, in label.values or in label.ignore."
         )
-    codes = np.array([meanings[value.item()] for value in found], np.uint8)
-    label[target] = codes[np.searchsorted(found, values)]
+    label[target] = codes
     return label
+
+
+def recode(values: NDArray[Any], meanings: Mapping[int, int]) -> tuple[NDArray[np.uint8], list[float]]:
+    """Replace each value by what it means; also return the values that have no meaning, which become `IGNORE`.
+
+    >>> recode(np.uint8([7, 0, 9]), {0: 0, 7: 1})
+    (array([  1,   0, 255], dtype=uint8), [9])
+    """
+    found = np.unique(values)
+    codes = np.array([meanings.get(value, IGNORE) for value in found.tolist()], np.uint8)
+    return codes[np.searchsorted(found, values)], [value for value in found.tolist() if value not in meanings]
 
 
 def valid_mask(scene: Scene, pixels: NDArray[np.float32]) -> NDArray[np.bool_]:

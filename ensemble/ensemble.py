@@ -76,10 +76,8 @@ class Ensemble:
             raise EnsembleError(f"{path}: expected an ensemble, got no such file. Run `terrablend ensemble` first.")
         try:
             values = read_json(path)
-            known = values["classes"]
-            colors = tuple((red, green, blue) for red, green, blue in known["colors"])
             return cls(
-                Classes(known["task"], tuple(known["ids"]), tuple(known["names"]), colors),
+                Classes.from_dict(values["classes"]),
                 tuple(values["members"]),
                 values["metric"],
                 values["weights_"],

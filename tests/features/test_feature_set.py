@@ -56,8 +56,8 @@ def test_nodata_changes_nothing_but_the_count():
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
 @given(st.integers(0, 39), st.integers(0, 36), st.integers(1, 40), st.integers(1, 37))
-def test_a_window_computes_what_the_whole_scene_does(make_catalogue, row, col, height, width):
-    catalogue = make_catalogue(n_scenes=1, holes=0.2)
+def test_a_window_computes_what_the_whole_scene_does(make_scenes, row, col, height, width):
+    catalogue = make_scenes(n_scenes=1, holes=0.2)
     names = feature_names(
         catalogue.bands, FeatureSettings(context=ContextSettings(radii=[1, 6], statistics=[*STATISTICS]))
     )
@@ -71,8 +71,8 @@ def test_a_window_computes_what_the_whole_scene_does(make_catalogue, row, col, h
     np.testing.assert_allclose(part, whole[:, *window.slices], rtol=1e-5, atol=1e-5)
 
 
-def test_a_column_is_the_plane_it_names(make_catalogue):
-    scene = make_catalogue().scenes[0]
+def test_a_column_is_the_plane_it_names(make_scenes):
+    scene = make_scenes().scenes[0]
     red, nir, green = read_scene(scene)
     names = ["NDVI_mean_r2", "green", "NDVI", "nir", "red_max_r1"]
     features = dict(zip(names, FeatureSet(scene.bands, names).compute(scene), strict=True))
@@ -84,7 +84,7 @@ def test_a_column_is_the_plane_it_names(make_catalogue):
     np.testing.assert_allclose(features["NDVI_mean_r2"], local_statistics(ndvi, 2, ["mean"])["mean"], rtol=1e-5)
 
 
-def test_only_the_bands_that_are_needed_are_read(make_catalogue):
+def test_only_the_bands_that_are_needed_are_read(make_scenes):
     feature_set = FeatureSet(("red", "nir", "green"), ["NDVI_std_r3"])
     assert feature_set.bands == ("red", "nir")
     assert feature_set.halo == 3

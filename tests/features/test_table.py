@@ -17,7 +17,7 @@ from features.sample import draw_pixels
 from features.settings import SampleSettings
 from features.table import table_path
 
-from .conftest import BANDS, KELP, LAND
+from ..conftest import BANDS, KELP, LAND
 
 NAMES = ("nir", "NDVI", "red_mean_r2")
 SAMPLE = SampleSettings(buffer=2, negatives=60, quota=25)
@@ -82,9 +82,9 @@ def test_design_weights_calibrate_a_model_on_full_scenes():
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
-def test_rows_are_the_features_of_their_pixels_even_across_windows(make_catalogue, tmp_path, monkeypatch, classes):
+def test_rows_are_the_features_of_their_pixels_even_across_windows(make_scenes, tmp_path, monkeypatch, classes):
     monkeypatch.setattr(features.table, "WINDOW", 16)
-    catalogue = make_catalogue(classes)
+    catalogue = make_scenes(classes)
     build(catalogue, tmp_path)
     table = read_table(tmp_path, catalogue.split("train"), NAMES[::-1])
     for position, scene in enumerate(catalogue.split("train")):
@@ -97,8 +97,8 @@ def test_rows_are_the_features_of_their_pixels_even_across_windows(make_catalogu
     assert table.features.flags.c_contiguous
 
 
-def test_every_column_says_what_it_is(make_catalogue, tmp_path):
-    catalogue = make_catalogue()
+def test_every_column_says_what_it_is(make_scenes, tmp_path):
+    catalogue = make_scenes()
     build(catalogue, tmp_path)
     schema = pq.read_schema(table_path(tmp_path, catalogue.scenes[0]))
     about = json.loads(schema.metadata[b"terrablend"])
@@ -108,24 +108,24 @@ def test_every_column_says_what_it_is(make_catalogue, tmp_path):
     assert all(b"unit" in schema.field(name).metadata for name in schema.names)
 
 
-def test_the_table_has_a_folder_a_fold(make_catalogue, tmp_path):
-    catalogue = make_catalogue()
+def test_the_table_has_a_folder_a_fold(make_scenes, tmp_path):
+    catalogue = make_scenes()
     build(catalogue, tmp_path)
     assert {str(path) for path in all_bytes(tmp_path)} == {
         "fold=0/s0.parquet", "fold=0/s2.parquet", "fold=1/s1.parquet", "fold=1/s3.parquet"
     }  # fmt: skip
 
 
-def test_any_number_of_workers_and_any_order_writes_the_same_bytes(make_catalogue, tmp_path):
-    catalogue = make_catalogue()
+def test_any_number_of_workers_and_any_order_writes_the_same_bytes(make_scenes, tmp_path):
+    catalogue = make_scenes()
     build(catalogue, tmp_path / "one")
     with open_executor(2) as executor:
         build(catalogue, tmp_path / "two", executor)
     assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
 
 
-def test_a_restart_keeps_what_is_there_and_ends_with_the_same_bytes(make_catalogue, tmp_path):
-    catalogue = make_catalogue()
+def test_a_restart_keeps_what_is_there_and_ends_with_the_same_bytes(make_scenes, tmp_path):
+    catalogue = make_scenes()
     build(catalogue, tmp_path)
     before = all_bytes(tmp_path)
     kept, lost = table_path(tmp_path, catalogue.scenes[0]), table_path(tmp_path, catalogue.scenes[1])
@@ -136,13 +136,13 @@ def test_a_restart_keeps_what_is_there_and_ends_with_the_same_bytes(make_catalog
     assert kept.stat().st_mtime_ns == time
 
 
-def test_a_table_without_a_row_is_refused(make_catalogue, tmp_path):
+def test_a_table_without_a_row_is_refused(make_scenes, tmp_path):
     with pytest.raises(TableError, match="expected pixels to learn from, got none"):
-        build(make_catalogue(holes=1.1), tmp_path)
+        build(make_scenes(holes=1.1), tmp_path)
 
 
-def test_missing_rows_and_columns_are_named(make_catalogue, tmp_path):
-    catalogue = make_catalogue()
+def test_missing_rows_and_columns_are_named(make_scenes, tmp_path):
+    catalogue = make_scenes()
     with pytest.raises(TableError, match=r"s0\.parquet: expected the rows of a scene"):
         read_table(tmp_path, catalogue.scenes, NAMES)
     build(catalogue, tmp_path)

@@ -13,18 +13,18 @@ from features.table import table_path
 from trees import TreeMember, TreeSettings, fit_member, load_member
 from trees.lightgbm_booster import LightGBMBooster
 
-from .conftest import BANDS, LAND
+from ..conftest import BANDS, LAND
 
 NAMES = ("nir", "red", "NDVI", "nir_mean_r2")
 SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, patience=4, learning_rate=0.3)
 
 
 @pytest.fixture
-def fitted(make_catalogue, tmp_path):
+def fitted(make_scenes, tmp_path):
     """Return a function that builds the table, trains a member and gives (catalogue, folder of the member)."""
 
     def fit(catalogue=None, settings=SETTINGS, directory=None, **options):
-        catalogue = catalogue or make_catalogue()
+        catalogue = catalogue or make_scenes()
         feature_set = FeatureSet(BANDS, NAMES)
         sample = SampleSettings(buffer=0, negatives=100, quota=100)
         build_table(catalogue, feature_set, sample, tmp_path / "pixels", experiment="test", seed=0)
@@ -47,9 +47,9 @@ class Echo:
         return features[:, self.columns]
 
 
-def test_a_booster_that_returns_a_feature_draws_that_plane(make_catalogue, monkeypatch):
+def test_a_booster_that_returns_a_feature_draws_that_plane(make_scenes, monkeypatch):
     monkeypatch.setattr(trees.member, "WINDOW", 16)
-    scene = make_catalogue(holes=0.3).scenes[0]
+    scene = make_scenes(holes=0.3).scenes[0]
     member = TreeMember("echo", {0: Echo([1]), 1: Echo([0])}, FeatureSet(BANDS, NAMES), 1)
     seen, drawn = np.zeros((40, 37), int), np.zeros((40, 37), np.float32)
     for window, proba in member.predict_proba(scene, [0, 1]):
@@ -71,14 +71,14 @@ def test_a_member_writes_a_map_of_every_scene_by_the_model_that_never_saw_it(fit
         np.testing.assert_allclose(read_proba(directory / "oof" / f"{scene.id}.tif"), windows[0][1], atol=1e-5)
 
 
-def test_multiclass_members_sum_to_one(fitted, make_catalogue):
-    catalogue, directory = fitted(make_catalogue(LAND))
+def test_multiclass_members_sum_to_one(fitted, make_scenes):
+    catalogue, directory = fitted(make_scenes(LAND))
     for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [1]):
         assert proba.shape[0] == 3
         np.testing.assert_allclose(proba.sum(axis=0)[~np.isnan(proba[0])], 1, rtol=1e-5)
 
 
-def test_the_model_of_a_fold_never_reads_that_fold(fitted, make_catalogue, tmp_path):
+def test_the_model_of_a_fold_never_reads_that_fold(fitted, make_scenes, tmp_path):
     catalogue, directory = fitted()
     before = (directory / "fold0.txt").read_bytes()
     for scene in catalogue.in_fold(0):
@@ -107,9 +107,7 @@ def test_finished_folds_are_kept_and_one_can_be_trained_alone(fitted):
     assert (directory / "fold1.txt").stat().st_mtime_ns == time
 
 
-def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_from(
-    fitted, make_catalogue, monkeypatch
-):
+def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_from(fitted, make_scenes, monkeypatch):
     calls = []
     fit = LightGBMBooster.fit.__func__
 
@@ -119,7 +117,7 @@ def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_
         return booster
 
     monkeypatch.setattr(LightGBMBooster, "fit", classmethod(spy))
-    fitted(make_catalogue(n_scenes=8), folds=[0])
+    fitted(make_scenes(n_scenes=8), folds=[0])
     (part, stop, _, chosen), (whole, no_stop, rounds, used) = calls
     assert stop is not None
     assert no_stop is None
@@ -127,14 +125,14 @@ def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_
     assert rounds == used == chosen <= 12
 
 
-def test_a_single_group_is_learned_from_whole(fitted, make_catalogue, caplog):
-    _, directory = fitted(make_catalogue(n_scenes=2))
+def test_a_single_group_is_learned_from_whole(fitted, make_scenes, caplog):
+    _, directory = fitted(make_scenes(n_scenes=2))
     assert not read_json(directory / "fold0.json")["chosen_by_groups_held_out"]
     assert "a single group" in caplog.text
 
 
-def test_design_weights_give_the_prior_of_full_scenes(fitted, make_catalogue, tmp_path):
-    catalogue = make_catalogue(n_scenes=6)
+def test_design_weights_give_the_prior_of_full_scenes(fitted, make_scenes, tmp_path):
+    catalogue = make_scenes(n_scenes=6)
     truth = np.mean([catalogue.label_counts(scene.id)[1] / (40 * 37) for scene in catalogue.scenes])
     means = {}
     for weights in ("design", "none"):
@@ -151,11 +149,11 @@ def test_a_column_that_the_table_lacks_is_refused(fitted):
         fitted(settings=SETTINGS.model_copy(update={"features": ["nir", "EVI"]}))
 
 
-def test_training_rows_of_one_class_are_refused(fitted, make_catalogue):
+def test_training_rows_of_one_class_are_refused(fitted, make_scenes):
     with pytest.raises(
         MemberError, match=r"fold 0: expected rows of at least two classes to learn from, got \d+ background, 0 kelp"
     ):
-        fitted(make_catalogue(positive_share=0))
+        fitted(make_scenes(positive_share=0))
 
 
 def test_a_booster_of_other_features_is_refused(fitted):
