@@ -117,27 +117,43 @@ def _find_split(
         raise ExperimentError(
             f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
         )
-    images = [find_files(file.path, root) for file in part.image]
-    labels = find_files(part.label.path, root) if part.label is not None else None
+    patterns = [file.path for file in part.image]
+    images = [_find_or_name(pattern, root) for pattern in patterns]
+    # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
+    names = set().union(*(found for found in images if isinstance(found, dict))) or {Path(patterns[0]).stem}
+    label = _find_or_name(part.label.path, root) if part.label is not None else None
     values = label_values(part.label, classes) if part.label is not None else ()
 
     scenes, problems = [], []
-    for name in sorted(set().union(*images)):
-        lacking = [file.path for file, found in zip(part.image, images, strict=True) if name not in found]
-        if labels is not None and name not in labels and part.label is not None:
-            lacking.append(part.label.path)
+    for name in sorted(names):
+        files = {pattern: _file_of(name, found) for pattern, found in zip(patterns, images, strict=True)}
+        label_file = None
+        if part.label is not None and label is not None:
+            label_file = files[part.label.path] = _file_of(name, label)
+        lacking = [pattern for pattern, path in files.items() if path is None]
         if lacking:
             problems.append(
                 f"{split} scene {name}: expected {' and '.join(lacking)}, no such file. Add it, or remove the scene."
             )
             continue
-        files = image_files(part, settings, [found[name] for found in images])
-        scenes.append(SceneFiles(name, split, files, LabelFile(labels[name], values) if labels is not None else None))
+        paths = [path for pattern in patterns if (path := files[pattern]) is not None]
+        scene_label = None if label_file is None else LabelFile(label_file, values)
+        scenes.append(SceneFiles(name, split, image_files(part, settings, paths), scene_label))
     problems += [
         f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
-        for name in sorted(set(labels or ()) - set().union(*images))
+        for name in sorted(set(label if isinstance(label, dict) else ()) - names)
     ]
     return scenes, problems
+
+
+def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:
+    return find_files(pattern, root) if "{id}" in pattern else str(root / pattern)
+
+
+def _file_of(scene: str, found: dict[str, str] | str) -> str | None:
+    if isinstance(found, dict):
+        return found.get(scene)
+    return found if Path(found).is_file() else None
 
 
 def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:

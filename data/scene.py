@@ -200,7 +200,7 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     Returns
     -------
     label : (height, width) uint8
-        `IGNORE` where the label is to be ignored, and outside the scene.
+        `IGNORE` where the label is to be ignored or has no data, and outside the scene.
 
     Raises
     ------
@@ -222,7 +222,8 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
                 f"{scene.id}, got {raster.height} × {raster.width}. Export the label on the image's grid."
             )
         values = raster.read(1, window=source)
-    meanings = dict(scene.label.values)
+        undeclared = {} if raster.nodata is None else {raster.nodata: IGNORE}
+    meanings = {**undeclared, **dict(scene.label.values)}
     codes, unknown = recode(values, meanings)
     if unknown:
         raise LabelError(
@@ -234,7 +235,7 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     return label
 
 
-def recode(values: NDArray[Any], meanings: Mapping[int, int]) -> tuple[NDArray[np.uint8], list[float]]:
+def recode(values: NDArray[Any], meanings: Mapping[Any, int]) -> tuple[NDArray[np.uint8], list[float]]:
     """Replace each value by what it means; also return the values that have no meaning, which become `IGNORE`.
 
     >>> recode(np.uint8([7, 0, 9]), {0: 0, 7: 1})

@@ -38,7 +38,9 @@ class Settings(BaseModel):
 class FileSettings(Settings):
     """One file of a scene: where it lies and which bands it holds, in file order."""
 
-    path: str = Field(description="path under `root`, with {id} where the scene's name stands")
+    path: str = Field(
+        description="path under `root`, with {id} where the scene's name stands; without it, of every scene"
+    )
     bands: list[str] | None = Field(None, description="names of its bands; default: `scenes.bands`")
     nodata: Nodata | None = Field(None, description="values that mean 'no data' in this file")
 
@@ -46,7 +48,9 @@ class FileSettings(Settings):
 class LabelSettings(Settings):
     """Where a scene's label lies and what its values mean."""
 
-    path: str = Field(description="path under `root`, with {id} where the scene's name stands")
+    path: str = Field(
+        description="path under `root`, with {id} where the scene's name stands; without it, of every scene"
+    )
     values: dict[int, str] | None = Field(
         None, description="what a value in the file means: a class name, `background` or `ignore`"
     )

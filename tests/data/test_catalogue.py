@@ -122,6 +122,27 @@ def test_no_file_that_matches_is_an_error_that_shows_the_pattern(tmp_path):
         find_scenes(SETTINGS, FLOOD, tmp_path)
 
 
+def test_a_path_without_id_belongs_to_every_scene(root, write_raster):
+    write_raster("dem.tif", np.full((20, 30), 5, np.int16))
+    values = SETTINGS.model_dump()
+    values["train"]["image"].append({"path": "dem.tif", "bands": ["dem"]})
+    files, problems = find_scenes(SceneSettings.model_validate(values | {"test": None}), FLOOD, root)
+    assert problems == []
+    assert [scene.images[2].path for scene in files] == [str(root / "dem.tif")] * 3
+    (root / "dem.tif").unlink()
+    _, problems = find_scenes(SceneSettings.model_validate(values | {"test": None}), FLOOD, root)
+    assert len(problems) == 3
+    assert "expected dem.tif, no such file" in problems[0]
+
+
+def test_a_label_s_own_nodata_is_ignored(root, write_raster):
+    label = np.full((20, 30), 255, np.uint8)
+    label[:5] = 99
+    write_raster("mask/m_a.tif", label, nodata=99)
+    catalogue, _ = build(root)
+    assert catalogue.label_counts("a").tolist() == [0, 15 * 30]
+
+
 def test_copies_of_a_scene_are_warned_of(root):
     for name in ("img/{}.tif", "sar/{}_vv.png", "mask/m_{}.tif"):
         (root / name.format("c")).write_bytes((root / name.format("a")).read_bytes())
@@ -156,21 +177,26 @@ def test_another_parquet_file_is_no_catalogue(tmp_path):
 
 
 @pytest.mark.real
-def test_landsat_bands_from_a_file_each_share_nodata_by_name(real_data):
+def test_a_landsat_scene_of_a_file_a_band_is_read_with_its_sparse_label(real_data):
     bands = {"10": "blue", "20": "green", "30": "red", "40": "nir", "50": "swir16", "70": "swir22"}
+    names = ["developed", "agriculture", "herbaceous", "shrubland", "forest", "water", "sediment"]
+    land = Classes.from_settings("multiclass", {k: ClassSettings(name=name) for k, name in enumerate(names, 1)})
     settings = SceneSettings.model_validate(
         {
             "train": {
-                "image": [{"path": f"{{id}}_2000_{number}.tif", "bands": [name]} for number, name in bands.items()],
-                "label": {"path": "{id}_labels.tif"},
+                "image": [{"path": f"lsat7_2000_{number}.tif", "bands": [name]} for number, name in bands.items()],
+                "label": "landsat96_labelled_pixels.tif",
             }
         }
     )
-    assert [file.bands for file in settings.train.image] == [[name] for name in bands.values()]
-    settings = settings.model_copy(
-        update={"train": settings.train.model_copy(update={"label": None})},
-    )
-    files, problems = find_scenes(settings, FLOOD, real_data / "nc_landsat7")
+    files, problems = find_scenes(settings, land, real_data / "nc_landsat7")
     assert problems == []
-    assert [scene.id for scene in files] == ["lsat7"]
-    assert files[0].images[3].bands == ("nir",)
+    catalogue, _ = build_catalogue(files, problems, settings, land)
+    (scene,) = catalogue.scenes
+    assert scene.id == "lsat7_2000_10"
+    assert catalogue.label_counts(scene.id).sum() == 2872
+    # Nodata is -99999 in five files and -32768 in one, and each of a different extent.
+    counts = {band["band"]: band["count"] / (443 * 489) for band in catalogue.statistics["train", scene.id].bands}
+    assert 0.6 < counts["swir22"] < 0.63
+    assert 0.84 < counts["blue"] < 0.86
+    assert min(band["minimum"] for band in catalogue.statistics["train", scene.id].bands) >= 0

@@ -1,12 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
 
+from cnn.settings import CnnSettings
 from data.errors import ExperimentError
+from features import FeatureSet, feature_names
 from terrablend.experiment import load_experiment, save_experiment
 from terrablend.init import guess_experiment, write_experiment
 
 from .conftest import EXPERIMENT
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -94,3 +100,18 @@ def test_a_folder_without_labels_is_left_to_the_user(tmp_path, write_raster):
     write_raster("d/a.tif", np.random.default_rng(0).integers(0, 255, (3, 9, 9), np.uint8))
     with pytest.raises(ExperimentError, match="expected images and, under the same names"):
         guess_experiment(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(REPOSITORY.glob("recipes/*.yaml")) + sorted(REPOSITORY.glob("benchmarks/quality/*.yaml"))
+)
+def test_every_experiment_file_of_the_repository_is_valid(path, monkeypatch):
+    monkeypatch.setenv("TERRABLEND_DATA", "/data")
+    monkeypatch.setenv("KELP_DATA", "/data")
+    experiment = load_experiment(path)
+    bands = [band for entry in experiment.scenes.train.image for band in entry.bands or experiment.scenes.bands]
+    FeatureSet(bands, feature_names(bands, experiment.features))
+    for member in experiment.members.values():
+        if isinstance(member, CnnSettings):
+            FeatureSet(bands, member.inputs)
+    experiment.label_classes()
