@@ -6,6 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import EnsembleError
 from data.maps import NODATA
 
 __all__ = ["blend_stored", "candidate_weights", "select_greedily"]
@@ -14,6 +15,8 @@ Weights = tuple[float, ...]
 
 STEPS = 20
 """Convex weights are multiples of 1/20."""
+MOST_CONVEX = 3
+"""Members beyond which a grid has too many points."""
 ROUNDS = 20
 """Members that greedy selection picks, with replacement."""
 
@@ -52,9 +55,20 @@ def blend_stored(stored: NDArray[np.uint16], weights: Weights) -> NDArray[np.uin
 def candidate_weights(n_members: int, blend: str) -> Iterator[Weights]:
     """Yield weights to try, simplest first: each member alone, all equal, and a grid for ``convex``.
 
+    Raises
+    ------
+    EnsembleError
+        If a grid is asked for over so many members that it could not be searched.
+
+    Examples
+    --------
     >>> list(candidate_weights(2, "equal"))
     [(1.0, 0.0), (0.0, 1.0), (0.5, 0.5)]
     """
+    if blend == "convex" and n_members > MOST_CONVEX:
+        raise EnsembleError(
+            f"ensemble.blend convex: expected at most {MOST_CONVEX} members, got {n_members}. Use greedy for more."
+        )
     for member in range(n_members):
         yield tuple(float(member == other) for other in range(n_members))
     if n_members > 1 and blend != "best":
@@ -82,7 +96,8 @@ def select_greedily(n_members: int, score: Callable[[Weights], float]) -> Weight
         Of the best ensemble on the way, so never worse than the best member alone.
     """
     counts = np.zeros(n_members)
-    best, best_weights = -np.inf, (1.0,) + (0.0,) * (n_members - 1)
+    best: float = -np.inf
+    best_weights: Weights = (1.0,) + (0.0,) * (n_members - 1)
     for _ in range(ROUNDS):
         tries = []
         for member in range(n_members):

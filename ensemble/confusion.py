@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from data.classes import IGNORE
 
-__all__ = ["confusion_counts"]
+__all__ = ["confusion_counts", "weighted_counts"]
 
 
 def confusion_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
@@ -31,7 +31,34 @@ def confusion_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_
     array([[0, 1, 0],
            [0, 1, 1]])
     """
+    cells = n_labels * (n_labels + 1)
+    counts = np.bincount(_cell(label, prediction, n_labels), minlength=cells)
+    return counts.reshape(n_labels, n_labels + 1).astype(np.int64)
+
+
+def weighted_counts(
+    label: NDArray[np.uint8], prediction: NDArray[np.uint8], weight: NDArray[np.float64], n_labels: int
+) -> NDArray[np.float64]:
+    """Sum the weights of sampled pixels by label and prediction, as `confusion_counts` counts whole maps.
+
+    Parameters
+    ----------
+    label, prediction : uint8 arrays of one shape
+    weight : float64 array of the same shape
+        Pixels that each sampled one stands for.
+    n_labels : int
+
+    Returns
+    -------
+    counts : (n_labels, n_labels + 1) float64
+    """
+    cells = n_labels * (n_labels + 1)
+    counts = np.bincount(_cell(label, prediction, n_labels), weight[label != IGNORE], minlength=cells)
+    return counts.reshape(n_labels, n_labels + 1).astype(np.float64)
+
+
+def _cell(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
     scored = label != IGNORE
     column = np.minimum(prediction[scored], n_labels).astype(np.int64)
-    cell = label[scored].astype(np.int64) * (n_labels + 1) + column
-    return np.bincount(cell, minlength=n_labels * (n_labels + 1)).reshape(n_labels, n_labels + 1).astype(np.int64)
+    cell: NDArray[np.int64] = label[scored].astype(np.int64) * (n_labels + 1) + column
+    return cell

@@ -1,8 +1,8 @@
 """Fitting the ensemble: nested decisions, honest scores, and the verdict whether the blend pays."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,59 +13,23 @@ from data.classes import Classes
 from data.errors import EnsembleError
 from data.maps import NODATA
 from data.progress import Track, untracked
-from data.scene import Scene, read_label
+from data.scene import read_label
 from ensemble.blend import Weights, blend_stored
-from ensemble.confusion import confusion_counts
-from ensemble.decision import Decision, find_thresholds, find_weights, plain_thresholds
+from ensemble.decision import Decision, Thresholds, find_thresholds, find_weights, plain_thresholds
 from ensemble.ensemble import Ensemble
-from ensemble.intervals import Interval, resample_groups, score_interval, sum_by_group
+from ensemble.evaluation import BLEND, Evaluation, evaluate_members
+from ensemble.intervals import Interval, score_interval
 from ensemble.maps import MemberMaps, PixelPool, draw_pool
 from ensemble.metrics import METRICS, Metric
 from ensemble.settings import EnsembleSettings, MetricName
 from ensemble.thresholds import best_threshold, score_histogram
 
-__all__ = ["BLEND", "Evaluation", "fit_ensemble"]
+__all__ = ["fit_ensemble", "metric_of"]
 
 logger = logging.getLogger(__name__)
 
-BLEND = "blend"
-"""Name of the blend among the candidates; the others are the members."""
-
-SceneCounts = dict[str, NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Confusion counts of every candidate on every scene, from which all scores and intervals follow.
-
-    Parameters
-    ----------
-    split : {"train", "val"}
-        On ``train`` the counts are nested: weights and thresholds were found on the other folds.
-    counts : dict
-        Candidate (each member, `BLEND`) → scene → (n_labels, n_labels + 1) int64.
-    groups : dict
-        Scene → group.
-    folds : dict
-        Scene → fold; empty for ``val``.
-    """
-
-    split: str
-    counts: dict[str, SceneCounts]
-    groups: dict[str, str]
-    folds: dict[str, int]
-
-    def group_sums(self, candidate: str) -> NDArray[np.int64]:
-        """Return a candidate's counts by group."""
-        return sum_by_group(self.counts[candidate], self.groups)
-
-    def total(self, candidate: str, fold: int | None = None) -> NDArray[np.int64]:
-        """Return a candidate's counts over all scenes, or those of one fold."""
-        chosen = [
-            counts for scene, counts in self.counts[candidate].items() if fold is None or self.folds[scene] == fold
-        ]
-        total: NDArray[np.int64] = np.add.reduce(chosen)
-        return total
+FoldHistograms = dict[int, NDArray[np.float64]]
+"""Fold → (2, 65536): how often each stored probability occurs in it, by label."""
 
 
 def fit_ensemble(
@@ -77,6 +41,9 @@ def fit_ensemble(
     track: Track = untracked,
 ) -> tuple[Ensemble, list[Evaluation]]:
     """Decide, from out-of-fold maps alone, how the members are blended.
+
+    Weights and multiclass multipliers are searched on a weighted sample of pixels; binary thresholds and all
+    scores are exact, from every pixel.
 
     Parameters
     ----------
@@ -98,27 +65,34 @@ def fit_ensemble(
     Raises
     ------
     EnsembleError
-        If maps are missing or of other classes, or there are fewer than two folds.
+        If maps are missing, of other classes or of another size, the metric does not suit the task, or fewer
+        than two folds have anything to score.
     """
-    classes, folds = catalogue.classes, catalogue.folds
+    classes, folds, maps = catalogue.classes, catalogue.folds, MemberMaps(dict(members))
+    name = metric_of(settings, classes)
+    metric = METRICS[name]
+    train, val = catalogue.split("train"), catalogue.split("val")
+    if not members:
+        raise EnsembleError("expected members to blend, got none. Name them under members in the experiment file.")
     if len(folds) < 2:
         raise EnsembleError(f"expected at least two folds to decide out of fold, got {len(folds)}. Raise folds.count.")
-    maps = MemberMaps(dict(members))
-    scored = (*catalogue.split("train"), *catalogue.split("val"))
-    maps.require(scored, classes.names)
-    metric = METRICS[metric_of(settings, classes)]
+    maps.require((*train, *val), classes.names)
     pool = draw_pool(maps, catalogue, settings.sample, seed, track)
+    _require_scorable(pool, classes)
 
-    finder = _Finder(maps, catalogue, pool, metric, settings, track)
-    nested = {fold: finder.decide([other for other in folds if other != fold]) for fold in folds}
-    final = finder.decide(folds)
-    evaluation = _evaluate(maps, catalogue.split("train"), lambda scene: nested[scene.fold or 0], classes, track)
+    *without, final = _decide_each(
+        [*([other for other in folds if other != fold] for fold in folds), folds],
+        maps, catalogue, pool, metric, settings, track,
+    )  # fmt: skip
+    nested = dict(zip(folds, without, strict=True))
+    evaluation = replace(
+        evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, track), decisions=nested
+    )
 
-    draws = resample_groups(len(set(evaluation.groups.values())), settings.resamples, seed)
-    sums = {name: evaluation.group_sums(name) for name in evaluation.counts}
-    scores = {name: float(metric.of(total.sum(axis=0))) for name, total in sums.items()}
-    best = max(members, key=lambda name: scores[name])
-    gain = score_interval(sums[BLEND], draws, metric, settings.interval, against=sums[best])[0]
+    pooled = evaluation.pool(settings.resamples, seed)
+    scores = {candidate: float(metric.of(sums.total)) for candidate, sums in pooled.items()}
+    best = max(members, key=lambda member: scores[member])
+    gain = score_interval(pooled[BLEND], metric, settings.interval, against=pooled[best])[0]
     pays = gain.value > 0
     chosen = final[BLEND] if pays else final[best]
     ensemble = Ensemble(
@@ -126,20 +100,25 @@ def fit_ensemble(
         members=maps.names,
         weights_=dict(zip(maps.names, chosen.weights, strict=True)),
         thresholds_=chosen.thresholds,
-        metric=metric_of(settings, classes),
+        metric=name,
         score_=scores[BLEND] if pays else scores[best],
         verdict_=_verdict(list(members), best, scores, gain, metric, settings, chosen.weights),
     )
     logger.info("%s", ensemble.verdict_)
-    evaluations = [evaluation]
-    if catalogue.split("val"):
-        decisions = {**final, BLEND: chosen}
-        evaluations.append(_evaluate(maps, catalogue.split("val"), lambda _: decisions, classes, track))
-    return ensemble, evaluations
+    if not val:
+        return ensemble, [evaluation]
+    decisions = {**final, BLEND: chosen}
+    return ensemble, [evaluation, evaluate_members(maps, val, lambda _: decisions, classes, track)]
 
 
 def metric_of(settings: EnsembleSettings, classes: Classes) -> MetricName:
-    """Return the metric that is optimised; raises EnsembleError if it does not suit the task."""
+    """Return the metric that is optimised.
+
+    Raises
+    ------
+    EnsembleError
+        If it does not suit the task.
+    """
     name = settings.metric or ("dice" if classes.task == "binary" else "macro_iou")
     if classes.task == "multiclass" and name in ("dice", "iou"):
         raise EnsembleError(
@@ -148,67 +127,63 @@ def metric_of(settings: EnsembleSettings, classes: Classes) -> MetricName:
     return name
 
 
-class _Finder:
-    """Finds decisions on some folds; exact histograms of each blend are read once and kept by fold."""
-
-    def __init__(
-        self,
-        maps: MemberMaps,
-        catalogue: Catalogue,
-        pool: PixelPool,
-        metric: Metric,
-        settings: EnsembleSettings,
-        track: Track,
-    ) -> None:
-        self._maps, self._catalogue, self._pool = maps, catalogue, pool
-        self._metric, self._settings, self._track = metric, settings, track
-        self._histograms: dict[Weights, dict[int, NDArray[np.float64]]] = {}
-
-    def decide(self, folds: Sequence[int]) -> dict[str, Decision]:
-        """Return the decision of every candidate, found on the pixels of some folds."""
-        classes, n_members = self._catalogue.classes, len(self._maps.names)
-        pool = self._pool.take(np.isin(self._pool.fold, folds))
-        weights = {
-            name: tuple(float(name == other) for other in self._maps.names) for name in self._maps.names
-        }  # fmt: skip
-        weights[BLEND] = find_weights(pool, classes, self._metric, self._settings) if n_members > 1 else (1.0,)
-        return {name: Decision(chosen, self._thresholds(chosen, pool, folds)) for name, chosen in weights.items()}
-
-    def _thresholds(self, weights: Weights, pool: PixelPool, folds: Sequence[int]) -> tuple[float, ...]:
-        classes = self._catalogue.classes
-        if self._settings.thresholds == "fixed":
-            return plain_thresholds(classes)
-        if classes.task == "multiclass":
-            return find_thresholds(pool, weights, classes, self._metric)
-        by_fold = self._fold_histograms(weights)
-        return (best_threshold(np.sum([by_fold[fold] for fold in folds], axis=0), self._metric)[0],)
-
-    def _fold_histograms(self, weights: Weights) -> dict[int, NDArray[np.float64]]:
-        if weights not in self._histograms:
-            by_fold = {fold: np.zeros((2, NODATA + 1)) for fold in self._catalogue.folds}
-            scenes = self._catalogue.split("train")
-            for scene in self._track(scenes, "thresholds", len(scenes)):
-                blended = blend_stored(self._maps.read(scene), weights)[0]
-                by_fold[scene.fold or 0] += score_histogram(blended, read_label(scene))
-            self._histograms[weights] = by_fold
-        return self._histograms[weights]
+def _require_scorable(pool: PixelPool, classes: Classes) -> None:
+    found = sorted({int(fold) for fold in pool.fold[(pool.label > 0) | (classes.task == "multiclass")]})
+    if len(found) < 2:
+        what = f"labelled {classes.names[0]}" if classes.task == "binary" else "labelled pixels"
+        raise EnsembleError(
+            f"expected {what} in at least two folds, to decide on some and score on others, got it in "
+            f"{'fold ' + str(found[0]) if found else 'none'}. Label more scenes, or lower folds.count."
+        )
 
 
-def _evaluate(
+def _decide_each(
+    choices: Sequence[Sequence[int]],
     maps: MemberMaps,
-    scenes: Sequence[Scene],
-    decisions: Callable[[Scene], Mapping[str, Decision]],
-    classes: Classes,
+    catalogue: Catalogue,
+    pool: PixelPool,
+    metric: Metric,
+    settings: EnsembleSettings,
     track: Track,
-) -> Evaluation:
-    counts: dict[str, SceneCounts] = {name: {} for name in (*maps.names, BLEND)}
-    for scene in track(scenes, f"{scenes[0].split} scenes scored", len(scenes)):
-        stored, label = maps.read(scene), read_label(scene)
-        for name, decision in decisions(scene).items():
-            counts[name][scene.id] = confusion_counts(label, decision.apply(stored), len(classes.label_names))
-    groups = {scene.id: scene.group or scene.id for scene in scenes}
-    folds = {scene.id: scene.fold for scene in scenes if scene.fold is not None}
-    return Evaluation(scenes[0].split, counts, groups, folds)
+) -> list[dict[str, Decision]]:
+    """Return, for each choice of folds, the decision of every candidate found on the pixels of these folds alone."""
+    classes = catalogue.classes
+    alone = {name: tuple(float(name == other) for other in maps.names) for name in maps.names}
+    weights = []
+    for chosen in track(choices, "weights", len(choices)):
+        part = pool.take(np.isin(pool.fold, chosen))
+        weights.append({**alone, BLEND: find_weights(part, classes, metric, settings)})
+    thresholds: dict[tuple[int, Weights], Thresholds] = {}
+    wanted = sorted({(number, one) for number, found in enumerate(weights) for one in found.values()})
+    if settings.thresholds == "fixed":
+        thresholds = dict.fromkeys(wanted, plain_thresholds(classes))
+    elif classes.task == "binary":
+        histograms = _fold_histograms(maps, catalogue, {one for _, one in wanted}, track)
+        for number, one in wanted:
+            total = np.sum([histograms[one][fold] for fold in choices[number]], axis=0)
+            thresholds[number, one] = (best_threshold(total, metric)[0],)
+    else:
+        for number, one in track(wanted, "thresholds", len(wanted)):
+            part = pool.take(np.isin(pool.fold, choices[number]))
+            thresholds[number, one] = find_thresholds(part, one, classes, metric)
+    return [
+        {name: Decision(one, thresholds[number, one]) for name, one in found.items()}
+        for number, found in enumerate(weights)
+    ]
+
+
+def _fold_histograms(
+    maps: MemberMaps, catalogue: Catalogue, weights: Iterable[Weights], track: Track
+) -> dict[Weights, FoldHistograms]:
+    """Return the exact histograms of each binary blend by fold, all from one pass over the maps."""
+    histograms = {one: {fold: np.zeros((2, NODATA + 1)) for fold in catalogue.folds} for one in weights}
+    scenes = catalogue.split("train")
+    for scene in track(scenes, "thresholds", len(scenes)):
+        for window, stored in maps.windows(scene):
+            label = read_label(scene, window)
+            for one, by_fold in histograms.items():
+                by_fold[scene.fold or 0] += score_histogram(blend_stored(stored, one)[0], label)
+    return histograms
 
 
 def _verdict(
@@ -221,14 +196,23 @@ def _verdict(
     weights: Weights,
 ) -> str:
     """Say in words whether blending pays."""
-    scored = f"{metric.title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
     if len(members) == 1:
         return f"One member, {best}: {metric.title} {scores[best]:.4f} out of fold. There is nothing to blend."
+    scored = f"{metric.title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
     difference = f"{gain.value:+.4f}, {settings.interval:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
-    others = " and ".join(name for name in members if name != best)
+    others = [name for name in members if name != best]
     if gain.value <= 0:
-        return f"{others} adds nothing here, so {best} is used alone: the blend reaches {scored} ({difference})."
-    unused = [name for name, weight in zip(members, weights, strict=True) if weight == 0]
+        return (
+            f"{' and '.join(others)} {'adds' if len(others) == 1 else 'add'} nothing here, so {best} is used alone: "
+            f"the blend reaches {scored} ({difference})."
+        )
+    used = [name for name, weight in zip(members, weights, strict=True) if weight > 0]
+    if len(used) == 1:
+        return (
+            f"The blends chosen fold by fold reach {scored} ({difference}), but on all folds together {used[0]} alone "
+            "is best and is used alone."
+        )
+    unused = [name for name in members if name not in used]
     without = f" {' and '.join(unused)} got no weight." if unused else ""
     if gain.low <= 0:
         return f"The blend reaches {scored}: a gain of {difference}, which could be chance.{without}"

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from ensemble.metrics import Metric
 
-__all__ = ["Interval", "resample_groups", "score_interval", "sum_by_group"]
+__all__ = ["Interval", "Pooled", "pool_groups", "resample_groups", "score_interval", "sum_by_group"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score with its bootstrap interval.
+    """A score with its bootstrap interval; the ends are NaN where there is none.
 
     Parameters
     ----------
@@ -25,12 +25,27 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True)
+class Pooled:
+    """Confusion counts summed over all groups, and over each bootstrap resample of them.
+
+    Parameters
+    ----------
+    total : (n_labels, n_labels + 1) float64
+    resampled : (resamples, n_labels, n_labels + 1) float64
+        Empty with a single group: nothing can then be said of others.
+    """
+
+    total: NDArray[np.float64]
+    resampled: NDArray[np.float64]
+
+
 def sum_by_group(counts: Mapping[str, NDArray[np.int64]], groups: Mapping[str, str]) -> NDArray[np.int64]:
     """Sum the confusion counts of scenes by group, (n_groups, n_labels, n_labels + 1), groups in sorted order."""
-    names = sorted({groups[scene] for scene in counts})
-    sums = np.zeros((len(names), *next(iter(counts.values())).shape), np.int64)
+    place = {name: position for position, name in enumerate(sorted({groups[scene] for scene in counts}))}
+    sums = np.zeros((len(place), *next(iter(counts.values())).shape), np.int64)
     for scene, scene_counts in counts.items():
-        sums[names.index(groups[scene])] += scene_counts
+        sums[place[groups[scene]]] += scene_counts
     return sums
 
 
@@ -40,34 +55,40 @@ def resample_groups(n_groups: int, resamples: int, seed: int) -> NDArray[np.int6
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
 
 
-def score_interval(
-    sums: NDArray[np.int64],
-    draws: NDArray[np.int64],
-    metric: Metric,
-    coverage: float,
-    against: NDArray[np.int64] | None = None,
-) -> list[Interval]:
-    """Score pooled counts, with percentile intervals over resampled groups.
+def pool_groups(sums: NDArray[np.int64], draws: NDArray[np.int64]) -> Pooled:
+    """Sum groups' counts over all of them and over each resample.
 
     Parameters
     ----------
     sums : (n_groups, n_labels, n_labels + 1) int64
     draws : (resamples, n_groups) int64
+    """
+    # In float64 the product runs in BLAS, and counts of pixels stay exact up to 2^53.
+    flat = sums.reshape(len(sums), -1).astype(np.float64)
+    resampled = draws.astype(np.float64) @ flat if len(sums) > 1 else np.empty((0, flat.shape[1]))
+    return Pooled(sums.sum(axis=0).astype(np.float64), resampled.reshape(-1, *sums.shape[1:]))
+
+
+def score_interval(pooled: Pooled, metric: Metric, coverage: float, against: Pooled | None = None) -> list[Interval]:
+    """Score pooled counts, with percentile intervals over resampled groups.
+
+    Parameters
+    ----------
+    pooled : Pooled
     metric : Metric
     coverage : float
         Such as 0.95.
-    against : like ``sums``, optional
-        Then the scores are differences from the scores of these, in the same resamples.
+    against : Pooled, optional
+        Then the scores are differences from the scores of these, paired: in the same resamples.
 
     Returns
     -------
     intervals : list of Interval
         One, or one a class for a class metric.
     """
-    value, resampled = metric.of(sums.sum(axis=0)), metric.of(np.tensordot(draws, sums, axes=1))
+    value, resampled = metric.of(pooled.total), metric.of(pooled.resampled)
     if against is not None:
-        value = value - metric.of(against.sum(axis=0))
-        resampled = resampled - metric.of(np.tensordot(draws, against, axes=1))
+        value, resampled = value - metric.of(against.total), resampled - metric.of(against.resampled)
     return [
         Interval(float(one), *_percentiles(many[np.isfinite(many)], coverage))
         for one, many in zip(np.atleast_1d(value), np.atleast_2d(resampled.T), strict=True)

@@ -22,7 +22,7 @@ from data.scene import Scene, read_label
 from data.windows import Window
 from ensemble.blend import blend_stored
 from ensemble.ensemble import Ensemble
-from ensemble.fit import BLEND, Evaluation
+from ensemble.evaluation import BLEND, Evaluation
 from ensemble.maps import MemberMaps
 from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics

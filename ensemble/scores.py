@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 
 from data.files import replacing
-from ensemble.fit import BLEND, Evaluation
-from ensemble.intervals import Interval, resample_groups, score_interval
+from ensemble.evaluation import BLEND, Evaluation
+from ensemble.intervals import Interval, score_interval
 from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.settings import EnsembleSettings, MetricName
 
@@ -58,21 +58,19 @@ def write_scores(table: pl.DataFrame, path: Path) -> None:
 def _rows(
     evaluation: Evaluation, label_names: Sequence[str], task: str, settings: EnsembleSettings, seed: int
 ) -> Iterator[dict[str, Any]]:
-    draws = resample_groups(len(set(evaluation.groups.values())), settings.resamples, seed)
-    metrics = suitable_metrics(task)
+    pooled = evaluation.pool(settings.resamples, seed)
+    coverage = settings.interval
 
     def row(candidate: str, scope: str, label: str, metric: str, interval: Interval) -> dict[str, Any]:
         place = {"split": evaluation.split, "candidate": candidate, "scope": scope, "label": label, "metric": metric}
         return place | {"value": interval.value, "low": interval.low, "high": interval.high}
 
-    blend = evaluation.group_sums(BLEND)
     for candidate, scenes in evaluation.counts.items():
-        sums = evaluation.group_sums(candidate)
-        for name in metrics:
+        for name in suitable_metrics(task):
             metric = METRICS[name]
-            yield row(candidate, "all", "", name, score_interval(sums, draws, metric, settings.interval)[0])
-            if candidate != BLEND:
-                gain = score_interval(blend, draws, metric, settings.interval, against=sums)[0]
+            yield row(candidate, "all", "", name, score_interval(pooled[candidate], metric, coverage)[0])
+            if BLEND in pooled and candidate != BLEND:
+                gain = score_interval(pooled[BLEND], metric, coverage, against=pooled[candidate])[0]
                 yield row(candidate, "gain", "", name, gain)
             for fold in sorted(set(evaluation.folds.values())):
                 value = float(metric.of(evaluation.total(candidate, fold)))
@@ -82,6 +80,6 @@ def _rows(
             mean = float(np.nanmean(single)) if np.isfinite(single).any() else np.nan
             yield row(candidate, "scene mean", "", name, Interval(mean, np.nan, np.nan))
         for class_name, class_metric in CLASS_METRICS.items():
-            intervals = score_interval(sums, draws, class_metric, settings.interval)
+            intervals = score_interval(pooled[candidate], class_metric, coverage)
             for label, interval in zip(label_names, intervals, strict=True):
                 yield row(candidate, "all", label, class_name, interval)

@@ -66,6 +66,14 @@ def write_submission(name: str, folder: Path, scenes: Sequence[Scene], maps: Pat
     """
     chosen = FORMATS[name]
     files = {scene.id: maps / f"{scene.id}.tif" for scene in scenes}
+    if len(files) < len(scenes):
+        raise SubmissionError(f"expected test scenes of distinct ids, got {len(scenes) - len(files)} twice.")
+    missing = [str(file) for file in files.values() if not file.exists()]
+    if missing:
+        raise SubmissionError(
+            f"{maps}: expected a class map of each of {len(files)} test scenes, {len(missing)} are missing: "
+            f"{', '.join(missing[:3])}. Run `terrablend submit --overwrite`."
+        )
     path = folder / chosen.file if chosen.file else maps
     chosen.write(path, scenes, files, classes)
     chosen.check(path, scenes, files, classes)
@@ -77,7 +85,8 @@ def _write_nothing(path: Path, scenes: Sequence[Scene], files: Mapping[str, Path
 
 
 def _check_maps(path: Path, scenes: Sequence[Scene], files: Mapping[str, Path], classes: Classes) -> None:
-    found = {file.stem for file in path.glob("*.tif")}
+    # A stage that was killed can leave a half-written file, under a hidden name.
+    found = {file.stem for file in path.glob("*.tif") if not file.name.startswith(".")}
     _require_ids(path, {scene.id for scene in scenes}, found)
     for scene in scenes:
         label = read_class_map(files[scene.id], classes)

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from data.classes import IGNORE
 from data.maps import NODATA, TOP
+from ensemble.confusion import weighted_counts
 from ensemble.metrics import Metric
 
-__all__ = ["best_threshold", "decide", "pool_counts", "score_histogram", "tune_multipliers"]
+__all__ = ["best_threshold", "decide", "histogram_counts", "score_histogram", "threshold_bin", "tune_multipliers"]
 
 LOG_SPAN, BINS = 3.0, 512
 """Multipliers are sought within e^±3, in steps of about 1.2 %."""
@@ -75,11 +76,21 @@ def score_histogram(
 
 
 def histogram_counts(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the confusion counts (65536, 2, 3) of every threshold, from 0 to one above all."""
-    seen, nothing = histogram[:, :NODATA], histogram[:, NODATA]
-    positive = np.zeros((2, NODATA + 1))
-    positive[:, :NODATA] = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1]
-    counts = np.empty((NODATA + 1, 2, 3))
+    """Return the confusion counts of every cut: from each column on upwards, and above them all.
+
+    Parameters
+    ----------
+    histogram : (2, n + 1) float64
+        Pixels by label and rising probability; the last column holds those without a prediction.
+
+    Returns
+    -------
+    counts : (n + 1, 2, 3) float64
+    """
+    seen, nothing = histogram[:, :-1], histogram[:, -1]
+    positive = np.zeros(histogram.shape)
+    positive[:, :-1] = np.cumsum(seen[:, ::-1], axis=1)[:, ::-1]
+    counts = np.empty((histogram.shape[1], 2, 3))
     counts[:, :, 1] = positive.T
     counts[:, :, 0] = (positive[:, :1] - positive).T
     counts[:, :, 2] = nothing
@@ -89,29 +100,24 @@ def histogram_counts(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
 def best_threshold(histogram: NDArray[np.float64], metric: Metric) -> tuple[float, float]:
     """Return the threshold with the best score, exactly, and that score; of equals the nearest to 0.5.
 
-    Raises nothing: without a pixel to score it is 0.5, with NaN.
+    Without a pixel to score it is 0.5, with NaN.
+
+    Parameters
+    ----------
+    histogram : (2, 65536) float64
+        As `score_histogram` counts it.
+    metric : Metric
     """
-    scores = metric.of(histogram_counts(histogram))
+    # All cuts between two stored values that occur are one, so only as many are scored as values occur.
+    values = np.flatnonzero(histogram[:, :NODATA].any(axis=0))
+    scores = metric.of(histogram_counts(histogram[:, [*values, NODATA]]))
     if not np.isfinite(scores).any():
         return 0.5, float("nan")
     best = np.flatnonzero(scores >= np.nanmax(scores) - 1e-12)
-    # Between two stored values that occur every cut is the same; the middle of such a gap is the safest.
-    chosen = best[np.argmin(np.abs(best - TOP / 2))]
-    return float(chosen / TOP), float(scores[chosen])
-
-
-def pool_counts(
-    stored: NDArray[np.uint16] | NDArray[np.float32],
-    label: NDArray[np.uint8],
-    weight: NDArray[np.float64],
-    multipliers: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the weighted confusion counts of sampled multiclass pixels (n, K)."""
-    n = stored.shape[1]
-    prediction = np.argmax((stored + np.float32(0.5)) * multipliers.astype(np.float32), axis=1)
-    prediction[stored[:, 0] == NODATA] = n
-    cell = label.astype(np.int64) * (n + 1) + prediction
-    return np.bincount(cell, weight, minlength=n * (n + 1)).reshape(n, n + 1).astype(np.float64)
+    lowest, highest = np.array([0, *values + 1])[best], np.array([*values, NODATA])[best]
+    nearest = np.clip(TOP // 2, lowest, highest)
+    chosen = int(np.argmin(np.abs(nearest - TOP // 2)))
+    return float(nearest[chosen] / TOP), float(scores[best[chosen]])
 
 
 def tune_multipliers(
@@ -125,7 +131,7 @@ def tune_multipliers(
 
     Parameters
     ----------
-    stored : (n, K) uint16
+    stored : (K, n) uint16
     label : (n,) uint8
     weight : (n,) float64
     metric : Metric
@@ -135,43 +141,44 @@ def tune_multipliers(
     multipliers : (K,) float64
         With a geometric mean of 1. Never worse than the plain argmax on these pixels.
     """
-    seen = stored[:, 0] != NODATA
-    counts_unseen = pool_counts(stored[~seen], label[~seen], weight[~seen], np.ones(stored.shape[1]))
-    proba, label, weight = stored[seen].astype(np.float64) + 0.5, label[seen], weight[seen]
-    n = proba.shape[1]
+    n = len(stored)
+    plain = np.ones(n)
+
+    def score(multipliers: NDArray[np.float64]) -> float:
+        return float(metric.of(weighted_counts(label, decide(stored, multipliers.tolist()), weight, n)))
+
+    scored = (stored[0] != NODATA) & (label != IGNORE)
+    misses = np.zeros((n, n + 1))
+    misses[:, n] = np.bincount(label[~scored & (label != IGNORE)], weight[~scored & (label != IGNORE)], minlength=n)
+    logs = np.log(stored[:, scored] + 0.5)
+    cells, weights = label[scored].astype(np.int64), weight[scored]
     edges = np.linspace(-LOG_SPAN, LOG_SPAN, BINS)
-    logs = np.log(proba)
-    shift = np.zeros(n)
-    best = float(metric.of(_argmax_counts(logs, label, weight) + counts_unseen))
+    shift = np.zeros((n, 1))
+    start = best = score(plain)
     for _ in range(SWEEPS):
         gained = False
         for k in range(n):
             others = logs + shift
-            others[:, k] = -np.inf
-            rival = np.argmax(others, axis=1)
-            ratio = others[np.arange(len(others)), rival] - logs[:, k]
+            others[k] = -np.inf
+            rival = np.argmax(others, axis=0)
+            ratio = np.take_along_axis(others, rival[None], axis=0)[0] - logs[k]
             # At shift edges[b] the pixels of all bins up to b belong to k.
             bins = np.searchsorted(edges, ratio)
-            cell = (bins * n + label) * n + rival
-            moved = np.bincount(cell, weight, minlength=(BINS + 1) * n * n).reshape(BINS + 1, n, n)
+            moved = np.bincount((bins * n + cells) * n + rival, weights, minlength=(BINS + 1) * n * n)
+            moved = moved.reshape(BINS + 1, n, n)
             taken = np.cumsum(moved, axis=0)[:BINS]
             counts = np.zeros((BINS, n, n + 1))
             counts[:, :, :n] = moved.sum(axis=0) - taken
             counts[:, :, k] += taken.sum(axis=2)
-            scores = metric.of(counts + counts_unseen)
+            scores = metric.of(counts + misses)
+            if not np.isfinite(scores).any():
+                return plain
             top = np.flatnonzero(scores >= np.nanmax(scores) - 1e-12)
             choice = top[np.argmin(np.abs(edges[top]))]
             if scores[choice] > best + 1e-9:
                 best, shift[k], gained = float(scores[choice]), edges[choice], True
         if not gained:
             break
-    multipliers: NDArray[np.float64] = np.exp(shift - shift.mean())
-    return multipliers
-
-
-def _argmax_counts(
-    logs: NDArray[np.float64], label: NDArray[np.uint8], weight: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    n = logs.shape[1]
-    cell = label.astype(np.int64) * (n + 1) + np.argmax(logs, axis=1)
-    return np.bincount(cell, weight, minlength=n * (n + 1)).reshape(n, n + 1).astype(np.float64)
+    multipliers: NDArray[np.float64] = np.exp(shift - shift.mean())[:, 0]
+    # Decisions are made in float32, where a pixel on the edge can fall to the other side.
+    return multipliers if score(multipliers) > start else plain

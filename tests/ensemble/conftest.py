@@ -7,12 +7,33 @@ from data.catalogue import Catalogue, SceneStatistics
 from data.classes import Classes
 from data.maps import map_writer
 from data.members import MAP_FOLDERS
-from data.scene import LabelFile, Scene
+from data.scene import LabelFile, Scene, read_label
 from data.windows import Grid
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
 SHAPE = (24, 31)
+
+
+def noisy(classes, strength, seed, where=None, bias=0):
+    """Return a member: probabilities that know the label with some strength, everywhere or on one half of the pixels.
+
+    ``bias`` is added to the logits, one a label or one for all.
+    """
+
+    def proba(scene):
+        rng = np.random.default_rng([seed, int(scene.id[1:]), len(scene.split)])
+        label = read_label(scene)
+        known = np.where(label == 255, 0, label)
+        n = len(classes.label_names)
+        logits = rng.normal(size=(n, *label.shape)) + np.reshape(bias, (-1, 1, 1))
+        rows, cols = np.indices(label.shape)
+        power = strength if where is None else np.where((rows + cols) % 2 == where, strength, 0)
+        logits += power * np.moveaxis(np.eye(n)[known], -1, 0)
+        shares = np.exp(logits) / np.exp(logits).sum(axis=0)
+        return shares[1:] if classes.task == "binary" else shares
+
+    return proba
 
 
 @pytest.fixture
@@ -34,7 +55,8 @@ def make_catalogue(write_raster):
                     fold=number % folds if split == "train" else None,
                 )
             )  # fmt: skip
-            statistics[split, f"s{number}"] = SceneStatistics(label.size)
+            counts = np.bincount(label.ravel(), minlength=256)[:n]
+            statistics[split, f"s{number}"] = SceneStatistics(label.size, tuple(counts.tolist()))
         return Catalogue(classes, (), tuple(scenes), statistics)
 
     return make
@@ -52,3 +74,13 @@ def write_maps(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def make_members(write_maps):
+    """Return a function that writes the maps of `noisy` members: name → (strength, seed, …)."""
+
+    def make(catalogue, **members):
+        return {name: write_maps(name, catalogue, noisy(catalogue.classes, *how)) for name, how in members.items()}
+
+    return make

@@ -3,14 +3,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.errors import EnsembleError
 from data.maps import NODATA, TOP, quantise
 from ensemble.blend import blend_stored, candidate_weights, select_greedily
-from ensemble.confusion import confusion_counts
+from ensemble.confusion import confusion_counts, weighted_counts
 from ensemble.decision import find_thresholds, find_weights
 from ensemble.maps import PixelPool
 from ensemble.metrics import METRICS
 from ensemble.settings import EnsembleSettings
-from ensemble.thresholds import best_threshold, decide, pool_counts, score_histogram, tune_multipliers
+from ensemble.thresholds import best_threshold, decide, histogram_counts, score_histogram, tune_multipliers
 
 from .conftest import KELP, LAND
 
@@ -47,40 +48,52 @@ def test_histograms_of_scenes_add_up_and_weights_count(seed):
     np.testing.assert_allclose(score_histogram(stored, label, np.full(60, 2.0)), 2 * sum(parts))
 
 
+def test_a_histogram_knows_the_counts_of_every_threshold():
+    rng = np.random.default_rng(0)
+    stored, label = rng.integers(0, 65536, 4000).astype(np.uint16), rng.choice([0, 1, 255], 4000).astype(np.uint8)
+    counts = histogram_counts(score_histogram(stored, label))
+    for cut in (0, 1, 1234, TOP, NODATA):
+        np.testing.assert_array_equal(counts[cut], confusion_counts(label, decide(stored[None], [cut / TOP]), 2))
+
+
+def test_a_threshold_takes_what_is_at_and_above_it_and_nothing_where_nothing_was_predicted():
+    stored = np.arange(0, TOP, 101, dtype=np.uint16)
+    for threshold in (0.0, 0.25, 0.4999, 0.5, 0.9):
+        np.testing.assert_array_equal(decide(stored[None], [threshold]), stored / TOP >= threshold - 1e-7)
+    assert (decide(np.full((1, 2, 2), NODATA, np.uint16), [0.0]) == 255).all()
+    assert (decide(np.full((3, 2, 2), NODATA, np.uint16), [1.0, 2.0, 1.0]) == 255).all()
+
+
 def noisy_pool(seed, n=400, classes=3, folds=2):
     rng = np.random.default_rng(seed)
     label = rng.integers(0, classes, n).astype(np.uint8)
-    logits = rng.normal(size=(n, 1, classes)) + 1.5 * np.eye(classes)[label][:, None] + rng.normal(size=(1, 1, classes))
-    proba = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
-    stored = quantise(proba.astype(np.float32))
-    stored[rng.random(n) < 0.05] = NODATA
+    logits = rng.normal(size=(classes, n)) + 1.5 * np.eye(classes)[:, label] + rng.normal(size=(classes, 1))
+    proba = np.exp(logits) / np.exp(logits).sum(axis=0)
+    stored = quantise(proba[None].astype(np.float32))
+    stored[..., rng.random(n) < 0.05] = NODATA
     return PixelPool(stored, label, rng.uniform(0.5, 3, n), (np.arange(n) % folds).astype(np.int16))
+
+
+def score_pool(pool, multipliers, metric):
+    prediction = decide(pool.stored[0], list(multipliers))
+    return float(metric.of(weighted_counts(pool.label, prediction, pool.weight, len(multipliers))))
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.sampled_from(["macro_iou", "macro_dice", "accuracy", "kappa"]))
 def test_tuned_multipliers_are_never_worse_than_the_plain_argmax(seed, name):
     pool, metric = noisy_pool(seed), METRICS[name]
-    stored = pool.stored[:, 0]
-    plain = metric.of(pool_counts(stored, pool.label, pool.weight, np.ones(3)))
-    multipliers = tune_multipliers(stored, pool.label, pool.weight, metric)
-    tuned = metric.of(pool_counts(stored, pool.label, pool.weight, multipliers))
-    # A pixel may lie within rounding of a bin's edge.
-    assert tuned >= plain - 2e-3
+    multipliers = tune_multipliers(pool.stored[0], pool.label, pool.weight, metric)
+    assert score_pool(pool, multipliers, metric) >= score_pool(pool, (1, 1, 1), metric)
     assert np.prod(multipliers) == pytest.approx(1)
 
 
 def test_tuned_multipliers_come_near_a_search_through_a_grid():
     pool, metric = noisy_pool(3, n=3000), METRICS["macro_iou"]
-    stored = pool.stored[:, 0]
     grid = np.exp(np.linspace(-2, 2, 41))
-    best = max(
-        float(metric.of(pool_counts(stored, pool.label, pool.weight, np.array([1, first, second]))))
-        for first in grid
-        for second in grid
-    )
-    found = tune_multipliers(stored, pool.label, pool.weight, metric)
-    assert float(metric.of(pool_counts(stored, pool.label, pool.weight, found))) >= best - 0.004
+    best = max(score_pool(pool, (1, first, second), metric) for first in grid for second in grid)
+    found = tune_multipliers(pool.stored[0], pool.label, pool.weight, metric)
+    assert score_pool(pool, found, metric) >= best - 0.004
 
 
 def test_tuning_stays_its_hand_where_it_gains_by_luck_alone():
@@ -96,13 +109,13 @@ def test_tuning_stays_its_hand_where_it_gains_by_luck_alone():
 def test_tuning_acts_where_a_class_is_held_back_everywhere():
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, 3000).astype(np.uint8)
-    proba = np.full((3000, 1, 3), 0.2) + 0.25 * np.eye(3)[label][:, None]
-    proba[..., 2] *= 0.3
-    proba /= proba.sum(axis=-1, keepdims=True)
+    proba = np.full((1, 3, 3000), 0.2) + 0.25 * np.eye(3)[:, label]
+    proba[:, 2] *= 0.3
+    proba /= proba.sum(axis=1, keepdims=True)
     pool = PixelPool(quantise(proba.astype(np.float32)), label, np.ones(3000), (np.arange(3000) % 3).astype(np.int16))
     found = find_thresholds(pool, (1.0,), LAND, METRICS["macro_iou"])
     assert found[2] > max(found[:2])
-    assert float(METRICS["macro_iou"].of(pool_counts(pool.stored[:, 0], label, pool.weight, np.array(found)))) == 1
+    assert score_pool(pool, found, METRICS["macro_iou"]) == 1
 
 
 def test_a_blend_of_one_member_is_that_member():
@@ -123,6 +136,11 @@ def test_the_grid_of_weights_holds_members_the_mean_and_sums_to_one():
     assert list(candidate_weights(2, "best")) == [(1.0, 0.0), (0.0, 1.0)]
 
 
+def test_a_grid_over_many_members_is_refused():
+    with pytest.raises(EnsembleError, match=r"at most 3 members, got 4\. Use greedy"):
+        list(candidate_weights(4, "convex"))
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
 def test_greedy_selection_is_never_worse_than_the_best_member(values):
     def score(weights):
@@ -134,7 +152,7 @@ def test_greedy_selection_is_never_worse_than_the_best_member(values):
 
 def test_of_equal_blends_the_simplest_is_taken():
     rng = np.random.default_rng(0)
-    one = rng.integers(0, 65535, (500, 1, 1)).astype(np.uint16)
-    label = (one[:, 0, 0] > 30000).astype(np.uint8)
-    pool = PixelPool(np.concatenate([one, one], axis=1), label, np.ones(500), np.zeros(500, np.int16))
+    one = rng.integers(0, 65535, (1, 1, 500)).astype(np.uint16)
+    label = (one[0, 0] > 30000).astype(np.uint8)
+    pool = PixelPool(np.concatenate([one, one]), label, np.ones(500), np.zeros(500, np.int16))
     assert find_weights(pool, KELP, METRICS["dice"], EnsembleSettings()) == (1.0, 0.0)

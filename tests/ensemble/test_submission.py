@@ -4,7 +4,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from data.errors import SubmissionError
+from data.errors import MapError, SubmissionError
 from data.maps import write_class_map
 from data.scene import Scene
 from data.windows import Grid
@@ -73,10 +73,23 @@ def test_a_folder_of_maps_must_hold_every_scene_and_no_other(maps, tmp_path):
     write_class_map(maps / "c.tif", LABELS["a"], Grid(6, 7), KELP, {})
     with pytest.raises(SubmissionError, match="1 unknown"):
         write_submission("geotiff", tmp_path, SCENES, maps, KELP)
-    (maps / "c.tif").unlink()
+    (maps / "c.tif").rename(maps / ".writing-left-by-a-kill.tif")
+    assert write_submission("geotiff", tmp_path, SCENES, maps, KELP) == maps
+
+
+@pytest.mark.parametrize("name", ["geotiff", "kelp"])
+def test_maps_of_another_size_or_value_and_missing_or_doubled_ones_are_refused(maps, tmp_path, name):
+    write_class_map(maps / "a.tif", LABELS["a"].T, Grid(7, 6), KELP, {})
+    with pytest.raises(SubmissionError, match="expected 6 × 7 pixels like scene a"):
+        write_submission(name, tmp_path, SCENES, maps, KELP)
+    write_class_map(maps / "a.tif", np.full((6, 7), 2, np.uint8), Grid(6, 7), LAND, {})
+    with pytest.raises(MapError, match=r"expected class ids 0, 1, got also \[5\]"):
+        write_submission(name, tmp_path, SCENES, maps, KELP)
     (maps / "a.tif").unlink()
-    with pytest.raises(SubmissionError, match="1 missing"):
-        write_submission("geotiff", tmp_path, SCENES, maps, KELP)
+    with pytest.raises(SubmissionError, match=r"each of 2 test scenes, 1 are missing: .*a\.tif"):
+        write_submission(name, tmp_path, SCENES, maps, KELP)
+    with pytest.raises(SubmissionError, match="distinct ids, got 1 twice"):
+        write_submission(name, tmp_path, [*SCENES, SCENES[0]], maps, KELP)
 
 
 def test_the_kelp_archive_is_for_one_class(maps, tmp_path):
