@@ -9,11 +9,9 @@ from data.maps import dequantise, map_writer, read_map, write_class_map
 from data.scene import Scene
 from data.windows import tile_windows
 from ensemble.ensemble import Ensemble
+from ensemble.maps import WINDOW
 
 __all__ = ["write_prediction"]
-
-WINDOW = 2048
-"""Pixels on a side of the windows in which maps are blended."""
 
 
 def write_prediction(

@@ -2,21 +2,20 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
+import polars as pl
 
 from data.discovery import find_files, image_files, label_values, mask_rules
 from data.errors import ExperimentError, MapError, SceneError
-from data.maps import read_class_map
 from data.members import write_map
-from data.scene import LabelFile, Scene, read_grid, read_label
+from data.scene import LabelFile, Scene, read_grid
 from data.settings import LabelSettings
-from ensemble.confusion import confusion_counts
+from ensemble.evaluation import MAP, evaluate_class_maps
 from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.predict import write_prediction
-from ensemble.scores import suitable_metrics
+from ensemble.scores import score_table
 from terrablend.experiment import Experiment
 from terrablend.stages import Run
 
@@ -101,7 +100,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     Returns
     -------
     table : str
-        Pooled scores, their means over scenes, and scores of each class.
+        Pooled scores with intervals over scenes, their means over scenes, and scores of each class.
 
     Raises
     ------
@@ -112,7 +111,6 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
     root = Path(pattern.anchor)
     found = find_files(pattern.relative_to(root).as_posix(), root)
-    known = experiment.scenes.train.label or LabelSettings(path=labels)
     names = sorted(path.stem for path in maps.glob("*.tif"))
     lacking = [name for name in names if name not in found]
     if lacking or not names:
@@ -120,25 +118,29 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
             f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
             f"{len(lacking)} of them without a label {lacking[:3]}. Correct the pattern of the labels."
         )
-    counts = []
-    for name in names:
-        path = found[name]
-        grid, _ = read_grid(path)
-        label = read_label(Scene(name, "val", (), grid, LabelFile(path, label_values(known, classes))))
-        prediction = read_class_map(maps / f"{name}.tif", classes)
-        if prediction.shape != label.shape:
-            raise MapError(f"{maps / name}.tif: expected {label.shape} pixels like {path}, got {prediction.shape}.")
-        counts.append(confusion_counts(label, prediction, len(classes.label_names)))
-    scenes = np.stack(counts)
-    pooled = scenes.sum(axis=0)
-    lines = [f"{len(scenes)} scenes, {pooled.sum()} labelled pixels", "", f"{'':<14}{'pooled':>8}{'scene mean':>12}"]
-    for metric_name in suitable_metrics(classes.task):
-        metric = METRICS[metric_name]
-        lines.append(f"{metric.title:<14}{metric.of(pooled):8.4f}{np.nanmean(metric.of(scenes)):12.4f}")
-    lines += ["", f"{'class':<14}" + "".join(f"{metric.title:>10}" for metric in CLASS_METRICS.values())]
-    table = np.stack([metric.of(pooled) for metric in CLASS_METRICS.values()], axis=1)
-    lines += [
-        f"{name:<14}" + "".join(f"{value:10.4f}" for value in row)
-        for name, row in zip(classes.label_names, table, strict=True)
+    values = label_values(experiment.scenes.train.label or LabelSettings(path=labels), classes)
+    pairs = [
+        (maps / f"{name}.tif", Scene(name, "val", (), read_grid(found[name])[0], LabelFile(found[name], values)))
+        for name in names
     ]
-    return "\n".join(lines)
+    evaluation = evaluate_class_maps(pairs, classes)
+    scores = score_table([evaluation], classes.label_names, classes.task, experiment.ensemble, experiment.seed)
+    return "\n".join([f"{len(pairs)} scenes, {evaluation.total(MAP).sum()} labelled pixels", "", *_lines(scores)])
+
+
+def _lines(scores: pl.DataFrame) -> Iterator[str]:
+    """Yield the lines of two tables: scores over all classes, and those of each class."""
+    whole = scores.filter(pl.col("label") == "")
+    yield f"{'':<14}{'pooled':>8}{'interval':>19}{'scene mean':>12}"
+    for name, metric in METRICS.items():
+        rows = {row["scope"]: row for row in whole.filter(pl.col("metric") == name).rows(named=True)}
+        if rows:
+            row = rows["all"]
+            interval = f"{row['low']:.4f} – {row['high']:.4f}"
+            yield f"{metric.title:<14}{row['value']:8.4f}{interval:>19}{rows['scene mean']['value']:12.4f}"
+    yield ""
+    yield f"{'class':<14}" + "".join(f"{metric.title:>10}" for metric in CLASS_METRICS.values())
+    single = scores.filter(pl.col("label") != "")
+    for label in single["label"].unique(maintain_order=True):
+        values = single.filter(pl.col("label") == label)["value"]
+        yield f"{label:<14}" + "".join(f"{value:10.4f}" for value in values)
