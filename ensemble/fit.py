@@ -202,10 +202,10 @@ def _verdict(
     difference = f"{gain.value:+.4f}, {settings.interval:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
     others = [name for name in members if name != best]
     if gain.value <= 0:
-        return (
-            f"{' and '.join(others)} {'adds' if len(others) == 1 else 'add'} nothing here, so {best} is used alone: "
-            f"the blend reaches {scored} ({difference})."
-        )
+        lost = f"{' and '.join(others)} {'adds' if len(others) == 1 else 'add'} nothing here, so {best} is used alone"
+        if gain.value == gain.low == gain.high == 0:
+            return f"{lost}: {metric.title} {scores[best]:.4f} out of fold, and every fold's blend does the same."
+        return f"{lost}: the blend reaches {scored} ({difference})."
     used = [name for name, weight in zip(members, weights, strict=True) if weight > 0]
     if len(used) == 1:
         return (

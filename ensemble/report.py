@@ -1,65 +1,74 @@
 """The report: one HTML file that works offline, verdict first."""
 
-import base64
-import io
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
-from PIL import Image
 
 from data.catalogue import Catalogue
-from data.classes import IGNORE
+from data.classes import Classes
 from data.files import replacing
-from data.maps import NODATA, TOP
 from data.progress import Track, untracked
-from data.scene import Scene, read_label
-from data.windows import Window
-from ensemble.blend import blend_stored
 from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation
 from ensemble.maps import MemberMaps
 from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
-from ensemble.thresholds import decide
+from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails
 
 __all__ = ["write_report"]
 
-Picture = NDArray[np.uint8]
-Quicklook = Callable[[Scene, Window | None], Picture]
-
-SIDE = 256
-"""Pixels on a side of a thumbnail."""
-CROP = 512
-"""Of a larger scene its middle is shown."""
 EXAMPLES = 2
 """Scenes shown of the best, the middling and the worst each."""
 
-HIT, MISS, FALSE_ALARM, RIGHT, UNKNOWN = (0, 158, 115), (213, 94, 0), (86, 180, 233), (238, 238, 238), (120, 120, 120)
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A score and its interval on an axis from 0 to 100.
+class Axis:
+    """A scale that scores are drawn on.
 
     Parameters
     ----------
-    text, interval : str
-    value, low, high : float
-        Positions on the axis.
+    low, high : float
+    ticks : tuple of (position in percent, text)
     """
 
-    text: str
-    interval: str
-    value: float
     low: float
     high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    @classmethod
+    def spanning(cls, values: Iterable[float]) -> "Axis":
+        """Return a scale over some values, with two to five round ticks."""
+        finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+        low, high = min(finite), max(finite)
+        margin = (high - low) * 0.04 or 0.01
+        low, high = low - margin, high + margin
+        span = high - low
+        step = next(
+            size * 10.0**power for power in range(-6, 2) for size in (1, 2, 5) if span / (size * 10.0**power) <= 4
+        )
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        ticks = tuple(
+            (round(100 * (number * step - low) / span, 2), _minus(f"{number * step + 0.0:.{digits}f}"))
+            for number in range(first, last + 1)
+        )
+        return cls(low, high, ticks)
+
+    def place(self, value: float) -> float:
+        """Return where a value lies, in percent."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)
 
 
 def write_report(
@@ -98,176 +107,211 @@ def write_report(
         What else the reader should know, such as on folds and leakage.
     track : Track
     """
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = resources.files("ensemble").joinpath("report.html").read_text("utf-8")
-    nested = evaluations[0]
-    examples = _choose_examples(nested, ensemble)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(minus=_minus, many=_many, percent=_percent)
+    template = environment.from_string(resources.files("ensemble").joinpath("report.html").read_text("utf-8"))
+    nested, classes = evaluations[0], catalogue.classes
+    final = _final(ensemble)
     scenes = {scene.id: scene for scene in catalogue.split("train")}
-    page = template.from_string(source).render(
+    examples = [
+        {
+            "place": place,
+            "scene": scene,
+            "score": score,
+            "fold": nested.folds[scene],
+            "pictures": draw_thumbnails(
+                scenes[scene], maps, nested.decisions[nested.folds[scene]][final], classes, quicklook
+            ),
+        }
+        for place, scene, score in track(_choose_examples(nested, ensemble), "report", 3 * EXAMPLES)
+    ]
+    page = template.render(
         name=name,
         ensemble=ensemble,
         metric=METRICS[ensemble.metric],
-        label_names=catalogue.classes.label_names,
-        colors=["#{:02x}{:02x}{:02x}".format(*color) for color in catalogue.classes.label_colors],
-        coverage=f"{settings.interval:.0%}",
-        sections=[_section(evaluation, scores, ensemble, catalogue) for evaluation in evaluations],
+        binary=classes.task == "binary",
+        label_names=classes.label_names,
+        colors=[_hex(color) for color in classes.label_colors],
+        coverage=_percent(settings.interval),
+        sections=[_section(evaluation, scores, ensemble, classes) for evaluation in evaluations],
+        metrics=[METRICS[one] for one in suitable_metrics(classes.task)],
         class_metrics=CLASS_METRICS,
         folds=_fold_rows(scores, ensemble),
-        examples=[
-            (title, scene, score, _thumbnails(scenes[scene], maps, ensemble, catalogue, quicklook))
-            for title, scene, score in track(examples, "report", len(examples))
-        ],
+        fold_axis=Axis.spanning(_fold_scores(scores, ensemble)["value"]),
+        decisions=_decision_rows(nested, ensemble),
+        examples=examples,
         columns=["scene", "label", *maps.names, "map", "errors"],
-        binary=catalogue.classes.task == "binary",
         notes=notes,
-        error_colors={name: "#{:02x}{:02x}{:02x}".format(*color) for name, color in
-                      {"hit": HIT, "miss": MISS, "false": FALSE_ALARM, "unknown": UNKNOWN}.items()},
-    )  # fmt: skip
+        error_colors={name: _hex(color) for name, color in ERROR_COLORS.items()},
+    )
     with replacing(path) as temporary:
         temporary.write_text(page, "utf-8")
 
 
-def _section(
-    evaluation: Evaluation, scores: pl.DataFrame, ensemble: Ensemble, catalogue: Catalogue
-) -> dict[str, object]:
+def _final(ensemble: Ensemble) -> str:
+    """Return the candidate that is used."""
+    return BLEND if len(ensemble.used) > 1 else ensemble.used[0]
+
+
+def _section(evaluation: Evaluation, scores: pl.DataFrame, ensemble: Ensemble, classes: Classes) -> Row:
     """Return the tables of one split."""
     part = scores.filter(pl.col("split") == evaluation.split)
-    pooled = part.filter((pl.col("metric") == ensemble.metric) & (pl.col("label") == ""))
-    whole = {row["candidate"]: row for row in pooled.filter(pl.col("scope") == "all").rows(named=True)}
-    gains = {row["candidate"]: row for row in pooled.filter(pl.col("scope") == "gain").rows(named=True)}
-    low = min(row["low"] for row in whole.values())
-    high = max(row["high"] for row in whole.values())
-    final = BLEND if len(ensemble.used) > 1 else ensemble.used[0]
-    shown = ("iou", "macro_iou", "accuracy")
-    others = [name for name in suitable_metrics(catalogue.classes.task) if name in shown and name != ensemble.metric]
-    candidates = []
-    for candidate, row in sorted(whole.items(), key=lambda item: -item[1]["value"]):
-        own = part.filter((pl.col("candidate") == candidate) & (pl.col("label") == "") & (pl.col("scope") == "all"))
-        values = dict(zip(own["metric"], own["value"], strict=True))
-        gain = gains.get(candidate)
-        candidates.append(
-            {
-                "name": candidate,
-                "final": candidate == final,
-                "bar": _bar(row, low, high),
-                "gain": gain and f"{gain['value']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})",
-                "others": [f"{values[other]:.3f}" for other in others],
-            }
-        )
-    by_class = part.filter((pl.col("label") != "") & (pl.col("scope") == "all"))
-    classes = [
-        (label, [
-            (candidate, [_class_value(by_class, candidate, label, metric) for metric in CLASS_METRICS])
-            for candidate in whole
-        ])
-        for label in catalogue.classes.label_names
-    ]  # fmt: skip
+    pooled = part.filter(pl.col("label") == "")
+    own = pooled.filter(pl.col("metric") == ensemble.metric)
+    whole = {row["candidate"]: row for row in own.filter(pl.col("scope") == "all").rows(named=True)}
+    gains = {row["candidate"]: row for row in own.filter(pl.col("scope") == "gain").rows(named=True)}
+    if len(ensemble.members) == 1:
+        # With nobody to blend with, the blend is the member.
+        del whole[BLEND]
+        gains = {}
+    axis = Axis.spanning(row[key] for row in whole.values() for key in ("value", "low", "high"))
+    gain_axis = Axis.spanning([0.0, *(row[key] for row in gains.values() for key in ("value", "low", "high"))])
+    ranked = sorted(whole, key=lambda candidate: -_or_least(whole[candidate]["value"]))
+    final = _final(ensemble)
     counts = evaluation.total(final)
+    labelled = counts.sum(axis=1)
     return {
         "split": evaluation.split,
-        "candidates": candidates,
-        "others": [METRICS[other].title for other in others],
-        "classes": classes,
-        "final": final,
-        "confusion": _confusion(counts),
-        "unseen": bool(counts[:, -1].any()),
         "scenes": len(evaluation.groups),
         "groups": len(set(evaluation.groups.values())),
-    }
+        "final": final,
+        "axis": axis,
+        "gain_axis": gain_axis if gains else None,
+        "zero": gain_axis.place(0),
+        "candidates": [
+            {
+                "name": one,
+                "final": one == final,
+                "score": _mark(whole[one], axis),
+                "gain": _mark(gains[one], gain_axis) if one in gains else None,
+            }
+            for one in ranked
+        ],
+        "others": [
+            (one, [_value(pooled, one, "", metric, "all") for metric in suitable_metrics(classes.task)],
+             _value(pooled, one, "", ensemble.metric, "scene mean"))
+            for one in ranked
+        ],
+        "classes": [
+            {
+                "label": label,
+                "pixels": int(labelled[index]),
+                "share": float(labelled[index] / max(labelled.sum(), 1)),
+                "rows": [(one, [_value(part, one, label, metric, "all") for metric in CLASS_METRICS])
+                         for one in ranked],
+            }
+            for index, label in enumerate(classes.label_names)
+        ],
+        "confusion": _confusion(counts),
+        "unseen": bool(counts[:, -1].any()),
+    }  # fmt: skip
 
 
-def _bar(row: dict[str, float], low: float, high: float) -> Bar:
-    span = max(high - low, 1e-9)
-    place = [100 * (row[key] - low) / span for key in ("value", "low", "high")]
-    return Bar(f"{row['value']:.4f}", f"{row['low']:.4f} – {row['high']:.4f}", *(round(one, 2) for one in place))
+def _mark(row: Row, axis: Axis) -> Row:
+    """Return a score, its interval and where they lie on an axis."""
+    ends = (row["low"], row["high"]) if math.isfinite(row["low"]) else (row["value"], row["value"])
+    low, high = sorted(axis.place(end) for end in ends)
+    return {**row, "at": axis.place(row["value"]), "from": low, "width": round(high - low, 2)}
 
 
-def _class_value(scores: pl.DataFrame, candidate: str, label: str, metric: str) -> str:
+def _value(scores: pl.DataFrame, candidate: str, label: str, metric: str, scope: str) -> float:
     found = scores.filter(
-        (pl.col("candidate") == candidate) & (pl.col("label") == label) & (pl.col("metric") == metric)
+        (pl.col("candidate") == candidate)
+        & (pl.col("label") == label)
+        & (pl.col("metric") == metric)
+        & (pl.col("scope") == scope)
     )
-    value = found["value"][0]
-    return f"{value:.3f}" if np.isfinite(value) else "–"
+    return float(found["value"][0])
 
 
-def _confusion(counts: NDArray[np.int64]) -> list[list[tuple[str, int, float]]]:
+def _confusion(counts: NDArray[np.int64]) -> list[list[tuple[float, int]]]:
+    """Return each cell's share of its row, and its pixels."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
-        [(f"{100 * share:.1f}", int(count), round(float(share), 3)) for share, count in zip(*rows, strict=True)]
+        [(round(float(share), 4), int(count)) for share, count in zip(*rows, strict=True)]
         for rows in zip(shares, counts, strict=True)
     ]
 
 
-def _fold_rows(scores: pl.DataFrame, ensemble: Ensemble) -> list[tuple[str, list[str], str]]:
-    part = scores.filter(
-        (pl.col("split") == "train") & (pl.col("metric") == ensemble.metric) & pl.col("scope").str.starts_with("fold")
-    )
+def _fold_scores(scores: pl.DataFrame, ensemble: Ensemble) -> pl.DataFrame:
+    unique = pl.col("candidate") != BLEND if len(ensemble.members) == 1 else pl.lit(True)
+    own = (pl.col("split") == "train") & (pl.col("metric") == ensemble.metric) & unique
+    return scores.filter(own & pl.col("scope").str.starts_with("fold"))
+
+
+def _fold_rows(scores: pl.DataFrame, ensemble: Ensemble) -> list[Row]:
+    part = _fold_scores(scores, ensemble)
+    axis = Axis.spanning(part["value"])
     rows = []
     for candidate in part["candidate"].unique(maintain_order=True):
         values = part.filter(pl.col("candidate") == candidate)["value"].to_list()
-        spread = f"{np.nanmin(values):.3f} – {np.nanmax(values):.3f}"
-        rows.append((candidate, [f"{value:.3f}" for value in values], spread))
+        finite = [value for value in values if math.isfinite(value)]
+        rows.append(
+            {
+                "name": candidate,
+                "final": candidate == _final(ensemble),
+                "values": values,
+                "dots": [axis.place(value) for value in finite],
+                "spread": max(finite) - min(finite) if finite else float("nan"),
+            }
+        )
     return rows
 
 
-def _choose_examples(evaluation: Evaluation, ensemble: Ensemble) -> list[tuple[str, str, str]]:
+def _decision_rows(nested: Evaluation, ensemble: Ensemble) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    """Return the weights and thresholds of the blend found without each fold, and those that are used."""
+    rows = [
+        (f"without fold {fold}", found[BLEND].weights, found[BLEND].thresholds)
+        for fold, found in sorted(nested.decisions.items())
+    ]
+    weights = tuple(ensemble.weights_[member] for member in ensemble.members)
+    return [*rows, ("used", weights, ensemble.thresholds_)]
+
+
+def _choose_examples(evaluation: Evaluation, ensemble: Ensemble) -> list[tuple[str, str, float]]:
     """Return the best, the middling and the worst scenes by the metric, where it has a meaning."""
-    counts = evaluation.counts[BLEND if len(ensemble.used) > 1 else ensemble.used[0]]
+    counts = evaluation.counts[_final(ensemble)]
     scores = {scene: float(METRICS[ensemble.metric].of(one)) for scene, one in counts.items()}
-    ranked = sorted((scene for scene in scores if np.isfinite(scores[scene])), key=lambda scene: -scores[scene])
+    # Of equal scores, such as 0, the one with more wrong pixels is the worse.
+    wrong = {scene: int(one.sum() - np.trace(one)) for scene, one in counts.items()}
+    ranked = sorted(
+        (scene for scene in scores if math.isfinite(scores[scene])),
+        key=lambda scene: (-scores[scene], wrong[scene], scene),
+    )
     middle = max(0, len(ranked) // 2 - EXAMPLES // 2)
     places = {
         "best": ranked[:EXAMPLES], "middling": ranked[middle : middle + EXAMPLES], "worst": ranked[-EXAMPLES:]
     }  # fmt: skip
-    chosen: dict[str, tuple[str, str, str]] = {}
-    for title, some in places.items():
+    chosen: dict[str, tuple[str, str, float]] = {}
+    for place, some in places.items():
         for scene in some:
-            chosen.setdefault(scene, (title, scene, f"{scores[scene]:.3f}"))
+            chosen.setdefault(scene, (place, scene, scores[scene]))
     return list(chosen.values())
 
 
-def _thumbnails(
-    scene: Scene, maps: MemberMaps, ensemble: Ensemble, catalogue: Catalogue, quicklook: Quicklook
-) -> list[str]:
-    """Draw scene, label, each member, the map and its errors, as data URIs."""
-    height, width = min(scene.grid.height, CROP), min(scene.grid.width, CROP)
-    window = Window((scene.grid.height - height) // 2, (scene.grid.width - width) // 2, height, width)
-    stored, label = maps.read(scene, window), read_label(scene, window)
-    weights = tuple(ensemble.weights_[name] for name in maps.names)
-    prediction = decide(blend_stored(stored, weights), ensemble.thresholds_)
-    colors = np.full((256, 3), 255, np.uint8)
-    colors[: len(catalogue.classes.label_names)] = catalogue.classes.label_colors
-    colors[IGNORE] = UNKNOWN
-    if catalogue.classes.task == "binary":
-        grey = [np.where(one[0] == NODATA, 0, one[0] / TOP * 255).astype(np.uint8) for one in stored]
-        members = [np.repeat(one[..., None], 3, axis=2) for one in grey]
-        errors = _binary_errors(label, prediction)
-    else:
-        members = [colors[np.where(one[0] == NODATA, IGNORE, one.argmax(axis=0))] for one in stored]
-        errors = np.where((prediction == label)[..., None], np.array(RIGHT), np.array(MISS)).astype(np.uint8)
-        errors[label == IGNORE] = UNKNOWN
-    pictures = [quicklook(scene, window), colors[label], *members, colors[prediction], errors]
-    return [_data_uri(picture, smooth=position == 0) for position, picture in enumerate(pictures)]
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf
 
 
-def _binary_errors(label: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> Picture:
-    errors = np.full((*label.shape, 3), RIGHT, np.uint8)
-    positive = prediction == 1
-    errors[(label == 1) & positive] = HIT
-    errors[(label == 1) & ~positive] = MISS
-    errors[(label == 0) & positive] = FALSE_ALARM
-    errors[label == IGNORE] = UNKNOWN
-    return errors
+def _hex(color: Sequence[int]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def _data_uri(picture: Picture, smooth: bool) -> str:
-    image = Image.fromarray(picture)
-    scale = SIDE / max(image.size)
-    if scale < 1:
-        size = (round(image.width * scale), round(image.height * scale))
-        image = image.resize(size, Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST)
-    stream = io.BytesIO()
-    # A photograph is small as JPEG; flat colours stay exact as PNG.
-    image.save(stream, "JPEG" if smooth else "PNG", **({"quality": 80} if smooth else {"optimize": True}))
-    kind = "jpeg" if smooth else "png"
-    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+def _minus(text: str) -> str:
+    """Write negative numbers with a minus sign instead of a hyphen."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
+def _many(count: int) -> str:
+    """Write a count with thin spaces between thousands."""
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _percent(share: float) -> str:
+    """Write a share with as many digits as it deserves.
+
+    >>> _percent(0.9137), _percent(0.0068), _percent(0.95), _percent(0)
+    ('91%', '0.68%', '95%', '0%')
+    """
+    digits = 0 if share >= 0.095 or not share else 1 if share >= 0.0095 else 2
+    return f"{100 * share:.{digits}f}%"
