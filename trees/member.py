@@ -204,10 +204,10 @@ def hold_out_groups(
     Returns
     -------
     held : (n,) bool
-        All False where there are fewer than two groups.
+        All False where there are fewer than two groups, or the share is 0.
     """
     names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2:
+    if len(names) < 2 or share == 0:
         return np.zeros(len(label), bool)
     mass = np.zeros((len(names), int(label.max()) + 1))
     np.add.at(mass, (group, label), weight)
@@ -244,7 +244,8 @@ def _fit_fold(
     groups = np.array([group_of[scene] for scene in table.scenes])[table.scene]
     held = hold_out_groups(groups, table.label, weight, settings.holdout, np.random.default_rng([seed, fold]))
     if not held.any():
-        logger.warning("fold %d: a single group to learn from, so all %d rounds are used", fold, settings.rounds)
+        if settings.holdout > 0:
+            logger.warning("fold %d: a single group to learn from, so all %d rounds are used", fold, settings.rounds)
         return kind.fit(rows, table.names, n_labels, settings, **options), False
     chosen = kind.fit(rows.take(~held), table.names, n_labels, settings, stop=rows.take(held), **options)
     if not settings.refit:

@@ -37,7 +37,10 @@ class TreeSettings(Settings):
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 
     holdout: float = Field(
-        0.2, gt=0, lt=1, description="share of the training groups held out to choose the number of rounds"
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of the training groups held out to choose the number of rounds; 0: use all rounds",
     )
     patience: int = Field(50, ge=1, description="rounds without a gain there before it stops")
     refit: bool = Field(True, description="then learn from all training groups with that number of rounds")
