@@ -66,11 +66,12 @@ def print_tables(name: str, run: Path) -> None:
 
 def print_candidates(scores: pl.DataFrame, title: str) -> None:
     """Print pooled scores with intervals, their spread over folds, and their means over scenes."""
-    names = [name for name in METRICS if name in scores["metric"].unique()]
+    pooled = scores.filter(pl.col("label") == "")
+    names = [name for name in METRICS if name in pooled["metric"].unique()]
     print(f"| {title} | {' | '.join(names)} | folds ({names[0]}) | mean over scenes |")
     print("| --- |" + " ---: |" * (len(names) + 2))
     for candidate in scores["candidate"].unique(maintain_order=True):
-        own = scores.filter((pl.col("candidate") == candidate) & (pl.col("label") == ""))
+        own = pooled.filter(pl.col("candidate") == candidate)
         cells = []
         for metric in names:
             row = own.filter((pl.col("metric") == metric) & (pl.col("scope") == "all")).row(0, named=True)
