@@ -57,6 +57,9 @@ def plain_endings(verbose: bool) -> Iterator[None]:
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
+        # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as
+        # killed by it, whatever exit status follows; CPython takes the mark off when it next runs a text.
+        exec("")
         console.print("interrupted: what was finished is kept. Give the same command again to go on.")
         raise typer.Exit(2) from stop
 

@@ -269,7 +269,7 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     time.sleep(3)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, err
     assert "interrupted: what was finished is kept" in err
     assert "Traceback" not in err
     assert not list(run.rglob(".writing-*"))
@@ -277,6 +277,22 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     assert not read_json(run / "stages" / "unet.json")["done"]
     assert read_json(run / "stages" / "lightgbm.json")["done"]
     assert Path(run / "members" / "lightgbm" / "fold0.txt").exists()
+
+
+def test_ctrl_c_in_code_that_a_library_generated_ends_the_same_way(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, typer\n"
+        "from terrablend.cli import plain_endings\n"
+        "try:\n"
+        "    with plain_endings(verbose=False):\n"
+        "        exec('raise KeyboardInterrupt')\n"
+        "except typer.Exit as end:\n"
+        "    sys.exit(end.exit_code)\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    ended = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "interrupted" in ended.stderr
 
 
 def test_all_packages_lie_in_one_folder():
