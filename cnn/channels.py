@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.scene import Scene, read_scene, valid_mask
+from data.scene import Scene
 from data.statistics import Moments
 from data.windows import Window
 from features.feature_set import FeatureSet
@@ -81,10 +81,5 @@ def read_channels(
         Not normalised, NaN where there is no data.
     valid : (height, width) bool
     """
-    halo = feature_set.halo
-    pixels = read_scene(scene, window, halo)
-    channels = feature_set.compute_planes(
-        {band: plane for band, plane in zip(scene.bands, pixels, strict=True) if band in feature_set.bands}
-    )
-    inside = slice(halo, -halo or None)
-    return channels[:, inside, inside], valid_mask(scene, pixels[:, inside, inside])
+    opened = feature_set.open(scene)
+    return opened.compute(window), opened.valid(window)

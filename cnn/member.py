@@ -40,7 +40,8 @@ APPLYING = {"device", "cache_gb", "tile", "overlap", "turns"}
 
 def fit_member(
     name: str, settings: CnnSettings, catalogue: Catalogue, directory: Path, *, seed: int, threads: int,
-    device: DeviceName = "auto", folds: Sequence[int] | None = None, track: Track = untracked,
+    formulas: Mapping[str, str] | None = None, device: DeviceName = "auto", folds: Sequence[int] | None = None,
+    track: Track = untracked,
 ) -> None:  # fmt: skip
     """Train a member's networks, one per fold on the scenes of all other folds; those that exist are kept.
 
@@ -58,6 +59,8 @@ def fit_member(
         The same seed and number of threads give the same bytes on a CPU.
     threads : int
         Cores to use.
+    formulas : mapping of str to str, optional
+        The user's own features, by name, that inputs may be.
     device : {"auto", "cpu", "cuda"}
     folds : sequence of int, optional
         All by default.
@@ -72,7 +75,7 @@ def fit_member(
     """
     where = choose_device(device)
     inputs = tuple(settings.inputs or default_inputs(catalogue.bands, catalogue.scenes))
-    feature_set = FeatureSet(catalogue.bands, inputs)
+    feature_set = FeatureSet(catalogue.bands, inputs, formulas)
     outputs = len(catalogue.classes.names)
     targets = (1,) if catalogue.classes.task == "binary" else tuple(range(outputs))
     if not catalogue.folds:
@@ -82,6 +85,7 @@ def fit_member(
             "fold": fold,
             "settings": settings.model_dump(mode="json", exclude=APPLYING),
             "inputs": inputs,
+            "formulas": feature_set.formulas,
             "bands": catalogue.bands,
             "classes": catalogue.classes.names,
             "trained_on": fingerprint([seed, *(scene.id for scene in catalogue.outside_fold(fold))]),
@@ -125,6 +129,7 @@ def fit_member(
             "branch": "cnn",
             "settings": settings.model_dump(mode="json"),
             "inputs": inputs,
+            "formulas": feature_set.formulas,
             "bands": catalogue.bands,
             "classes": catalogue.classes.names,
             "crop": side,
@@ -180,7 +185,7 @@ class CnnMember:
         self.folds = tuple(int(fold) for fold in about["folds"])
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.settings = CnnSettings(**about["settings"])
-        self.feature_set = FeatureSet(tuple(about["bands"]), tuple(about["inputs"]))
+        self.feature_set = FeatureSet(about["bands"], about["inputs"], about["formulas"])
         self.crop: int = about["crop"]
         self.fixed_size: bool = about["fixed_size"]
         self._models: dict[int, Fitted] = {}

@@ -24,6 +24,16 @@ class Window:
         """Return the window with ``halo`` more pixels on every side."""
         return Window(self.row - halo, self.col - halo, self.height + 2 * halo, self.width + 2 * halo)
 
+    def cover(self, block: int) -> "Window":
+        """Return the smallest window of whole blocks that covers this one; blocks start at the scene's corner.
+
+        >>> Window(5, 8, 2, 9).cover(8)
+        Window(row=0, col=8, height=8, width=16)
+        """
+        row, col = self.row // block * block, self.col // block * block
+        below, beside = self.row + self.height - row, self.col + self.width - col
+        return Window(row, col, -(-below // block) * block, -(-beside // block) * block)
+
 
 @dataclass(frozen=True)
 class Grid:

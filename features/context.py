@@ -1,4 +1,4 @@
-"""What surrounds a pixel: local statistics in square windows, in which nodata counts for nothing."""
+"""What surrounds a pixel: statistics of square windows around it, in which nodata counts for nothing."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 __all__ = ["STATISTICS", "Statistic", "local_statistics"]
@@ -26,46 +27,110 @@ class Neighbourhood:
     """
 
     def __init__(self, plane: Plane, radius: int) -> None:
-        self.plane = plane
-        self.side = 2 * radius + 1
+        self.plane, self.radius, self.side = plane, radius, 2 * radius + 1
         self.finite = np.isfinite(plane)
-        self.filled = np.where(self.finite, plane, np.float32(0)).astype(np.float64)
-
-    @cached_property
-    def count(self) -> Sums:
-        """Finite pixels in each window."""
-        return self._sum(self.finite.astype(np.float32))
+        self.complete = bool(self.finite.all())
 
     @cached_property
     def mean(self) -> Sums:
         """Mean of each window, NaN where it holds no data."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean: Sums = self._sum(self.filled) / self.count
-        return mean
+        return self._sum(self._filled) / self._count
 
-    def deviation(self) -> Sums:
-        """Standard deviation of each window."""
-        with np.errstate(invalid="ignore", divide="ignore"):
-            variance = self._sum(self.filled**2) / self.count - self.mean**2
-        deviation: Sums = np.sqrt(np.maximum(variance, 0))
-        return deviation
-
+    @cached_property
     def minimum(self) -> Plane:
         """Least value of each window."""
         return self._extreme(cv2.erode, np.inf)
 
+    @cached_property
     def maximum(self) -> Plane:
         """Greatest value of each window."""
         return self._extreme(cv2.dilate, -np.inf)
 
+    def deviation(self) -> Sums:
+        """Standard deviation of each window."""
+        variance = self._sum(self._filled * self._filled) / self._count - self.mean * self.mean
+        deviation: Sums = np.sqrt(np.maximum(variance, 0))
+        return deviation
+
+    def median(self) -> Plane:
+        """Median of each window; its cost grows with the window's area."""
+        padded = np.pad(self.plane, self.radius, constant_values=np.nan)
+        # NaN sorts last, so the values of a window are the first `count`.
+        windows = np.sort(sliding_window_view(padded, (self.side, self.side)).reshape(*self.plane.shape, -1), axis=-1)
+        count = np.isfinite(windows).sum(axis=-1, keepdims=True)
+        low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, windows.shape[-1] - 1)
+        middle = np.take_along_axis(windows, low, -1) + np.take_along_axis(windows, high, -1)
+        return np.asarray(middle[..., 0] / 2, np.float32)
+
+    def wider_mean(self) -> Sums:
+        """Mean of the windows of twice the radius."""
+        return Neighbourhood(self.plane, 2 * self.radius).mean
+
     def gradient(self) -> Sums:
-        """Steepness of the local mean, per pixel, from its four neighbours; NaN where one has no data."""
-        padded = np.pad(self.mean, 1, constant_values=np.nan)
-        down, right = padded[2:, 1:-1] - padded[:-2, 1:-1], padded[1:-1, 2:] - padded[1:-1, :-2]
-        steepness: Sums = np.hypot(down, right) / 2
+        """Steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
+        steepness: Sums = np.hypot(*_differences(self.mean))
         return steepness
 
-    def _sum(self, values: NDArray[np.floating]) -> Sums:
+    def laplacian(self) -> Sums:
+        """Mean of the four windows beside a window, less its own mean; NaN where one of them holds no data."""
+        step = self.side
+        padded = np.pad(self.mean, step, constant_values=np.nan)
+        inner = slice(step, -step)
+        beside = (
+            padded[: -2 * step, inner],
+            padded[2 * step :, inner],
+            padded[inner, : -2 * step],
+            padded[inner, 2 * step :],
+        )
+        laplacian: Sums = (beside[0] + beside[1] + beside[2] + beside[3]) / 4 - self.mean
+        return laplacian
+
+    def shifted(self, down: int, right: int) -> Plane:
+        """Value of the pixel ``radius`` pixels away."""
+        padded = np.pad(self.plane, self.radius, constant_values=np.nan)
+        height, width = self.plane.shape
+        row, col = self.radius * (1 + down), self.radius * (1 + right)
+        return padded[row : row + height, col : col + width]
+
+    def edges(self) -> Sums:
+        """Root mean square of the pixels' gradients in each window."""
+        across, along, _, count = self._tensor
+        edges: Sums = np.sqrt((across + along) / count)
+        return edges
+
+    def coherence(self) -> Sums:
+        """How much the gradients in a window are of one direction, from 0 to 1; NaN where there is none at all.
+
+        Of the structure tensor's eigenvalues: (λ₁ - λ₂) / (λ₁ + λ₂). Source: Bigün and Granlund 1987.
+        """
+        across, along, both, _ = self._tensor
+        coherence: Sums = np.minimum(np.hypot(across - along, 2 * both) / (across + along), 1)
+        return coherence
+
+    def distance(self) -> Plane:
+        """Pixels to the nearest other kind, no more than ``radius``: negative where the plane is not 0."""
+        inside, outside = self.finite & (self.plane != 0), self.finite & (self.plane == 0)
+        return np.where(inside, -self._reach(outside), self._reach(inside)).astype(np.float32)
+
+    @cached_property
+    def _filled(self) -> Sums:
+        return np.where(self.finite, self.plane, np.float32(0)).astype(np.float64)
+
+    @cached_property
+    def _count(self) -> Sums:
+        return self._sum(self.finite.astype(np.float64))
+
+    @cached_property
+    def _tensor(self) -> tuple[Sums, Sums, Sums, Sums]:
+        """Sums over each window of the squared gradients, their product, and the number of them."""
+        down, right = _differences(self.plane)
+        known = np.isfinite(down) & np.isfinite(right)
+        down, right = (np.where(known, step, 0).astype(np.float64) for step in (down, right))
+        products = (right * right, down * down, right * down, known.astype(np.float64))
+        across, along, both, count = map(self._sum, products)
+        return across, along, both, count
+
+    def _sum(self, values: Sums) -> Sums:
         # float64: running sums of float32 drift, and the squares of large values drown a small deviation.
         side = (self.side, self.side)
         return np.asarray(
@@ -73,10 +138,14 @@ class Neighbourhood:
         )
 
     def _extreme(self, operation: Callable[..., Any], neutral: float) -> Plane:
-        filled = np.where(self.finite, self.plane, np.float32(neutral))
+        filled = self.plane if self.complete else np.where(self.finite, self.plane, np.float32(neutral))
         kernel = np.ones((self.side, self.side), np.uint8)
         extreme: Plane = operation(filled, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=neutral)
         return extreme
+
+    def _reach(self, targets: NDArray[np.bool_]) -> Plane:
+        distance = cv2.distanceTransform((~targets).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return np.minimum(distance, np.float32(self.radius))
 
 
 @dataclass(frozen=True)
@@ -86,36 +155,64 @@ class Statistic:
     Parameters
     ----------
     meaning : str
-    reach : int
-        Pixels beyond the radius that it looks at.
+        With ``{side}``, ``{radius}`` and ``{base}`` to be filled in.
     of : callable
         Takes a `Neighbourhood`, gives a plane of its size.
+    radii, more : int
+        It looks ``radii`` times the radius and ``more`` pixels far.
     """
 
     meaning: str
-    reach: int
     of: Callable[[Neighbourhood], NDArray[np.floating]]
+    radii: int = 1
+    more: int = 0
 
+    def halo(self, radius: int) -> int:
+        """Pixels around a pixel that it reads; at least one more than the radius, so that most read the same."""
+        return max(self.radii * radius + self.more, radius + 1)
+
+
+WINDOW = "the {side} × {side} window of {base}"
 
 STATISTICS: dict[str, Statistic] = {
-    "mean": Statistic("mean of the window", 0, lambda around: around.mean),
-    "std": Statistic("standard deviation in the window", 0, Neighbourhood.deviation),
-    "min": Statistic("least value in the window", 0, Neighbourhood.minimum),
-    "max": Statistic("greatest value in the window", 0, Neighbourhood.maximum),
-    "range": Statistic("greatest less least value", 0, lambda around: around.maximum() - around.minimum()),
-    "diff": Statistic("pixel less the window's mean", 0, lambda around: around.plane - around.mean),
-    "gradient": Statistic("steepness of the window's mean, per pixel", 1, Neighbourhood.gradient),
+    "mean": Statistic(f"mean of {WINDOW}", lambda around: around.mean),
+    "std": Statistic(f"standard deviation in {WINDOW}", Neighbourhood.deviation),
+    "min": Statistic(f"least value in {WINDOW}", lambda around: around.minimum),
+    "max": Statistic(f"greatest value in {WINDOW}", lambda around: around.maximum),
+    "range": Statistic(f"greatest less least value in {WINDOW}", lambda around: around.maximum - around.minimum),
+    "median": Statistic(f"median of {WINDOW}", Neighbourhood.median),
+    "diff": Statistic(f"pixel less mean of {WINDOW}", lambda around: around.plane - around.mean),
+    "dob": Statistic(
+        f"mean of {WINDOW} less that of twice its radius: difference of boxes, nearly one of Gaussians",
+        lambda around: around.mean - around.wider_mean(),
+        radii=2,
+    ),
+    "gradient": Statistic(f"steepness of the mean of {WINDOW}, per pixel", Neighbourhood.gradient, more=1),
+    "laplacian": Statistic(
+        f"mean of the four windows beside {WINDOW}, less its own", Neighbourhood.laplacian, radii=3, more=1
+    ),
+    "edges": Statistic(f"root mean square of the gradients in {WINDOW}", Neighbourhood.edges, more=1),
+    "coherence": Statistic(f"coherence of the gradients' directions in {WINDOW}", Neighbourhood.coherence, more=1),
+    "north": Statistic("{base} of the pixel {radius} rows up", lambda around: around.shifted(-1, 0)),
+    "south": Statistic("{base} of the pixel {radius} rows down", lambda around: around.shifted(1, 0)),
+    "west": Statistic("{base} of the pixel {radius} columns to the left", lambda around: around.shifted(0, -1)),
+    "east": Statistic("{base} of the pixel {radius} columns to the right", lambda around: around.shifted(0, 1)),
+    "distance": Statistic(
+        "pixels to the edge of where {base} is not 0, at most {radius}, negative inside", Neighbourhood.distance
+    ),
 }
 """What can be known of a pixel's surroundings, by the name it has in features."""
 
 
-def local_statistics(plane: Plane, radius: int, names: Iterable[str]) -> dict[str, Plane]:
+def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str]) -> dict[str, Plane]:
     """Compute statistics of the windows around every pixel.
 
     Parameters
     ----------
-    plane : (H, W) float32
+    plane : (H + 2 halo, W + 2 halo) float32
         NaN where there is no data.
+    halo : int
+        Pixels on each side that are only looked at; at least the statistics' own.
     radius : int
         Windows are squares of side 2 radius + 1.
     names : iterable of str
@@ -124,13 +221,24 @@ def local_statistics(plane: Plane, radius: int, names: Iterable[str]) -> dict[st
     Returns
     -------
     planes : dict of (H, W) float32
-        NaN where a window holds no data, never infinite.
+        NaN where a window holds no data, never infinite. The same bits whatever other statistics are asked for.
     """
-    around = Neighbourhood(plane, radius)
     planes = {}
+    # Sums run on from the edge of what they are given, so their last bits depend on where that edge is.
+    shared: dict[int, Neighbourhood] = {}
     for name in names:
-        with np.errstate(invalid="ignore"):
-            values = STATISTICS[name].of(around).astype(np.float32)
+        reach = STATISTICS[name].halo(radius)
+        if reach not in shared:
+            cut = slice(halo - reach, reach - halo or None)
+            shared[reach] = Neighbourhood(plane[cut, cut], radius)
+        with np.errstate(all="ignore"):
+            values = STATISTICS[name].of(shared[reach])[reach:-reach, reach:-reach].astype(np.float32)
         values[~np.isfinite(values)] = np.nan
         planes[name] = values
     return planes
+
+
+def _differences(plane: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Return the central differences down and to the right, per pixel; NaN where a neighbour has no data."""
+    padded = np.pad(plane, 1, constant_values=np.nan)
+    return (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2

@@ -1,67 +1,45 @@
-"""Named features of a scene: one recipe for the pixel table, the trees' maps and the CNN's channels.
+"""Named features of a scene: one recipe for the pixel table, the trees' maps and the CNN's channels."""
 
-A name says all there is to know: ``nir`` is a band, ``NDVI`` an index of the bands, ``NDVI_after`` that of the bands
-``nir_after`` and ``red_after``, ``NDVI_std_r7`` its standard deviation within 7 pixels.
-"""
-
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import FeatureError
-from data.scene import Scene, read_scene
-from data.windows import Window
+from data.scene import Scene, read_scene, valid_mask
+from data.windows import Window, tile_windows
+from features.bases import Base, Bases
 from features.context import STATISTICS, local_statistics
-from features.formula import compile_formula
-from features.indices import INDICES, SpectralIndex, indices_of, letter_bands
+from features.feature import Feature, parse_feature
+from features.scene_facts import SceneFacts, lattice_of, measure_scene
 
-__all__ = ["Feature", "FeatureSet"]
+__all__ = ["FeatureSet", "OpenScene", "feature_windows"]
 
 Plane = NDArray[np.float32]
 
-CONTEXT = re.compile(rf"(?P<base>.+)_(?P<statistic>{'|'.join(STATISTICS)})_r(?P<radius>[1-9]\d*)")
+BLOCK = 128
+"""Pixels on a side of the blocks, counted from the scene's corner, in which context is computed.
 
+Whatever window is asked for is cut from these, so it has the same bits as the whole scene, though sums run on from
+pixel to pixel. A block with all that is made of it also fits into a processor's cache.
+"""
 
-@dataclass(frozen=True)
-class Feature:
-    """One column of the table.
-
-    Parameters
-    ----------
-    name : str
-    base : str
-        The band or index that it is made of; the feature itself if it is one.
-    statistic : str or None
-        Key of `features.context.STATISTICS`.
-    radius : int
-        Pixels; 0 without a statistic.
-    """
-
-    name: str
-    base: str
-    statistic: str | None = None
-    radius: int = 0
-
-    @property
-    def halo(self) -> int:
-        """Pixels around a window that it needs."""
-        return self.radius + (STATISTICS[self.statistic].reach if self.statistic else 0)
+PIXELS = 4 * 2**20
+WIDTH = 16_384
 
 
 class FeatureSet:
-    """Features found by name.
+    """Features found by name; see `features.feature` for what names there are.
 
     Parameters
     ----------
-    bands : sequence of str
+    scene_bands : sequence of str
         Bands of the scenes.
     names : sequence of str
         Features wanted, in the order wanted.
+    formulas : mapping of str to str, optional
+        The user's own, by name.
 
     Attributes
     ----------
@@ -74,127 +52,238 @@ class FeatureSet:
     Raises
     ------
     FeatureError
-        If a name is no feature of these bands.
+        If a name is no feature of these bands and formulas, or a formula is none.
     """
 
-    def __init__(self, bands: Sequence[str], names: Sequence[str]) -> None:
-        self.names = tuple(names)
-        self.features = tuple(_parse(name, bands) for name in names)
-        self._letters = {feature.base: _letters_of(feature.base, bands) for feature in self.features}
-        needed = {band for letters in self._letters.values() for band in letters.values()}
-        self.bands = tuple(band for band in bands if band in needed)
+    def __init__(
+        self, scene_bands: Sequence[str], names: Sequence[str], formulas: Mapping[str, str] | None = None
+    ) -> None:
+        bases = Bases(scene_bands, formulas or {})
+        self.scene_bands, self.names, self.formulas = bases.bands, tuple(names), bases.formulas
+        self.features = tuple(parse_feature(name, bases) for name in names)
+        needed = frozenset[str]().union(*(feature.bands for feature in self.features))
+        self.bands = tuple(band for band in scene_bands if band in needed)
         self.halo = max((feature.halo for feature in self.features), default=0)
+        self._facts: dict[tuple[str, str], SceneFacts] = {}
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def compute(self, scene: Scene, window: Window | None = None) -> NDArray[np.float32]:
-        """Compute the features of a scene or a window of it.
+    def __reduce__(self) -> tuple[Callable[..., "FeatureSet"], tuple[object, ...]]:
+        # Compiled formulas cannot be sent to a worker; it compiles them once.
+        return _feature_set, (self.scene_bands, self.names, tuple(self.formulas.items()))
+
+    def open(self, scene: Scene) -> "OpenScene":
+        """Return the scene, ready to have its features computed window by window."""
+        return OpenScene(self, scene)
+
+    def compute(self, scene: Scene, window: Window | None = None) -> Plane:
+        """Compute the features of a scene or a window of it; see `OpenScene.compute`."""
+        return self.open(scene).compute(window)
+
+    def describe(self) -> list[dict[str, str | int]]:
+        """Say of each feature what it is: name, kind, definition, halo, reference, unit."""
+        return [feature.describe() for feature in self.features]
+
+
+class OpenScene:
+    """A scene whose features are computed; the pixels read last are kept.
+
+    Parameters
+    ----------
+    feature_set : FeatureSet
+    scene : Scene
+    """
+
+    def __init__(self, feature_set: FeatureSet, scene: Scene) -> None:
+        self.feature_set, self.scene = feature_set, scene
+        self._area: Window | None = None
+        self._pixels = np.empty((0, 0, 0), np.float32)
+
+    @cached_property
+    def facts(self) -> SceneFacts:
+        """What the features need to know of the scene as a whole; measured once for a scene."""
+        known, key = self.feature_set._facts, (self.scene.split, self.scene.id)
+        if key not in known:
+            needy = [feature for feature in self.feature_set.features if feature.needs_scene]
+            known[key] = measure_scene(needy, *self._read_lattice()) if needy else {}
+        return known[key]
+
+    def compute(self, window: Window | None = None) -> Plane:
+        """Compute the features of a window; the whole scene by default.
 
         Returns
         -------
         features : (F, height, width) float32
-            NaN where a feature has no value; never infinite.
+            NaN where a feature has no value; never infinite. The same bits whatever the window.
         """
-        pixels = read_scene(scene, window, self.halo, self.bands)
-        features = self.compute_planes(dict(zip(self.bands, pixels, strict=True)))
-        inside = slice(self.halo, -self.halo or None)
-        return features[:, inside, inside]
+        window = window or self.scene.grid.window
+        facts = self.facts
+        area, planes = self._read(window)
+        top, left = window.row - area.row, window.col - area.col
+        out = np.empty((len(self.feature_set), window.height, window.width), np.float32)
+        rows = np.arange(window.row, window.row + window.height)[:, None]
+        cols = np.arange(window.col, window.col + window.width)[None, :]
+        start = self.feature_set.halo
+        inside = slice(start + top, start + top + window.height), slice(start + left, start + left + window.width)
+        for position, values in self._direct(
+            {band: plane[inside] for band, plane in planes.items()}, rows, cols, facts
+        ):
+            out[position] = values
+        blocks = list(tile_windows(area.height, area.width, BLOCK))
+        for block, position, values in self._context(planes, blocks):
+            first_row, last_row = max(block.row, top), min(block.row + block.height, top + window.height)
+            first_col, last_col = max(block.col, left), min(block.col + block.width, left + window.width)
+            out[position, first_row - top : last_row - top, first_col - left : last_col - left] = values[
+                first_row - block.row : last_row - block.row, first_col - block.col : last_col - block.col
+            ]
+        return out
 
-    def compute_planes(self, planes: Mapping[str, Plane]) -> NDArray[np.float32]:
-        """Compute the features of whole planes.
+    def gather(self, window: Window, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> Plane:
+        """Compute the features of some pixels of a window.
 
         Parameters
         ----------
-        planes : mapping of str to (H, W) float32
-            By band; NaN where there is no data.
+        window : Window
+        rows, cols : (n,) int
+            In the scene; within the window.
 
         Returns
         -------
-        features : (F, H, W) float32
+        features : (F, n) float32
+            The same bits as in `compute`.
         """
-        bases = {base: self._base(base, planes) for base in self._letters}
-        shape = next(iter(bases.values())).shape
-        features = np.empty((len(self.features), *shape), np.float32)
-        around: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for position, feature in enumerate(self.features):
-            if feature.statistic is None:
-                features[position] = bases[feature.base]
+        facts = self.facts
+        area, planes = self._read(window)
+        halo, top, left = self.feature_set.halo, rows - area.row, cols - area.col
+        out = np.empty((len(self.feature_set), len(rows)), np.float32)
+        vectors = {band: plane[top + halo, left + halo] for band, plane in planes.items()}
+        for position, values in self._direct(vectors, rows, cols, facts):
+            out[position] = values
+        if halo:
+            block_of = top // BLOCK * -(-area.width // BLOCK) + left // BLOCK
+            order = np.argsort(block_of, kind="stable")
+            numbers, starts = np.unique(block_of[order], return_index=True)
+            members = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
+            blocks = [
+                block for number, block in enumerate(tile_windows(area.height, area.width, BLOCK)) if number in members
+            ]
+            here = dict(zip(blocks, members.values(), strict=True))
+            for block, position, values in self._context(planes, blocks):
+                out[position, here[block]] = values[top[here[block]] - block.row, left[here[block]] - block.col]
+        return out
+
+    def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
+        """Tell where a window of the scene was seen, (height, width) bool."""
+        window = window or self.scene.grid.window
+        area, _ = self._read(window)
+        start = self.feature_set.halo
+        top, left = window.row - area.row + start, window.col - area.col + start
+        return valid_mask(self.scene, self._pixels[:, top : top + window.height, left : left + window.width])
+
+    def _read(self, window: Window) -> tuple[Window, dict[str, Plane]]:
+        """Return the blocks that cover a window, and their bands with a halo around them."""
+        area = window.cover(BLOCK) if self.feature_set.halo else window
+        if area != self._area:
+            self._pixels = read_scene(self.scene, area, self.feature_set.halo)
+            self._area = area
+        bands = zip(self.scene.bands, self._pixels, strict=True)
+        return area, {band: plane for band, plane in bands if band in self.feature_set.bands}
+
+    def _read_lattice(self) -> tuple[dict[str, Plane], NDArray[np.bool_]]:
+        grid, halo = self.scene.grid, self.feature_set.halo
+        parts: dict[str, list[Plane]] = defaultdict(list)
+        valid = []
+        for window in feature_windows(self.scene):
+            area, planes = self._read(window)
+            lattice = lattice_of(grid, window)
+            top, left = window.row - area.row + halo, window.col - area.col + halo
+            inside = slice(top, top + window.height), slice(left, left + window.width)
+            for band, plane in planes.items():
+                parts[band].append(plane[inside][lattice].ravel())
+            valid.append(self.valid(window)[lattice].ravel())
+        return {band: np.concatenate(vectors) for band, vectors in parts.items()}, np.concatenate(valid)
+
+    def _direct(
+        self, planes: Mapping[str, Plane], rows: NDArray[np.integer], cols: NDArray[np.integer], facts: SceneFacts
+    ) -> Iterator[tuple[int, NDArray[np.floating]]]:
+        """Yield the features that need no surroundings, by position."""
+        values: dict[str, Plane] = {}
+        for position, feature in enumerate(self.feature_set.features):
+            if feature.operation in STATISTICS:
+                continue
+            if feature.operation == "share":
+                yield position, facts[feature.name]
+            elif feature.base is None:
+                yield position, _place(self.scene, feature, rows, cols)
             else:
-                around[feature.base, feature.radius].append(position)
-        # Statistics of one base and radius share their sums.
-        for (base, radius), positions in around.items():
-            wanted = {self.features[position].statistic: position for position in positions}
-            for statistic, plane in local_statistics(bases[base], radius, [name for name in wanted if name]).items():
-                features[wanted[statistic]] = plane
-        return features
+                if feature.base.name not in values:
+                    values[feature.base.name] = _evaluate(feature.base, planes)
+                base = values[feature.base.name]
+                if feature.operation == "above":
+                    yield position, base - facts[feature.name]
+                elif feature.operation == "rank":
+                    yield position, _rank(base, facts[feature.name])
+                else:
+                    yield position, base
 
-    def describe(self) -> list[dict[str, str | int]]:
-        """Say of each feature what it is: name, kind, definition, halo, reference."""
-        rows: list[dict[str, str | int]] = []
-        for feature in self.features:
-            index = _index_of(feature.base)
-            kind, definition, reference = "band", f"the band {feature.base}", ""
-            if index is not None and feature.base not in self.bands:
-                kind, definition, reference = f"{index.domain} index", index.formula, index.reference
-            if feature.statistic is not None:
-                side = 2 * feature.radius + 1
-                kind, definition = (
-                    "context",
-                    f"{STATISTICS[feature.statistic].meaning} {side} × {side} of {feature.base}",
-                )
-            rows.append(
-                {
-                    "name": feature.name,
-                    "kind": kind,
-                    "definition": definition,
-                    "halo": feature.halo,
-                    "reference": reference,
-                }
-            )
-        return rows
-
-    def _base(self, base: str, planes: Mapping[str, Plane]) -> Plane:
-        if base in planes:
-            return planes[base]
-        formula = compile_formula(INDICES[base.partition("_")[0]].formula)
-        return formula({letter: planes[band] for letter, band in self._letters[base].items()})
+    def _context(self, planes: Mapping[str, Plane], blocks: Sequence[Window]) -> Iterator[tuple[Window, int, Plane]]:
+        """Yield the features that need surroundings, by block and position."""
+        halo = self.feature_set.halo
+        around: dict[str, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+        bases: dict[str, Base] = {}
+        for position, feature in enumerate(self.feature_set.features):
+            if feature.operation in STATISTICS and feature.base is not None:
+                bases[feature.base.name] = feature.base
+                around[feature.base.name][feature.radius][feature.operation] = position
+        for name, radii in around.items():
+            plane = _evaluate(bases[name], planes)
+            for block in blocks:
+                surroundings = plane[
+                    block.row : block.row + block.height + 2 * halo, block.col : block.col + block.width + 2 * halo
+                ]
+                for radius, positions in radii.items():
+                    for statistic, values in local_statistics(surroundings, halo, radius, positions).items():
+                        yield block, positions[statistic], values
 
 
-def _parse(name: str, bands: Sequence[str]) -> Feature:
-    match = CONTEXT.fullmatch(name)
-    base = match["base"] if match and name not in bands else name
-    if base not in bands and not _letters_of(base, bands):
-        raise FeatureError(f"feature {name}: {_why_unknown(base, bands)}")
-    if match and name not in bands:
-        return Feature(name, base, match["statistic"], int(match["radius"]))
-    return Feature(name, base)
+def feature_windows(scene: Scene) -> Iterator[Window]:
+    """Yield the windows in which a scene's features are computed: bands of whole rows, as files are read fastest.
+
+    They bound memory by their size, whatever the scene's, and consist of whole blocks.
+    """
+    grid = scene.grid
+    width = min(grid.width, WIDTH)
+    height = max(PIXELS // width // BLOCK, 1) * BLOCK
+    for row in range(0, grid.height, height):
+        for col in range(0, grid.width, width):
+            yield Window(row, col, min(height, grid.height - row), min(width, grid.width - col))
 
 
-def _why_unknown(base: str, bands: Sequence[str]) -> str:
-    index = _index_of(base)
-    if index is not None:
-        return (
-            f"expected the bands {', '.join(sorted(index.letters))} for {index.name} = {index.formula}, "
-            f"the scenes have {', '.join(bands)}. Give bands their common names, or leave the feature out."
-        )
-    nearest = get_close_matches(base, [*bands, *indices_of(bands)], n=3, cutoff=0.4)
-    return (
-        f"expected a band ({', '.join(bands)}), an index of them, or a statistic of one such as {bands[0]}_mean_r3, "
-        f"got {base}." + (f" Did you mean {' or '.join(nearest)}?" if nearest else "")
-    )
+@lru_cache(maxsize=8)
+def _feature_set(bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...]) -> FeatureSet:
+    return FeatureSet(bands, names, dict(formulas))
 
 
-def _index_of(base: str) -> SpectralIndex | None:
-    return INDICES.get(base.partition("_")[0])
+def _evaluate(base: Base, planes: Mapping[str, Plane]) -> Plane:
+    return planes[base.name] if base.kind == "band" else base.formula(planes)
 
 
-def _letters_of(base: str, bands: Sequence[str]) -> dict[str, str]:
-    """Return letter → band of what a base is computed from; empty if these bands do not give it."""
-    if base in bands:
-        return {"": base}
-    index = _index_of(base)
-    if index is None:
-        return {}
-    letters = letter_bands(bands, base.removeprefix(index.name))
-    return {letter: letters[letter] for letter in index.letters} if index.letters <= set(letters) else {}
+def _rank(values: Plane, quantiles: Plane) -> Plane:
+    if np.isnan(quantiles[0]):
+        return np.full_like(values, np.nan)
+    return np.interp(values, quantiles, np.linspace(0, 1, len(quantiles))).astype(np.float32)
+
+
+def _place(
+    scene: Scene, feature: Feature, rows: NDArray[np.integer], cols: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    if feature.operation == "row":
+        return np.asarray(rows, np.float32)
+    if feature.operation == "col":
+        return np.asarray(cols, np.float32)
+    if scene.grid.transform is None:
+        return np.array(np.nan, np.float32)
+    a, b, c, d, e, f = scene.grid.transform
+    x, y = cols + 0.5, rows + 0.5
+    return np.asarray(a * x + b * y + c if feature.operation == "x" else d * x + e * y + f, np.float32)

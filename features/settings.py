@@ -1,31 +1,37 @@
 """Which features there are, and which pixels are drawn for the table."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from data.errors import FeatureError
 from data.settings import Settings
 from features.context import STATISTICS
-from features.indices import indices_of
+from features.indices import dates_of, indices_of
 
-__all__ = ["ContextSettings", "FeatureSettings", "SampleSettings", "feature_names"]
+__all__ = [
+    "ChangeSettings",
+    "ContextSettings",
+    "DistanceSettings",
+    "FeatureSettings",
+    "RelativeSettings",
+    "SampleSettings",
+    "feature_names",
+]
+
+Amount = Literal["all"] | Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+"""All of a stratum's pixels, a number of them, or a share."""
 
 
 class ContextSettings(Settings):
     """Statistics of every pixel's surroundings."""
 
-    of: list[str] | None = Field(None, description="bands and indices; default: every band and one contrast of theirs")
-    radii: list[int] = Field([1, 3, 7, 15], description="pixels; windows are squares of side 2 radius + 1")
+    of: list[str] | None = Field(None, description="bands, indices, formulas; default: every band and one contrast")
+    radii: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 3, 7, 15], description="pixels; windows are squares of side 2 radius + 1"
+    )
     statistics: list[str] = Field(["mean", "std", "min", "max", "gradient"], description="names of statistics")
-
-    @field_validator("radii")
-    @classmethod
-    def _positive(cls, radii: list[int]) -> list[int]:
-        if any(radius < 1 for radius in radii):
-            raise ValueError(f"expected radii of 1 pixel or more, got {radii}")
-        return radii
 
     @field_validator("statistics")
     @classmethod
@@ -36,51 +42,101 @@ class ContextSettings(Settings):
         return names
 
 
-class SampleSettings(Settings):
-    """Which pixels of a scene are drawn; each is weighted by 1 / the probability of that."""
+class ChangeSettings(Settings):
+    """What became different from one date to another."""
 
-    positives: Literal["all"] | int = Field("all", description="binary: positive pixels per scene")
-    buffer: int = Field(5, ge=0, description="binary: pixels around a positive of which all are drawn")
-    negatives: int = Field(1000, ge=0, description="binary: other pixels per scene")
-    quota: int = Field(500, ge=1, description="multiclass: pixels per class and scene")
+    of: list[str] = Field(description="bands and indices, without a date")
+    start: str = Field("before", description="what the names of the earlier bands end in, after _")
+    end: str = Field("after", description="what the names of the later bands end in, after _")
+    by: list[Literal["minus", "over"]] = Field(["minus"], description="later minus earlier, later over earlier")
+
+
+class RelativeSettings(Settings):
+    """Values as they stand out from the rest of their scene."""
+
+    of: list[str] = Field(description="bands, indices, formulas")
+    to: list[str] = Field(
+        ["scene"], description="value less the median of the scene's valid pixels, or of those where a formula holds"
+    )
+    rank: bool = Field(False, description="also the share of the scene's pixels below")
+
+
+class DistanceSettings(Settings):
+    """How far it is to where a formula begins to hold, such as the shore or a cloud."""
+
+    to: list[str] = Field(description="formulas that are conditions, by name")
+    within: int = Field(64, ge=1, description="pixels; farther counts as this")
+
+
+class SampleSettings(Settings):
+    """Which pixels of a scene are drawn; each is weighted by 1 / the probability of that.
+
+    Amounts are ``all``, a number, or a share below 1.
+    """
+
+    positives: Amount = Field("all", description="binary: positive pixels per scene")
+    buffer: int = Field(5, ge=0, description="binary: pixels around a positive that make the ring")
+    ring: Amount = Field("all", description="binary: pixels of the ring per scene")
+    negatives: Amount = Field(1000, description="binary: other pixels per scene")
+    quota: Amount = Field(500, description="multiclass: pixels per class and scene")
+    quotas: dict[str, Amount] = Field({}, description="multiclass: those of some classes, by name")
+    cap: int | None = Field(None, ge=10, description="most pixels per scene; strata give way in proportion")
+    spacing: int = Field(1, ge=1, description="least pixels between drawn pixels, by rows or by columns")
 
 
 class FeatureSettings(Settings):
     """The columns of the pixel table, and its rows."""
 
+    formulas: dict[str, str] = Field({}, description="your own features and masks, by name: `water: MNDWI > 0`")
     indices: list[str] | Literal["all"] = Field("all", description="spectral indices; all that the bands allow")
+    changes: list[ChangeSettings] = Field([], description="between two dates")
     context: ContextSettings = ContextSettings()
+    relative: RelativeSettings | None = None
+    distance: DistanceSettings | None = None
+    shares: list[str] = Field([], description="of the whole scene: valid, or conditions by name")
+    place: list[Literal["row", "col", "x", "y"]] = Field([], description="where the pixel lies")
+    also: list[str] = Field([], description="any other features, by name")
     sample: SampleSettings = SampleSettings()
 
 
 def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str, ...]:
-    """Return the name of every feature: bands, indices, context.
+    """Return the name of every feature, in the order of the table's columns.
 
     >>> context = ContextSettings(of=["red"], radii=[3], statistics=["mean", "std"])
     >>> feature_names(["red", "nir"], FeatureSettings(indices=["NDVI"], context=context))
     ('red', 'nir', 'NDVI', 'red_mean_r3', 'red_std_r3')
     """
     indices = indices_of(bands) if settings.indices == "all" else tuple(settings.indices)
-    context = settings.context
-    bases = context.of
-    if bases is None:
-        # The first index of each date is the contrast that separates most: NDVI where there is infrared.
-        bases = [*bands, *_first_of_each_date(indices)]
+    changes = [
+        f"{what}_{change.end}_{how}_{change.start}"
+        for change in settings.changes
+        for what in change.of
+        for how in change.by
+    ]
+    context, relative, distance = settings.context, settings.relative, settings.distance
     around = [
         f"{base}_{statistic}_r{radius}"
-        for base in bases
+        for base in (_default_bases(bands) if context.of is None else context.of)
         for radius in context.radii
         for statistic in context.statistics
     ]  # fmt: skip
-    names = (*bands, *indices, *around)
+    above = [] if relative is None else [f"{base}_above_{mask}" for mask in relative.to for base in relative.of]
+    ranks = [] if relative is None or not relative.rank else [f"{base}_rank" for base in relative.of]
+    far = [] if distance is None else [f"{mask}_distance_r{distance.within}" for mask in distance.to]
+    shares = [f"{mask}_share" for mask in settings.shares]
+    places = [f"at_{place}" for place in settings.place]
+    names = (
+        *bands, *indices, *settings.formulas, *changes, *around, *above, *ranks, *far, *shares, *places, *settings.also
+    )  # fmt: skip
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FeatureError(f"features: expected each feature once, got {', '.join(twice)} twice. Remove one of them.")
     return names
 
 
-def _first_of_each_date(indices: Sequence[str]) -> list[str]:
-    first: dict[str, str] = {}
-    for index in indices:
-        first.setdefault(index.partition("_")[2], index)
-    return list(first.values())
+def _default_bases(bands: Sequence[str]) -> list[str]:
+    """Return every band, and of each date the first index: NDVI where there is infrared."""
+    by_date = [
+        [index for index in indices_of(bands) if index.partition("_")[2] == date[1:]] for date in dates_of(bands)
+    ]
+    return [*bands, *(indices[0] for indices in by_date if indices)]

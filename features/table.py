@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -18,19 +18,15 @@ from data.classes import Classes
 from data.errors import TableError
 from data.files import replacing, scene_rng
 from data.progress import Track, untracked
-from data.scene import Scene, read_label, read_scene, valid_mask
-from data.windows import tile_windows
+from data.scene import Scene, read_label
 from data.workers import map_ordered
-from features.feature_set import FeatureSet
-from features.sample import PixelSample, draw_pixels
+from features.feature_set import FeatureSet, feature_windows
+from features.sample import draw_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
 __all__ = ["Table", "build_table", "read_table", "table_path"]
 
 logger = logging.getLogger(__name__)
-
-WINDOW = 1024
-"""Pixels on a side of the windows in which features are computed."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +100,7 @@ def build_table(
     todo = [scene for scene in catalogue.split("train") if not table_path(directory, scene).exists()]
     work = partial(
         _write_scene,
-        bands=catalogue.bands,
-        names=feature_set.names,
+        feature_set=feature_set,
         classes=catalogue.classes,
         settings=settings,
         directory=directory,
@@ -173,68 +168,54 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
 
 def _write_scene(
     scene: Scene,
-    bands: Sequence[str],
-    names: Sequence[str],
+    feature_set: FeatureSet,
     classes: Classes,
     settings: SampleSettings,
     directory: Path,
     experiment: str,
     seed: int,
 ) -> None:
-    feature_set = FeatureSet(bands, names)
-    label = read_label(scene)
-    valid = np.empty(label.shape, bool)
-    for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
-        valid[window.slices] = valid_mask(scene, read_scene(scene, window))
-    sample = draw_pixels(label, valid, classes, settings, scene_rng(seed, scene.id))
-    schema = _schema(feature_set, classes, sample.strata, settings, experiment)
+    opened = feature_set.open(scene)
+    halo = settings.buffer if classes.task == "binary" else 0
+    sample = draw_pixels(
+        list(feature_windows(scene)),
+        lambda window: stratify(read_label(scene, window.grow(halo)), halo, opened.valid(window), classes),
+        classes, settings, scene_rng(seed, scene.id),
+    )  # fmt: skip
+    schema = _schema(feature_set, classes, settings, experiment)
     with (
         replacing(table_path(directory, scene)) as temporary,
         # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better.
         pq.ParquetWriter(
             temporary, schema, compression="zstd", compression_level=1, write_statistics=False,
-            use_dictionary=["scene"], use_byte_stream_split=list(names),
+            use_dictionary=["scene"], use_byte_stream_split=list(feature_set.names),
         ) as writer,
     ):  # fmt: skip
-        for rows in _rows_by_window(scene, sample, feature_set, schema):
-            writer.write_batch(rows)
+        for window, pixels in sample:
+            features = opened.gather(window, pixels.rows, pixels.cols)
+            columns = [
+                pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(pixels), np.int32)), [scene.id]),
+                *map(pa.array, (pixels.rows, pixels.cols, pixels.label, pixels.stratum, pixels.weight)),
+                *map(pa.array, features),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
-def _rows_by_window(
-    scene: Scene, sample: PixelSample, feature_set: FeatureSet, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
-        rows, cols = sample.rows - window.row, sample.cols - window.col
-        here = np.flatnonzero((rows >= 0) & (rows < window.height) & (cols >= 0) & (cols < window.width))
-        if not len(here):
-            continue
-        features = feature_set.compute(scene, window)[:, rows[here], cols[here]]
-        columns = [
-            pa.array([scene.id] * len(here), pa.dictionary(pa.int32(), pa.string())),
-            *(
-                pa.array(values[here])
-                for values in (sample.rows, sample.cols, sample.label, sample.stratum, sample.weight)
-            ),
-            *(pa.array(values) for values in features),
-        ]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _schema(
-    feature_set: FeatureSet, classes: Classes, strata: tuple[str, ...], settings: SampleSettings, experiment: str
-) -> pa.Schema:
+def _schema(feature_set: FeatureSet, classes: Classes, settings: SampleSettings, experiment: str) -> pa.Schema:
     fields = [
         ("scene", pa.dictionary(pa.int32(), pa.string()), "", "scene id"),
         ("row", pa.int32(), "pixel", "row in the scene, from its upper edge"),
         ("col", pa.int32(), "pixel", "column in the scene, from its left edge"),
         ("label", pa.uint8(), "", f"index into {', '.join(classes.label_names)}"),
-        ("stratum", pa.uint8(), "", f"index into {', '.join(strata)}"),
+        ("stratum", pa.uint8(), "", f"index into {', '.join(strata_names(classes))}"),
         ("weight", pa.float32(), "pixels", "1 / probability of having been drawn"),
     ]
     columns = [pa.field(name, kind, metadata={"unit": unit, "description": text}) for name, kind, unit, text in fields]
     for row in feature_set.describe():
-        unit = "as the band" if row["kind"] == "band" else ""
-        text = {"unit": unit, "description": str(row["definition"]), "reference": str(row["reference"])}
+        text = {"unit": str(row["unit"]), "description": str(row["definition"]), "reference": str(row["reference"])}
         columns.append(pa.field(str(row["name"]), pa.float32(), metadata=text))
-    about = {"experiment": experiment, "sample": settings.model_dump(mode="json"), "features": list(feature_set.names)}
+    about = {
+        "experiment": experiment, "sample": settings.model_dump(mode="json"),
+        "features": feature_set.names, "formulas": feature_set.formulas,
+    }  # fmt: skip
     return pa.schema(columns, metadata={"terrablend": json.dumps(about)})

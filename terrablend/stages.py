@@ -99,6 +99,8 @@ class Run:
         """Train a member's models and write its maps; or train the models of some folds alone."""
         settings = self._member_settings(name)
         kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
+        if isinstance(settings, CnnSettings):
+            kept["formulas"] = self.experiment.features.formulas
         reads = (self.check, self.features) if isinstance(settings, TreeSettings) else (self.check,)
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
@@ -192,7 +194,8 @@ class Run:
             pixels = self.folder.path / "pixels"
             trees.fit_member(name, settings, catalogue, pixels, self._feature_set(catalogue), directory, **options)
         else:
-            cnn.fit_member(name, settings, catalogue, directory, **options)
+            formulas = self.experiment.features.formulas
+            cnn.fit_member(name, settings, catalogue, directory, formulas=formulas, **options)
         if folds is None:
             write_maps(self.load_member(name), catalogue, directory, self.track)
 
@@ -222,7 +225,8 @@ class Run:
         write_submission(self.experiment.submission.format, self.folder.path, scenes, maps, catalogue.classes)
 
     def _feature_set(self, catalogue: Catalogue) -> FeatureSet:
-        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features))
+        settings = self.experiment.features
+        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, settings), settings.formulas)
 
     def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
         if name not in self.experiment.members:

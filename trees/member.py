@@ -15,7 +15,7 @@ from data.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import read_json, replacing, write_json
 from data.progress import Track, untracked
-from data.scene import Scene, read_scene, valid_mask
+from data.scene import Scene
 from data.windows import Window, tile_windows
 from features.feature_set import FeatureSet
 from features.table import Table, read_table
@@ -65,12 +65,13 @@ class TreeMember:
 
     def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
         """Yield the mean probability of some folds' boosters; see `data.members.Member`."""
+        opened = self.feature_set.open(scene)
         for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
-            valid = valid_mask(scene, read_scene(scene, window))
+            valid = opened.valid(window)
             if valid.any():
                 # Gathered in C order, one row a pixel, as both libraries read them fastest.
-                features = np.ascontiguousarray(self.feature_set.compute(scene, window)[:, valid].T)
+                features = np.ascontiguousarray(opened.compute(window)[:, valid].T)
                 mean = np.zeros((len(features), self.n_classes), np.float32)
                 for fold in folds:
                     mean += self.boosters[fold].predict_proba(features, self.threads)
@@ -134,6 +135,7 @@ def fit_member(
             "settings": settings.model_dump(mode="json"),
             "bands": catalogue.bands,
             "features": names,
+            "formulas": feature_set.formulas,
             "classes": asdict(catalogue.classes),
             "made_with": {library: version(library) for library in ("terrablend", settings.booster)},
         },
@@ -179,7 +181,7 @@ def load_member(directory: Path, threads: int = 1) -> TreeMember:
         if list(booster.importance()) != about["features"]:
             raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
         boosters[int(path.stem.removeprefix("fold"))] = booster
-    feature_set = FeatureSet(about["bands"], about["features"])
+    feature_set = FeatureSet(about["bands"], about["features"], about["formulas"])
     return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads)
 
 

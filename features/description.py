@@ -1,0 +1,264 @@
+"""What each column of the pixel table is, and how well it separates the classes by itself."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from data.errors import TableError
+from data.files import read_json, write_json
+from data.scene import Scene
+from features.feature_set import FeatureSet
+from features.table import read_table, table_path
+
+__all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts"]
+
+QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
+"""Shares of the weight at which a column's quantiles are taken."""
+
+MOST_PAIRS = 20
+
+BLOCK = 16_384
+"""Rows that are held in double precision at a time while correlations are summed up."""
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """What one feature is, and its values in the table.
+
+    Parameters
+    ----------
+    name, kind, definition : str
+    halo : int
+        Pixels around a pixel that its value depends on.
+    reference : str
+        Source of the definition; may be empty.
+    nan_share : float in [0, 1]
+        Weighted share of the rows without a value.
+    quantiles : tuple of float
+        One for each of `QUANTILES`: the smallest value at which the weight of the rows up to it reaches that share
+        of the weight of all rows with a value. NaN if no row has a value.
+    auc : tuple of float in [0, 1]
+        For each label, the weighted area under the ROC curve of the feature alone, that label against the rest,
+        over the rows with a value. Below 0.5 where the label has the lower values; NaN where the label or the
+        rest is absent.
+    """
+
+    name: str
+    kind: str
+    definition: str
+    halo: int
+    reference: str
+    nan_share: float
+    quantiles: tuple[float, ...]
+    auc: tuple[float, ...]
+
+    @property
+    def separability(self) -> float:
+        """The largest absolute value of 2 AUC - 1 over the labels, in [0, 1]; 0 if none has an AUC."""
+        return max((abs(2 * auc - 1) for auc in self.auc if not math.isnan(auc)), default=0.0)
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What the columns of a pixel table are.
+
+    Parameters
+    ----------
+    rows : int
+        Rows that were looked at.
+    labels : tuple of str
+        Name of each label index.
+    columns : tuple of ColumnFacts
+        In the table's order.
+    pairs : tuple of (name, name, float in [0, 1])
+        The most correlated pairs of columns, best first, with the absolute value of their weighted Pearson
+        correlation. A column's NaN count as its mean; a constant column correlates with none.
+    """
+
+    rows: int
+    labels: tuple[str, ...]
+    columns: tuple[ColumnFacts, ...]
+    pairs: tuple[tuple[str, str, float], ...]
+
+
+def describe_table(
+    directory: Path,
+    scenes: Sequence[Scene],
+    feature_set: FeatureSet,
+    labels: Sequence[str],
+    *,
+    most_rows: int = 200_000,
+    seed: int = 0,
+) -> TableFacts:
+    """Describe the columns of a pixel table.
+
+    One scene is read at a time, and at most ``most_rows`` rows are kept: the same share of each scene's.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the pixel table.
+    scenes : sequence of Scene
+        Training scenes.
+    feature_set : FeatureSet
+        The columns wanted.
+    labels : sequence of str
+        Name of each label index.
+    most_rows : int
+        At least 1.
+    seed : int
+        Rows kept of a scene depend on it and on the scene's position.
+
+    Raises
+    ------
+    TableError
+        If a scene's rows are missing or lack a feature, or if there is no row at all.
+    """
+    features, label, weight = _draw_rows(directory, scenes, feature_set.names, most_rows, seed)
+    columns = []
+    for row, values in zip(feature_set.describe(), features.T, strict=True):
+        empty = np.isnan(values)
+        quantiles, auc = _rank_facts(values, label, weight, len(labels))
+        columns.append(
+            ColumnFacts(
+                name=str(row["name"]),
+                kind=str(row["kind"]),
+                definition=str(row["definition"]),
+                halo=int(row["halo"]),
+                reference=str(row["reference"]),
+                nan_share=float(weight[empty].sum() / weight.sum()) if empty.any() else 0.0,
+                quantiles=quantiles,
+                auc=auc,
+            )
+        )
+    pairs = _most_correlated(feature_set.names, _correlate(features, weight))
+    return TableFacts(len(label), tuple(labels), tuple(columns), pairs)
+
+
+def save_facts(facts: TableFacts, path: Path) -> None:
+    """Write facts as JSON, NaN as null."""
+    write_json(path, _nan_to_none(asdict(facts)))
+
+
+def load_facts(path: Path) -> TableFacts:
+    """Read what `save_facts` wrote."""
+    values = read_json(path)
+    columns = tuple(
+        ColumnFacts(**{**column, "quantiles": _to_floats(column["quantiles"]), "auc": _to_floats(column["auc"])})
+        for column in values["columns"]
+    )
+    pairs = tuple((first, second, value) for first, second, value in values["pairs"])
+    return TableFacts(values["rows"], tuple(values["labels"]), columns, pairs)
+
+
+def _draw_rows(
+    directory: Path, scenes: Sequence[Scene], names: Sequence[str], most_rows: int, seed: int
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]:
+    counts = [_count_rows(directory, scene) for scene in scenes]
+    total = sum(counts)
+    if total == 0 or most_rows < 1:
+        raise TableError(
+            f"{directory}: expected rows to describe, got none ({len(scenes)} scenes of {total} rows, at most "
+            f"{most_rows} rows wanted). Run `terrablend features` first, and ask for at least one row."
+        )
+    # Rounding the running total instead of each scene's part keeps the sum right, and small scenes in the draw.
+    ends = [done * min(most_rows, total) // total for done in np.cumsum(counts, dtype=object)]
+    # A column's values lie side by side, since columns are what is sorted.
+    features = np.empty((ends[-1], len(names)), np.float32, order="F")
+    label, weight = np.empty(ends[-1], np.uint8), np.empty(ends[-1], np.float64)
+    for position, (scene, count, start, stop) in enumerate(zip(scenes, counts, [0, *ends[:-1]], ends, strict=True)):
+        if start == stop:
+            continue
+        rng = np.random.default_rng([seed, position])
+        kept = np.sort(rng.choice(count, stop - start, replace=False, shuffle=False))
+        table = read_table(directory, [scene], names)
+        features[start:stop], label[start:stop] = table.features[kept], table.label[kept]
+        weight[start:stop] = table.weight[kept]
+    return features, label, weight
+
+
+def _count_rows(directory: Path, scene: Scene) -> int:
+    path = table_path(directory, scene)
+    if not path.exists():
+        raise TableError(f"{path}: expected the rows of a scene, got no such file. Run `terrablend features` again.")
+    return int(pq.read_metadata(path).num_rows)
+
+
+def _rank_facts(
+    values: NDArray[np.float32], label: NDArray[np.uint8], weight: NDArray[np.float64], n_labels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return quantiles and AUCs, which share the sorting."""
+    order = np.argsort(values)
+    order = order[: len(order) - np.count_nonzero(np.isnan(values))]  # NaN are sorted to the end
+    if not len(order):
+        return (math.nan,) * len(QUANTILES), (math.nan,) * n_labels
+    values, label, weight = values[order], label[order], weight[order]
+    return _weighted_quantiles(values, weight), _weighted_auc(values, label, weight, n_labels)
+
+
+def _weighted_quantiles(values: NDArray[np.float32], weight: NDArray[np.float64]) -> tuple[float, ...]:
+    reached = np.cumsum(weight)
+    positions = np.searchsorted(reached, np.array(QUANTILES) * reached[-1])
+    return tuple(values[positions].tolist())
+
+
+def _weighted_auc(
+    values: NDArray[np.float32], label: NDArray[np.uint8], weight: NDArray[np.float64], n_labels: int
+) -> tuple[float, ...]:
+    """Return the chance that a row of the label lies above one of the rest, ties counting half."""
+    tie = np.concatenate([[0], np.cumsum(values[1:] != values[:-1])])
+    n_ties = int(tie[-1]) + 1
+    inside = np.bincount(tie * n_labels + label, weight, n_ties * n_labels).reshape(n_ties, n_labels)
+    everything = inside.sum(axis=1)
+    auc = []
+    for own in inside.T:
+        rest = everything - own
+        pairs = own.sum() * rest.sum()
+        won = own @ (np.cumsum(rest) - rest / 2)
+        auc.append(min(float(won / pairs), 1.0) if pairs > 0 else math.nan)
+    return tuple(auc)
+
+
+def _correlate(features: NDArray[np.float32], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (F, F) absolute weighted correlations."""
+    n_columns = features.shape[1]
+    mean, constant = np.zeros(n_columns), np.ones(n_columns, bool)
+    for position, values in enumerate(features.T):
+        there = ~np.isnan(values)
+        if there.any():
+            mean[position] = np.average(values[there].astype(np.float64), weights=weight[there])
+            constant[position] = values[there].min() == values[there].max()
+    products = np.zeros((n_columns, n_columns))
+    for start in range(0, len(features), BLOCK):
+        centred = features[start : start + BLOCK] - mean
+        centred[np.isnan(centred)] = 0
+        products += centred.T @ (centred * weight[start : start + BLOCK, None])
+    variance = products.diagonal()
+    varies = ~constant & (variance > 0)
+    scale = np.zeros(n_columns)
+    scale[varies] = 1 / np.sqrt(variance[varies])
+    return np.minimum(np.abs(products * scale[:, None] * scale), 1)
+
+
+def _most_correlated(names: Sequence[str], correlation: NDArray[np.float64]) -> tuple[tuple[str, str, float], ...]:
+    first, second = np.triu_indices(len(names), 1)
+    best = np.argsort(-correlation[first, second], kind="stable")[:MOST_PAIRS]
+    return tuple((names[i], names[j], float(correlation[i, j])) for i, j in zip(first[best], second[best], strict=True))
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nan_to_none(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_nan_to_none(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _to_floats(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(math.nan if value is None else float(value) for value in values)
