@@ -161,15 +161,10 @@ class OpenScene:
         for position, values in self._direct(vectors, rows, cols, facts):
             out[position] = values
         if halo:
-            block_of = top // BLOCK * -(-area.width // BLOCK) + left // BLOCK
-            order = np.argsort(block_of, kind="stable")
-            numbers, starts = np.unique(block_of[order], return_index=True)
-            members = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
-            blocks = [
-                block for number, block in enumerate(tile_windows(area.height, area.width, BLOCK)) if number in members
-            ]
-            here = dict(zip(blocks, members.values(), strict=True))
-            for block, position, values in self._context(planes, blocks):
+            number = top // BLOCK * (area.width // BLOCK) + left // BLOCK
+            blocks = list(tile_windows(area.height, area.width, BLOCK))
+            here = {blocks[position]: np.flatnonzero(number == position) for position in np.unique(number)}
+            for block, position, values in self._context(planes, list(here)):
                 out[position, here[block]] = values[top[here[block]] - block.row, left[here[block]] - block.col]
         return out
 
