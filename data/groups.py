@@ -75,7 +75,8 @@ def group_scenes(
     groups = {scene.id: scenes[first].id for scene, first in zip(scenes, component, strict=True)}
     for found in names.values():
         groups = _keep_names(groups, found)
-    logger.info("%d scenes in %d groups", len(scenes), len(set(groups.values())))
+    if scenes:
+        logger.info("%d scenes in %d groups", len(scenes), len(set(groups.values())))
     return groups
 
 

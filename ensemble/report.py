@@ -24,11 +24,15 @@ from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
 from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails
+from features.description import TableFacts
 
 __all__ = ["write_report"]
 
 EXAMPLES = 2
 """Scenes shown of the best, the middling and the worst each."""
+
+FEATURES, PAIRS = 24, 8
+"""Columns of the pixel table that are shown, and correlated pairs of them."""
 
 Row = dict[str, Any]
 
@@ -83,6 +87,7 @@ def write_report(
     name: str,
     quicklook: Quicklook,
     notes: Sequence[str] = (),
+    features: TableFacts | None = None,
     track: Track = untracked,
 ) -> None:
     """Write the report of a fitted ensemble.
@@ -105,6 +110,8 @@ def write_report(
         (scene, window) → picture (H, W, 3) uint8; this folder never reads imagery itself.
     notes : sequence of str
         What else the reader should know, such as on folds and leakage.
+    features : TableFacts, optional
+        What the columns of the pixel table are.
     track : Track
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -142,6 +149,9 @@ def write_report(
         examples=examples,
         columns=["scene", "label", *maps.names, "map", "errors"],
         notes=notes,
+        features=None if features is None else _feature_rows(features),
+        n_features=0 if features is None else len(features.columns),
+        pairs=[] if features is None else [pair for pair in features.pairs if pair[2] > 0][:PAIRS],
         error_colors={name: _hex(color) for name, color in ERROR_COLORS.items()},
     )
     with replacing(path) as temporary:
@@ -266,6 +276,28 @@ def _decision_rows(nested: Evaluation, ensemble: Ensemble) -> list[tuple[str, tu
     ]
     weights = tuple(ensemble.weights_[member] for member in ensemble.members)
     return [*rows, ("used", weights, ensemble.thresholds_)]
+
+
+def _feature_rows(facts: TableFacts) -> list[Row]:
+    """Return the columns that separate a class best from the rest, with the AUC of each class."""
+    ranked = sorted(facts.columns, key=lambda column: -column.separability)[:FEATURES]
+    # Of two classes, each is the other's rest: one line says both.
+    labels = facts.labels[1:] if len(facts.labels) == 2 else facts.labels
+    return [
+        {
+            "facts": column,
+            "bars": [
+                # From the middle, 0.5, to the left where the class has the lower values.
+                {"label": label, "auc": auc, "from": 100 * min(auc, 0.5), "width": 100 * abs(auc - 0.5)}
+                for label, auc in zip(labels, column.auc[-len(labels) :], strict=True)
+                if math.isfinite(auc)
+            ],
+            "low": column.quantiles[0],
+            "median": column.quantiles[2],
+            "high": column.quantiles[4],
+        }
+        for column in ranked
+    ]
 
 
 def _choose_examples(evaluation: Evaluation, ensemble: Ensemble) -> list[tuple[str, str, float]]:

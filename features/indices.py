@@ -7,6 +7,7 @@ of the papers: L 0.5, but 1 in EVI; a soil line of slope 1.22 and intercept 0.03
 """
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,9 @@ from importlib.resources import files
 
 from features.formula import Formula, compile_formula
 
-__all__ = ["INDICES", "LETTERS", "SpectralIndex", "dates_of", "indices_of", "letter_bands"]
+__all__ = ["INDICES", "LETTERS", "SpectralIndex", "contrasts_of", "dates_of", "indices_of", "letter_bands"]
+
+CONTRAST = re.compile(r"\((\w+) - (\w+)\) / \(\1 \+ \2\)")
 
 LETTERS: dict[str, tuple[str, ...]] = {
     "A": ("coastal",),
@@ -116,4 +119,23 @@ def indices_of(bands: Sequence[str]) -> tuple[str, ...]:
             if index.letters <= known and index.formula not in seen:
                 seen.add(index.formula)
                 names.append(index.name + suffix)
+    return tuple(names)
+
+
+def contrasts_of(bands: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of indices that are the normalised difference of two bands, one of each pair.
+
+    What else there is of two bands, their ratio for one, mostly orders pixels as this does, so that trees, which ask
+    for nothing but order, learn the same from it.
+
+    >>> contrasts_of(["red", "nir", "green"])
+    ('NDVI', 'GNDVI', 'NGRDI')
+    """
+    names, seen = [], set()
+    for name in indices_of(bands):
+        index, _, date = name.partition("_")
+        match = CONTRAST.fullmatch(INDICES[index].formula)
+        if match and (pair := (frozenset(match.groups()), date)) not in seen:
+            seen.add(pair)
+            names.append(name)
     return tuple(names)

@@ -1,14 +1,14 @@
 """Which features there are, and which pixels are drawn for the table."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.errors import FeatureError
 from data.settings import Settings
 from features.context import STATISTICS
-from features.indices import dates_of, indices_of
+from features.indices import contrasts_of, dates_of, indices_of
 
 __all__ = [
     "ChangeSettings",
@@ -17,6 +17,7 @@ __all__ = [
     "FeatureSettings",
     "RelativeSettings",
     "SampleSettings",
+    "TableSettings",
     "feature_names",
 ]
 
@@ -88,7 +89,9 @@ class FeatureSettings(Settings):
     """The columns of the pixel table, and its rows."""
 
     formulas: dict[str, str] = Field({}, description="your own features and masks, by name: `water: MNDWI > 0`")
-    indices: list[str] | Literal["all"] = Field("all", description="spectral indices; all that the bands allow")
+    indices: list[str] | Literal["contrasts", "all"] = Field(
+        "contrasts", description="names, or one normalised difference of each pair of bands, or all that bands allow"
+    )
     changes: list[ChangeSettings] = Field([], description="between two dates")
     context: ContextSettings = ContextSettings()
     relative: RelativeSettings | None = None
@@ -99,6 +102,32 @@ class FeatureSettings(Settings):
     sample: SampleSettings = SampleSettings()
 
 
+class TableSettings(Settings):
+    """A pixel table of your own, in place of scenes."""
+
+    files: list[str] = Field(description="patterns under `root`: CSV files, or parquet files by their suffix")
+    label: str = Field(description="column that holds the class's value")
+    features: list[str] | None = Field(None, description="columns to learn from; default: all others")
+    leave: list[str] = Field([], description="columns to leave out of these")
+    weight: str | None = Field(None, description="column with the pixels that a row stands for")
+    group: str | None = Field(None, description="column whose values must stay in one fold; `file`: the file's name")
+    coordinates: tuple[str, str] | None = Field(None, description="columns x and y, for `block`")
+    block: float | None = Field(None, gt=0, description="side of the squares on the ground that stay in one fold")
+    separator: str = Field(",", min_length=1, max_length=1, description="of CSV files")
+    columns: list[str] | None = Field(None, description="names of the columns, for CSV files without a header")
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _wrap(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _blocks_need_coordinates(self) -> "TableSettings":
+        if (self.block is None) != (self.coordinates is None):
+            raise ValueError("coordinates and block need each other: rows are grouped by squares of that side")
+        return self
+
+
 def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str, ...]:
     """Return the name of every feature, in the order of the table's columns.
 
@@ -106,7 +135,8 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     >>> feature_names(["red", "nir"], FeatureSettings(indices=["NDVI"], context=context))
     ('red', 'nir', 'NDVI', 'red_mean_r3', 'red_std_r3')
     """
-    indices = indices_of(bands) if settings.indices == "all" else tuple(settings.indices)
+    named = {"all": indices_of, "contrasts": contrasts_of}
+    indices = named[settings.indices](bands) if isinstance(settings.indices, str) else tuple(settings.indices)
     changes = [
         f"{what}_{change.end}_{how}_{change.start}"
         for change in settings.changes

@@ -11,11 +11,13 @@ from rich.markup import escape
 
 from data.errors import MemberError, TerrablendError
 from data.workers import cores, open_executor
+from terrablend.columns import describe_columns
 from terrablend.progress import bars, console, show_log
 
 if TYPE_CHECKING:
     from terrablend.run_folder import Stage
     from terrablend.stages import Run
+    from terrablend.table_run import TableRun
 
 __all__ = ["app", "main"]
 
@@ -39,6 +41,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results th
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and do nothing.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
 Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
+Describe = Annotated[bool, typer.Option("--describe", help="Show what each column is and how well it separates.")]
+Points = Annotated[
+    Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
+]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")]
 
 
@@ -103,17 +109,29 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
     return command
 
 
-def open_run(source: Path, run: Path | None, overrides: list[str], **machine: Any) -> "Run":
+def open_run(source: Path, run: Path | None, overrides: list[str], **machine: Any) -> "Run | TableRun":
     """Open the run of an experiment file or of a run folder."""
     # Imported late: torch takes seconds to load, and `terrablend --help` should not wait for it.
-    from terrablend.experiment import load_experiment
+    from terrablend.experiment import TableExperiment, load_experiment
+    from terrablend.run_folder import RunFolder
+    from terrablend.stages import Run
+    from terrablend.table_run import TableRun
+
+    experiment = load_experiment(source / "experiment.yaml" if source.is_dir() else source, overrides)
+    folder = RunFolder(run or (source if source.is_dir() else Path("runs") / experiment.name))
+    if isinstance(experiment, TableExperiment):
+        return TableRun(experiment, source, folder, **machine)
+    return Run(experiment, source, folder, **machine)
+
+
+def open_scene_run(source: Path, **machine: Any) -> "Run":
+    """Open the run of an experiment on scenes."""
+    from terrablend.experiment import load_scene_experiment
     from terrablend.run_folder import RunFolder
     from terrablend.stages import Run
 
-    if source.is_dir():
-        return Run(load_experiment(source / "experiment.yaml", overrides), source, RunFolder(run or source), **machine)
-    experiment = load_experiment(source, overrides)
-    return Run(experiment, source, RunFolder(run or Path("runs") / experiment.name), **machine)
+    file = source / "experiment.yaml" if source.is_dir() else source
+    return Run(load_scene_experiment(file), source, RunFolder(source), **machine)
 
 
 @app.command()
@@ -125,9 +143,16 @@ def check(run: "Run") -> Iterable["Stage"]:
 
 @app.command()
 @on_run
-def features(run: "Run") -> Iterable["Stage"]:
+def features(run: "Run", describe: Describe = False, points: Points = None) -> Iterable["Stage"]:
     """Write the pixel table that the trees learn from."""
-    return [run.features]
+    yield run.features
+    if describe:
+        typer.echo(describe_columns(run.load_facts()))
+    if points is not None:
+        from features.geoparquet import write_points
+
+        run.folder.require(run.features)
+        write_points(run.pixels, run.load_catalogue().split("train"), points, run.track)
 
 
 @app.command()
@@ -180,7 +205,7 @@ def predict(
     with plain_endings(verbose):
         from terrablend.apply import predict_scenes
 
-        predict_scenes(open_run(run, None, [], device=device, workers=workers, track=bars), scenes, out)
+        predict_scenes(open_scene_run(run, device=device, workers=workers, track=bars), scenes, out)
 
 
 @app.command()
@@ -196,7 +221,7 @@ def evaluate(
     with plain_endings(verbose):
         from terrablend.apply import evaluate_maps
 
-        typer.echo(evaluate_maps(open_run(source, None, []).experiment, maps, labels))
+        typer.echo(evaluate_maps(open_scene_run(source).experiment, maps, labels))
 
 
 @app.command()

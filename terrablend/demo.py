@@ -8,15 +8,16 @@ from data.files import replacing
 from data.progress import Track
 from terrablend.apply import evaluate_maps
 from terrablend.coast import EXPERIMENT, write_coast
-from terrablend.experiment import load_experiment
+from terrablend.experiment import load_scene_experiment
 from terrablend.progress import console
 from terrablend.run_folder import RunFolder
-from terrablend.stages import Device, Run
+from terrablend.stages import Run
+from trees.settings import DeviceName
 
 __all__ = ["run_demo"]
 
 
-def run_demo(out: Path, *, device: Device | None, workers: int, executor: Executor | None, track: Track) -> None:
+def run_demo(out: Path, *, device: DeviceName | None, workers: int, executor: Executor | None, track: Track) -> None:
     """Make the coast, run every stage, and score the test maps against the truth that no label shows.
 
     Parameters
@@ -34,7 +35,7 @@ def run_demo(out: Path, *, device: Device | None, workers: int, executor: Execut
         write_coast(coast)
         with replacing(file) as temporary:
             temporary.write_text(EXPERIMENT, "utf-8")
-    experiment = load_experiment(file)
+    experiment = load_scene_experiment(file)
     run = Run(experiment, file, RunFolder(out / "run"), device, workers, executor, track)
     run.save_experiment()
     for stage in run.stages:

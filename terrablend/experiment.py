@@ -18,11 +18,19 @@ from data.errors import ExperimentError
 from data.files import replacing
 from data.settings import ClassSettings, FoldSettings, SceneSettings, Settings
 from ensemble.settings import EnsembleSettings, SubmissionSettings
-from features.settings import FeatureSettings
+from features.settings import FeatureSettings, TableSettings
 from trees.settings import TreeSettings
 
-__all__ = ["Experiment", "load_experiment", "save_experiment"]
+__all__ = [
+    "AnyExperiment",
+    "Experiment",
+    "TableExperiment",
+    "load_experiment",
+    "load_scene_experiment",
+    "save_experiment",
+]
 
+MemberName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 MemberSettings = Annotated[TreeSettings | CnnSettings, Field(discriminator="branch")]
 
 LIBRARIES = (
@@ -37,20 +45,15 @@ LIBRARIES = (
 )
 
 
-class Experiment(Settings):
-    """Everything that a run depends on."""
+class BaseExperiment(Settings):
+    """What an experiment on scenes and one on a table have in common."""
 
     name: str = Field(pattern=r"^[\w.-]+$", description="names the run folder")
     task: Task
-    root: Path = Field(description="folder that the patterns of the scenes start from")
+    root: Path = Field(description="folder that the patterns of the files start from")
     seed: int = Field(0, ge=0)
-    scenes: SceneSettings
     classes: dict[int, ClassSettings]
     folds: FoldSettings = FoldSettings()
-    features: FeatureSettings = FeatureSettings()
-    members: dict[Annotated[str, Field(pattern=r"^[\w.-]+$")], MemberSettings]
-    ensemble: EnsembleSettings = EnsembleSettings()
-    submission: SubmissionSettings = SubmissionSettings()
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -64,8 +67,28 @@ class Experiment(Settings):
         return Classes.from_settings(self.task, self.classes)
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """Read an experiment file.
+class Experiment(BaseExperiment):
+    """Everything that a run on scenes depends on."""
+
+    scenes: SceneSettings
+    features: FeatureSettings = FeatureSettings()
+    members: dict[MemberName, MemberSettings]
+    ensemble: EnsembleSettings = EnsembleSettings()
+    submission: SubmissionSettings = SubmissionSettings()
+
+
+class TableExperiment(BaseExperiment):
+    """Everything that a run on a table of the user's own depends on."""
+
+    table: TableSettings
+    members: dict[MemberName, TreeSettings]
+
+
+AnyExperiment = Experiment | TableExperiment
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
+    """Read an experiment file: on a table of the user's own if it has the key ``table``, else on scenes.
 
     Parameters
     ----------
@@ -93,12 +116,20 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     if isinstance(values.get("root"), str):
         values["root"] = (path.parent.resolve() / Path(values["root"]).expanduser()).resolve()
     try:
-        return Experiment.model_validate(values)
+        return (TableExperiment if "table" in values else Experiment).model_validate(values)
     except ValidationError as error:
         raise ExperimentError(f"{path}: " + _list_problems(error)) from error
 
 
-def save_experiment(experiment: Experiment, path: Path) -> None:
+def load_scene_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file that must be on scenes; see `load_experiment`."""
+    experiment = load_experiment(path, overrides)
+    if isinstance(experiment, TableExperiment):
+        raise ExperimentError(f"{path}: expected an experiment on scenes, got one on a table, which makes no maps.")
+    return experiment
+
+
+def save_experiment(experiment: AnyExperiment, path: Path) -> None:
     """Write an experiment with every default, and what it was made with, such that it can be loaded again."""
     values = experiment.model_dump(mode="json")
     made = [f"{name} {version(name)}" for name in LIBRARIES] + [f"Python {platform.python_version()}"]

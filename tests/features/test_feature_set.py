@@ -45,14 +45,18 @@ def test_a_window_has_the_bits_of_the_whole_scene(write_raster, data):
     pixels[:, rng.random((height, width)) < data.draw(st.sampled_from([0, 0.1, 0.95]))] = np.nan
     path = write_raster("window.tif", pixels, transform=(30, 0, 500_000, 0, -30, 4e6), crs="EPSG:32611")
     bands = ("red", "nir", "green")
-    scene = Scene("s", "train", (ImageFile(str(path), bands),), Grid(height, width, "EPSG:32611", (30, 0, 5e5, 0, -30, 4e6)))
+    scene = Scene(
+        "s", "train", (ImageFile(str(path), bands),), Grid(height, width, "EPSG:32611", (30, 0, 5e5, 0, -30, 4e6))
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features.feature_set, "BLOCK", 16)
         whole = everything(bands).compute(scene)
         opened = everything(bands).open(scene)
         np.testing.assert_array_equal(opened.compute(window), whole[:, *window.slices])
         some = rng.random((height, width)) < 0.3
-        rows, cols = (position + start for position, start in zip(np.nonzero(some[window.slices]), (row, col), strict=True))
+        rows, cols = (
+            position + start for position, start in zip(np.nonzero(some[window.slices]), (row, col), strict=True)
+        )
         np.testing.assert_array_equal(opened.gather(window, rows, cols), whole[:, rows, cols])
     assert not np.isinf(whole).any()
 

@@ -1,0 +1,133 @@
+"""What each kind of feature, and the design weights, do for the tree branch: a table for docs/results.md.
+
+``python benchmarks/quality/ablation.py benchmarks/quality/burnscars.yaml [--steps bands,context] [--threads 2]``
+
+Every step builds its own pixel table, trains the experiment's first tree member on each fold's rows and predicts the
+rows held out. Those are a designed sample, so with their weights their confusion counts estimate those of the whole
+scenes; no map is written. With ``--official`` the model of all training scenes is scored on the validation scenes.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # Before any library loads OpenMP.
+
+import numpy as np
+
+import trees
+from data.catalogue import Catalogue
+from data.workers import open_executor
+from ensemble.confusion import weighted_counts
+from ensemble.metrics import METRICS
+from features import FeatureSet, build_table, feature_names
+from features.settings import ContextSettings, FeatureSettings, RelativeSettings
+from terrablend.experiment import load_scene_experiment
+from terrablend.run_folder import RunFolder
+from terrablend.stages import Run
+from trees.held_out import predict_held_out
+from trees.settings import TreeSettings
+
+NO_CONTEXT = ContextSettings(of=[])
+
+
+def steps_of(settings: FeatureSettings, bands: tuple[str, ...]) -> dict[str, tuple[FeatureSettings, str]]:
+    """Return the feature settings and the use of weights of each step."""
+
+    def made(**values: object) -> FeatureSettings:
+        return settings.model_copy(update={"indices": [], "context": NO_CONTEXT, "relative": None, **values})
+
+    contrast = feature_names(bands, made(context=ContextSettings(radii=[1], statistics=["mean"])))[len(bands) :]
+    bases = [name.removesuffix("_mean_r1") for name in contrast]
+    relative = RelativeSettings(of=bases, rank=True)
+    rich = ["mean", "std", "min", "max", "gradient", "edges", "coherence", "dob", "laplacian"]
+    context, wide = ContextSettings(), ContextSettings(radii=[1, 3, 7, 15, 31])
+    return {
+        "bands": (made(), "design"),
+        "indices": (made(indices="all"), "design"),
+        "contrasts": (made(indices="contrasts"), "design"),
+        "context": (made(indices="contrasts", context=context), "design"),
+        "bands+context": (made(context=context), "design"),
+        "all indices+context": (made(indices="all", context=context), "design"),
+        "relative": (made(indices="contrasts", relative=relative), "design"),
+        "context+relative": (made(indices="contrasts", context=context, relative=relative), "design"),
+        "context+relative unweighted": (made(indices="contrasts", context=context, relative=relative), "none"),
+        "context unweighted": (made(indices="contrasts", context=context), "none"),
+        "mean std": (made(indices="contrasts", context=ContextSettings(statistics=["mean", "std"])), "design"),
+        "rich": (made(indices="contrasts", context=ContextSettings(statistics=rich)), "design"),
+        "wide": (made(indices="contrasts", context=wide), "design"),
+        "rich+relative": (
+            made(indices="contrasts", context=ContextSettings(statistics=rich), relative=relative),
+            "design",
+        ),
+    }
+
+
+def official(catalogue: Catalogue) -> Catalogue:
+    """Return the catalogue with the validation scenes as the one fold that is held out."""
+    scenes = [
+        replace(scene, split="train", id=f"{scene.split}-{scene.id}", fold=int(scene.split == "val"))
+        for scene in catalogue.scenes
+        if scene.split in ("train", "val")
+    ]
+    return replace(catalogue, scenes=tuple(scenes))
+
+
+def main() -> None:
+    """Run the steps and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("experiment", type=Path)
+    parser.add_argument("--steps", default="bands,indices,context,relative,context+relative,context unweighted")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--official", action="store_true")
+    parser.add_argument("--set", action="append", default=[])
+    arguments = parser.parse_args()
+    experiment = load_scene_experiment(arguments.experiment, arguments.set)
+    name, member = next((n, m) for n, m in experiment.members.items() if isinstance(m, TreeSettings))
+    metric = METRICS[experiment.ensemble.metric]
+    with tempfile.TemporaryDirectory() as folder, open_executor(arguments.threads) as executor:
+        run = Run(experiment, arguments.experiment, RunFolder(Path(folder)), executor=executor)
+        run.folder.carry_out(run.check)
+        catalogue = run.load_catalogue()
+        catalogue = official(catalogue) if arguments.official else catalogue
+        folds = [1] if arguments.official else catalogue.folds
+        print(f"| {experiment.name} | features | {metric.title} | by fold | table s | training s |")
+        print("|---|---|---|---|---|---|")
+        steps = steps_of(experiment.features, catalogue.bands)
+        for step in arguments.steps.split(","):
+            settings, weights = steps[step.strip()]
+            feature_set = FeatureSet(catalogue.bands, feature_names(catalogue.bands, settings), settings.formulas)
+            begun = time.perf_counter()
+            pixels, directory = Path(folder) / "pixels" / step, Path(folder) / "members" / step
+            build_table(
+                catalogue, feature_set, settings.sample, pixels,
+                experiment=experiment.name, seed=experiment.seed, executor=executor,
+            )  # fmt: skip
+            built = time.perf_counter()
+            trees.fit_member(
+                name, member.model_copy(update={"weights": weights}), catalogue, pixels, feature_set, directory,
+                seed=experiment.seed, threads=arguments.threads, folds=folds,
+            )  # fmt: skip
+            trained = time.perf_counter()
+            n_labels = len(catalogue.classes.label_names)
+            counts = {}
+            for fold, table, proba in predict_held_out(
+                trees.load_member(directory, arguments.threads), catalogue, pixels
+            ):
+                prediction = proba[:, 0] >= 0.5 if experiment.task == "binary" else proba.argmax(axis=1)
+                weight = table.weight.astype(np.float64)
+                counts[fold] = weighted_counts(table.label, prediction.astype(np.uint8), weight, n_labels)
+            scores = " ".join(f"{float(metric.of(each)):.3f}" for each in counts.values())
+            total = float(metric.of(np.sum(list(counts.values()), axis=0)))
+            print(
+                f"| {step} | {len(feature_set)} | **{total:.3f}** | {scores} | {built - begun:.0f} | "
+                f"{trained - built:.0f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

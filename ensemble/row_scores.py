@@ -1,0 +1,73 @@
+"""Scores of predicted rows: of a table there are no maps to score, only rows with weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from data.classes import Classes
+from ensemble.confusion import weighted_counts
+from ensemble.metrics import CLASS_METRICS, METRICS
+from ensemble.scores import suitable_metrics
+
+__all__ = ["RowScores", "score_rows"]
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores by name, pooled over all rows and within each fold."""
+
+    pooled: Mapping[str, float]
+    by_fold: Mapping[int, Mapping[str, float]]
+
+    def lines(self) -> list[str]:
+        """Say each in words, with the least and the most of the folds."""
+        lines = []
+        for name, value in self.pooled.items():
+            folds = [scores[name] for scores in self.by_fold.values()]
+            lines.append(f"{name} {value:.4f} (folds {np.nanmin(folds):.4f} to {np.nanmax(folds):.4f})")
+        return lines
+
+
+def score_rows(
+    label: NDArray[np.uint8],
+    proba: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    fold: NDArray[np.integer],
+    classes: Classes,
+) -> RowScores:
+    """Score rows that were predicted out of fold, at a threshold of 0.5 or by the likeliest class.
+
+    Parameters
+    ----------
+    label : (n,) uint8
+        Label index.
+    proba : (n, n_classes) float32
+    weight : (n,) float32
+        Pixels that each row stands for.
+    fold : (n,) int
+    classes : Classes
+    """
+    folds: Sequence[int] = np.unique(fold).tolist()
+    return RowScores(
+        _scores(label, proba, weight, classes),
+        {one: _scores(label[fold == one], proba[fold == one], weight[fold == one], classes) for one in folds},
+    )
+
+
+def _scores(
+    label: NDArray[np.uint8], proba: NDArray[np.float32], weight: NDArray[np.float32], classes: Classes
+) -> dict[str, float]:
+    prediction = (proba[:, 0] >= 0.5) if classes.task == "binary" else proba.argmax(axis=1)
+    names = classes.label_names
+    counts = weighted_counts(label, prediction.astype(np.uint8), weight.astype(np.float64), len(names))
+    scores = {METRICS[name].title: float(METRICS[name].of(counts)) for name in suitable_metrics(classes.task)}
+    scores |= {
+        f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].of(counts), strict=True)
+    }
+    if classes.task == "binary":
+        both = len(np.unique(label)) == 2
+        scores["AUC"] = float(roc_auc_score(label, proba[:, 0], sample_weight=weight)) if both else float("nan")
+    return scores

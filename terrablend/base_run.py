@@ -1,0 +1,232 @@
+"""What a run is whatever it learns from: the stages that scenes and tables have in common."""
+
+import json
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import cnn
+import trees
+from cnn.settings import CnnSettings
+from data.catalogue import Catalogue
+from data.errors import ExperimentError, RunError
+from data.files import replacing
+from data.folds import plan_folds
+from data.members import Member
+from data.progress import Track, untracked
+from data.workers import cores
+from features.description import TableFacts, describe_table, load_facts, save_facts
+from features.feature_set import FeatureSet
+from terrablend.experiment import AnyExperiment, save_experiment
+from terrablend.run_folder import RunFolder, Stage
+from trees.settings import TreeSettings
+
+__all__ = ["BaseRun", "Branch"]
+
+logger = logging.getLogger(__name__)
+
+Branch = Literal["trees", "cnn"]
+Device = Literal["auto", "cpu", "cuda"]
+E = TypeVar("E", bound=AnyExperiment)
+
+ROWS = 100_000
+"""Most rows of the pixel table that its columns are described from."""
+
+
+@dataclass(frozen=True)
+class BaseRun(ABC, Generic[E]):
+    """An experiment, the folder it writes to, and the machine it runs on.
+
+    Parameters
+    ----------
+    experiment : Experiment or TableExperiment
+    source : Path
+        What the user named, the experiment file or the run folder; for messages.
+    folder : RunFolder
+    device : {"auto", "cpu", "cuda"} or None
+        Overrides that of every member.
+    workers : int
+        Cores to use.
+    executor : Executor or None
+        Where scenes are worked on in parallel.
+    track : Track
+    """
+
+    experiment: E
+    source: Path
+    folder: RunFolder
+    device: Device | None = None
+    workers: int = cores()
+    executor: Executor | None = None
+    track: Track = untracked
+
+    @property
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """Every stage, in order."""
+
+    @property
+    @abstractmethod
+    def ensemble(self) -> Stage:
+        """Blend the out-of-fold maps, tune thresholds, score, report."""
+
+    @property
+    @abstractmethod
+    def submit(self) -> Stage:
+        """Write the class maps of the test scenes, and the submission."""
+
+    @abstractmethod
+    def feature_set(self, catalogue: Catalogue) -> FeatureSet:
+        """Return the columns of the pixel table."""
+
+    def members(self, branch: Branch) -> list[str]:
+        """Return the names of the members of a branch."""
+        return [name for name, settings in self.experiment.members.items() if settings.branch == branch]
+
+    @cached_property
+    def check(self) -> Stage:
+        """Read everything once, list every problem, write the catalogue with its groups and folds."""
+        settings = {
+            **self._settings("task", "scenes", "table", "classes", "folds", "seed"),
+            "files": self._input_files(),
+        }
+        return self._stage("check", "check", self._check, (), ("catalogue.parquet", "folds.txt"), settings)
+
+    @cached_property
+    def features(self) -> Stage:
+        """Write the pixel table, and what its columns are."""
+        settings = self._settings("features", "seed")
+        return self._stage("features", "features", self._features, (self.check,), ("pixels", "columns.json"), settings)
+
+    def member(self, name: str, folds: Sequence[int] | None = None) -> Stage:
+        """Train a member's models and apply them out of fold; or train the models of some folds alone."""
+        settings = self._member_settings(name)
+        kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
+        if isinstance(settings, CnnSettings):
+            kept["formulas"] = self._formulas
+        reads = (self.check, self.features) if isinstance(settings, TreeSettings) else (self.check,)
+        work = partial(self._member, name, folds)
+        outputs = (f"members/{name}",)
+        # Some folds alone leave the stage unfinished; run without them it goes on from there.
+        return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
+
+    def save_experiment(self) -> None:
+        """Write the resolved experiment into the run folder.
+
+        Raises
+        ------
+        RunError
+            If the folder cannot be written.
+        """
+        try:
+            save_experiment(self.experiment, self.folder.path / "experiment.yaml")
+        except OSError as error:
+            raise RunError(
+                f"{self.folder.path}: expected a folder to write to, got: {error}. Choose another: --run."
+            ) from error
+
+    def load_catalogue(self) -> Catalogue:
+        """Return the catalogue that `check` wrote."""
+        return Catalogue.load(self.folder.path / "catalogue.parquet")
+
+    def load_facts(self) -> TableFacts:
+        """Return what the columns of the pixel table are."""
+        self.folder.require(self.features)
+        return load_facts(self.folder.path / "columns.json")
+
+    def member_path(self, name: str) -> Path:
+        """Return the folder of a member."""
+        return self.folder.path / "members" / name
+
+    def load_member(self, name: str) -> Member:
+        """Return a trained member of either branch."""
+        settings, directory = self._member_settings(name), self.member_path(name)
+        if isinstance(settings, TreeSettings):
+            return trees.load_member(directory, self.workers)
+        return cnn.load_member(directory, self.workers, self.device or settings.device)
+
+    @property
+    def pixels(self) -> Path:
+        """The folder of the pixel table."""
+        return self.folder.path / "pixels"
+
+    @property
+    def _formulas(self) -> dict[str, str]:
+        """The user's own features, by name."""
+        return {}
+
+    @abstractmethod
+    def _input_files(self) -> list[list[str | int]]:
+        """Return path, size and modification time of every file that is learned from."""
+
+    @abstractmethod
+    def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
+        """Read everything once; return the catalogue, without folds, and what is odd in it."""
+
+    @abstractmethod
+    def _build_table(self, catalogue: Catalogue, feature_set: FeatureSet) -> None:
+        """Write the pixel table."""
+
+    @abstractmethod
+    def _apply_member(self, name: str, catalogue: Catalogue) -> None:
+        """Apply a trained member to all that it has not learned from."""
+
+    def _check(self) -> None:
+        catalogue, warnings = self._read_catalogue()
+        for warning in warnings:
+            logger.warning("%s", warning)
+        settings = self.experiment.folds
+        catalogue, report = plan_folds(catalogue, settings, self.experiment.root, self.experiment.seed, self.track)
+        for line in report.lines():
+            logger.info("%s", line)
+        with replacing(self.folder.path / "folds.txt") as temporary:
+            temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
+        catalogue.save(self.folder.path / "catalogue.parquet")
+
+    def _features(self) -> None:
+        catalogue = self.load_catalogue()
+        feature_set = self.feature_set(catalogue)
+        self._build_table(catalogue, feature_set)
+        labels, seed = catalogue.classes.label_names, self.experiment.seed
+        facts = describe_table(self.pixels, catalogue.split("train"), feature_set, labels, most_rows=ROWS, seed=seed)
+        save_facts(facts, self.folder.path / "columns.json")
+
+    def _member(self, name: str, folds: Sequence[int] | None) -> None:
+        settings, directory, catalogue = self._member_settings(name), self.member_path(name), self.load_catalogue()
+        unknown = sorted(set(folds or ()) - set(catalogue.folds))
+        if unknown:
+            raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
+        options: dict[str, Any] = {
+            "seed": self.experiment.seed, "threads": self.workers, "device": self.device or settings.device,
+            "folds": folds, "track": self.track,
+        }  # fmt: skip
+        if isinstance(settings, TreeSettings):
+            feature_set = self.feature_set(catalogue)
+            trees.fit_member(name, settings, catalogue, self.pixels, feature_set, directory, **options)
+        else:
+            cnn.fit_member(name, settings, catalogue, directory, formulas=self._formulas, **options)
+        if folds is None:
+            self._apply_member(name, catalogue)
+
+    def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
+        if name not in self.experiment.members:
+            raise ExperimentError(f"expected a member among {', '.join(self.experiment.members)}, got {name}.")
+        return self.experiment.members[name]
+
+    def _settings(self, *keys: str) -> dict[str, Any]:
+        settings: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+        return settings
+
+    def _stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
+        verb, *arguments = command.split()
+        return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value as it would be after a round trip through JSON, so that it compares equal to a record."""
+    return json.loads(json.dumps(value))

@@ -1,0 +1,87 @@
+"""The stages of a run on a table of the user's own: the tree branch alone, scored on the rows held out."""
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+import trees
+from data.catalogue import Catalogue
+from data.errors import ExperimentError
+from data.files import replacing, write_json
+from ensemble.row_scores import score_rows
+from features.feature_set import FeatureSet
+from features.foreign import catalogue_of_table, find_tables, write_table
+from terrablend.base_run import BaseRun
+from terrablend.experiment import TableExperiment
+from terrablend.run_folder import Stage
+from trees.held_out import predict_held_out
+
+__all__ = ["TableRun"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TableRun(BaseRun[TableExperiment]):
+    """A run on a table: rows in, models and out-of-fold probabilities of the rows out."""
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Every stage, in order."""
+        return [self.check, self.features, *map(self.member, self.experiment.members)]
+
+    @property
+    def ensemble(self) -> Stage:
+        """There are no maps to blend."""
+        raise self._no_scenes("ensemble")
+
+    @property
+    def submit(self) -> Stage:
+        """There are no scenes to map."""
+        raise self._no_scenes("submit")
+
+    def feature_set(self, catalogue: Catalogue) -> FeatureSet:
+        """Return the columns that are learned from: to the boosters they are bands."""
+        return FeatureSet(catalogue.bands, catalogue.bands)
+
+    def _no_scenes(self, command: str) -> ExperimentError:
+        return ExperimentError(
+            f"{self.source}: expected scenes for `terrablend {command}`, got a table. "
+            "Its members are scored by `terrablend trees`."
+        )
+
+    def _input_files(self) -> list[list[str | int]]:
+        paths = find_tables(self.experiment.table, self.experiment.root)
+        return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+
+    def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
+        experiment = self.experiment
+        classes = experiment.label_classes()
+        return catalogue_of_table(experiment.table, classes, experiment.root, experiment.seed), []
+
+    def _build_table(self, catalogue: Catalogue, feature_set: FeatureSet) -> None:
+        experiment = self.experiment
+        write_table(
+            experiment.table, catalogue, experiment.root, self.pixels, experiment=experiment.name, seed=experiment.seed
+        )
+
+    def _apply_member(self, name: str, catalogue: Catalogue) -> None:
+        directory, classes = self.member_path(name), catalogue.classes
+        frames = []
+        for fold, rows, proba in predict_held_out(trees.load_member(directory, self.workers), catalogue, self.pixels):
+            columns = {
+                "scene": np.array(rows.scenes)[rows.scene], "fold": np.full(len(rows), fold, np.int16),
+                "label": rows.label, "weight": rows.weight,
+            }  # fmt: skip
+            frames.append(pl.DataFrame(columns | dict(zip(classes.names, proba.T, strict=True))))
+        held_out = pl.concat(frames)
+        with replacing(directory / "oof.parquet") as temporary:
+            held_out.write_parquet(temporary)
+        proba = held_out.select(classes.names).to_numpy()
+        label, weight, fold_of = (held_out[column].to_numpy() for column in ("label", "weight", "fold"))
+        scores = score_rows(label, proba, weight, fold_of, classes)
+        for line in scores.lines():
+            logger.info("%s, held out: %s", name, line)
+        write_json(directory / "scores.json", {"pooled": scores.pooled, "by_fold": scores.by_fold})

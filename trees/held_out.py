@@ -1,0 +1,38 @@
+"""Rows of the pixel table as the models saw them that never learned from their group."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from features.table import Table, read_table
+from trees.member import TreeMember
+
+__all__ = ["predict_held_out"]
+
+
+def predict_held_out(
+    member: TreeMember, catalogue: Catalogue, pixels: Path
+) -> Iterator[tuple[int, Table, NDArray[np.float32]]]:
+    """Predict the rows of each fold by the booster that never saw them.
+
+    Parameters
+    ----------
+    member : TreeMember
+    catalogue : Catalogue
+        With folds.
+    pixels : Path
+        Folder of the pixel table.
+
+    Yields
+    ------
+    fold : int
+    table : Table
+        The rows that the fold holds out; by their weights they stand for its scenes' pixels.
+    proba : (n, n_classes) float32
+    """
+    for fold in member.folds:
+        table = read_table(pixels, catalogue.in_fold(fold), member.feature_set.names)
+        yield fold, table, member.boosters[fold].predict_proba(table.features, member.threads)
