@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from data.errors import FeatureError
 from features.formula import Formula, compile_formula
-from features.indices import INDICES, indices_of, letter_bands
+from features.indices import INDICES, LETTERS, dates_of, indices_of, letter_bands
 
 __all__ = ["Base", "Bases"]
 
@@ -54,56 +54,57 @@ class Bases:
     def __init__(self, bands: Sequence[str], formulas: Mapping[str, str]) -> None:
         self.bands, self.formulas = tuple(bands), dict(formulas)
         self._found: dict[str, Base | None] = {band: _band(band) for band in bands}
+        self._within: list[str] = []
         for name in formulas:
             if name in bands or name in INDICES or not name.isidentifier():
+                got = "that of a band" if name in bands else "that of an index" if name in INDICES else repr(name)
                 raise FeatureError(
-                    f"formula {name}: expected a name of its own, of letters, digits and _, "
-                    f"got {'that of a band' if name in bands else 'that of an index' if name in INDICES else name!r}. "
+                    f"formula {name}: expected a name of its own, of letters, digits and _, got {got}. "
                     "Choose another name."
                 )
         for name in formulas:
-            self._formula(name, ())
+            self.find(name)
 
     def find(self, name: str) -> Base | None:
         """Return the base of a name, or None."""
         if name not in self._found:
-            self._found[name] = self._index(name) or self._change(name)
+            base = self._formula(name) if name in self.formulas else self._index(name) or self._change(name)
+            self._found[name] = base
         return self._found[name]
 
     def why_unknown(self, name: str) -> str:
         """Say what was expected in place of a name that is none."""
         index = INDICES.get(name.partition("_")[0])
-        if index is not None:
+        date = "" if index is None else name.removeprefix(index.name)
+        if index is not None and date in ("", *dates_of(self.bands)):
+            missing = sorted(index.letters - set(letter_bands(self.bands, date)))
             return (
-                f"expected the bands {', '.join(sorted(index.letters))} for {index.name} = {index.formula}, "
-                f"the scenes have {', '.join(self.bands)}. Give bands their common names, or leave the feature out."
+                f"expected the bands {', '.join(LETTERS[letter][0] + date for letter in missing)} for {index.name} = "
+                f"{index.formula}, the scenes have {', '.join(self.bands)}. Give bands their common names, or leave "
+                "the feature out."
             )
         names = [*self.bands, *self.formulas, *indices_of(self.bands)]
         nearest = get_close_matches(name, names, n=3, cutoff=0.4)
         return (
             f"expected a band ({', '.join(self.bands)}), an index of them, a formula of yours, or a statistic of one "
-            f"such as {self.bands[0]}_mean_r3, got {name}."
+            f"such as {''.join(self.bands[:1])}_mean_r3, got {name}."
             + (f" Did you mean {' or '.join(nearest)}?" if nearest else "")
         )
 
-    def _formula(self, name: str, within: tuple[str, ...]) -> Base:
-        found = self._found.get(name)
-        if found is not None:
-            return found
-        if name in within:
-            raise FeatureError(
-                f"formula {name}: expected no formula that uses itself, got {' → '.join((*within, name))}."
-            )
+    def _formula(self, name: str) -> Base:
+        if name in self._within:
+            trail = " → ".join((*self._within, name))
+            raise FeatureError(f"formula {name}: expected no formula that uses itself, got {trail}.")
+        self._within.append(name)
         text = self.formulas[name]
         known: dict[str, Formula | str] = {}
         for part in compile_formula(text).names:
-            base = self._formula(part, (*within, name)) if part in self.formulas else self.find(part)
+            base = self.find(part)
             if base is None:
                 raise FeatureError(f"formula {name} = {text}: {self.why_unknown(part)}")
             known[part] = part if base.kind == "band" else base.formula
-        base = Base(name, "formula", text, "", compile_formula(text, known))
-        self._found[name] = base
-        return base
+        self._within.pop()
+        return Base(name, "formula", text, "", compile_formula(text, known))
 
     def _index(self, name: str) -> Base | None:
         index = INDICES.get(name.partition("_")[0])

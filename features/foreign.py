@@ -67,7 +67,9 @@ def catalogue_of_table(settings: TableSettings, classes: Classes, root: Path, se
     """
     rows, names = _read_rows(settings, classes, root, seed)
     if settings.group is None and settings.coordinates is None:
-        logger.warning("table: neither group nor coordinates: rows are dealt to folds at random, so neighbours may leak")
+        logger.warning(
+            "table: neither group nor coordinates: rows are dealt to folds at random, so neighbours may leak"
+        )
     n_labels = len(classes.label_names)
     scenes, statistics = [], {}
     for (group,), part in sorted(rows.group_by(GROUP)):

@@ -1,9 +1,11 @@
 """Formulas as text, compiled to array functions without ever being executed as Python."""
 
 import ast
+import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ Node = Callable[[Mapping[str, Plane]], Any]
 
 CHUNK = 16_384
 """Pixels that are evaluated at a time: what comes in between then stays in the processor's cache."""
+
+DEPTH = 100
 
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -107,71 +111,98 @@ def compile_formula(text: str, known: Mapping[str, Formula | str] | None = None)
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise FeatureError(
             f"formula {text!r}: expected an expression such as (N - R) / (N + R), got: {error}."
         ) from error
-    names: set[str] = set()
-    apply = _build(tree.body, text, names, known or {})
-    if not names:
+    builder = _Builder(text, known or {})
+    apply = builder.build(tree.body, 0)
+    if isinstance(apply, float):
         raise FeatureError(f"formula {text!r}: expected the name of a band in it, got a constant.")
-    return Formula(text, frozenset(names), apply)
+    return Formula(text, frozenset(builder.names), apply)
 
 
-def _build(node: ast.expr, text: str, names: set[str], known: Mapping[str, Formula | str]) -> Node:
-    def build(inner: ast.expr) -> Node:
-        return _build(inner, text, names, known)
+class _Builder:
+    """Turns a formula's tree into nested functions; parts without a plane become numbers at once."""
 
-    match node:
-        case ast.Name(id=name):
-            meant = known.get(name, name)
-            if isinstance(meant, Formula):
-                names |= meant.names
-                part = meant._apply
-                return lambda planes: _finite(part(planes))
-            names.add(meant)
-            return lambda planes: planes[meant]
-        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
-            # A Python number keeps float32 arrays float32.
+    def __init__(self, text: str, known: Mapping[str, Formula | str]) -> None:
+        self.text, self.known = text, known
+        self.names: set[str] = set()
+
+    def build(self, node: ast.expr, depth: int) -> Node | float:
+        if depth > DEPTH:
+            raise FeatureError(f"formula {self.text[:60]!r}…: expected at most {DEPTH} levels of nesting, got more.")
+
+        match node:
+            case ast.Name(id=name):
+                return self._plane(name)
+            case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+                return self._number(value)
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                return self._apply(lambda inner: 1 - _truth(inner), [operand], depth)
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
+                return self._apply(OPERATORS[type(op)], [operand], depth)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
+                return self._apply(OPERATORS[type(op)], [left, right], depth)
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS and len(args) == 1 + (
+                name in BINARY
+            ):
+                return self._apply(FUNCTIONS[name], args, depth)
+            case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in COMPARISONS for op in ops):
+                steps = [COMPARISONS[type(op)] for op in ops]
+                return self._apply(lambda *sides: _compare(sides, steps), [left, *others], depth)
+            case ast.BoolOp(op=op, values=values):
+                extreme = np.minimum if isinstance(op, ast.And) else np.maximum
+                return self._apply(lambda *parts: reduce(extreme, map(_truth, parts)), values, depth)
+        raise FeatureError(
+            f"formula {self.text!r}: expected names, numbers, + - * / **, comparisons, and, or, not, and "
+            f"{', '.join(FUNCTIONS)}, got {ast.unparse(node)}."
+        )
+
+    def _plane(self, name: str) -> Node:
+        meant = self.known.get(name, name)
+        if isinstance(meant, Formula):
+            self.names |= meant.names
+            part = meant._apply
+            return lambda planes: _finite(part(planes))
+        self.names.add(meant)
+        return lambda planes: planes[meant]
+
+    def _apply(self, function: Callable[..., Any], nodes: Sequence[ast.expr], depth: int) -> Node | float:
+        parts = [self.build(node, depth + 1) for node in nodes]
+        numbers = [np.float64(part) for part in parts if isinstance(part, float)]
+        if len(numbers) == len(parts):
+            with np.errstate(all="ignore"):
+                return self._number(function(*numbers))
+        # A Python number keeps float32 arrays float32.
+        getters = [_constant(part) if isinstance(part, float) else part for part in parts]
+        return lambda planes: function(*(getter(planes) for getter in getters))
+
+    def _number(self, value: Any) -> float:
+        try:
             number = float(value)
-            return lambda planes: number
-        case ast.UnaryOp(op=op, operand=operand) if type(op) in OPERATORS:
-            unary, inner = OPERATORS[type(op)], build(operand)
-            return lambda planes: unary(inner(planes))
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-            binary, first, second = OPERATORS[type(op)], build(left), build(right)
-            return lambda planes: binary(first(planes), second(planes))
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS and len(args) == 1 + (
-            name in BINARY
-        ):
-            function, inners = FUNCTIONS[name], [build(argument) for argument in args]
-            return lambda planes: function(*(inner(planes) for inner in inners))
-        case ast.Compare(left=left, ops=ops, comparators=comparators) if all(type(op) in COMPARISONS for op in ops):
-            sides = [build(side) for side in (left, *comparators)]
-            steps = [COMPARISONS[type(op)] for op in ops]
-            return lambda planes: _compare([side(planes) for side in sides], steps)
-        case ast.BoolOp(op=op, values=values):
-            extreme = np.minimum if isinstance(op, ast.And) else np.maximum
-            conditions = [build(value) for value in values]
-            return lambda planes: extreme.reduce([_truth(condition(planes)) for condition in conditions])
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            condition = build(operand)
-            return lambda planes: 1 - _truth(condition(planes))
-    raise FeatureError(
-        f"formula {text!r}: expected names, numbers, + - * / **, comparisons, and, or, not, and "
-        f"{', '.join(FUNCTIONS)}, got {ast.unparse(node)}."
-    )
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise FeatureError(
+                f"formula {self.text[:60]!r}: expected finite numbers, got {number} from constants in it."
+            )
+        return number
+
+
+def _constant(number: float) -> Node:
+    return lambda planes: number
 
 
 def _finite(values: Any) -> Any:
     return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
-def _compare(sides: list[Any], steps: list[Callable[..., Any]]) -> Any:
-    holds: Any = np.logical_and.reduce([step(*pair) for step, *pair in zip(steps, sides, sides[1:], strict=False)])
-    unknown = np.logical_or.reduce([np.isnan(side) for side in np.broadcast_arrays(*sides)])
-    return np.where(unknown, np.float32(np.nan), holds.astype(np.float32))
+def _compare(sides: Sequence[Any], steps: Sequence[Callable[..., Any]]) -> Any:
+    holds = reduce(np.logical_and, [step(*pair) for step, *pair in zip(steps, sides, sides[1:], strict=False)])
+    known = reduce(np.logical_and, map(np.isfinite, sides))
+    return np.where(known, np.asarray(holds, np.float32), np.float32(np.nan))
 
 
 def _truth(values: Any) -> Any:
-    return np.where(np.isnan(values), np.float32(np.nan), (values != 0).astype(np.float32))
+    return np.where(np.isfinite(values), np.asarray(np.not_equal(values, 0), np.float32), np.float32(np.nan))

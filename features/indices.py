@@ -112,13 +112,15 @@ def indices_of(bands: Sequence[str]) -> tuple[str, ...]:
     """
     names = []
     for suffix in dates_of(bands):
-        known = set(letter_bands(bands, suffix))
+        known = letter_bands(bands, suffix)
         seen: set[str] = set()
         for index in INDICES.values():
-            # Several indices are one formula under two names: one column serves.
-            if index.letters <= known and index.formula not in seen:
-                seen.add(index.formula)
-                names.append(index.name + suffix)
+            if index.letters <= set(known):
+                # Several indices are one formula under two names, or of two letters for one band: one column serves.
+                formula = " ".join(known.get(part, part) for part in re.split(r"(\w+)", index.formula))
+                if formula not in seen:
+                    seen.add(formula)
+                    names.append(index.name + suffix)
     return tuple(names)
 
 
@@ -134,8 +136,9 @@ def contrasts_of(bands: Sequence[str]) -> tuple[str, ...]:
     names, seen = [], set()
     for name in indices_of(bands):
         index, _, date = name.partition("_")
+        suffix = f"_{date}" if date else ""
         match = CONTRAST.fullmatch(INDICES[index].formula)
-        if match and (pair := (frozenset(match.groups()), date)) not in seen:
+        if match and (pair := frozenset(letter_bands(bands, suffix)[letter] for letter in match.groups())) not in seen:
             seen.add(pair)
             names.append(name)
     return tuple(names)

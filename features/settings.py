@@ -21,7 +21,7 @@ __all__ = [
     "feature_names",
 ]
 
-Amount = Literal["all"] | Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(gt=0, lt=1, strict=True)]
 """All of a stratum's pixels, a number of them, or a share."""
 
 
@@ -136,7 +136,10 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     ('red', 'nir', 'NDVI', 'red_mean_r3', 'red_std_r3')
     """
     named = {"all": indices_of, "contrasts": contrasts_of}
-    indices = named[settings.indices](bands) if isinstance(settings.indices, str) else tuple(settings.indices)
+    if isinstance(settings.indices, str):
+        indices = [name for name in named[settings.indices](bands) if name not in bands]
+    else:
+        indices = settings.indices
     changes = [
         f"{what}_{change.end}_{how}_{change.start}"
         for change in settings.changes
@@ -169,4 +172,4 @@ def _default_bases(bands: Sequence[str]) -> list[str]:
     by_date = [
         [index for index in indices_of(bands) if index.partition("_")[2] == date[1:]] for date in dates_of(bands)
     ]
-    return [*bands, *(indices[0] for indices in by_date if indices)]
+    return [*bands, *(indices[0] for indices in by_date if indices and indices[0] not in bands)]

@@ -127,8 +127,8 @@ def test_a_formula_that_uses_what_there_is_not_is_told_the_nearest():
         Bases(BANDS, {"water": "green > nir", "b": "watr + 1"})
 
 
-def test_a_formula_that_uses_an_index_of_missing_bands_is_told_the_letters():
-    with pytest.raises(FeatureError, match=r"formula a = EVI \+ 1: expected the bands B, N, R for EVI = .* have red"):
+def test_a_formula_that_uses_an_index_of_missing_bands_is_told_their_names():
+    with pytest.raises(FeatureError, match=r"formula a = EVI \+ 1: expected the bands blue for EVI = .* have red"):
         Bases(BANDS, {"a": "EVI + 1"})
 
 
@@ -207,6 +207,26 @@ def test_a_name_that_is_none_is_answered_with_what_there_is():
 
 def test_an_index_whose_bands_are_missing_is_answered_with_its_formula():
     answer = Bases(BANDS, {}).why_unknown("EVI")
-    assert answer.startswith("expected the bands B, N, R for EVI = 2.5 * (N - R)")
+    assert answer.startswith("expected the bands blue for EVI = 2.5 * (N - R)")
     assert "the scenes have red, nir, green" in answer
     assert "for EVI" in Bases(DATED, {}).why_unknown("EVI_after")
+
+
+def test_a_change_of_formulas_that_come_later_is_found():
+    formulas = {"d": "x_after_minus_before", "x_after": "nir_after", "x_before": "nir_before"}
+    assert Bases(DATED, formulas).find("d").formula.names == {"nir_after", "nir_before"}
+
+
+def test_a_formula_named_like_an_index_of_a_date_takes_its_place():
+    formulas = {"d": "NDVI_after_minus_before", "NDVI_after": "red_after"}
+    assert Bases(DATED, formulas).find("NDVI_after").kind == "formula"
+
+
+def test_a_formula_that_uses_itself_by_a_change_is_refused():
+    with pytest.raises(FeatureError, match="uses itself"):
+        Bases(DATED, {"x_after": "x_after_minus_before", "x_before": "nir_before"})
+
+
+@pytest.mark.parametrize("name", ["NDVI_meen_r3", "NDVI_mean_r0", "SI_mask"])
+def test_a_misspelt_statistic_of_an_index_is_not_blamed_on_the_bands(name):
+    assert "expected the bands" not in Bases(["red", "green", "blue", "nir"], {}).why_unknown(name)

@@ -150,7 +150,7 @@ def test_a_refusal_names_the_part_that_is_unknown_and_the_nearest():
         parse("rad_mean_r3")
     with pytest.raises(FeatureError, match=r"feature red_above_watr: .* got watr\. Did you mean water"):
         parse("red_above_watr")
-    with pytest.raises(FeatureError, match=r"feature EVI_rank: expected the bands B, N, R for EVI"):
+    with pytest.raises(FeatureError, match=r"feature EVI_rank: expected the bands blue for EVI"):
         parse("EVI_rank")
 
 

@@ -160,7 +160,7 @@ def test_only_the_bands_that_are_needed_are_named():
 def test_an_unknown_feature_is_answered_with_the_nearest():
     with pytest.raises(FeatureError, match="Did you mean NDVI"):
         FeatureSet(("red", "nir"), ["NDVJ"])
-    with pytest.raises(FeatureError, match=r"expected the bands N, S1 for NDMI"):
+    with pytest.raises(FeatureError, match=r"expected the bands swir16 for NDMI"):
         FeatureSet(("red", "nir"), ["NDMI"])
     with pytest.raises(FeatureError, match="feature red_mode_r3"):
         FeatureSet(("red", "nir"), ["red_mode_r3"])

@@ -206,3 +206,14 @@ def test_quotas_of_single_classes_are_amounts():
     assert SampleSettings(quotas=quotas).quotas == quotas
     with pytest.raises(ValidationError):
         SampleSettings(quotas={"kelp": 1.5})
+
+
+@pytest.mark.parametrize("indices", ["contrasts", "all"])
+def test_a_band_named_like_an_index_is_no_reason_to_refuse_the_default(indices):
+    names = feature_names(["red", "nir", "NDVI"], FeatureSettings(indices=indices))
+    assert names.count("NDVI") == names.count("NDVI_mean_r1") == 1
+
+
+def test_a_switch_is_no_amount():
+    with pytest.raises(ValueError, match="positives"):
+        SampleSettings(positives=True)

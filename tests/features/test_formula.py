@@ -342,3 +342,34 @@ def test_a_condition_is_unknown_exactly_where_a_value_in_it_is(text, values):
     formula = compile_formula(text)
     found = formula({name: np.float32([value]) for name, value in given_values.items()})
     assert np.isnan(found) == any(np.isnan(given_values[name]) for name in formula.names)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0 < 1 < a", [0, 1]), ("a < 1 < 2", [1, 0]), ("a and 1", [1, 1]), ("not 1 or a", [1, 1]),
+        ("a > 1 and 1 > 0", [0, 1]), ("1 > 2 or a > 1", [0, 1]),
+    ],
+)  # fmt: skip
+def test_conditions_may_hold_constants(text, expected):
+    assert compile_formula(text)({"a": np.float32([0.5, 2])}).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["a + 1 / 0", "a * 0 ** -1", "a * 10 ** 400", "a + (-1) ** 0.5", "a * " + "9" * 400])
+def test_constants_that_come_to_nothing_finite_are_refused(text):
+    with pytest.raises(FeatureError, match="expected finite numbers"):
+        compile_formula(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["-" * 2000 + "a", "not " * 1200 + "a", "+".join("a" * 950), "abs(" * 190 + "a" + ")" * 190]
+)
+def test_what_is_nested_too_deep_is_refused(text):
+    with pytest.raises(FeatureError, match="expected"):
+        compile_formula(text)
+
+
+def test_what_is_infinite_is_unknown_in_a_condition_too():
+    planes = {"N": np.float32([1, 4]), "R": np.float32([0, 2])}
+    assert np.isnan(compile_formula("N / R > 1")(planes)[0])
+    assert compile_formula("N / R > 1")(planes)[1] == 1

@@ -328,5 +328,17 @@ def test_landsats_near_infrared_serves_where_there_is_no_other():
 def test_landsats_thermal_band_serves_as_the_thermal_band():
     names = indices_of(["red", "lwir11"])
     assert "NBLI" in names
-    assert "NBLIOLI" in names
+    assert "NBLIOLI" not in names, "it would be the same column"
     assert "NBLIOLI" not in indices_of(["red", "lwir"])
+
+
+@pytest.mark.parametrize("bands", [["red", "lwir11"], ["nir08", "rededge1"]])
+def test_two_letters_for_one_band_make_one_column(bands):
+    rng = np.random.default_rng(0)
+    planes = {band: (rng.random(9) + 1).astype(np.float32) for band in bands}
+    columns = []
+    for name in indices_of(bands):
+        found = letter_bands(bands)
+        columns.append(INDICES[name].compiled({letter: planes[band] for letter, band in found.items()}).tobytes())
+    assert len(set(columns)) == len(columns)
+    assert len(contrasts_of(bands)) == 1
