@@ -285,7 +285,7 @@ def _feature_rows(facts: TableFacts) -> list[Row]:
     labels = facts.labels[1:] if len(facts.labels) == 2 else facts.labels
     return [
         {
-            "facts": column,
+            "column": column,
             "bars": [
                 # From the middle, 0.5, to the left where the class has the lower values.
                 {"label": label, "auc": auc, "from": 100 * min(auc, 0.5), "width": 100 * abs(auc - 0.5)}

@@ -155,7 +155,7 @@ def test_the_card_and_the_log_say_what_was_done(
     assert shown == {"net: scenes": (4, 4), "net: fold 1": (4, 4)}
     assert "on the CPU, 1 threads" in caplog.text
     assert not any(record.name.startswith("lightning") for record in caplog.records)
-    assert capsys.readouterr() == ("", "")
+    assert capsys.readouterr().out == ""
     assert not list((tmp_path / "cwd").iterdir())
     card = json.loads((tmp_path / "net/member.json").read_text())
     assert card["inputs"] == ["red", "nir"]
