@@ -111,7 +111,7 @@ def write_table(
         }
         with replacing(table_path(directory, scene)) as temporary:
             table = pa.table(columns).replace_schema_metadata({"experiment": experiment})
-            pq.write_table(table, temporary, compression="zstd", compression_level=1, write_statistics=False)
+            pq.write_table(table, temporary, compression="lz4", write_statistics=False)
 
 
 def _read_rows(
