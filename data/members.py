@@ -16,7 +16,7 @@ from data.catalogue import Catalogue
 from data.errors import MemberError
 from data.maps import map_writer
 from data.progress import Track, untracked
-from data.scene import Scene
+from data.scene import Scene, keep_open
 from data.windows import Window
 
 __all__ = ["MAP_FOLDERS", "Member", "write_map", "write_maps"]
@@ -83,6 +83,6 @@ def write_maps(member: Member, catalogue: Catalogue, directory: Path, track: Tra
 def write_map(member: Member, scene: Scene, folds: Sequence[int], names: Sequence[str], path: Path) -> None:
     """Write the probability map of one scene by the models of some folds."""
     tags = {"member": member.name, "folds": ",".join(map(str, folds)), "scene": scene.id}
-    with map_writer(path, scene.grid, names, tags) as writer:
+    with keep_open(), map_writer(path, scene.grid, names, tags) as writer:
         for window, proba in member.predict_proba(scene, folds):
             writer.write(window, proba)

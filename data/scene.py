@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ __all__ = [
     "LabelFile",
     "Scene",
     "Split",
+    "keep_open",
     "open_raster",
     "read_grid",
     "read_label",
@@ -31,8 +33,15 @@ __all__ = [
 
 Split = Literal["train", "val", "test"]
 
-# A folder of thousands of tiles is otherwise listed at every open, to look for side-car files.
-GDAL_OPTIONS = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+GDAL_OPTIONS: dict[str, Any] = {
+    # A folder of thousands of tiles is otherwise listed at every open, to look for side-car files.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # MB of decoded blocks; by default it is a share of the machine's memory, for every worker.
+    "GDAL_CACHEMAX": 256,
+}
+
+_kept: ContextVar[dict[str, Any] | None] = ContextVar("_kept", default=None)
+"""Rasters by path that stay open for now."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,22 @@ def maybe_ungeoreferenced() -> Iterator[None]:
 
 
 @contextmanager
+def keep_open() -> Iterator[None]:
+    """Keep every raster open that is read within this block.
+
+    Blocks of a file that windows share are then decoded once, not once a window.
+    """
+    rasters: dict[str, Any] = {}
+    token = _kept.set(rasters)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for raster in rasters.values():
+            raster.close()
+
+
+@contextmanager
 def open_raster(path: str) -> Iterator[Any]:
     """Open a raster for reading; a file that cannot be opened or read is named in the error.
 
@@ -115,12 +140,16 @@ def open_raster(path: str) -> Iterator[Any]:
     SceneError
         If GDAL cannot open the file, or fails while the ``with`` block reads it.
     """
+    kept = _kept.get()
     try:
-        with (
-            rasterio.Env(**GDAL_OPTIONS),
-            maybe_ungeoreferenced(),
-            rasterio.open(path, sharing=False) as raster,
-        ):
+        with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
+            raster = None if kept is None else kept.get(path)
+            if raster is None:
+                raster = rasterio.open(path, sharing=False)
+                if kept is None:
+                    closing.enter_context(raster)
+                else:
+                    kept[path] = raster
             yield raster
     except RasterioError as error:
         raise SceneError(

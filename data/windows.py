@@ -24,6 +24,21 @@ class Window:
         """Return the window with ``halo`` more pixels on every side."""
         return Window(self.row - halo, self.col - halo, self.height + 2 * halo, self.width + 2 * halo)
 
+    def meet(self, other: "Window") -> "Window":
+        """Return the window that lies in both; its height or width is 0 if none does."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        bottom = min(self.row + self.height, other.row + other.height)
+        right = min(self.col + self.width, other.col + other.width)
+        return Window(row, col, max(bottom - row, 0), max(right - col, 0))
+
+    def within(self, other: "Window") -> tuple[slice, slice]:
+        """Return row and column slices of this window in an array of another one.
+
+        >>> Window(5, 8, 2, 3).within(Window(4, 4, 9, 9))
+        (slice(1, 3, None), slice(4, 7, None))
+        """
+        return Window(self.row - other.row, self.col - other.col, self.height, self.width).slices
+
     def cover(self, block: int) -> "Window":
         """Return the smallest window of whole blocks that covers this one; blocks start at the scene's corner.
 

@@ -68,7 +68,8 @@ class Neighbourhood:
 
     def gradient(self) -> Sums:
         """Steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
-        steepness: Sums = np.hypot(*_differences(self.mean))
+        down, right = _differences(self.mean)
+        steepness: Sums = np.sqrt(down * down + right * right)
         return steepness
 
     def laplacian(self) -> Sums:
@@ -104,7 +105,8 @@ class Neighbourhood:
         Of the structure tensor's eigenvalues: (λ₁ - λ₂) / (λ₁ + λ₂). Source: Bigün and Granlund 1987.
         """
         across, along, both, _ = self._tensor
-        coherence: Sums = np.minimum(np.hypot(across - along, 2 * both) / (across + along), 1)
+        difference = np.sqrt((across - along) ** 2 + 4 * both * both)
+        coherence: Sums = np.minimum(difference / (across + along), 1)
         return coherence
 
     def distance(self) -> Plane:
@@ -145,7 +147,9 @@ class Neighbourhood:
 
     def _reach(self, targets: NDArray[np.bool_]) -> Plane:
         distance = cv2.distanceTransform((~targets).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return np.minimum(distance, np.float32(self.radius))
+        # Squares of distances are whole numbers; OpenCV's roots differ in the last bit from place to place.
+        exact: Plane = np.sqrt(np.rint(np.minimum(distance, np.float32(self.radius + 1)) ** 2))
+        return np.minimum(exact, np.float32(self.radius))
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ class OpenScene:
 
     def __init__(self, feature_set: FeatureSet, scene: Scene) -> None:
         self.feature_set, self.scene = feature_set, scene
-        self._area: Window | None = None
+        self._held: Window | None = None
         self._pixels = np.empty((0, 0, 0), np.float32)
 
     @cached_property
@@ -118,25 +118,18 @@ class OpenScene:
             NaN where a feature has no value; never infinite. The same bits whatever the window.
         """
         window = window or self.scene.grid.window
-        facts = self.facts
-        area, planes = self._read(window)
-        top, left = window.row - area.row, window.col - area.col
-        out = np.empty((len(self.feature_set), window.height, window.width), np.float32)
-        rows = np.arange(window.row, window.row + window.height)[:, None]
-        cols = np.arange(window.col, window.col + window.width)[None, :]
-        start = self.feature_set.halo
-        inside = slice(start + top, start + top + window.height), slice(start + left, start + left + window.width)
-        for position, values in self._direct(
-            {band: plane[inside] for band, plane in planes.items()}, rows, cols, facts
-        ):
-            out[position] = values
-        blocks = list(tile_windows(area.height, area.width, BLOCK))
-        for block, position, values in self._context(planes, blocks):
-            first_row, last_row = max(block.row, top), min(block.row + block.height, top + window.height)
-            first_col, last_col = max(block.col, left), min(block.col + block.width, left + window.width)
-            out[position, first_row - top : last_row - top, first_col - left : last_col - left] = values[
-                first_row - block.row : last_row - block.row, first_col - block.col : last_col - block.col
-            ]
+        out = np.full((len(self.feature_set), window.height, window.width), np.nan, np.float32)
+        inner = window.meet(self.scene.grid.window)
+        target, facts = out[:, *inner.within(window)], self.facts
+        held, planes = self._read(inner)
+        rows = np.arange(inner.row, inner.row + inner.height)[:, None]
+        cols = np.arange(inner.col, inner.col + inner.width)[None, :]
+        own = {band: plane[inner.within(held)] for band, plane in planes.items()}
+        for position, values in self._direct(own, rows, cols, facts):
+            target[position] = values
+        for block, position, values in self._context(held, planes, self._blocks(inner)):
+            both = block.meet(inner)
+            target[position, *both.within(inner)] = values[both.within(block)]
         return out
 
     def gather(self, window: Window, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> Plane:
@@ -154,48 +147,54 @@ class OpenScene:
             The same bits as in `compute`.
         """
         facts = self.facts
-        area, planes = self._read(window)
-        halo, top, left = self.feature_set.halo, rows - area.row, cols - area.col
+        held, planes = self._read(window)
         out = np.empty((len(self.feature_set), len(rows)), np.float32)
-        vectors = {band: plane[top + halo, left + halo] for band, plane in planes.items()}
-        for position, values in self._direct(vectors, rows, cols, facts):
+        own = {band: plane[rows - held.row, cols - held.col] for band, plane in planes.items()}
+        for position, values in self._direct(own, rows, cols, facts):
             out[position] = values
-        if halo:
-            number = top // BLOCK * (area.width // BLOCK) + left // BLOCK
-            blocks = list(tile_windows(area.height, area.width, BLOCK))
-            here = {blocks[position]: np.flatnonzero(number == position) for position in np.unique(number)}
-            for block, position, values in self._context(planes, list(here)):
-                out[position, here[block]] = values[top[here[block]] - block.row, left[here[block]] - block.col]
+        if self.feature_set.halo:
+            here = {block: np.flatnonzero(_inside(block, rows, cols)) for block in self._blocks(window)}
+            here = {block: pixels for block, pixels in here.items() if len(pixels)}
+            for block, position, values in self._context(held, planes, list(here)):
+                pixels = here[block]
+                out[position, pixels] = values[rows[pixels] - block.row, cols[pixels] - block.col]
         return out
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
         """Tell where a window of the scene was seen, (height, width) bool."""
         window = window or self.scene.grid.window
-        area, _ = self._read(window)
-        start = self.feature_set.halo
-        top, left = window.row - area.row + start, window.col - area.col + start
-        return valid_mask(self.scene, self._pixels[:, top : top + window.height, left : left + window.width])
+        valid = np.zeros((window.height, window.width), bool)
+        inner = window.meet(self.scene.grid.window)
+        held, _ = self._read(inner)
+        valid[inner.within(window)] = valid_mask(self.scene, self._pixels[:, *inner.within(held)])
+        return valid
+
+    def _blocks(self, window: Window) -> list[Window]:
+        """Return the blocks that a window within the scene is cut from, themselves cut off at the scene's edge."""
+        area = window.cover(BLOCK)
+        return [
+            Window(area.row + block.row, area.col + block.col, BLOCK, BLOCK).meet(self.scene.grid.window)
+            for block in tile_windows(area.height, area.width, BLOCK)
+        ]
 
     def _read(self, window: Window) -> tuple[Window, dict[str, Plane]]:
-        """Return the blocks that cover a window, and their bands with a halo around them."""
-        area = window.cover(BLOCK) if self.feature_set.halo else window
-        if area != self._area:
-            self._pixels = read_scene(self.scene, area, self.feature_set.halo)
-            self._area = area
+        """Return a window that holds all that another within the scene depends on, and its bands."""
+        halo = self.feature_set.halo
+        held = window.cover(BLOCK).meet(self.scene.grid.window).grow(halo) if halo else window
+        if held != self._held:
+            self._pixels = read_scene(self.scene, held)
+            self._held = held
         bands = zip(self.scene.bands, self._pixels, strict=True)
-        return area, {band: plane for band, plane in bands if band in self.feature_set.bands}
+        return held, {band: plane for band, plane in bands if band in self.feature_set.bands}
 
     def _read_lattice(self) -> tuple[dict[str, Plane], NDArray[np.bool_]]:
-        grid, halo = self.scene.grid, self.feature_set.halo
         parts: dict[str, list[Plane]] = defaultdict(list)
         valid = []
         for window in feature_windows(self.scene):
-            area, planes = self._read(window)
-            lattice = lattice_of(grid, window)
-            top, left = window.row - area.row + halo, window.col - area.col + halo
-            inside = slice(top, top + window.height), slice(left, left + window.width)
+            held, planes = self._read(window)
+            lattice = lattice_of(self.scene.grid, window)
             for band, plane in planes.items():
-                parts[band].append(plane[inside][lattice].ravel())
+                parts[band].append(plane[window.within(held)][lattice].ravel())
             valid.append(self.valid(window)[lattice].ravel())
         return {band: np.concatenate(vectors) for band, vectors in parts.items()}, np.concatenate(valid)
 
@@ -222,7 +221,9 @@ class OpenScene:
                 else:
                     yield position, base
 
-    def _context(self, planes: Mapping[str, Plane], blocks: Sequence[Window]) -> Iterator[tuple[Window, int, Plane]]:
+    def _context(
+        self, held: Window, planes: Mapping[str, Plane], blocks: Sequence[Window]
+    ) -> Iterator[tuple[Window, int, Plane]]:
         """Yield the features that need surroundings, by block and position."""
         halo = self.feature_set.halo
         around: dict[str, dict[int, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
@@ -234,9 +235,7 @@ class OpenScene:
         for name, radii in around.items():
             plane = _evaluate(bases[name], planes)
             for block in blocks:
-                surroundings = plane[
-                    block.row : block.row + block.height + 2 * halo, block.col : block.col + block.width + 2 * halo
-                ]
+                surroundings = plane[block.grow(halo).within(held)]
                 for radius, positions in radii.items():
                     for statistic, values in local_statistics(surroundings, halo, radius, positions).items():
                         yield block, positions[statistic], values
@@ -258,6 +257,12 @@ def feature_windows(scene: Scene) -> Iterator[Window]:
 @lru_cache(maxsize=8)
 def _feature_set(bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...]) -> FeatureSet:
     return FeatureSet(bands, names, dict(formulas))
+
+
+def _inside(window: Window, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> NDArray[np.bool_]:
+    below, beside = rows - window.row, cols - window.col
+    inside: NDArray[np.bool_] = (below >= 0) & (below < window.height) & (beside >= 0) & (beside < window.width)
+    return inside
 
 
 def _evaluate(base: Base, planes: Mapping[str, Plane]) -> Plane:

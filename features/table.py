@@ -18,7 +18,7 @@ from data.classes import Classes
 from data.errors import TableError
 from data.files import replacing, scene_rng
 from data.progress import Track, untracked
-from data.scene import Scene, read_label
+from data.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, feature_windows
 from features.sample import draw_pixels, strata_names, stratify
@@ -184,6 +184,7 @@ def _write_scene(
     )  # fmt: skip
     schema = _schema(feature_set, classes, settings, experiment)
     with (
+        keep_open(),
         replacing(table_path(directory, scene)) as temporary,
         # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better, and faster.
         pq.ParquetWriter(
