@@ -116,11 +116,15 @@ class Neighbourhood:
 
     @cached_property
     def _filled(self) -> Sums:
-        return np.where(self.finite, self.plane, np.float32(0)).astype(np.float64)
+        filled = self.plane.astype(np.float64)
+        if not self.complete:
+            filled[~self.finite] = 0
+        return filled
 
     @cached_property
-    def _count(self) -> Sums:
-        return self._sum(self.finite.astype(np.float64))
+    def _count(self) -> Sums | int:
+        # Near the edge of what is given this is too large; nobody looks at what is computed there.
+        return self.side**2 if self.complete else self._sum(self.finite.astype(np.float64))
 
     @cached_property
     def _tensor(self) -> tuple[Sums, Sums, Sums, Sums]:
@@ -237,7 +241,9 @@ def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str])
             shared[reach] = Neighbourhood(plane[cut, cut], radius)
         with np.errstate(all="ignore"):
             values = STATISTICS[name].of(shared[reach])[reach:-reach, reach:-reach].astype(np.float32)
-        values[~np.isfinite(values)] = np.nan
+        empty = ~np.isfinite(values)
+        if empty.any():
+            values[empty] = np.nan
         planes[name] = values
     return planes
 
