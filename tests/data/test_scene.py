@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.classes import IGNORE
 from data.errors import LabelError, SceneError
-from data.scene import ImageFile, LabelFile, Scene, read_grid, read_label, read_scene, valid_mask
+from data.scene import ImageFile, LabelFile, Scene, keep_open, read_grid, read_label, read_scene, valid_mask
 from data.windows import Grid, Window
 
 PIXELS = np.arange(2 * 5 * 7, dtype=np.int16).reshape(2, 5, 7)
@@ -115,3 +116,24 @@ def test_a_label_of_another_size_is_refused(write_raster):
 def test_a_scene_without_label_says_so():
     with pytest.raises(LabelError, match="expected a label"):
         read_label(scene_of("none.tif"))
+
+
+def test_a_raster_is_opened_once_while_it_is_kept_open(write_raster, monkeypatch):
+    scene, opened = scene_of(write_raster("a.tif", PIXELS)), []
+    plain = rasterio.open
+    monkeypatch.setattr(rasterio, "open", lambda path, **options: opened.append(plain(path, **options)) or opened[-1])
+    with keep_open():
+        first, second = read_scene(scene), read_scene(scene)
+        assert not opened[0].closed
+    assert len(opened) == 1
+    assert opened[0].closed
+    np.testing.assert_array_equal(first, second)
+    read_scene(scene)
+    assert len(opened) == 2
+    assert opened[1].closed
+
+
+def test_a_file_that_fails_is_closed_and_named_though_files_are_kept_open(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"no raster")
+    with keep_open(), pytest.raises(SceneError, match=r"a\.tif: expected a readable raster"):
+        read_scene(scene_of(tmp_path / "a.tif"))

@@ -14,6 +14,7 @@ from ensemble.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.report import Axis, write_report
 from ensemble.thumbnails import ERROR_COLORS, draw_thumbnails, telling_window
+from features.description import ColumnFacts, TableFacts
 
 from .conftest import KELP, LAND
 
@@ -32,14 +33,14 @@ def decode(uri):
 def report(make_catalogue, make_members, tmp_path):
     """Return a function that fits members, writes their report, and returns it as text."""
 
-    def write(catalogue, **members):
+    def write(catalogue, features=None, **members):
         directories = make_members(catalogue, **members)
         classes = catalogue.classes
         ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
         scores = score_table(evaluations, classes.label_names, classes.task, SETTINGS, seed=0)
         write_report(
             tmp_path / "report.html", ensemble, evaluations, scores, MemberMaps(directories), catalogue, SETTINGS,
-            name="coast", quicklook=quicklook,
+            name="coast", quicklook=quicklook, features=features,
         )  # fmt: skip
         return (tmp_path / "report.html").read_text("utf-8"), ensemble
 
@@ -76,6 +77,28 @@ def test_scores_without_an_interval_are_shown_without_one(report, make_catalogue
     assert "On the validation split" in page
     assert "– to –" in page
     assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_the_best_features_are_shown_with_the_side_their_class_lies_on(report, make_catalogue, classes):
+    names = classes.label_names
+    columns = [
+        ColumnFacts(f"column{number}", "band", f"definition {number}", 0, "", 0.25, (1.0, 2.0, 3.0, 4.0, 5.0), auc)
+        for number, auc in enumerate([(0.5, 0.5), (0.9, 0.1), *[(0.4, 0.6)] * 28])
+    ]
+    columns = [replace(column, auc=(*column.auc, *[float("nan")] * (len(names) - 2))) for column in columns]
+    facts = TableFacts(100, names, tuple(columns), (("column1", "column2", 0.97), ("column1", "column3", 0.0)))
+    page, _ = report(make_catalogue(classes), features=facts, good=(3, 0, 0))
+    shown = re.findall(r"<tr><td>(column\d+)</td>", page)
+    assert shown[0] == "column1"
+    assert "column0" not in shown
+    assert len(shown) == 24
+    assert "The best 24 of 30" in page
+    color = "".join(f"{part:02x}" for part in classes.label_colors[1])
+    assert f"left: 10.00%; width: 40.00%; background: #{color}" in page
+    assert "column1 and column2, 0.970" in page
+    assert "column1 and column3" not in page
+    assert "<h2>Features</h2>" not in report(make_catalogue(classes), good=(3, 0, 0))[0]
 
 
 @pytest.mark.parametrize("values", [(0.63, 0.81), (-0.03, 0.05), (0.7, 0.7), (0.0, 1.0), (0.70001, 0.70004)])
