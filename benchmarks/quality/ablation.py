@@ -57,6 +57,19 @@ def steps_of(settings: FeatureSettings, bands: tuple[str, ...]) -> dict[str, tup
         "context+relative unweighted": (made(indices="contrasts", context=context, relative=relative), "none"),
         "context unweighted": (made(indices="contrasts", context=context), "none"),
         "mean std": (made(indices="contrasts", context=ContextSettings(statistics=["mean", "std"])), "design"),
+        "context+edges": (
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges"])), "design"
+        ),
+        "context+edges+coherence": (
+            made(
+                indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges", "coherence"])
+            ),
+            "design",
+        ),
+        "context+dob+laplacian": (
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "dob", "laplacian"])),
+            "design",
+        ),
         "rich": (made(indices="contrasts", context=ContextSettings(statistics=rich)), "design"),
         "wide": (made(indices="contrasts", context=wide), "design"),
         "rich+relative": (

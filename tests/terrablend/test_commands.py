@@ -279,6 +279,28 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     assert Path(run / "members" / "lightgbm" / "fold0.txt").exists()
 
 
+def test_features_that_were_killed_go_on_and_end_with_the_same_bytes(small_coast, tmp_path, terrablend):
+    def rows_in(run):
+        # What is being written lies beside what is whole, under a name that starts with a dot.
+        return {path.relative_to(run): path.read_bytes() for path in run.rglob("fold=*/[!.]*.parquet")}
+
+    killed, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    for run in (killed, undisturbed):
+        assert terrablend("check", small_coast, "--run", run).code == 0
+    command = ["features", str(small_coast), "--run", str(killed), "--workers", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "terrablend", *command], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not rows_in(killed) and process.poll() is None:
+        assert time.monotonic() < deadline
+    process.kill()
+    process.wait()
+    assert rows_in(killed)
+    for run in (killed, undisturbed):
+        assert terrablend("features", small_coast, "--run", run, "--workers", "1").code == 0
+    assert len(rows_in(killed)) == 8
+    assert rows_in(killed) == rows_in(undisturbed)
+
+
 def test_ctrl_c_in_code_that_a_library_generated_ends_the_same_way(tmp_path):
     (tmp_path / "interrupted.py").write_text(
         "import sys, typer\n"
