@@ -1,5 +1,6 @@
 """Scores of predicted rows: of a table there are no maps to score, only rows with weights."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,8 +27,9 @@ class RowScores:
         """Say each in words, with the least and the most of the folds."""
         lines = []
         for name, value in self.pooled.items():
-            folds = [scores[name] for scores in self.by_fold.values()]
-            lines.append(f"{name} {value:.4f} (folds {np.nanmin(folds):.4f} to {np.nanmax(folds):.4f})")
+            folds = [scores[name] for scores in self.by_fold.values() if math.isfinite(scores[name])]
+            spread = f" (folds {min(folds):.4f} to {max(folds):.4f})" if folds else ""
+            lines.append(f"{name} {value:.4f}{spread}")
         return lines
 
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -143,7 +142,7 @@ def describe_table(
 
 def save_facts(facts: TableFacts, path: Path) -> None:
     """Write facts as JSON, NaN as null."""
-    write_json(path, _nan_to_none(asdict(facts)))
+    write_json(path, asdict(facts))
 
 
 def load_facts(path: Path) -> TableFacts:
@@ -250,14 +249,6 @@ def _most_correlated(names: Sequence[str], correlation: NDArray[np.float64]) -> 
     first, second = np.triu_indices(len(names), 1)
     best = np.argsort(-correlation[first, second], kind="stable")[:MOST_PAIRS]
     return tuple((names[i], names[j], float(correlation[i, j])) for i, j in zip(first[best], second[best], strict=True))
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(one) for one in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _to_floats(values: Sequence[float | None]) -> tuple[float, ...]:

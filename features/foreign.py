@@ -5,6 +5,7 @@ Its groups take the place of scenes: a catalogue of scenes without images, whose
 
 import logging
 import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,11 @@ logger = logging.getLogger(__name__)
 PARTS = 100
 """Groups that rows are dealt to at random where nothing says what belongs together."""
 
-GROUP, LABEL, WEIGHT = "terrablend:group", "terrablend:label", "terrablend:weight"
+FILE, GROUP, LABEL, WEIGHT, ROW = (f"terrablend:{name}" for name in ("file", "group", "label", "weight", "row"))
 """Columns of our own beside the user's."""
+
+OURS = ("scene", "row", "col", "label", "stratum", "weight")
+"""Columns of the pixel table that are no features."""
 
 
 def find_tables(settings: TableSettings, root: Path) -> list[Path]:
@@ -42,7 +46,8 @@ def find_tables(settings: TableSettings, root: Path) -> list[Path]:
     """
     found: set[Path] = set()
     for pattern in settings.files:
-        paths = [path for path in root.glob(pattern) if path.is_file()]
+        anchor = Path(pattern).anchor
+        paths = [path for path in Path(anchor or root).glob(pattern.removeprefix(anchor)) if path.is_file()]
         if not paths:
             raise TableError(f"{root / pattern}: expected a table, got no such file. Correct table.files or root.")
         found.update(paths)
@@ -83,7 +88,7 @@ def catalogue_of_table(settings: TableSettings, classes: Classes, root: Path, se
 def write_table(
     settings: TableSettings, catalogue: Catalogue, root: Path, directory: Path, *, experiment: str, seed: int
 ) -> None:
-    """Write a table as one of ours, a file a group; ``row`` counts the rows of the group.
+    """Write a table as one of ours, a file a group; ``row`` is the row's number in all the user's files together.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ def write_table(
         part = groups[scene.id]
         columns = {
             "scene": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(part), np.int32)), [scene.id]),
-            "row": pa.array(np.arange(len(part), dtype=np.int32)),
+            "row": part[ROW].to_arrow(),
             "col": pa.array(np.zeros(len(part), np.int32)),
             "label": part[LABEL].to_arrow(),
             "stratum": part[LABEL].to_arrow(),
@@ -117,39 +122,39 @@ def write_table(
 def _read_rows(
     settings: TableSettings, classes: Classes, root: Path, seed: int
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Return the rows with label index, weight and group, and the names of their features."""
-    frames = [_read_file(path, settings) for path in find_tables(settings, root)]
+    """Return the rows with label index, weight, group and number, and the names of their features."""
+    paths = find_tables(settings, root)
+    own = {settings.label, settings.weight, settings.group, *(settings.coordinates or ()), *settings.leave}
+    frames = [_read_file(path, root, settings, own) for path in paths]
     columns = frames[0].columns
-    for path, frame in zip(find_tables(settings, root), frames, strict=True):
+    for path, frame in zip(paths, frames, strict=True):
         if frame.columns != columns:
             different = sorted(set(frame.columns) ^ set(columns)) or ["the same in another order"]
             raise TableError(f"{path}: expected the columns of the other files, got others: {', '.join(different)}.")
-    rows = pl.concat(frames, how="vertical_relaxed")
-    kept = {settings.label, settings.weight, settings.group, *(settings.coordinates or ()), GROUP, *settings.leave}
-    names = tuple(settings.features or (name for name in columns if name not in kept))
-    needed = [*names, *(name for name in kept if name not in (None, "file"))]
-    missing = sorted({str(name) for name in needed if name not in columns})
-    if missing or not names:
-        raise TableError(
-            f"table: expected the columns {', '.join(missing) or 'of features'}, "
-            f"the files have {', '.join(name for name in columns if name != GROUP)}. Correct the names under table."
-        )
-    words = [name for name in names if not rows.schema[name].is_numeric() and rows.schema[name] != pl.Boolean]
-    if words:
-        raise TableError(
-            f"table: expected numbers to learn from, got words in {', '.join(words)}. Leave them out: leave."
-        )
-    features = [pl.col(name).cast(pl.Float32).fill_null(np.nan) for name in names]
-    weight = pl.lit(1.0) if settings.weight is None else pl.col(settings.weight)
+    try:
+        rows = pl.concat(frames, how="vertical_relaxed")
+    except pl.exceptions.PolarsError as error:
+        raise TableError(f"{paths[0].parent}: expected columns of one kind in all files, got: {error}.") from error
+    features = settings.features or [name for name in columns if name not in (*own, FILE)]
+    _check_columns(rows, features, own, settings.label)
+    names = _safe_names(features)
+    values = [
+        pl.when(pl.col(name).cast(pl.Float32).is_finite())
+        .then(pl.col(name).cast(pl.Float32))
+        .otherwise(np.nan)
+        .alias(safe)
+        for name, safe in names.items()
+    ]
     return rows.select(
         _groups(rows, settings, seed).alias(GROUP),
         _labels(rows[settings.label], classes).alias(LABEL),
-        weight.cast(pl.Float32).alias(WEIGHT),
-        *features,
-    ), names
+        _weights(rows, settings.weight).alias(WEIGHT),
+        pl.int_range(len(rows), dtype=pl.Int32).alias(ROW),
+        *values,
+    ), tuple(names.values())
 
 
-def _read_file(path: Path, settings: TableSettings) -> pl.DataFrame:
+def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[str | None]) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             frame = pl.read_parquet(path)
@@ -158,9 +163,52 @@ def _read_file(path: Path, settings: TableSettings) -> pl.DataFrame:
                 path, separator=settings.separator, has_header=settings.columns is None,
                 new_columns=settings.columns, infer_schema_length=None,
             )  # fmt: skip
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise TableError(f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator.") from error
-    return frame.with_columns(pl.lit(path.stem).alias(GROUP))
+    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+        raise TableError(
+            f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator or table.columns, or export "
+            "the file again."
+        ) from error
+    # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
+    empty = [name for name in frame.columns if name not in own and frame[name].null_count() == len(frame)]
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    return frame.with_columns(
+        pl.col(empty).cast(pl.Float32), pl.lit(inside.with_suffix("").as_posix()).alias(FILE)
+    )  # fmt: skip
+
+
+def _check_columns(rows: pl.DataFrame, features: Sequence[str], own: Collection[str | None], label: str) -> None:
+    wanted = [*features, *(name for name in own if name not in (None, "file"))]
+    missing = sorted({str(name) for name in wanted if name not in rows.columns})
+    if missing or not features:
+        raise TableError(
+            f"table: expected the columns {', '.join(missing) or 'of features'}, "
+            f"the files have {', '.join(name for name in rows.columns if name != FILE)}. "
+            "Correct the names under table."
+        )
+    if label in features or len(set(features)) < len(features):
+        raise TableError("table.features: expected each column once, and not the label. Correct the list.")
+    if not len(rows):
+        raise TableError("table: expected rows to learn from, the files have none. Correct table.files.")
+    words = [name for name in features if not rows.schema[name].is_numeric() and rows.schema[name] != pl.Boolean]
+    if words:
+        raise TableError(
+            f"table: expected numbers to learn from, got others in {', '.join(words)}. Leave them out: leave."
+        )
+
+
+def _safe_names(features: Sequence[str]) -> dict[str, str]:
+    """Return the names that features have from here on: the boosters' files cannot hold spaces, brackets and quotes."""
+    names = {name: re.sub(r"[^\w.+-]", "_", name) + ("_" if name in OURS else "") for name in features}
+    if len(set(names.values())) < len(names):
+        twice = sorted({new for new in names.values() if list(names.values()).count(new) > 1})
+        raise TableError(
+            f"table: expected columns that differ in letters and digits, got several that are {', '.join(twice)} "
+            "without their other signs. Rename them."
+        )
+    renamed = [f"{old} → {new}" for old, new in names.items() if old != new]
+    if renamed:
+        logger.info("table: columns renamed: %s", ", ".join(renamed))
+    return names
 
 
 def _labels(values: pl.Series, classes: Classes) -> pl.Series:
@@ -175,16 +223,32 @@ def _labels(values: pl.Series, classes: Classes) -> pl.Series:
     return values.replace_strict(meanings, return_dtype=pl.UInt8)
 
 
+def _weights(rows: pl.DataFrame, name: str | None) -> pl.Series:
+    if name is None:
+        return pl.Series(np.ones(len(rows), np.float32))
+    weights = rows[name]
+    bad = len(rows) if not weights.dtype.is_numeric() else len(rows) - int((weights > 0).sum())
+    if not bad:
+        bad = len(rows) - int(weights.cast(pl.Float32).is_finite().sum())
+    if bad:
+        raise TableError(
+            f"table.weight {name}: expected a number above 0 in every row, got {bad} others. Correct them."
+        )
+    return weights.cast(pl.Float32)
+
+
 def _groups(rows: pl.DataFrame, settings: TableSettings, seed: int) -> pl.Series:
     parts: list[pl.Series] = []
     if settings.group is not None:
-        parts.append(rows[GROUP if settings.group == "file" else settings.group].cast(pl.String))
+        group = rows[FILE if settings.group == "file" else settings.group]
+        if group.dtype.is_nested():
+            raise TableError(
+                f"table.group {settings.group}: expected words or numbers, got {group.dtype}. Choose another."
+            )
+        parts.append((group.fill_nan(None) if group.dtype.is_float() else group).cast(pl.String))
     if settings.coordinates is not None and settings.block is not None:
         parts += [_squares(rows[name], settings.block) for name in settings.coordinates]
     if not parts:
-        logger.warning(
-            "table: neither group nor coordinates: rows are dealt to folds at random, so neighbours may leak"
-        )
         return pl.Series((np.random.default_rng(seed).permutation(len(rows)) % PARTS).astype(str))
     names = rows.select(pl.concat_str(parts, separator="_")).to_series()
     if names.null_count():
@@ -200,10 +264,11 @@ def _groups(rows: pl.DataFrame, settings: TableSettings, seed: int) -> pl.Series
 
 
 def _squares(values: pl.Series, side: float) -> pl.Series:
-    empty = int(values.is_null().sum())
-    if empty or not values.dtype.is_numeric():
+    known = values.cast(pl.Float64).is_finite().sum() if values.dtype.is_numeric() else 0
+    if known < len(values):
         raise TableError(
-            f"table.coordinates {values.name}: expected a number in every row, got none in {empty or len(values)} of "
+            f"table.coordinates {values.name}: expected a number in every row, got none in {len(values) - known} of "
             f"{len(values)}. Leave out the files without coordinates, or group by another column."
         )
-    return (values.cast(pl.Float64) / side).floor().cast(pl.Int64).cast(pl.String)
+    numbers = np.floor(values.cast(pl.Float64).to_numpy() / side)
+    return pl.Series([f"{number:.0f}" for number in numbers])

@@ -105,15 +105,17 @@ class FeatureSettings(Settings):
 class TableSettings(Settings):
     """A pixel table of your own, in place of scenes."""
 
-    files: list[str] = Field(description="patterns under `root`: CSV files, or parquet files by their suffix")
+    files: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, description="patterns under `root`: CSV files, or parquet files by their suffix"
+    )
     label: str = Field(description="column that holds the class's value")
-    features: list[str] | None = Field(None, description="columns to learn from; default: all others")
+    features: list[str] | None = Field(None, min_length=1, description="columns to learn from; default: all others")
     leave: list[str] = Field([], description="columns to leave out of these")
     weight: str | None = Field(None, description="column with the pixels that a row stands for")
     group: str | None = Field(None, description="column whose values must stay in one fold; `file`: the file's name")
     coordinates: tuple[str, str] | None = Field(None, description="columns x and y, for `block`")
     block: float | None = Field(None, gt=0, description="side of the squares on the ground that stay in one fold")
-    separator: str = Field(",", min_length=1, max_length=1, description="of CSV files")
+    separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="of CSV files, one sign")
     columns: list[str] | None = Field(None, description="names of the columns, for CSV files without a header")
 
     @field_validator("files", mode="before")

@@ -46,6 +46,8 @@ class Table:
     scene : (n,) int32
         Index into ``scenes``.
     scenes : tuple of str
+    row : (n,) int32
+        In the scene.
     """
 
     features: NDArray[np.float32]
@@ -54,6 +56,7 @@ class Table:
     weight: NDArray[np.float32]
     scene: NDArray[np.int32]
     scenes: tuple[str, ...]
+    row: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.label)
@@ -147,12 +150,14 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
     counts = [pq.read_metadata(path).num_rows for path in paths]
     total = sum(counts)
     features = np.empty((total, len(names)), np.float32)
-    label, weight, scene = np.empty(total, np.uint8), np.empty(total, np.float32), np.empty(total, np.int32)
+    label, weight = np.empty(total, np.uint8), np.empty(total, np.float32)
+    scene, row = np.empty(total, np.int32), np.empty(total, np.int32)
     start = 0
     for position, (path, count) in enumerate(zip(paths, counts, strict=True)):
         stop = start + count
         try:
-            rows = pq.read_table(path, columns=["label", "weight", *names], partitioning=None)
+            with pq.ParquetFile(path) as file:
+                rows = file.read(["row", "label", "weight", *names])
             columns = [rows.column(name) for name in names]
         except (KeyError, pa.ArrowException) as error:
             raise TableError(
@@ -161,9 +166,9 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
         for column, values in enumerate(columns):
             features[start:stop, column] = values.to_numpy()
         label[start:stop], weight[start:stop] = rows.column("label").to_numpy(), rows.column("weight").to_numpy()
-        scene[start:stop] = position
+        scene[start:stop], row[start:stop] = position, rows.column("row").to_numpy()
         start = stop
-    return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes))
+    return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
 
 
 def _write_scene(

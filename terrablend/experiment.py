@@ -16,7 +16,7 @@ from cnn.settings import CnnSettings
 from data.classes import Classes, Task
 from data.errors import ExperimentError
 from data.files import replacing
-from data.settings import ClassSettings, FoldSettings, SceneSettings, Settings
+from data.settings import ClassSettings, FoldSettings, GroupSettings, SceneSettings, Settings
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.settings import FeatureSettings, TableSettings
 from trees.settings import TreeSettings
@@ -82,6 +82,13 @@ class TableExperiment(BaseExperiment):
 
     table: TableSettings
     members: dict[MemberName, TreeSettings]
+
+    @field_validator("folds")
+    @classmethod
+    def _grouped_by_the_table(cls, folds: FoldSettings) -> FoldSettings:
+        if folds.group != GroupSettings():
+            raise ValueError("expected no rule under group: a table is grouped by table.group, coordinates and block")
+        return folds
 
 
 AnyExperiment = Experiment | TableExperiment

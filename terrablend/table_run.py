@@ -69,17 +69,18 @@ class TableRun(BaseRun[TableExperiment]):
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
         directory, classes = self.member_path(name), catalogue.classes
+        probas = [f"proba_{one}" for one in classes.names]
         frames = []
         for fold, rows, proba in predict_held_out(trees.load_member(directory, self.workers), catalogue, self.pixels):
             columns = {
-                "scene": np.array(rows.scenes)[rows.scene], "fold": np.full(len(rows), fold, np.int16),
+                "group": np.array(rows.scenes)[rows.scene], "row": rows.row, "fold": np.full(len(rows), fold, np.int16),
                 "label": rows.label, "weight": rows.weight,
             }  # fmt: skip
-            frames.append(pl.DataFrame(columns | dict(zip(classes.names, proba.T, strict=True))))
-        held_out = pl.concat(frames)
+            frames.append(pl.DataFrame(columns | dict(zip(probas, proba.T, strict=True))))
+        held_out = pl.concat(frames).sort("row")
         with replacing(directory / "oof.parquet") as temporary:
             held_out.write_parquet(temporary)
-        proba = held_out.select(classes.names).to_numpy()
+        proba = held_out.select(probas).to_numpy()
         label, weight, fold_of = (held_out[column].to_numpy() for column in ("label", "weight", "fold"))
         scores = score_rows(label, proba, weight, fold_of, classes)
         for line in scores.lines():

@@ -57,13 +57,28 @@ def steps_of(settings: FeatureSettings, bands: tuple[str, ...]) -> dict[str, tup
         "context+relative unweighted": (made(indices="contrasts", context=context, relative=relative), "none"),
         "context unweighted": (made(indices="contrasts", context=context), "none"),
         "mean std": (made(indices="contrasts", context=ContextSettings(statistics=["mean", "std"])), "design"),
+        "mean std dob": (
+            made(indices="contrasts", context=ContextSettings(statistics=["mean", "std", "dob"])),
+            "design",
+        ),
+        "mean std dob laplacian": (
+            made(indices="contrasts", context=ContextSettings(statistics=["mean", "std", "dob", "laplacian"])),
+            "design",
+        ),
+        "context+dob": (
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "dob"])),
+            "design",
+        ),
+        "context+diff": (
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "diff"])),
+            "design",
+        ),
         "context+edges": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges"])), "design"
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges"])),
+            "design",
         ),
         "context+edges+coherence": (
-            made(
-                indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges", "coherence"])
-            ),
+            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges", "coherence"])),
             "design",
         ),
         "context+dob+laplacian": (
