@@ -19,7 +19,8 @@ lint: .venv/ready
 check: lint test
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/thresholds.py
+	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

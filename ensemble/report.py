@@ -115,7 +115,7 @@ def write_report(
     track : Track
     """
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(minus=_minus, many=_many, percent=_percent)
+    environment.filters.update(minus=_minus, many=_many, percent=_percent, short=_short)
     template = environment.from_string(resources.files("ensemble").joinpath("report.html").read_text("utf-8"))
     nested, classes = evaluations[0], catalogue.classes
     final = _final(ensemble)
@@ -337,6 +337,17 @@ def _minus(text: str) -> str:
 def _many(count: int) -> str:
     """Write a count with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _short(value: float) -> str:
+    """Write a value with three digits that matter, and no power of ten where it can be helped.
+
+    >>> _short(1234.5), _short(-0.0123), _short(1.5e9), _short(float("nan"))
+    ('1234', '\N{MINUS SIGN}0.0123', '1.5e+09', '–')
+    """
+    if not math.isfinite(value):
+        return "–"
+    return _minus(f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}")
 
 
 def _percent(share: float) -> str:

@@ -83,6 +83,11 @@ class Bases:
                 f"{index.formula}, the scenes have {', '.join(self.bands)}. Give bands their common names, or leave "
                 "the feature out."
             )
+        if not name.isidentifier():
+            return (
+                f"expected the name of a band, an index or a formula, got {name}. "
+                f"Write it under features.formulas, `mask: {name}`, and use that name."
+            )
         names = [*self.bands, *self.formulas, *indices_of(self.bands)]
         nearest = get_close_matches(name, names, n=3, cutoff=0.4)
         return (

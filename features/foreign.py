@@ -165,8 +165,8 @@ def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[
             )  # fmt: skip
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise TableError(
-            f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator or table.columns, or export "
-            "the file again."
+            f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator or table.columns, or "
+            "export the file again."
         ) from error
     # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
     empty = [name for name in frame.columns if name not in own and frame[name].null_count() == len(frame)]
