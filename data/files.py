@@ -5,22 +5,24 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint", "read_json", "replacing", "scene_rng", "write_json"]
+__all__ = ["fingerprint", "read_json", "replacing", "scene_rng", "sync_files", "write_json"]
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes the place of ``path``, else it is removed.
 
     The temporary name keeps the suffix, since GDAL and others choose a format by it. Content reaches the
-    disk before the rename, so whoever finds ``path`` finds it complete, even after a power cut.
+    disk before the rename, so whoever finds ``path`` finds it complete, even after a power cut. Without ``sync``
+    that holds when the process is killed, but not after a power cut: for many small files, which `sync_files` makes
+    sure of together.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
@@ -28,14 +30,21 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if sync:
+            sync_files([temporary])
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until the content of files has reached the disk."""
+    for path in paths:
+        with path.open("rb+") as stream:
+            os.fsync(stream.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -200,21 +200,19 @@ def read_scene(
             "Correct scenes.bands, or ask for bands that it has."
         )
     area = (window or scene.grid.window).grow(halo)
-    needed = set(wanted) | {band for band, _ in scene.invalid}
-    planes: dict[str, NDArray[np.float32]] = {}
+    masks = dict(scene.invalid)
+    order = [*wanted, *(band for band in masks if band not in wanted)]
+    pixels = np.empty((len(order), area.height, area.width), np.float32)
     for image in scene.images:
-        if needed.isdisjoint(image.bands):
-            continue
-        kept = [band for band in image.bands if band in needed]
-        indexes = [image.bands.index(band) + 1 for band in kept]
-        planes |= zip(kept, _read_image(image, indexes, area, scene), strict=True)
-    pixels = np.stack([planes[band] for band in wanted])
-    for mask_band, values in scene.invalid:
-        condemned = _condemned(planes[mask_band], values)
+        places = {band: order.index(band) for band in image.bands if band in order}
+        if places:
+            _read_image(image, places, area, scene, pixels)
+    for mask_band, values in masks.items():
+        condemned = _condemned(pixels[order.index(mask_band)], values)
         for position, band in enumerate(wanted):
-            if band not in dict(scene.invalid):
+            if band not in masks:
                 pixels[position, condemned] = np.nan
-    return pixels
+    return pixels[: len(wanted)]
 
 
 def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
@@ -289,16 +287,23 @@ def valid_mask(scene: Scene, pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
     valid : (H, W) bool
     """
     masks = dict(scene.invalid)
-    seen = [position for position, band in enumerate(scene.bands) if band not in masks]
-    valid: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(pixels[seen]))
+    valid = np.zeros(pixels.shape[1:], bool)
+    for band, plane in zip(scene.bands, pixels, strict=True):
+        if band not in masks:
+            valid |= np.isfinite(plane)
+            if valid.all():
+                break
     return valid
 
 
-def _read_image(image: ImageFile, indexes: list[int], area: Window, scene: Scene) -> NDArray[np.float32]:
-    pixels = np.full((len(indexes), area.height, area.width), np.nan, np.float32)
+def _read_image(
+    image: ImageFile, places: Mapping[str, int], area: Window, scene: Scene, pixels: NDArray[np.float32]
+) -> None:
+    """Read bands of one file into the planes of ``pixels`` that they have their places in."""
     inside = _inside(area, scene.grid)
     if inside is None:
-        return pixels
+        pixels[[*places.values()]] = np.nan
+        return
     target, source = inside
     with open_raster(image.path) as raster:
         if raster.count != len(image.bands):
@@ -307,16 +312,20 @@ def _read_image(image: ImageFile, indexes: list[int], area: Window, scene: Scene
                 f"the file has {raster.count}. "
                 "Name the bands of this file in scenes.bands, in file order."
             )
+        indexes = [image.bands.index(band) + 1 for band in places]
         values = raster.read(indexes, window=source)
         declared = [raster.nodatavals[index - 1] for index in indexes]
-    planes = values.astype(np.float32)
-    for plane, value, own in zip(planes, values, declared, strict=True):
+    whole = values.shape[1:] == pixels.shape[1:]
+    for place, read, own in zip(places.values(), values, declared, strict=True):
+        if not whole:
+            pixels[place] = np.nan
+        plane = pixels[place][target]
+        plane[...] = read
         for nodata in (*image.nodata, *(() if own is None else (own,))):
             # Compared before the turn to float32, in which a large integer can be another number.
-            plane[value == nodata] = np.nan
-    planes[~np.isfinite(planes)] = np.nan
-    pixels[:, *target] = planes
-    return pixels
+            plane[read == nodata] = np.nan
+        if read.dtype.kind == "f":
+            plane[~np.isfinite(plane)] = np.nan
 
 
 def _inside(area: Window, grid: Grid) -> tuple[tuple[slice, slice], RasterWindow] | None:

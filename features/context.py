@@ -21,20 +21,39 @@ class Neighbourhood:
 
     Parameters
     ----------
-    plane : (H, W) float32
-        NaN where there is no data. Beyond its edge there is none either.
+    plane : (H + 2 reach, W + 2 reach) float32
+        NaN where there is no data.
+    reach : int
+        Pixels on each side that are only looked at, more than ``radius``.
     radius : int
     """
 
-    def __init__(self, plane: Plane, radius: int) -> None:
-        self.plane, self.radius, self.side = plane, radius, 2 * radius + 1
+    def __init__(self, plane: Plane, reach: int, radius: int) -> None:
+        self.plane, self.reach, self.radius, self.side = plane, reach, radius, 2 * radius + 1
         self.finite = np.isfinite(plane)
         self.complete = bool(self.finite.all())
 
+    def at(self, values: NDArray[Any], down: int = 0, right: int = 0) -> NDArray[Any]:
+        """Return the inner (H, W) of an array as large as the plane, or what lies some pixels from it."""
+        rows, cols = (
+            slice(self.reach + step, size - self.reach + step)
+            for step, size in zip((down, right), values.shape, strict=True)
+        )
+        return values[rows, cols]
+
     @cached_property
     def mean(self) -> Sums:
-        """Mean of each window, NaN where it holds no data."""
+        """Mean of the window of every pixel, those of the rim too; NaN where it holds no data."""
         return self._sum(self._filled) / self._count
+
+    def deviation(self) -> Sums:
+        """Standard deviation of each window."""
+        count = self._count if isinstance(self._count, int) else self.at(self._count)
+        mean = self.at(self.mean)
+        variance = self.at(self._sum(self._filled * self._filled)) / count
+        variance -= mean * mean
+        deviation: Sums = np.sqrt(np.maximum(variance, 0, out=variance), out=variance)
+        return deviation
 
     @cached_property
     def minimum(self) -> Plane:
@@ -46,52 +65,36 @@ class Neighbourhood:
         """Greatest value of each window."""
         return self._extreme(cv2.dilate, -np.inf)
 
-    def deviation(self) -> Sums:
-        """Standard deviation of each window."""
-        variance = self._sum(self._filled * self._filled) / self._count - self.mean * self.mean
-        deviation: Sums = np.sqrt(np.maximum(variance, 0))
-        return deviation
-
     def median(self) -> Plane:
         """Median of each window; its cost grows with the window's area."""
-        padded = np.pad(self.plane, self.radius, constant_values=np.nan)
+        cut = slice(self.reach - self.radius, self.radius - self.reach)
+        windows = sliding_window_view(self.plane[cut, cut], (self.side, self.side))
         # NaN sorts last, so the values of a window are the first `count`.
-        windows = np.sort(sliding_window_view(padded, (self.side, self.side)).reshape(*self.plane.shape, -1), axis=-1)
-        count = np.isfinite(windows).sum(axis=-1, keepdims=True)
-        low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, windows.shape[-1] - 1)
-        middle = np.take_along_axis(windows, low, -1) + np.take_along_axis(windows, high, -1)
+        ordered = np.sort(windows.reshape(*windows.shape[:2], -1), axis=-1)
+        count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
+        low, high = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, ordered.shape[-1] - 1)
+        middle = np.take_along_axis(ordered, low, -1) + np.take_along_axis(ordered, high, -1)
         return np.asarray(middle[..., 0] / 2, np.float32)
 
-    def wider_mean(self) -> Sums:
-        """Mean of the windows of twice the radius."""
-        return Neighbourhood(self.plane, 2 * self.radius).mean
+    def difference_of_boxes(self) -> Sums:
+        """Mean of each window, less that of the window of twice its radius."""
+        difference: Sums = self.at(self.mean) - self.at(Neighbourhood(self.plane, self.reach, 2 * self.radius).mean)
+        return difference
 
     def gradient(self) -> Sums:
         """Steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
-        down, right = _differences(self.mean)
-        steepness: Sums = np.sqrt(down * down + right * right)
+        down = self.at(self.mean, down=1) - self.at(self.mean, down=-1)
+        right = self.at(self.mean, right=1) - self.at(self.mean, right=-1)
+        steepness: Sums = np.sqrt(down * down + right * right) / 2
         return steepness
 
     def laplacian(self) -> Sums:
         """Mean of the four windows beside a window, less its own mean; NaN where one of them holds no data."""
         step = self.side
-        padded = np.pad(self.mean, step, constant_values=np.nan)
-        inner = slice(step, -step)
-        beside = (
-            padded[: -2 * step, inner],
-            padded[2 * step :, inner],
-            padded[inner, : -2 * step],
-            padded[inner, 2 * step :],
-        )
-        laplacian: Sums = (beside[0] + beside[1] + beside[2] + beside[3]) / 4 - self.mean
+        beside = self.at(self.mean, down=-step) + self.at(self.mean, down=step)
+        beside += self.at(self.mean, right=-step) + self.at(self.mean, right=step)
+        laplacian: Sums = beside / 4 - self.at(self.mean)
         return laplacian
-
-    def shifted(self, down: int, right: int) -> Plane:
-        """Value of the pixel ``radius`` pixels away."""
-        padded = np.pad(self.plane, self.radius, constant_values=np.nan)
-        height, width = self.plane.shape
-        row, col = self.radius * (1 + down), self.radius * (1 + right)
-        return padded[row : row + height, col : col + width]
 
     def edges(self) -> Sums:
         """Root mean square of the pixels' gradients in each window."""
@@ -112,7 +115,7 @@ class Neighbourhood:
     def distance(self) -> Plane:
         """Pixels to the nearest other kind, no more than ``radius``: negative where the plane is not 0."""
         inside, outside = self.finite & (self.plane != 0), self.finite & (self.plane == 0)
-        return np.where(inside, -self._reach(outside), self._reach(inside)).astype(np.float32)
+        return np.where(self.at(inside), -self._distance_to(outside), self._distance_to(inside)).astype(np.float32)
 
     @cached_property
     def _filled(self) -> Sums:
@@ -129,11 +132,15 @@ class Neighbourhood:
     @cached_property
     def _tensor(self) -> tuple[Sums, Sums, Sums, Sums]:
         """Sums over each window of the squared gradients, their product, and the number of them."""
-        down, right = _differences(self.plane)
+        down = np.full(self.plane.shape, np.nan)
+        right = down.copy()
+        down[1:-1] = (self.plane[2:] - self.plane[:-2]) / 2
+        right[:, 1:-1] = (self.plane[:, 2:] - self.plane[:, :-2]) / 2
         known = np.isfinite(down) & np.isfinite(right)
-        down, right = (np.where(known, step, 0).astype(np.float64) for step in (down, right))
+        down[~known] = 0
+        right[~known] = 0
         products = (right * right, down * down, right * down, known.astype(np.float64))
-        across, along, both, count = map(self._sum, products)
+        across, along, both, count = (self.at(self._sum(product)) for product in products)
         return across, along, both, count
 
     def _sum(self, values: Sums) -> Sums:
@@ -146,13 +153,12 @@ class Neighbourhood:
     def _extreme(self, operation: Callable[..., Any], neutral: float) -> Plane:
         filled = self.plane if self.complete else np.where(self.finite, self.plane, np.float32(neutral))
         kernel = np.ones((self.side, self.side), np.uint8)
-        extreme: Plane = operation(filled, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=neutral)
-        return extreme
+        return self.at(operation(filled, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=neutral))
 
-    def _reach(self, targets: NDArray[np.bool_]) -> Plane:
+    def _distance_to(self, targets: NDArray[np.bool_]) -> Plane:
         distance = cv2.distanceTransform((~targets).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         # Squares of distances are whole numbers; OpenCV's roots differ in the last bit from place to place.
-        exact: Plane = np.sqrt(np.rint(np.minimum(distance, np.float32(self.radius + 1)) ** 2))
+        exact: Plane = np.sqrt(np.rint(np.minimum(self.at(distance), np.float32(self.radius + 1)) ** 2))
         return np.minimum(exact, np.float32(self.radius))
 
 
@@ -165,7 +171,7 @@ class Statistic:
     meaning : str
         With ``{side}``, ``{radius}`` and ``{base}`` to be filled in.
     of : callable
-        Takes a `Neighbourhood`, gives a plane of its size.
+        Takes a `Neighbourhood`, gives its inner plane (H, W).
     radii, more : int
         It looks ``radii`` times the radius and ``more`` pixels far.
     """
@@ -183,16 +189,16 @@ class Statistic:
 WINDOW = "the {side} × {side} window of {base}"
 
 STATISTICS: dict[str, Statistic] = {
-    "mean": Statistic(f"mean of {WINDOW}", lambda around: around.mean),
+    "mean": Statistic(f"mean of {WINDOW}", lambda around: around.at(around.mean)),
     "std": Statistic(f"standard deviation in {WINDOW}", Neighbourhood.deviation),
     "min": Statistic(f"least value in {WINDOW}", lambda around: around.minimum),
     "max": Statistic(f"greatest value in {WINDOW}", lambda around: around.maximum),
     "range": Statistic(f"greatest less least value in {WINDOW}", lambda around: around.maximum - around.minimum),
     "median": Statistic(f"median of {WINDOW}", Neighbourhood.median),
-    "diff": Statistic(f"pixel less mean of {WINDOW}", lambda around: around.plane - around.mean),
+    "diff": Statistic(f"pixel less mean of {WINDOW}", lambda around: around.at(around.plane) - around.at(around.mean)),
     "dob": Statistic(
         f"mean of {WINDOW} less that of twice its radius: difference of boxes, nearly one of Gaussians",
-        lambda around: around.mean - around.wider_mean(),
+        Neighbourhood.difference_of_boxes,
         radii=2,
     ),
     "gradient": Statistic(f"steepness of the mean of {WINDOW}, per pixel", Neighbourhood.gradient, more=1),
@@ -201,10 +207,18 @@ STATISTICS: dict[str, Statistic] = {
     ),
     "edges": Statistic(f"root mean square of the gradients in {WINDOW}", Neighbourhood.edges, more=1),
     "coherence": Statistic(f"coherence of the gradients' directions in {WINDOW}", Neighbourhood.coherence, more=1),
-    "north": Statistic("{base} of the pixel {radius} rows up", lambda around: around.shifted(-1, 0)),
-    "south": Statistic("{base} of the pixel {radius} rows down", lambda around: around.shifted(1, 0)),
-    "west": Statistic("{base} of the pixel {radius} columns to the left", lambda around: around.shifted(0, -1)),
-    "east": Statistic("{base} of the pixel {radius} columns to the right", lambda around: around.shifted(0, 1)),
+    "north": Statistic(
+        "{base} of the pixel {radius} rows up", lambda around: around.at(around.plane, down=-around.radius)
+    ),
+    "south": Statistic(
+        "{base} of the pixel {radius} rows down", lambda around: around.at(around.plane, down=around.radius)
+    ),
+    "west": Statistic(
+        "{base} of the pixel {radius} columns to the left", lambda around: around.at(around.plane, right=-around.radius)
+    ),
+    "east": Statistic(
+        "{base} of the pixel {radius} columns to the right", lambda around: around.at(around.plane, right=around.radius)
+    ),
     "distance": Statistic(
         "pixels to the edge of where {base} is not 0, at most {radius}, negative inside", Neighbourhood.distance
     ),
@@ -238,17 +252,11 @@ def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str])
         reach = STATISTICS[name].halo(radius)
         if reach not in shared:
             cut = slice(halo - reach, reach - halo or None)
-            shared[reach] = Neighbourhood(plane[cut, cut], radius)
+            shared[reach] = Neighbourhood(plane[cut, cut], reach, radius)
         with np.errstate(all="ignore"):
-            values = STATISTICS[name].of(shared[reach])[reach:-reach, reach:-reach].astype(np.float32)
+            values = STATISTICS[name].of(shared[reach]).astype(np.float32)
         empty = ~np.isfinite(values)
         if empty.any():
             values[empty] = np.nan
         planes[name] = values
     return planes
-
-
-def _differences(plane: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """Return the central differences down and to the right, per pixel; NaN where a neighbour has no data."""
-    padded = np.pad(plane, 1, constant_values=np.nan)
-    return (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2, (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2

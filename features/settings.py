@@ -32,7 +32,10 @@ class ContextSettings(Settings):
     radii: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 3, 7, 15], description="pixels; windows are squares of side 2 radius + 1"
     )
-    statistics: list[str] = Field(["mean", "std", "min", "max", "gradient"], description="names of statistics")
+    statistics: list[str] = Field(
+        ["mean", "std", "min", "max", "gradient", "edges", "coherence", "dob", "laplacian"],
+        description="names of statistics",
+    )
 
     @field_validator("statistics")
     @classmethod

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from data.catalogue import Catalogue
 from data.classes import Classes
 from data.errors import TableError
-from data.files import replacing, scene_rng
+from data.files import replacing, scene_rng, sync_files
 from data.progress import Track, untracked
 from data.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
@@ -100,7 +100,8 @@ def build_table(
     TableError
         If not a single pixel was drawn.
     """
-    todo = [scene for scene in catalogue.split("train") if not table_path(directory, scene).exists()]
+    paths = {scene: table_path(directory, scene) for scene in catalogue.split("train")}
+    todo = [scene for scene, path in paths.items() if not _is_whole(path)]
     work = partial(
         _write_scene,
         feature_set=feature_set,
@@ -112,15 +113,14 @@ def build_table(
     )
     for _ in track(map_ordered(work, todo, executor), "pixel table", len(todo)):
         pass
-    rows = sum(pq.read_metadata(table_path(directory, scene)).num_rows for scene in catalogue.split("train"))
+    sync_files(paths.values())
+    rows = sum(pq.read_metadata(path).num_rows for path in paths.values())
     if rows == 0:
         raise TableError(
             f"{directory}: expected pixels to learn from, got none: no training scene has a labelled pixel "
             "that is valid. Check nodata, invalid and label.ignore in the experiment file."
         )
-    logger.info(
-        "pixel table: %d rows × %d features of %d scenes", rows, len(feature_set), len(catalogue.split("train"))
-    )
+    logger.info("pixel table: %d rows × %d features of %d scenes", rows, len(feature_set), len(paths))
 
 
 def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -> Table:
@@ -171,6 +171,15 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
     return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
 
 
+def _is_whole(path: Path) -> bool:
+    """Tell whether a scene's rows are there; a power cut may have left a file without its end."""
+    try:
+        pq.read_metadata(path)
+    except (FileNotFoundError, pa.ArrowException):
+        return False
+    return True
+
+
 def _write_scene(
     scene: Scene,
     feature_set: FeatureSet,
@@ -190,7 +199,8 @@ def _write_scene(
     schema = _schema(feature_set, classes, settings, experiment)
     with (
         keep_open(),
-        replacing(table_path(directory, scene)) as temporary,
+        # The disk is waited for once, at the end of all scenes.
+        replacing(table_path(directory, scene), sync=False) as temporary,
         # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better, and faster.
         pq.ParquetWriter(
             temporary, schema, compression="lz4", write_statistics=False,

@@ -1,6 +1,6 @@
 """What each kind of feature, and the design weights, do for the tree branch: a table for docs/results.md.
 
-``python benchmarks/quality/ablation.py benchmarks/quality/burnscars.yaml [--steps bands,context] [--threads 2]``
+``python benchmarks/quality/ablation.py benchmarks/quality/burnscars.yaml [--steps 'bands;+ contrasts'] [--threads 2]``
 
 Every step builds its own pixel table, trains the experiment's first tree member on each fold's rows and predicts the
 rows held out. Those are a designed sample, so with their weights their confusion counts estimate those of the whole
@@ -33,65 +33,53 @@ from trees.settings import TreeSettings
 
 NO_CONTEXT = ContextSettings(of=[])
 
+STATISTICS = (
+    "mean std",
+    "mean std dob laplacian",
+    "mean std min max gradient",
+    "mean std min max dob laplacian",
+    "mean std min max gradient dob laplacian",
+    "mean std min max gradient edges",
+    "mean std min max gradient edges coherence",
+    "mean std min max gradient edges coherence dob laplacian",
+)
+"""Choices of context statistics that are compared."""
+
+STEPS = (
+    "bands", "+ all indices", "+ contrasts", "+ contrasts + relative", "+ contrasts + context",
+    "+ contrasts + context, unweighted", "+ contrasts + context + relative",
+)  # fmt: skip
+
 
 def steps_of(settings: FeatureSettings, bands: tuple[str, ...]) -> dict[str, tuple[FeatureSettings, str]]:
     """Return the feature settings and the use of weights of each step."""
-
-    def made(**values: object) -> FeatureSettings:
-        return settings.model_copy(update={"indices": [], "context": NO_CONTEXT, "relative": None, **values})
-
-    contrast = feature_names(bands, made(context=ContextSettings(radii=[1], statistics=["mean"])))[len(bands) :]
-    bases = [name.removesuffix("_mean_r1") for name in contrast]
+    default = ContextSettings()
+    around = feature_names(bands, FeatureSettings(indices=[], context=ContextSettings(radii=[1], statistics=["mean"])))
+    bases = [name.removesuffix("_mean_r1") for name in around[len(bands) :]]
     relative = RelativeSettings(of=bases, rank=True)
-    rich = ["mean", "std", "min", "max", "gradient", "edges", "coherence", "dob", "laplacian"]
-    context, wide = ContextSettings(), ContextSettings(radii=[1, 3, 7, 15, 31])
-    return {
-        "bands": (made(), "design"),
-        "indices": (made(indices="all"), "design"),
-        "contrasts": (made(indices="contrasts"), "design"),
-        "context": (made(indices="contrasts", context=context), "design"),
-        "bands+context": (made(context=context), "design"),
-        "all indices+context": (made(indices="all", context=context), "design"),
-        "relative": (made(indices="contrasts", relative=relative), "design"),
-        "context+relative": (made(indices="contrasts", context=context, relative=relative), "design"),
-        "context+relative unweighted": (made(indices="contrasts", context=context, relative=relative), "none"),
-        "context unweighted": (made(indices="contrasts", context=context), "none"),
-        "mean std": (made(indices="contrasts", context=ContextSettings(statistics=["mean", "std"])), "design"),
-        "mean std dob": (
-            made(indices="contrasts", context=ContextSettings(statistics=["mean", "std", "dob"])),
-            "design",
-        ),
-        "mean std dob laplacian": (
-            made(indices="contrasts", context=ContextSettings(statistics=["mean", "std", "dob", "laplacian"])),
-            "design",
-        ),
-        "context+dob": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "dob"])),
-            "design",
-        ),
-        "context+diff": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "diff"])),
-            "design",
-        ),
-        "context+edges": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges"])),
-            "design",
-        ),
-        "context+edges+coherence": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "edges", "coherence"])),
-            "design",
-        ),
-        "context+dob+laplacian": (
-            made(indices="contrasts", context=ContextSettings(statistics=[*context.statistics, "dob", "laplacian"])),
-            "design",
-        ),
-        "rich": (made(indices="contrasts", context=ContextSettings(statistics=rich)), "design"),
-        "wide": (made(indices="contrasts", context=wide), "design"),
-        "rich+relative": (
-            made(indices="contrasts", context=ContextSettings(statistics=rich), relative=relative),
-            "design",
-        ),
+
+    def made(
+        indices: str | list[str], context: ContextSettings, relative: RelativeSettings | None = None
+    ) -> FeatureSettings:
+        return settings.model_copy(update={"indices": indices, "context": context, "relative": relative})
+
+    def with_statistics(*names: str) -> FeatureSettings:
+        return made("contrasts", ContextSettings(statistics=list(names)))
+
+    steps = {
+        "bands": made([], NO_CONTEXT),
+        "+ all indices": made("all", NO_CONTEXT),
+        "+ contrasts": made("contrasts", NO_CONTEXT),
+        "+ contrasts + relative": made("contrasts", NO_CONTEXT, relative),
+        "+ context": made([], default),
+        "+ contrasts + context": made("contrasts", default),
+        "+ all indices + context": made("all", default),
+        "+ contrasts + context + relative": made("contrasts", default, relative),
+        "context to 31 pixels": made("contrasts", ContextSettings(radii=[*default.radii, 31])),
+        **{f"statistics {names}": with_statistics(*names.split()) for names in STATISTICS},
     }
+    weighted = {name: (made, "design") for name, made in steps.items()}
+    return weighted | {f"{name}, unweighted": (made, "none") for name, made in steps.items()}
 
 
 def official(catalogue: Catalogue) -> Catalogue:
@@ -108,7 +96,7 @@ def main() -> None:
     """Run the steps and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("experiment", type=Path)
-    parser.add_argument("--steps", default="bands,indices,context,relative,context+relative,context unweighted")
+    parser.add_argument("--steps", default=";".join(STEPS), help="names as in steps_of, separated by ;")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--official", action="store_true")
     parser.add_argument("--set", action="append", default=[])
@@ -125,7 +113,7 @@ def main() -> None:
         print(f"| {experiment.name} | features | {metric.title} | by fold | table s | training s |")
         print("|---|---|---|---|---|---|")
         steps = steps_of(experiment.features, catalogue.bands)
-        for step in arguments.steps.split(","):
+        for step in arguments.steps.split(";"):
             settings, weights = steps[step.strip()]
             feature_set = FeatureSet(catalogue.bands, feature_names(catalogue.bands, settings), settings.formulas)
             begun = time.perf_counter()

@@ -33,11 +33,12 @@ def test_without_any_settings_there_are_the_bands_contrasts_and_context():
     indices = contrasts_of(BANDS)
     context = len(names) - len(BANDS) - len(indices)
     assert names[: len(BANDS) + len(indices)] == (*BANDS, *indices)
-    assert context == 4 * 4 * 5
-    assert names[-context:][:6] == (
-        "red_mean_r1", "red_std_r1", "red_min_r1", "red_max_r1", "red_gradient_r1", "red_mean_r3",
+    assert context == 4 * 4 * 9
+    assert names[-context:][:10] == (
+        "red_mean_r1", "red_std_r1", "red_min_r1", "red_max_r1", "red_gradient_r1", "red_edges_r1",
+        "red_coherence_r1", "red_dob_r1", "red_laplacian_r1", "red_mean_r3",
     )  # fmt: skip
-    assert names[-1] == "NDVI_gradient_r15"
+    assert names[-1] == "NDVI_laplacian_r15"
 
 
 def test_context_is_by_default_of_the_bands_and_of_one_contrast_of_each_date():

@@ -81,6 +81,17 @@ def test_a_restart_keeps_what_is_there_and_ends_with_the_same_bytes(make_scenes,
     assert kept.stat().st_mtime_ns == time
 
 
+def test_rows_that_a_power_cut_left_without_their_end_are_made_again(make_scenes, tmp_path):
+    catalogue = make_scenes()
+    build(catalogue, tmp_path)
+    before = all_bytes(tmp_path)
+    empty, cut = (table_path(tmp_path, scene) for scene in catalogue.scenes[:2])
+    empty.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:-100])
+    build(catalogue, tmp_path)
+    assert all_bytes(tmp_path) == before
+
+
 def test_a_table_without_a_row_is_refused(make_scenes, tmp_path):
     with pytest.raises(TableError, match="expected pixels to learn from, got none"):
         build(make_scenes(holes=1.1), tmp_path)

@@ -110,8 +110,8 @@ def test_every_experiment_file_of_the_repository_is_valid(path, monkeypatch):
     monkeypatch.setenv("KELP_DATA", "/data")
     experiment = load_experiment(path)
     bands = [band for entry in experiment.scenes.train.image for band in entry.bands or experiment.scenes.bands]
-    FeatureSet(bands, feature_names(bands, experiment.features))
+    FeatureSet(bands, feature_names(bands, experiment.features), experiment.features.formulas)
     for member in experiment.members.values():
         if isinstance(member, CnnSettings):
-            FeatureSet(bands, member.inputs)
+            FeatureSet(bands, member.inputs, experiment.features.formulas)
     experiment.label_classes()
