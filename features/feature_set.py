@@ -18,7 +18,7 @@ __all__ = ["FeatureSet", "OpenScene", "feature_windows"]
 
 Plane = NDArray[np.float32]
 
-BLOCK = 128
+BLOCK = 256
 """Pixels on a side of the blocks, counted from the scene's corner, in which context is computed.
 
 Whatever window is asked for is cut from these, so it has the same bits as the whole scene, though sums run on from

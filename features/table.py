@@ -101,7 +101,8 @@ def build_table(
         If not a single pixel was drawn.
     """
     paths = {scene: table_path(directory, scene) for scene in catalogue.split("train")}
-    todo = [scene for scene, path in paths.items() if not _is_whole(path)]
+    there = {scene: rows for scene, path in paths.items() if (rows := _rows_of(path)) is not None}
+    todo = [scene for scene in paths if scene not in there]
     work = partial(
         _write_scene,
         feature_set=feature_set,
@@ -111,10 +112,8 @@ def build_table(
         experiment=experiment,
         seed=seed,
     )
-    for _ in track(map_ordered(work, todo, executor), "pixel table", len(todo)):
-        pass
+    rows = sum(there.values()) + sum(track(map_ordered(work, todo, executor), "pixel table", len(todo)))
     sync_files(paths.values())
-    rows = sum(pq.read_metadata(path).num_rows for path in paths.values())
     if rows == 0:
         raise TableError(
             f"{directory}: expected pixels to learn from, got none: no training scene has a labelled pixel "
@@ -171,13 +170,13 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
     return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
 
 
-def _is_whole(path: Path) -> bool:
-    """Tell whether a scene's rows are there; a power cut may have left a file without its end."""
+def _rows_of(path: Path) -> int | None:
+    """Return how many rows of a scene are there; None without a file, or if a power cut left one without its end."""
     try:
-        pq.read_metadata(path)
+        rows: int = pq.read_metadata(path).num_rows
     except (FileNotFoundError, pa.ArrowException):
-        return False
-    return True
+        return None
+    return rows
 
 
 def _write_scene(
