@@ -87,7 +87,7 @@ class Neighbourhood:
         down *= down
         right *= right
         down += right
-        return _root(down) / 2
+        return _root(down) / np.float32(2)
 
     def laplacian(self) -> Sums:
         """Mean of the four windows beside a window, less its own mean; NaN where one of them holds no data."""

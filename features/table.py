@@ -187,7 +187,7 @@ def _write_scene(
     directory: Path,
     experiment: str,
     seed: int,
-) -> None:
+) -> int:
     opened = feature_set.open(scene)
     halo = settings.buffer if classes.task == "binary" else 0
     sample = draw_pixels(
@@ -196,6 +196,7 @@ def _write_scene(
         classes, settings, scene_rng(seed, scene.id),
     )  # fmt: skip
     schema = _schema(feature_set, classes, settings, experiment)
+    rows = 0
     with (
         keep_open(),
         # The disk is waited for once, at the end of all scenes.
@@ -214,6 +215,8 @@ def _write_scene(
                 *map(pa.array, features),
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            rows += len(pixels)
+    return rows
 
 
 def _schema(feature_set: FeatureSet, classes: Classes, settings: SampleSettings, experiment: str) -> pa.Schema:
