@@ -3,7 +3,7 @@
 ``python benchmarks/pixel_table.py [builder] [context] [scaling] [big] [--turns 3]``; all parts by default.
 
 Everything is made up here, with one seed, in a temporary folder (some 5 GB at a time; ``TMPDIR`` says where). What is
-timed runs in a process of its own, so that its peak memory is its own; sides take turns and medians are compared.
+timed runs in a process of its own, so that its memory is its own; sides take turns and medians are compared.
 Neither imports nor the start of workers are counted. Files are read warm, from the system's cache.
 """
 
@@ -13,7 +13,6 @@ import importlib
 import json
 import os
 import random
-import resource
 import shutil
 import statistics
 import subprocess
@@ -242,26 +241,16 @@ def plain_context(plane: NDArray[np.float32], radius: int) -> dict[str, NDArray[
 # What runs in a process of its own
 
 
-def peak_mib(workers: int) -> float:
-    """Return the most memory this process held, in MiB, and the largest of its workers times their number."""
-    # A process's ru_maxrss begins with that of the process that started it; VmHWM is its own.
-    status = Path("/proc/self/status")
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if status.exists():
-        own = next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if workers > 1 else 0
-    return (own + workers * largest) / 1024
-
-
 def cpu_seconds() -> float:
     """Return the processor time of this process and of its workers that have ended."""
     return sum(os.times()[:4])
 
 
-def import_and_wait() -> None:
-    """Load what a worker needs, and stay busy while the others do."""
+def import_and_wait(_: int) -> float:
+    """Load what a worker needs, stay busy while the others do, and return the processor time that it took."""
     importlib.import_module("features.table")
     time.sleep(1)
+    return cpu_seconds()
 
 
 def run_ours(
@@ -272,28 +261,26 @@ def run_ours(
 
     cv2.setNumThreads(1)
     feature_set = FeatureSet(catalogue.bands, names)
-    before = peak_mib(1)
+    used = cpu_seconds()
     with open_executor(workers) as executor:
         if executor is not None:
             # Imports are not counted here either; one that is asleep takes no second task.
-            for started in [executor.submit(import_and_wait) for _ in range(workers)]:
-                started.result()
-        start, used = time.perf_counter(), cpu_seconds()
+            used += sum(executor.map(import_and_wait, range(workers)))
+        start = time.perf_counter()
         build_table(catalogue, feature_set, settings, directory, experiment="benchmark", seed=0, executor=executor)
-    seconds, cpu = time.perf_counter() - start, cpu_seconds() - used
+        seconds = time.perf_counter() - start
     rows = sum(pq.read_metadata(path).num_rows for path in directory.rglob("*.parquet"))
-    return {"seconds": seconds, "cpu": cpu, "rows": rows, "peak": peak_mib(workers), "before": before}
+    return {"seconds": seconds, "cpu": cpu_seconds() - used, "rows": rows}
 
 
 def child_pandas(folder: str, count: int, out: str) -> dict[str, float]:
     """Build the table of the part `builder` in pandas."""
     for module in ("pandas", "pyarrow.parquet", "torch"):
         importlib.import_module(module)
-    before = peak_mib(1)
     start, used = time.perf_counter(), cpu_seconds()
     rows = build_in_pandas(Path(folder), count, Path(out))
     seconds, cpu = time.perf_counter() - start, cpu_seconds() - used
-    return {"seconds": seconds, "cpu": cpu, "rows": rows, "peak": peak_mib(1), "before": before}
+    return {"seconds": seconds, "cpu": cpu, "rows": rows}
 
 
 def child_builder(folder: str, count: int, out: str, workers: int) -> dict[str, float]:
@@ -381,9 +368,28 @@ def run_child(name: str, *arguments: object) -> dict[str, float]:
     """Run one of `CHILDREN` in a fresh process, with one thread unless it says otherwise."""
     environment = dict(os.environ) if "own threads" in name else {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, "--child", json.dumps([name, *arguments], default=str)]
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
-    return found
+    peak = 0.0
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            peak = max(peak, memory_mib(process.pid))
+            time.sleep(0.05)
+        printed = process.communicate()[0]
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    return {**found, "peak": peak}
+
+
+def memory_mib(pid: int) -> float:
+    """Return what a process and its workers hold now, in MiB; pages that several hold are counted once. Linux only."""
+    process = Path("/proc") / str(pid)
+    try:
+        children = (process / "task" / str(pid) / "children").read_text().split()
+        sizes = (process / "smaps_rollup").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    own = sum(int(line.split()[1]) for line in sizes.splitlines() if line.startswith("Pss:")) / 1024
+    return own + sum(memory_mib(int(child)) for child in children)
 
 
 # The parts
@@ -409,7 +415,7 @@ def show(what: str, found: dict[str, float], count: int) -> None:
     print(
         f"  {what:<30} {found['seconds']:8.2f} s ({found['cpu']:.1f} s of processors), "
         f"{1000 * found['seconds'] / count:.1f} ms a scene, "
-        f"{found['rows'] / 1e6:7.2f} M rows, {found['peak']:8.0f} MiB peak (imports {found['before']:.0f})",
+        f"{found['rows'] / 1e6:7.2f} M rows, {found['peak']:8.0f} MiB peak",
         flush=True,
     )
 
