@@ -8,9 +8,10 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trees.forest import Forest
 from trees.settings import DeviceName, TreeSettings
 
-__all__ = ["Booster", "Rows"]
+__all__ = ["Booster", "Rows", "predict_proba"]
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,13 @@ class Booster(Protocol):
         """
         ...
 
+    @property
+    def forest(self) -> Forest | None:
+        """The trees as arrays, which predict faster; None if they hold what a `Forest` cannot."""
+        ...
+
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """Return probabilities (n, 1) of the positive class, or (n, K) of all classes, for rows (n, F)."""
+        """Return what the library itself predicts: probabilities (n, 1) of the positive class, or (n, K), of rows."""
         ...
 
     def save(self, path: Path) -> None:
@@ -102,3 +108,8 @@ class Booster(Protocol):
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
         ...
+
+
+def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+    """Return a booster's probabilities (n, 1) or (n, K) of rows (n, F), by its forest if it has one."""
+    return (booster.forest or booster).predict_proba(features, threads)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from data.catalogue import Catalogue
 from features.table import Table, read_table
+from trees.booster import predict_proba
 from trees.member import TreeMember
 
 __all__ = ["predict_held_out"]
@@ -35,4 +36,4 @@ def predict_held_out(
     """
     for fold in member.folds:
         table = read_table(pixels, catalogue.in_fold(fold), member.feature_set.names)
-        yield fold, table, member.boosters[fold].predict_proba(table.features, member.threads)
+        yield fold, table, predict_proba(member.boosters[fold], table.features, member.threads)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +14,18 @@ from numpy.typing import NDArray
 from data.errors import MemberError
 from trees.booster import Rows
 from trees.device import choose_device
+from trees.forest import Forest, Link, plant
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["LightGBMBooster"]
+
+LINKS: dict[str, Link] = {"binary": "sigmoid", "multiclass": "softmax"}
+
+NOTHING = np.float32(1e-35)
+"""LightGBM's ``kZeroThreshold``."""
+
+MISSING_IS_ZERO, MISSING_IS_NAN = 1, 2
+"""Of bits 2 and 3 of LightGBM's ``decision_type``."""
 
 
 class LightGBMBooster:
@@ -26,6 +36,11 @@ class LightGBMBooster:
     def __init__(self, model: lightgbm.Booster) -> None:
         self._model = model
         self.rounds = model.current_iteration()
+
+    @cached_property
+    def forest(self) -> Forest | None:
+        """The trees as arrays; None if they hold what a `Forest` cannot."""
+        return _read_forest(self._model.model_to_string())
 
     @classmethod
     def fit(
@@ -98,6 +113,65 @@ class LightGBMBooster:
         """Return each feature's share of the total gain."""
         gains = self._model.feature_importance("gain")
         return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+def _read_forest(text: str) -> Forest | None:
+    """Read LightGBM's text, as of its version 4; None for what goes beyond comparisons of one feature with one cut."""
+    head, *trees = text.partition("\nend of trees")[0].split("\nTree=")
+    about = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    objective, *options = about["objective"].split()
+    link = LINKS.get(objective)
+    if link is None or "average_output" in head or (objective == "binary" and options != ["sigmoid:1"]):
+        return None
+    nodes: dict[str, list[NDArray[Any]]] = {name: [] for name in ("feature", "cut", "missing", "left", "right")}
+    leaves: list[NDArray[np.float64]] = []
+    roots: list[int] = []
+    first_node = first_leaf = 0
+    for tree in trees:
+        fields = dict(line.split("=", 1) for line in tree.splitlines() if "=" in line)
+        if fields["num_cat"] != "0" or fields.get("is_linear", "0") != "0":
+            return None
+        leaves.append(_numbers(fields["leaf_value"], np.float64))
+        turns = int(fields["num_leaves"]) > 1
+        roots.append(first_node if turns else ~first_leaf)
+        if turns:
+            threshold, kind = _numbers(fields["threshold"], np.float64), _numbers(fields["decision_type"], np.int32)
+            missing_kind = kind >> 2 & 3
+            if (missing_kind == MISSING_IS_ZERO).any():
+                return None
+            nodes["feature"].append(_numbers(fields["split_feature"], np.int32))
+            nodes["cut"].append(_last_to_go_left(threshold))
+            # Where no value was missing in training, LightGBM takes NaN for 0.
+            nodes["missing"].append(np.where(missing_kind == MISSING_IS_NAN, kind >> 1 & 1, threshold >= 0))
+            for side in ("left", "right"):
+                child = _numbers(fields[f"{side}_child"], np.int32)
+                nodes[side].append(np.where(child >= 0, child + first_node, child - first_leaf))
+            first_node += len(threshold)
+        first_leaf += len(leaves[-1])
+    per_round = int(about["num_tree_per_iteration"])
+    return plant(
+        {name: np.concatenate([*parts, np.empty(0, np.int32)]) for name, parts in nodes.items()},
+        np.concatenate(leaves),
+        np.array(roots),
+        np.arange(len(roots)) % per_round,
+        int(about["max_feature_idx"]) + 1,
+        np.zeros(per_round),
+        link,
+    )
+
+
+def _numbers(text: str, kind: type[np.number]) -> NDArray[Any]:
+    return np.array(text.split(), kind)
+
+
+def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the greatest float32 that goes left."""
+    with np.errstate(over="ignore"):
+        last = threshold.astype(np.float32)
+    last = np.where(last > threshold, np.nextafter(last, np.float32(-np.inf)), last)
+    # What is next to nothing LightGBM takes for 0.
+    last = np.where((threshold >= -NOTHING) & (threshold < 0), np.nextafter(-NOTHING, np.float32(-np.inf)), last)
+    return np.where((threshold >= 0) & (threshold < NOTHING), NOTHING, last)
 
 
 def _dataset(rows: Rows, names: Sequence[str], reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:

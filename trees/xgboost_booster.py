@@ -1,11 +1,13 @@
 """XGBoost as a `Booster`; its file is XGBoost's UBJSON."""
 
+import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import xgboost
@@ -15,11 +17,14 @@ from xgboost.core import XGBoostError
 from data.errors import MemberError
 from trees.booster import Rows
 from trees.device import choose_device
+from trees.forest import Forest, Link, plant
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["XGBoostBooster"]
 
 logger = logging.getLogger(__name__)
+
+LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softmax"}
 
 
 class XGBoostBooster:
@@ -30,6 +35,11 @@ class XGBoostBooster:
     def __init__(self, model: xgboost.Booster) -> None:
         self._model = model
         self.rounds = model.num_boosted_rounds()
+
+    @cached_property
+    def forest(self) -> Forest | None:
+        """The trees as arrays; None if they hold what a `Forest` cannot."""
+        return _read_forest(json.loads(self._model.save_raw("json")))
 
     @classmethod
     def fit(
@@ -113,6 +123,47 @@ class XGBoostBooster:
         names = self._model.feature_names or []
         gains = np.array([scores.get(name, 0.0) for name in names], np.float64)
         return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+def _read_forest(model: Mapping[str, Any]) -> Forest | None:
+    """Read XGBoost's JSON; None for what goes beyond comparisons of one feature with one cut."""
+    learner = model["learner"]
+    link, about = LINKS.get(learner["objective"]["name"]), learner["learner_model_param"]
+    if link is None or learner["gradient_booster"]["name"] != "gbtree":
+        return None
+    grown = learner["gradient_booster"]["model"]
+    nodes: dict[str, list[NDArray[Any]]] = {name: [] for name in ("feature", "cut", "missing", "left", "right")}
+    leaves: list[NDArray[np.float32]] = []
+    roots: list[int] = []
+    first_node = first_leaf = 0
+    for tree in grown["trees"]:
+        left, value = np.array(tree["left_children"]), np.array(tree["split_conditions"], np.float32)
+        split = left >= 0
+        if np.any(np.array(tree["split_type"])[split]) or np.isneginf(value[split]).any():
+            return None
+        # XGBoost numbers nodes and leaves together.
+        number = np.where(split, first_node + split.cumsum() - 1, -first_leaf - (~split).cumsum())
+        roots.append(int(number[0]))
+        leaves.append(value[~split])
+        nodes["feature"].append(np.array(tree["split_indices"])[split])
+        nodes["cut"].append(np.nextafter(value[split], np.float32(-np.inf)))
+        nodes["missing"].append(np.array(tree["default_left"])[split])
+        nodes["left"].append(number[left[split]])
+        nodes["right"].append(number[np.array(tree["right_children"])[split]])
+        first_node += int(split.sum())
+        first_leaf += int((~split).sum())
+    # A probability where there is one output, else a sum; in brackets since XGBoost 3.1.
+    start = np.array(about["base_score"].strip("[]").split(","), np.float64)
+    base = np.log(start / (1 - start)) if link == "sigmoid" else np.resize(start, int(about["num_class"]))
+    return plant(
+        {name: np.concatenate(parts) for name, parts in nodes.items()},
+        np.concatenate(leaves),
+        np.array(roots),
+        np.array(grown["tree_info"]),
+        int(about["num_feature"]),
+        base,
+        link,
+    )
 
 
 def _matrix(

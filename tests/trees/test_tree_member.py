@@ -38,7 +38,7 @@ def fitted(make_scenes, tmp_path):
 class Echo:
     """A booster that returns feature k: every error of reshaping shows."""
 
-    suffix, rounds = "", 0
+    suffix, rounds, forest = "", 0, None
 
     def __init__(self, columns):
         self.columns = columns
