@@ -25,7 +25,7 @@ from trees.lightgbm_booster import LightGBMBooster
 from trees.settings import BoosterName, DeviceName, TreeSettings
 from trees.xgboost_booster import XGBoostBooster
 
-__all__ = ["BOOSTERS", "TreeMember", "fit_member", "hold_out_groups", "load_member"]
+__all__ = ["BOOSTERS", "TreeMember", "fit_member", "hold_out_groups", "in_squares", "load_member"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class TreeMember:
             valid = opened.valid(window)
             if valid.any():
                 # Neighbours follow each other, which is what makes a forest fast.
-                order = _in_squares(window.height, window.width)
+                order = in_squares(window.height, window.width)
                 pixels = order[valid.ravel()[order]]
                 features = np.take(opened.compute(window).reshape(len(self.feature_set), -1), pixels, axis=1).T
                 mean = np.zeros((len(features), self.n_classes), np.float32)
@@ -235,10 +235,13 @@ def hold_out_groups(
 
 
 @lru_cache(maxsize=8)
-def _in_squares(height: int, width: int) -> NDArray[np.intp]:
+def in_squares(height: int, width: int) -> NDArray[np.intp]:
     """Return the places of a raster's pixels square by square, of 8 pixels on a side."""
-    row, col = np.indices((height, width), np.int32).reshape(2, -1)
-    return np.lexsort((col, row, col // SQUARE, row // SQUARE))
+    down, right = -(-height // SQUARE), -(-width // SQUARE)
+    places = np.full((down * SQUARE, right * SQUARE), -1)
+    places[:height, :width] = np.arange(height * width).reshape(height, width)
+    squares = places.reshape(down, SQUARE, right, SQUARE).swapaxes(1, 2).ravel()
+    return squares[squares >= 0]
 
 
 def _fit_fold(
