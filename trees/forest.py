@@ -1,24 +1,128 @@
 """Fitted trees as plain arrays, which predict neighbouring pixels much faster than the library that grew them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trees.packets import PACKET, add_trees, bin_rows, find_cell
 
-__all__ = ["Forest", "Link", "plant"]
+__all__ = ["Forest", "Link", "Tree", "Trees", "plant"]
 
-Link = Literal["sigmoid", "softmax"]
+Link = Literal["sigmoid", "softmax", "identity"]
 
 CELLS = 512
 """Equal parts of a feature's range, by which its cuts are found."""
 
 ROWS = 256 * PACKET
 """Rows worked on at a time: their bins fit into a processor's cache."""
+
+
+class Tree(NamedTuple):
+    """One tree of a library; node 0 is its root, or leaf 0 where it has no node.
+
+    Parameters
+    ----------
+    feature : (N,) int
+    cut : (N,) float32
+        Values up to it go left.
+    missing : (N,) bool
+        Whether NaN goes left.
+    left, right : (N,) int
+        Node, or ~leaf.
+    leaves : (L, W) float
+        What is added to W outputs.
+    output : int
+        The first of them.
+    """
+
+    feature: NDArray[np.integer]
+    cut: NDArray[np.float32]
+    missing: NDArray[np.bool_]
+    left: NDArray[np.integer]
+    right: NDArray[np.integer]
+    leaves: NDArray[np.floating]
+    output: int = 0
+
+
+@dataclass(frozen=True)
+class Trees:
+    """All trees of a model: what a library learned, in a form that needs no library.
+
+    Parameters
+    ----------
+    feature, left, right : (N,) int32
+    cut : (N,) float32
+    missing : (N,) bool
+        As in `Tree`, numbered through.
+    leaves : (L, W) float64
+    roots, outputs : (T,) int32
+        Node or ~leaf that each tree begins with, and the first of the outputs that it adds to.
+    base : (K,) float64
+        What the trees' sum is added to.
+    n_features : int
+    link : {"sigmoid", "softmax", "identity"}
+        Of the sum to a probability.
+    """
+
+    feature: NDArray[np.int32]
+    cut: NDArray[np.float32]
+    missing: NDArray[np.bool_]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    leaves: NDArray[np.float64]
+    roots: NDArray[np.int32]
+    outputs: NDArray[np.int32]
+    base: NDArray[np.float64]
+    n_features: int
+    link: Link
+
+    @classmethod
+    def of(cls, trees: Sequence[Tree], base: NDArray[np.floating], n_features: int, link: Link) -> Self:
+        """Number the nodes and leaves of single trees through."""
+        nodes = np.cumsum([0, *(len(tree.feature) for tree in trees)])
+        leaves = np.cumsum([0, *(len(tree.leaves) for tree in trees)])
+
+        def through(children: Iterable[NDArray[np.integer]]) -> NDArray[np.int32]:
+            moved = [
+                np.where(child >= 0, child + node, child - leaf)
+                for child, node, leaf in zip(children, nodes, leaves, strict=False)
+            ]
+            return np.concatenate(moved).astype(np.int32)
+
+        return cls(
+            np.concatenate([tree.feature for tree in trees]).astype(np.int32),
+            np.concatenate([tree.cut for tree in trees]).astype(np.float32),
+            np.concatenate([tree.missing for tree in trees]).astype(bool),
+            through(tree.left for tree in trees),
+            through(tree.right for tree in trees),
+            np.concatenate([tree.leaves for tree in trees]).astype(np.float64),
+            np.array(
+                [node if len(tree.feature) else ~leaf for tree, node, leaf in zip(trees, nodes, leaves, strict=False)],
+                np.int32,
+            ),
+            np.array([tree.output for tree in trees], np.int32),
+            np.asarray(base, np.float64),
+            n_features,
+            link,
+        )
+
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, K) of rows (n, F), tree by tree: slowly, and with as many cuts as there may be."""
+        total = np.tile(self.base, (len(features), 1))
+        rows = np.arange(len(features))
+        for root, output in zip(self.roots, self.outputs, strict=True):
+            at = np.full(len(features), root)
+            while (on := at >= 0).any():
+                node = at[on]
+                value = features[rows[on], self.feature[node]]
+                left = (value <= self.cut[node]) | (np.isnan(value) & self.missing[node])
+                at[on] = np.where(left, self.left[node], self.right[node])
+            total[:, output : output + self.leaves.shape[1]] += self.leaves[~at]
+        return _linked(total, self.link)
 
 
 @dataclass(frozen=True)
@@ -47,16 +151,15 @@ class Forest:
     Parameters
     ----------
     nodes : (N, 5) int32
-    leaves : (L,) float64
+    leaves : (L, W) float64
     roots, outputs : (T,) int32
         See `trees.packets.add_trees`.
     bin_kind : dtype
         uint8 or uint16; the smaller that tells all of a feature's cuts apart.
     cuts : Cuts
     base : (K,) float64
-        What the trees' sum is added to.
-    link : {"sigmoid", "softmax"}
-        Of the sum to a probability.
+    link : {"sigmoid", "softmax", "identity"}
+        As in `Trees`.
     """
 
     nodes: NDArray[np.int32]
@@ -106,61 +209,37 @@ class Forest:
         total = np.zeros((packets, n_outputs, PACKET))
         add_trees(bins, len(rows), self.nodes, self.leaves, self.roots, self.outputs, total)
         total += self.base[:, None]
-        if self.link == "softmax":
-            total = np.exp(total - total.max(axis=1, keepdims=True))
-            total /= total.sum(axis=1, keepdims=True)
-        else:
-            total = 1 / (1 + np.exp(-total))
-        return total.transpose(0, 2, 1).reshape(-1, n_outputs)[: len(rows)].astype(np.float32)
+        return _linked(total.transpose(0, 2, 1).reshape(-1, n_outputs)[: len(rows)], self.link)
 
 
-def plant(
-    nodes: Mapping[str, NDArray[np.generic]],
-    leaves: NDArray[np.floating],
-    roots: NDArray[np.integer],
-    outputs: NDArray[np.integer],
-    n_features: int,
-    base: NDArray[np.floating],
-    link: Link,
-) -> Forest | None:
-    """Make a forest of the trees of a library.
-
-    Parameters
-    ----------
-    nodes : mapping to (N,) arrays
-        ``feature``; ``cut`` float32: values up to it go left; ``missing`` bool: so does NaN; ``left`` and ``right``:
-        a node, or ~leaf.
-    leaves : (L,) float
-    roots, outputs : (T,) int
-        Node or ~leaf that a tree begins with, and the output that it adds to.
-    n_features : int
-    base : (K,) float
-    link : {"sigmoid", "softmax"}
-
-    Returns
-    -------
-    forest : Forest or None
-        None if a feature has more cuts than a whole number of 16 bits can tell apart.
-    """
-    feature, cut = np.asarray(nodes["feature"], np.int32), np.asarray(nodes["cut"], np.float32)
-    own = [np.unique(cut[feature == index]) for index in range(n_features)]
+def plant(trees: Trees) -> Forest | None:
+    """Make a forest of trees; None if a feature has more cuts than a whole number of 16 bits can tell apart."""
+    own = [np.unique(trees.cut[trees.feature == index]) for index in range(trees.n_features)]
     most = max((len(cuts) for cuts in own), default=0)
     # The greatest number is NaN's, and one more than a cut's place must not reach it.
     kind = next((kind for kind in (np.uint8, np.uint16) if most < np.iinfo(kind).max), None)
     if kind is None:
         return None
-    place = np.zeros(len(feature), np.int32)
+    place = np.zeros(len(trees.feature), np.int32)
     for index, cuts in enumerate(own):
-        here = feature == index
-        place[here] = np.searchsorted(cuts, cut[here])
+        here = trees.feature == index
+        place[here] = np.searchsorted(cuts, trees.cut[here])
     # A bin of NaN, moved on by one, turns over to 0 and goes left with the least.
-    missing = np.asarray(nodes["missing"], np.int32)
-    table = np.stack([feature, missing, place + missing, nodes["left"], nodes["right"]], axis=1)
+    shift = trees.missing.astype(np.int32)
+    nodes = np.stack([trees.feature, shift, place + shift, trees.left, trees.right], axis=1).astype(np.int32)
     return Forest(
-        np.ascontiguousarray(table, np.int32).reshape(-1, 5), np.asarray(leaves, np.float64),
-        np.asarray(roots, np.int32), np.asarray(outputs, np.int32), np.dtype(kind), _tabulate(own),
-        np.asarray(base, np.float64), link,
-    )  # fmt: skip
+        nodes, trees.leaves, trees.roots, trees.outputs, np.dtype(kind), _tabulate(own), trees.base, trees.link
+    )
+
+
+def _linked(total: NDArray[np.float64], link: Link) -> NDArray[np.float32]:
+    """Turn sums (n, K) into probabilities."""
+    if link == "softmax":
+        total = np.exp(total - total.max(axis=1, keepdims=True))
+        total /= total.sum(axis=1, keepdims=True)
+    elif link == "sigmoid":
+        total = 1 / (1 + np.exp(-total))
+    return total.astype(np.float32)
 
 
 def _tabulate(cuts: list[NDArray[np.float32]]) -> Cuts:

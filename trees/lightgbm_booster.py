@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data.errors import MemberError
 from trees.booster import Rows
 from trees.device import choose_device
-from trees.forest import Forest, Link, plant
+from trees.forest import Forest, Link, Tree, Trees, plant
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["LightGBMBooster"]
@@ -40,7 +40,8 @@ class LightGBMBooster:
     @cached_property
     def forest(self) -> Forest | None:
         """The trees as arrays; None if they hold what a `Forest` cannot."""
-        return _read_forest(self._model.model_to_string())
+        trees = _read_trees(self._model.model_to_string())
+        return None if trees is None else plant(trees)
 
     @classmethod
     def fit(
@@ -115,49 +116,34 @@ class LightGBMBooster:
         return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
 
 
-def _read_forest(text: str) -> Forest | None:
+def _read_trees(text: str) -> Trees | None:
     """Read LightGBM's text, as of its version 4; None for what goes beyond comparisons of one feature with one cut."""
-    head, *trees = text.partition("\nend of trees")[0].split("\nTree=")
+    head, *parts = text.partition("\nend of trees")[0].split("\nTree=")
     about = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
     objective, *options = about["objective"].split()
-    link = LINKS.get(objective)
+    link, per_round = LINKS.get(objective), int(about["num_tree_per_iteration"])
     if link is None or "average_output" in head or (objective == "binary" and options != ["sigmoid:1"]):
         return None
-    nodes: dict[str, list[NDArray[Any]]] = {name: [] for name in ("feature", "cut", "missing", "left", "right")}
-    leaves: list[NDArray[np.float64]] = []
-    roots: list[int] = []
-    first_node = first_leaf = 0
-    for tree in trees:
-        fields = dict(line.split("=", 1) for line in tree.splitlines() if "=" in line)
-        if fields["num_cat"] != "0" or fields.get("is_linear", "0") != "0":
+    trees = []
+    for number, part in enumerate(parts):
+        fields = dict(line.split("=", 1) for line in part.splitlines() if "=" in line)
+        kind, threshold = _numbers(fields["decision_type"], np.int32), _numbers(fields["threshold"], np.float64)
+        missing = kind >> 2 & 3
+        if fields["num_cat"] != "0" or fields.get("is_linear", "0") != "0" or (missing == MISSING_IS_ZERO).any():
             return None
-        leaves.append(_numbers(fields["leaf_value"], np.float64))
-        turns = int(fields["num_leaves"]) > 1
-        roots.append(first_node if turns else ~first_leaf)
-        if turns:
-            threshold, kind = _numbers(fields["threshold"], np.float64), _numbers(fields["decision_type"], np.int32)
-            missing_kind = kind >> 2 & 3
-            if (missing_kind == MISSING_IS_ZERO).any():
-                return None
-            nodes["feature"].append(_numbers(fields["split_feature"], np.int32))
-            nodes["cut"].append(_last_to_go_left(threshold))
-            # Where no value was missing in training, LightGBM takes NaN for 0.
-            nodes["missing"].append(np.where(missing_kind == MISSING_IS_NAN, kind >> 1 & 1, threshold >= 0))
-            for side in ("left", "right"):
-                child = _numbers(fields[f"{side}_child"], np.int32)
-                nodes[side].append(np.where(child >= 0, child + first_node, child - first_leaf))
-            first_node += len(threshold)
-        first_leaf += len(leaves[-1])
-    per_round = int(about["num_tree_per_iteration"])
-    return plant(
-        {name: np.concatenate([*parts, np.empty(0, np.int32)]) for name, parts in nodes.items()},
-        np.concatenate(leaves),
-        np.array(roots),
-        np.arange(len(roots)) % per_round,
-        int(about["max_feature_idx"]) + 1,
-        np.zeros(per_round),
-        link,
-    )
+        trees.append(
+            Tree(
+                _numbers(fields["split_feature"], np.int32),
+                _last_to_go_left(threshold),
+                # Where no value was missing in training, LightGBM takes NaN for 0.
+                np.where(missing == MISSING_IS_NAN, kind >> 1 & 1, threshold >= 0).astype(bool),
+                _numbers(fields["left_child"], np.int32),
+                _numbers(fields["right_child"], np.int32),
+                _numbers(fields["leaf_value"], np.float64)[:, None],
+                number % per_round,
+            )
+        )
+    return Trees.of(trees, np.zeros(per_round), int(about["max_feature_idx"]) + 1, link)
 
 
 def _numbers(text: str, kind: type[np.number]) -> NDArray[Any]:

@@ -167,9 +167,9 @@ def add_trees(
     nodes : (N, 5) int32
         Feature, shift, cut, left, right: a row goes left if its bin + shift, modulo the bins' type, is at most the
         cut. What is negative is a leaf, ~leaf.
-    leaves : (L,) float64
+    leaves : (L, W) float64
     roots, outputs : (T,) int32
-        Node or ~leaf that each tree begins with, and the output that it adds to.
+        Node or ~leaf that each tree begins with, and the first of the W outputs that it adds to.
     total : (ceil(n / 64), K, 64) float64
         Added to.
     """
@@ -201,14 +201,18 @@ def add_trees(
                             depth += 1
                             node = turn[3]
                             mask = left
-                    leaf = leaves[~node]
-                    if _count(mask) <= SPARSE:
-                        while mask:
-                            total[packet, output, _lowest(mask)] += leaf
-                            mask &= mask - np.uint64(1)
-                    else:
-                        for i in range(PACKET):
-                            total[packet, output, i] += leaf if (mask >> np.uint64(i)) & np.uint64(1) else 0.0
+                    few = _count(mask) <= SPARSE
+                    for which in range(leaves.shape[1]):
+                        leaf = leaves[~node, which]
+                        own = total[packet, output + which]
+                        if few:
+                            rest = mask
+                            while rest:
+                                own[_lowest(rest)] += leaf
+                                rest &= rest - np.uint64(1)
+                        else:
+                            for i in range(PACKET):
+                                own[i] += leaf if (mask >> np.uint64(i)) & np.uint64(1) else 0.0
                     if depth == 0:
                         break
                     depth -= 1

@@ -17,7 +17,7 @@ from xgboost.core import XGBoostError
 from data.errors import MemberError
 from trees.booster import Rows
 from trees.device import choose_device
-from trees.forest import Forest, Link, plant
+from trees.forest import Forest, Link, Tree, Trees, plant
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["XGBoostBooster"]
@@ -39,7 +39,8 @@ class XGBoostBooster:
     @cached_property
     def forest(self) -> Forest | None:
         """The trees as arrays; None if they hold what a `Forest` cannot."""
-        return _read_forest(json.loads(self._model.save_raw("json")))
+        trees = _read_trees(json.loads(self._model.save_raw("json")))
+        return None if trees is None else plant(trees)
 
     @classmethod
     def fit(
@@ -125,45 +126,37 @@ class XGBoostBooster:
         return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
 
 
-def _read_forest(model: Mapping[str, Any]) -> Forest | None:
+def _read_trees(model: Mapping[str, Any]) -> Trees | None:
     """Read XGBoost's JSON; None for what goes beyond comparisons of one feature with one cut."""
     learner = model["learner"]
     link, about = LINKS.get(learner["objective"]["name"]), learner["learner_model_param"]
     if link is None or learner["gradient_booster"]["name"] != "gbtree":
         return None
     grown = learner["gradient_booster"]["model"]
-    nodes: dict[str, list[NDArray[Any]]] = {name: [] for name in ("feature", "cut", "missing", "left", "right")}
-    leaves: list[NDArray[np.float32]] = []
-    roots: list[int] = []
-    first_node = first_leaf = 0
-    for tree in grown["trees"]:
+    trees = []
+    for tree, output in zip(grown["trees"], grown["tree_info"], strict=True):
         left, value = np.array(tree["left_children"]), np.array(tree["split_conditions"], np.float32)
         split = left >= 0
         if np.any(np.array(tree["split_type"])[split]) or np.isneginf(value[split]).any():
             return None
         # XGBoost numbers nodes and leaves together.
-        number = np.where(split, first_node + split.cumsum() - 1, -first_leaf - (~split).cumsum())
-        roots.append(int(number[0]))
-        leaves.append(value[~split])
-        nodes["feature"].append(np.array(tree["split_indices"])[split])
-        nodes["cut"].append(np.nextafter(value[split], np.float32(-np.inf)))
-        nodes["missing"].append(np.array(tree["default_left"])[split])
-        nodes["left"].append(number[left[split]])
-        nodes["right"].append(number[np.array(tree["right_children"])[split]])
-        first_node += int(split.sum())
-        first_leaf += int((~split).sum())
+        number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+        trees.append(
+            Tree(
+                np.array(tree["split_indices"])[split],
+                # Values below the condition go left.
+                np.nextafter(value[split], np.float32(-np.inf)),
+                np.array(tree["default_left"], bool)[split],
+                number[left[split]],
+                number[np.array(tree["right_children"])[split]],
+                value[~split, None],
+                output,
+            )
+        )
     # A probability where there is one output, else a sum; in brackets since XGBoost 3.1.
     start = np.array(about["base_score"].strip("[]").split(","), np.float64)
     base = np.log(start / (1 - start)) if link == "sigmoid" else np.resize(start, int(about["num_class"]))
-    return plant(
-        {name: np.concatenate(parts) for name, parts in nodes.items()},
-        np.concatenate(leaves),
-        np.array(roots),
-        np.array(grown["tree_info"]),
-        int(about["num_feature"]),
-        base,
-        link,
-    )
+    return Trees.of(trees, base, int(about["num_feature"]), link)
 
 
 def _matrix(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import trees.forest
 from trees.booster import Rows, predict_proba
-from trees.forest import plant
+from trees.forest import Tree, Trees, plant
 from trees.lightgbm_booster import LightGBMBooster, _last_to_go_left
 from trees.member import BOOSTERS
 from trees.settings import TreeSettings
@@ -97,30 +97,41 @@ def test_threads_order_and_layout_change_no_bit(monkeypatch):
     assert forest.predict_proba(rows[:0]).shape == (0, 3)
 
 
-@pytest.mark.parametrize("cuts", [1, 254, 255, 5000])
-def test_any_number_of_cuts_is_told_apart(cuts):
-    # A tree that is a chain: values up to its k-th cut end in leaf k.
-    chain = np.arange(cuts)
-    values = np.sort(np.random.default_rng(0).normal(size=cuts).astype(np.float32) ** 5)
-    nodes = {
-        "feature": np.zeros(cuts, int), "cut": values, "missing": np.ones(cuts, bool),
-        "left": ~chain, "right": np.append(chain[1:], ~cuts),
-    }  # fmt: skip
-    forest = plant(nodes, np.arange(cuts + 1) / 1e3, np.array([0]), np.array([0]), 1, np.zeros(1), "sigmoid")
-    assert forest.bin_kind == (np.uint8 if cuts < 255 else np.uint16)
-    rows = np.concatenate([values, np.nextafter(values, np.float32(np.inf)), [np.nan, -np.inf, np.inf]])
-    leaf = np.searchsorted(values, rows[:-3])
-    expected = 1 / (1 + np.exp(-np.concatenate([leaf, [0, 0, cuts]]) / 1e3))
-    np.testing.assert_allclose(forest.predict_proba(rows.astype(np.float32)[:, None])[:, 0], expected, atol=1e-7)
+def chain(cuts):
+    """A tree in which values up to its k-th cut, and no earlier one, end in leaf k, worth k / 1000."""
+    turns = np.arange(len(cuts))
+    tree = Tree(
+        np.zeros(len(cuts), int), cuts, np.ones(len(cuts), bool), ~turns, np.append(turns[1:], ~len(cuts)),
+        np.arange(len(cuts) + 1)[:, None] / 1e3,
+    )  # fmt: skip
+    return Trees.of([tree], np.zeros(1), 1, "identity")
+
+
+@pytest.mark.parametrize("count", [1, 254, 255, 2000])
+def test_any_number_of_cuts_is_told_apart(count):
+    cuts = np.sort(np.random.default_rng(0).normal(size=count).astype(np.float32) ** 5)
+    trees = chain(cuts)
+    forest = plant(trees)
+    assert forest.bin_kind == (np.uint8 if count < 255 else np.uint16)
+    rows = np.concatenate([cuts, np.nextafter(cuts, np.float32(np.inf)), [np.nan, -np.inf, np.inf]])[:, None]
+    expected = np.concatenate([np.searchsorted(cuts, rows[:-3, 0]), [0, 0, count]]) / 1e3
+    for way in (forest, trees):
+        np.testing.assert_allclose(way.predict_proba(rows.astype(np.float32))[:, 0], expected, rtol=1e-6)
 
 
 def test_more_cuts_than_can_be_told_apart_make_no_forest():
-    cuts = 2**16
-    nodes = {
-        "feature": np.zeros(cuts, int), "cut": np.arange(cuts, dtype=np.float32), "missing": np.zeros(cuts, bool),
-        "left": ~np.arange(cuts), "right": np.append(np.arange(1, cuts), ~cuts),
-    }  # fmt: skip
-    assert plant(nodes, np.zeros(cuts + 1), np.array([0]), np.array([0]), 1, np.zeros(1), "sigmoid") is None
+    assert plant(chain(np.arange(2**16, dtype=np.float32))) is None
+
+
+def test_leaves_add_to_several_outputs_and_trees_to_their_own():
+    split = np.array([0.5], np.float32)
+    one = Tree(np.array([1]), split, np.array([False]), np.array([~0]), np.array([~1]), np.array([[1, 2], [3, 4]]), 1)
+    bare = Tree(*np.empty((5, 0), int), np.array([[10, 20]]), 0)
+    trees = Trees.of([one, bare, one], np.array([0.5, 0, 0]), 2, "identity")
+    rows = np.array([[9, 0], [9, 1], [9, np.nan]], np.float32)
+    expected = [[10.5, 22, 4], [10.5, 26, 8], [10.5, 26, 8]]
+    for way in (plant(trees), trees):
+        np.testing.assert_array_equal(way.predict_proba(rows), expected)
 
 
 @pytest.mark.parametrize(
