@@ -1,6 +1,6 @@
 """Trees over a full scene: ours against LightGBM's and XGBoost's own prediction of the same scene, in turns.
 
-``python benchmarks/tree_prediction.py [--side 1024] [--turns 3]``
+``python benchmarks/tree_prediction.py [--side 512] [--turns 3]``
 
 A scene of 60 smooth, noisy features is made up with one seed, and models of 63 leaves are learned from 60 000 of its
 pixels. Each side starts from the features' planes and is timed to the last probability; the libraries get one row a
@@ -76,7 +76,7 @@ WAYS: dict[str, Callable[[Booster, NDArray[np.float32], int], NDArray[np.float32
 def main() -> None:
     """Print the speeds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--side", type=int, default=1024)
+    parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
     planes, label = make_scene(arguments.side)

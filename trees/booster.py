@@ -1,17 +1,19 @@
 """What every kind of booster can do, and the kinds there are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import MemberError
 from trees.forest import Forest
 from trees.settings import DeviceName, TreeSettings
 
-__all__ = ["Booster", "Rows", "predict_proba"]
+__all__ = ["Booster", "Rows", "check_parameters", "predict_proba"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Booster(Protocol):
 
     suffix: str
     """Of the file that `save` writes."""
+    library: str
+    """The distribution that grows the trees."""
+    stops: bool
+    """Whether `fit` looks at ``stop``: more rounds can harm it."""
     rounds: int
     """Boosting rounds that it was fitted with."""
 
@@ -75,6 +81,7 @@ class Booster(Protocol):
             Held-out rows: learning stops when the score there has not gained for ``patience`` rounds, and the best
             round is kept. The score is average precision when binary, since a threshold mends calibration later but
             not ranking (on unseen places log loss stops at a tenth of the rounds that rank best); else log loss.
+            Not looked at where `stops` is False.
         rounds : int, optional
             Instead of ``settings.rounds``.
         seed, threads : int
@@ -113,3 +120,13 @@ class Booster(Protocol):
 def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
     """Return a booster's probabilities (n, 1) or (n, K) of rows (n, F), by its forest if it has one."""
     return (booster.forest or booster).predict_proba(features, threads)
+
+
+def check_parameters(given: Iterable[str], known: Iterable[str], library: str) -> None:
+    """Refuse a name that a library does not know; raises MemberError with the nearest that it does."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=3)
+            advice = f"Did you mean {', '.join(nearest)}?" if nearest else f"See {library}'s list of parameters."
+            raise MemberError(f"parameters: expected a parameter of {library}, got {name}. {advice}")

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from trees.packets import PACKET, add_trees, bin_rows, find_cell
 
-__all__ = ["Forest", "Link", "Tree", "Trees", "plant"]
+__all__ = ["Forest", "Link", "Tree", "Trees", "last_up_to", "plant"]
 
 Link = Literal["sigmoid", "softmax", "identity"]
 
@@ -79,6 +80,18 @@ class Trees:
     base: NDArray[np.float64]
     n_features: int
     link: Link
+
+    def save(self, path: Path) -> None:
+        """Write a zip of arrays in numpy's format, each named as above."""
+        with path.open("wb") as stream:
+            np.savez_compressed(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote; raises ValueError, OSError, KeyError or BadZipFile for anything else."""
+        with np.load(path, allow_pickle=False) as arrays:
+            values = {field.name: arrays[field.name] for field in fields(cls)}
+        return cls(**values | {"n_features": int(values["n_features"]), "link": str(values["link"])})
 
     @classmethod
     def of(cls, trees: Sequence[Tree], base: NDArray[np.floating], n_features: int, link: Link) -> Self:
@@ -210,6 +223,13 @@ class Forest:
         add_trees(bins, len(rows), self.nodes, self.leaves, self.roots, self.outputs, total)
         total += self.base[:, None]
         return _linked(total.transpose(0, 2, 1).reshape(-1, n_outputs)[: len(rows)], self.link)
+
+
+def last_up_to(cut: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the greatest float32 that is at most each cut, so that a float32 is up to the one if to the other."""
+    with np.errstate(over="ignore"):
+        last = cut.astype(np.float32)
+    return np.where(last > cut, np.nextafter(last, np.float32(-np.inf)), last)
 
 
 def plant(trees: Trees) -> Forest | None:

@@ -1,7 +1,6 @@
 """LightGBM as a `Booster`; its file is LightGBM's text."""
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -12,9 +11,9 @@ from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.booster import Rows
+from trees.booster import Rows, check_parameters
 from trees.device import choose_device
-from trees.forest import Forest, Link, Tree, Trees, plant
+from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
 from trees.settings import DeviceName, TreeSettings
 
 __all__ = ["LightGBMBooster"]
@@ -31,7 +30,7 @@ MISSING_IS_ZERO, MISSING_IS_NAN = 1, 2
 class LightGBMBooster:
     """Boosted trees by LightGBM."""
 
-    suffix = ".txt"
+    suffix, library, stops = ".txt", "lightgbm", True
 
     def __init__(self, model: lightgbm.Booster) -> None:
         self._model = model
@@ -58,6 +57,7 @@ class LightGBMBooster:
         device: DeviceName = "auto",
     ) -> Self:
         """Learn from rows; see `Booster.fit`."""
+        check_parameters(settings.parameters, _known_parameters(), "LightGBM")
         parameters = {
             "objective": "binary" if n_labels == 2 else "multiclass",
             "metric": "average_precision" if n_labels == 2 else "multi_logloss",
@@ -77,14 +77,19 @@ class LightGBMBooster:
             "device_type": choose_device(device, "LightGBM", _uses_cuda),
             "verbosity": -1,
             **({} if n_labels == 2 else {"num_class": n_labels}),
-            **_check_parameters(settings.parameters),
+            **(
+                {"monotone_constraints": [settings.monotone.get(name, 0) for name in names]}
+                if settings.monotone
+                else {}
+            ),
+            **settings.parameters,
         }
-        data = _dataset(rows, names)
+        data = _dataset(rows, names, settings)
         callbacks: list[Callable[..., Any]] = []
         valid: list[lightgbm.Dataset] = []
         if stop is not None:
             callbacks.append(lightgbm.early_stopping(settings.patience, verbose=False))
-            valid.append(_dataset(stop, names, data))
+            valid.append(_dataset(stop, names, settings, data))
         try:
             model = lightgbm.train(parameters, data, rounds or settings.rounds, valid_sets=valid, callbacks=callbacks)
         except LightGBMError as error:
@@ -152,30 +157,24 @@ def _numbers(text: str, kind: type[np.number]) -> NDArray[Any]:
 
 def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the greatest float32 that goes left."""
-    with np.errstate(over="ignore"):
-        last = threshold.astype(np.float32)
-    last = np.where(last > threshold, np.nextafter(last, np.float32(-np.inf)), last)
+    last = last_up_to(threshold)
     # What is next to nothing LightGBM takes for 0.
     last = np.where((threshold >= -NOTHING) & (threshold < 0), np.nextafter(-NOTHING, np.float32(-np.inf)), last)
     return np.where((threshold >= 0) & (threshold < NOTHING), NOTHING, last)
 
 
-def _dataset(rows: Rows, names: Sequence[str], reference: lightgbm.Dataset | None = None) -> lightgbm.Dataset:
+def _dataset(
+    rows: Rows, names: Sequence[str], settings: TreeSettings, reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
     return lightgbm.Dataset(
-        rows.features, rows.label, weight=rows.weight, feature_name=list(names), reference=reference, free_raw_data=True
-    )
+        rows.features, rows.label, weight=rows.weight, feature_name=list(names), reference=reference,
+        categorical_feature=settings.categorical, free_raw_data=True,
+    )  # fmt: skip
 
 
-def _check_parameters(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+def _known_parameters() -> list[str]:
     aliases = lightgbm.basic._ConfigAliases._get_all_param_aliases()
-    known = {name for main, others in aliases.items() for name in (main, *others)}
-    for name in parameters:
-        if name not in known:
-            nearest = get_close_matches(name, known, n=3) or ["see LightGBM's list of parameters"]
-            raise MemberError(
-                f"parameters: expected a parameter of LightGBM, got {name}. Did you mean {', '.join(nearest)}?"
-            )
-    return parameters
+    return [name for main, others in aliases.items() for name in (main, *others)]
 
 
 def _uses_cuda() -> bool:

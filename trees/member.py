@@ -21,15 +21,20 @@ from data.windows import Window, tile_windows
 from features.feature_set import FeatureSet
 from features.table import Table, read_table
 from trees.booster import Booster, Rows, predict_proba
+from trees.catboost_booster import CatBoostBooster
 from trees.lightgbm_booster import LightGBMBooster
 from trees.settings import BoosterName, DeviceName, TreeSettings
+from trees.sklearn_boosters import HistGradientBoostingBooster, RandomForestBooster
 from trees.xgboost_booster import XGBoostBooster
 
 __all__ = ["BOOSTERS", "TreeMember", "fit_member", "hold_out_groups", "in_squares", "load_member"]
 
 logger = logging.getLogger(__name__)
 
-BOOSTERS: dict[BoosterName, type[Booster]] = {"lightgbm": LightGBMBooster, "xgboost": XGBoostBooster}
+BOOSTERS: dict[BoosterName, type[Booster]] = {
+    "lightgbm": LightGBMBooster, "xgboost": XGBoostBooster, "catboost": CatBoostBooster,
+    "random_forest": RandomForestBooster, "hist_gradient_boosting": HistGradientBoostingBooster,
+}  # fmt: skip
 
 WINDOW = 512
 """Pixels on a side of the windows that are predicted at a time."""
@@ -133,6 +138,17 @@ def fit_member(
             f"member {name}: expected columns of the pixel table, got {', '.join(unknown)}. "
             "Add them under features, or take them out of the member's features."
         )
+    unused = [column for column in (*settings.categorical, *settings.monotone) if column not in names]
+    if unused:
+        raise MemberError(
+            f"member {name}: expected columns that it learns from under categorical and monotone, "
+            f"got {', '.join(unused)}. Add them to the features, or take them out there."
+        )
+    if settings.monotone and len(catalogue.classes.label_names) > 2:
+        raise MemberError(
+            f"member {name}: expected no monotone columns with more than two classes, "
+            f"got {', '.join(settings.monotone)}. Leave monotone out."
+        )
     kind = BOOSTERS[settings.booster]
     write_json(
         directory / "member.json",
@@ -143,7 +159,7 @@ def fit_member(
             "features": names,
             "formulas": feature_set.formulas,
             "classes": asdict(catalogue.classes),
-            "made_with": {library: version(library) for library in ("terrablend", settings.booster)},
+            "made_with": {library: version(library) for library in ("terrablend", kind.library)},
         },
     )
     todo = [
@@ -260,6 +276,8 @@ def _fit_fold(
     n_labels = len(catalogue.classes.label_names)
     group_of = {scene.id: scene.group for scene in catalogue.split("train")}
     groups = np.array([group_of[scene] for scene in table.scenes])[table.scene]
+    if not kind.stops:
+        return kind.fit(rows, table.names, n_labels, settings, **options), False
     held = hold_out_groups(groups, table.label, weight, settings.holdout, np.random.default_rng([seed, fold]))
     if not held.any():
         if settings.holdout > 0:

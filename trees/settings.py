@@ -2,14 +2,20 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from data.settings import Settings
 
 __all__ = ["BoosterName", "DeviceName", "TreeSettings"]
 
-BoosterName = Literal["lightgbm", "xgboost"]
+BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+
+
+OTHERWISE: dict[str | None, dict[str, Any]] = {
+    "random_forest": {"rounds": 300, "leaves": 2047, "random_cuts": False},
+}
+"""Defaults that only suit one kind of booster."""
 
 
 class TreeSettings(Settings):
@@ -23,16 +29,24 @@ class TreeSettings(Settings):
         "design", description="rows count 1 / the probability they were drawn with, or all alike"
     )
 
-    rounds: int = Field(1000, ge=1, description="most boosting rounds; each adds a tree, or one a class")
+    categorical: list[str] = Field([], description="columns whose values are codes of kinds, whole numbers from 0")
+    monotone: dict[str, Literal[-1, 1]] = Field(
+        {}, description="columns with which the probability may only rise (1) or fall (-1); of two classes only"
+    )
+
+    rounds: int = Field(
+        1000, ge=1, description="most boosting rounds, each adds a tree or one a class; 300 trees of a random forest"
+    )
     learning_rate: float = Field(0.05, gt=0, le=1)
-    leaves: int = Field(63, ge=2, description="most leaves of a tree")
+    leaves: int = Field(63, ge=2, description="most leaves of a tree; 2047 in a random forest")
     min_leaf_rows: int = Field(50, ge=1, description="fewest rows in a leaf, whatever their weights")
     feature_share: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
     row_share: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
     random_cuts: bool = Field(
         True,
-        description="LightGBM: try one random cut a column rather than all, which carries over better to new places",
+        description="LightGBM and random forests (there off): try one random cut a column rather than all, "
+        "which carries over better to new places",
     )
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 
@@ -47,3 +61,8 @@ class TreeSettings(Settings):
 
     device: DeviceName = Field("auto", description="auto takes a GPU when there is one that the library can use")
     parameters: dict[str, Any] = Field({}, description="further parameters of the library, as it names them")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_booster(cls, values: Any) -> Any:
+        return {**OTHERWISE.get(values.get("booster"), {}), **values} if isinstance(values, dict) else values

@@ -2,9 +2,9 @@
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xgboost.core import XGBoostError
 
 from data.errors import MemberError
-from trees.booster import Rows
+from trees.booster import Rows, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, plant
 from trees.settings import DeviceName, TreeSettings
@@ -30,7 +30,7 @@ LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softm
 class XGBoostBooster:
     """Boosted trees by XGBoost."""
 
-    suffix = ".ubj"
+    suffix, library, stops = ".ubj", "xgboost", True
 
     def __init__(self, model: xgboost.Booster) -> None:
         self._model = model
@@ -74,6 +74,7 @@ class XGBoostBooster:
             "device": choose_device(device, "XGBoost", _uses_cuda),
             "validate_parameters": True,
             **({} if n_labels == 2 else {"num_class": n_labels}),
+            **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **settings.parameters,
         }
         data = _matrix(rows, names, settings, threads)
@@ -94,7 +95,11 @@ class XGBoostBooster:
         # The library passes over parameters that it does not know with no more than a warning.
         for warning in caught:
             if "are not used" in str(warning.message):
-                raise MemberError(_unknown_parameter(settings.parameters))
+                unused = re.findall(r'"(\w+)"', str(warning.message))
+                check_parameters(unused, xgboost.XGBModel().get_params(), "XGBoost")
+                raise MemberError(
+                    f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
+                )
             logger.warning("XGBoost: %s", warning.message)
         return cls(model if stop is None else model[: model.best_iteration + 1])
 
@@ -171,17 +176,12 @@ def _matrix(
         rows.label,
         weight=rows.weight,
         feature_names=list(names),
+        feature_types=["c" if name in settings.categorical else "q" for name in names],
+        enable_categorical=True,
         max_bin=settings.bins,
         ref=reference,
         nthread=threads,
     )
-
-
-def _unknown_parameter(parameters: Mapping[str, object]) -> str:
-    known = xgboost.XGBModel().get_params()
-    names = [name for name in parameters if name not in known] or list(parameters)
-    nearest = get_close_matches(names[0], known, n=3) or ["see XGBoost's list of parameters"]
-    return f"parameters: expected a parameter of XGBoost, got {names[0]}. Did you mean {', '.join(nearest)}?"
 
 
 def _uses_cuda() -> bool:

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from data.errors import MemberError
-from trees.booster import Rows
+from trees.booster import Rows, predict_proba
 from trees.device import choose_device, count_gpus
+from trees.lightgbm_booster import LightGBMBooster
 from trees.member import BOOSTERS, hold_out_groups
 from trees.settings import TreeSettings
+from trees.xgboost_booster import XGBoostBooster
 
 KINDS = pytest.mark.parametrize("kind", BOOSTERS.values(), ids=BOOSTERS)
 SETTINGS = TreeSettings(rounds=20, leaves=7, min_leaf_rows=5, learning_rate=0.3, patience=3, feature_share=1)
@@ -63,7 +65,9 @@ def test_a_saved_booster_predicts_the_same_to_the_bit(kind, labels, tmp_path):
 def test_the_same_seed_makes_the_same_file(kind, tmp_path):
     for name in ("a", "b"):
         kind.fit(rows_of(), NAMES, 2, SETTINGS, seed=5).save(tmp_path / name)
-    kind.fit(rows_of(), NAMES, 2, SETTINGS.model_copy(update={"row_share": 0.5}), seed=6).save(tmp_path / "c")
+    kind.fit(rows_of(), NAMES, 2, SETTINGS.model_copy(update={"row_share": 0.5, "feature_share": 0.4}), seed=6).save(
+        tmp_path / "c"
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 
@@ -72,7 +76,7 @@ def test_it_stops_when_held_out_rows_gain_no_more(kind):
     rows = rows_of()
     noise = Rows(rows.features, np.random.default_rng(3).integers(0, 2, len(rows)).astype(np.uint8), rows.weight)
     assert kind.fit(rows, NAMES, 2, SETTINGS).rounds == 20
-    assert kind.fit(rows, NAMES, 2, SETTINGS, stop=noise).rounds < 20
+    assert (kind.fit(rows, NAMES, 2, SETTINGS, stop=noise).rounds < 20) == kind.stops
     assert kind.fit(rows, NAMES, 2, SETTINGS, rounds=4).rounds == 4
 
 
@@ -105,6 +109,34 @@ def test_a_damaged_file_is_named(kind, tmp_path):
     path.write_bytes(b"\x80 not a model")
     with pytest.raises(MemberError, match=r"fold0.*Train the member again"):
         kind.load(path)
+
+
+@pytest.mark.parametrize("kind", [LightGBMBooster, XGBoostBooster])
+def test_kinds_without_an_order_are_told_apart(kind):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 40, (4000, 1))
+    label = np.isin(codes[:, 0], rng.permutation(40)[:20]).astype(np.uint8)
+    rows = Rows(codes.astype(np.float32), label, np.ones(4000, np.float32))
+    settings = SETTINGS.model_copy(update={"leaves": 4, "rounds": 3, "random_cuts": False})
+    right = {}
+    for categorical in ([], ["soil"]):
+        booster = kind.fit(rows, ["soil"], 2, settings.model_copy(update={"categorical": categorical}))
+        right[len(categorical)] = ((predict_proba(booster, rows.features)[:, 0] > 0.5) == label).mean()
+    assert right[0] < 0.9
+    assert right[1] > 0.97
+
+
+@pytest.mark.parametrize("kind", [LightGBMBooster, XGBoostBooster])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_probability_only_rises_or_falls_with_a_monotone_column(kind, sign):
+    rows = rows_of()
+    booster = kind.fit(rows, NAMES, 2, SETTINGS.model_copy(update={"monotone": {"noise": sign}}))
+    line = np.zeros((200, 3), np.float32)
+    line[:, 1] = np.linspace(-4, 4, 200)
+    steps = sign * np.diff(predict_proba(booster, line)[:, 0])
+    assert (steps >= 0).all()
+    free = np.diff(predict_proba(kind.fit(rows, NAMES, 2, SETTINGS), line)[:, 0])
+    assert (sign * free < 0).any()
 
 
 def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch):

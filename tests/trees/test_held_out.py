@@ -17,7 +17,7 @@ CHOSEN = ("red", "NDVI")
 class Echo:
     """A booster that returns chosen columns plus a number of its own: it shows whose it is and what it was given."""
 
-    suffix, rounds, forest = "", 0, None
+    suffix, library, rounds, stops, forest = "", "numpy", 0, True, None
 
     def __init__(self, columns, mark=0.0):
         self.columns, self.mark = columns, np.float32(mark)

@@ -38,7 +38,7 @@ def fitted(make_scenes, tmp_path):
 class Echo:
     """A booster that returns feature k: every error of reshaping shows."""
 
-    suffix, rounds, forest = "", 0, None
+    suffix, library, rounds, stops, forest = "", "numpy", 0, True, None
 
     def __init__(self, columns):
         self.columns = columns
@@ -173,3 +173,23 @@ def test_a_booster_of_other_features_is_refused(fitted):
 def test_a_folder_without_a_member_says_what_to_do(tmp_path):
     with pytest.raises(MemberError, match="Run `terrablend trees` first"):
         load_member(tmp_path)
+
+
+@pytest.mark.parametrize("values", [{"categorical": ["soil"]}, {"monotone": {"soil": 1}}])
+def test_columns_it_does_not_learn_from_are_refused_under_categorical_and_monotone(fitted, values):
+    with pytest.raises(MemberError, match="under categorical and monotone, got soil"):
+        fitted(settings=TreeSettings(**values))
+
+
+def test_monotone_columns_are_of_two_classes_only(fitted, make_scenes):
+    with pytest.raises(MemberError, match="expected no monotone columns with more than two classes, got nir"):
+        fitted(make_scenes(LAND), TreeSettings(monotone={"nir": 1}))
+
+
+def test_a_random_forest_is_a_member_like_any_other(fitted):
+    catalogue, directory = fitted(settings=TreeSettings(booster="random_forest", rounds=9))
+    member = load_member(directory)
+    assert read_json(directory / "fold0.json")["rounds"] == 9
+    assert set(read_json(directory / "member.json")["made_with"]) == {"terrablend", "scikit-learn"}
+    for _, proba in member.predict_proba(catalogue.scenes[0], [0]):
+        assert 0 <= np.nanmin(proba) < np.nanmax(proba) <= 1

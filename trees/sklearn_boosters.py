@@ -1,0 +1,252 @@
+"""scikit-learn's forests and histogram boosting as `Booster`s; their file holds plain arrays and nothing to run."""
+
+import inspect
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.metrics import average_precision_score, log_loss
+from threadpoolctl import threadpool_limits
+
+from data.errors import MemberError
+from trees.booster import Rows, check_parameters
+from trees.device import choose_device
+from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
+from trees.settings import DeviceName, TreeSettings
+
+__all__ = ["HistGradientBoostingBooster", "RandomForestBooster"]
+
+
+class _Grown:
+    """Trees that scikit-learn grew. Its own format is a pickle, which can run anything: they are kept as arrays.
+
+    Parameters
+    ----------
+    trees : Trees
+    gain : mapping of str to float
+        Each feature's share of the total gain.
+    rounds : int
+    """
+
+    suffix, library = ".npz", "scikit-learn"
+
+    def __init__(self, trees: Trees, gain: Mapping[str, float], rounds: int) -> None:
+        self._trees, self._gain, self.rounds = trees, dict(gain), rounds
+
+    @cached_property
+    def forest(self) -> Forest | None:
+        """The trees as arrays; None if they have too many cuts."""
+        return plant(self._trees)
+
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities of rows, tree by tree."""
+        return self._trees.predict_proba(features, threads)
+
+    def save(self, path: Path) -> None:
+        """Write the trees' arrays, see `Trees`, and what is known of the model."""
+        self._trees.save(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            # Without a date of its own, the file is the same whenever it is written.
+            archive.writestr(zipfile.ZipInfo("model.json"), json.dumps({"gain": self._gain, "rounds": self.rounds}))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                about = json.loads(archive.read("model.json"))
+            return cls(Trees.load(path), about["gain"], about["rounds"])
+        except (zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise MemberError(f"{path}: expected trees as arrays, got: {error}. Train the member again.") from error
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of the total gain."""
+        return self._gain
+
+
+class RandomForestBooster(_Grown):
+    """A random forest, or with random cuts extremely randomised trees; nothing is boosted."""
+
+    stops = False
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        names: Sequence[str],
+        n_labels: int,
+        settings: TreeSettings,
+        *,
+        stop: Rows | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> Self:
+        """Learn from rows; see `Booster.fit`."""
+        kind = ExtraTreesClassifier if settings.random_cuts else RandomForestClassifier
+        parameters = {
+            "n_estimators": rounds or settings.rounds,
+            "max_leaf_nodes": settings.leaves,
+            "min_samples_leaf": settings.min_leaf_rows,
+            "max_features": settings.feature_share,
+            "bootstrap": True,
+            "max_samples": settings.row_share if settings.row_share < 1 else None,
+            "n_jobs": threads,
+        }
+        model = _make(kind, parameters, names, settings, seed, device)
+        _fit(model, rows)
+        share = 1 / len(model.estimators_)
+        trees = [_forest_tree(each.tree_, model.classes_, n_labels, share) for each in model.estimators_]
+        gain = dict(zip(names, model.feature_importances_.tolist(), strict=True))
+        base = np.zeros(1 if n_labels == 2 else n_labels)
+        return cls(Trees.of(trees, base, len(names), "identity"), gain, len(trees))
+
+
+class HistGradientBoostingBooster(_Grown):
+    """Boosted trees by scikit-learn, on histograms."""
+
+    stops = True
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        names: Sequence[str],
+        n_labels: int,
+        settings: TreeSettings,
+        *,
+        stop: Rows | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> Self:
+        """Learn from rows; see `Booster.fit`. A row share below 1 it does not know."""
+        most = rounds or settings.rounds
+        parameters = {
+            "learning_rate": settings.learning_rate,
+            "max_iter": most if stop is None else min(settings.patience, most),
+            "max_leaf_nodes": settings.leaves,
+            "min_samples_leaf": settings.min_leaf_rows,
+            "max_features": settings.feature_share,
+            "l2_regularization": settings.l2,
+            "max_bins": settings.bins,
+            "early_stopping": False,
+            "warm_start": stop is not None,
+        }
+        model = _make(HistGradientBoostingClassifier, parameters, names, settings, seed, device)
+        with threadpool_limits(threads, "openmp"):
+            _fit(model, rows)
+            best = model.n_iter_ if stop is None else _best_round(model, rows, stop, most, settings.patience)
+        grown = model._predictors[:best]
+        base = _start(model._baseline_prediction.ravel(), model.classes_, n_labels)
+        outputs = [0] if n_labels == 2 else model.classes_[-len(grown[0]) :].tolist()
+        trees = [_boosted_tree(one.nodes, output) for each in grown for one, output in zip(each, outputs, strict=True)]
+        gains = np.zeros(len(names))
+        for each in grown:
+            for one in each:
+                inner = one.nodes[one.nodes["is_leaf"] == 0]
+                np.add.at(gains, inner["feature_idx"], inner["gain"])
+        gain = dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+        link: Link = "sigmoid" if n_labels == 2 else "softmax"
+        return cls(Trees.of(trees, base, len(names), link), gain, best)
+
+
+def _make(
+    kind: type[ClassifierMixin],
+    parameters: Mapping[str, Any],
+    names: Sequence[str],
+    settings: TreeSettings,
+    seed: int,
+    device: DeviceName,
+) -> Any:
+    choose_device(device, "scikit-learn", lambda: False)
+    if settings.categorical:
+        raise MemberError(
+            f"categorical: expected none with {settings.booster}, got {', '.join(settings.categorical)}. "
+            "Use lightgbm, xgboost or catboost, or take the columns for numbers."
+        )
+    check_parameters(settings.parameters, inspect.signature(kind).parameters, "scikit-learn")
+    monotone = [settings.monotone.get(name, 0) for name in names] if settings.monotone else None
+    return kind(**{**parameters, "monotonic_cst": monotone, "random_state": seed, **settings.parameters})
+
+
+def _fit(model: Any, rows: Rows) -> None:
+    try:
+        model.fit(rows.features, rows.label, rows.weight)
+    except ValueError as error:
+        raise MemberError(f"scikit-learn could not learn from {len(rows)} rows: {error}.") from error
+
+
+def _best_round(model: HistGradientBoostingClassifier, rows: Rows, stop: Rows, most: int, patience: int) -> int:
+    """Learn on until held-out rows have not gained for ``patience`` rounds; return the best round."""
+    # What it never learned it cannot be scored by.
+    known = stop.take(np.isin(stop.label, model.classes_))
+    best, best_score, seen = 0, -np.inf, 0
+    while True:
+        for number, proba in enumerate(model.staged_predict_proba(known.features), 1):
+            if number > seen:
+                score = _score(known, proba, model.classes_)
+                if score > best_score:
+                    best, best_score = number, score
+        seen = model.n_iter_
+        if seen >= most or seen - best >= patience:
+            return best
+        model.set_params(max_iter=min(best + patience, most))
+        model.fit(rows.features, rows.label, rows.weight)
+
+
+def _score(rows: Rows, proba: NDArray[np.float64], classes: NDArray[np.integer]) -> float:
+    if len(classes) == 2:
+        return float(average_precision_score(rows.label == classes[1], proba[:, 1], sample_weight=rows.weight))
+    return -float(log_loss(rows.label, proba, sample_weight=rows.weight, labels=classes))
+
+
+def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:
+    """Read a tree of a forest: its leaves hold shares of the classes."""
+    split = tree.children_left >= 0
+    number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+    held = tree.value[~split, 0]
+    shares = np.zeros((len(held), n_labels))
+    shares[:, classes] = share * held / held.sum(axis=1, keepdims=True)
+    return Tree(
+        tree.feature[split],
+        last_up_to(tree.threshold[split]),
+        tree.missing_go_to_left[split].astype(bool),
+        number[tree.children_left[split]],
+        number[tree.children_right[split]],
+        shares[:, 1:] if n_labels == 2 else shares,
+    )
+
+
+def _boosted_tree(nodes: NDArray[Any], output: int) -> Tree:
+    split = nodes["is_leaf"] == 0
+    number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+    inner = nodes[split]
+    return Tree(
+        inner["feature_idx"],
+        last_up_to(inner["num_threshold"]),
+        inner["missing_go_to_left"].astype(bool),
+        number[inner["left"]],
+        number[inner["right"]],
+        nodes["value"][~split, None],
+        output,
+    )
+
+
+def _start(baseline: NDArray[np.float64], classes: NDArray[np.integer], n_labels: int) -> NDArray[np.float64]:
+    """Return what the trees' sums begin with: of all labels, though a model of two classes has one sum."""
+    if n_labels == 2:
+        return baseline
+    start = np.full(n_labels, -np.inf)
+    start[classes] = 0
+    start[classes[-len(baseline) :]] = baseline
+    return start
