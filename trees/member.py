@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +159,7 @@ def fit_member(
             "features": names,
             "formulas": feature_set.formulas,
             "classes": asdict(catalogue.classes),
-            "made_with": {library: version(library) for library in ("terrablend", kind.library)},
+            "made_with": {"terrablend": version("terrablend"), kind.library: _version(kind.library, name)},
         },
     )
     todo = [
@@ -258,6 +258,15 @@ def in_squares(height: int, width: int) -> NDArray[np.intp]:
     places[:height, :width] = np.arange(height * width).reshape(height, width)
     squares = places.reshape(down, SQUARE, right, SQUARE).swapaxes(1, 2).ravel()
     return squares[squares >= 0]
+
+
+def _version(library: str, name: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise MemberError(
+            f"member {name}: expected {library}, it is not installed. Install `terrablend[{library}]`."
+        ) from error
 
 
 def _fit_fold(

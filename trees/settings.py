@@ -13,7 +13,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {
-    "random_forest": {"rounds": 300, "leaves": 2047, "random_cuts": False},
+    "random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5, "random_cuts": False},
 }
 """Defaults that only suit one kind of booster."""
 
@@ -39,7 +39,9 @@ class TreeSettings(Settings):
     )
     learning_rate: float = Field(0.05, gt=0, le=1)
     leaves: int = Field(63, ge=2, description="most leaves of a tree; 2047 in a random forest")
-    min_leaf_rows: int = Field(50, ge=1, description="fewest rows in a leaf, whatever their weights")
+    min_leaf_rows: int = Field(
+        50, ge=1, description="fewest rows in a leaf, whatever their weights; 5 in a random forest"
+    )
     feature_share: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
     row_share: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")

@@ -6,13 +6,15 @@ from hypothesis import strategies as st
 
 import trees.forest
 from trees.booster import Rows, predict_proba
+from trees.catboost_booster import CatBoostBooster
 from trees.forest import Tree, Trees, plant
 from trees.lightgbm_booster import LightGBMBooster, _last_to_go_left
 from trees.member import BOOSTERS
 from trees.settings import TreeSettings
 from trees.xgboost_booster import XGBoostBooster
 
-KINDS = pytest.mark.parametrize("kind", BOOSTERS.values(), ids=BOOSTERS)
+READ = {name: kind for name, kind in BOOSTERS.items() if kind is not CatBoostBooster}
+KINDS = pytest.mark.parametrize("kind", READ.values(), ids=READ)
 LABELS = pytest.mark.parametrize("labels", [2, 3])
 SETTINGS = TreeSettings(rounds=12, leaves=15, min_leaf_rows=2, learning_rate=0.3, feature_share=1)
 FULL, HOLED, STEPPED, CONSTANT = range(4)
@@ -37,7 +39,8 @@ def odd_rows(forest, size, seed):
     columns = []
     for cuts in forest.cuts.cuts:
         own = cuts[np.isfinite(cuts)]
-        near = np.concatenate([own, np.nextafter(own, np.float32(np.inf)), np.nextafter(own, np.float32(-np.inf))])
+        with np.errstate(over="ignore"):
+            near = np.concatenate([own, np.nextafter(own, np.float32(np.inf)), np.nextafter(own, np.float32(-np.inf))])
         fixed = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e-40, 1e-35, -1e-35, 3e38, -3e38], np.float32)
         columns.append(rng.choice(np.concatenate([near, fixed, rng.normal(size=20).astype(np.float32)]), size))
     return np.stack(columns, axis=1).astype(np.float32)

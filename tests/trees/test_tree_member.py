@@ -193,3 +193,9 @@ def test_a_random_forest_is_a_member_like_any_other(fitted):
     assert set(read_json(directory / "member.json")["made_with"]) == {"terrablend", "scikit-learn"}
     for _, proba in member.predict_proba(catalogue.scenes[0], [0]):
         assert 0 <= np.nanmin(proba) < np.nanmax(proba) <= 1
+
+
+def test_a_library_that_is_not_installed_is_named_before_anything_is_learned(fitted, monkeypatch):
+    monkeypatch.setattr(trees.member.CatBoostBooster, "library", "catbird")
+    with pytest.raises(MemberError, match=r"expected catbird, it is not installed\. Install `terrablend\[catbird\]`"):
+        fitted(settings=TreeSettings(booster="catboost"))

@@ -1,0 +1,194 @@
+"""CatBoost as a `Booster`; its file is CatBoost's own. The library is an optional one, and imported when first used."""
+
+import inspect
+import io
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Self
+
+import numpy as np
+import polars
+from numpy.typing import NDArray
+
+from data.errors import MemberError
+from trees.booster import Rows, check_parameters
+from trees.device import choose_device
+from trees.settings import DeviceName, TreeSettings
+
+__all__ = ["CatBoostBooster"]
+
+logger = logging.getLogger(__name__)
+
+SYNONYMS = {
+    "colsample_bylevel": "rsm",
+    "eta": "learning_rate",
+    "max_bin": "border_count",
+    "max_depth": "depth",
+    "min_child_samples": "min_data_in_leaf",
+    "n_estimators": "iterations",
+    "num_boost_round": "iterations",
+    "num_leaves": "max_leaves",
+    "num_trees": "iterations",
+    "objective": "loss_function",
+    "random_state": "random_seed",
+    "reg_lambda": "l2_leaf_reg",
+}
+"""Of parameters that are set here: CatBoost refuses to be given one by two names."""
+
+DEEPEST, MOST_BINS = 16, 254
+"""What CatBoost allows."""
+
+
+class CatBoostBooster:
+    """Boosted trees by CatBoost, in which all nodes of a level make the same comparison."""
+
+    suffix, library, stops = ".cbm", "catboost", True
+    forest = None
+    """All nodes of a level make the same comparison, which CatBoost's own prediction makes better use of."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.rounds: int = model.tree_count_
+
+    @classmethod
+    def fit(
+        cls,
+        rows: Rows,
+        names: Sequence[str],
+        n_labels: int,
+        settings: TreeSettings,
+        *,
+        stop: Rows | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> Self:
+        """Learn from rows; see `Booster.fit`. Trees of a symmetric shape have no fewest rows in a leaf."""
+        catboost = _import_catboost()
+        check_parameters(settings.parameters, inspect.signature(catboost.CatBoostClassifier).parameters, "CatBoost")
+        given = {SYNONYMS.get(name, name): value for name, value in settings.parameters.items()}
+        # Monotone constraints CatBoost knows on a CPU alone.
+        wanted: DeviceName = "cpu" if device == "auto" and settings.monotone else device
+        on_gpu = choose_device(wanted, "CatBoost", _uses_cuda) == "cuda"
+        parameters = {
+            "loss_function": "Logloss" if n_labels == 2 else "MultiClass",
+            "class_names": list(range(n_labels)),
+            "iterations": rounds or settings.rounds,
+            "learning_rate": settings.learning_rate,
+            "l2_leaf_reg": settings.l2,
+            "border_count": min(settings.bins, MOST_BINS),
+            "boosting_type": "Plain",
+            "random_seed": seed,
+            "thread_count": threads,
+            "task_type": "GPU" if on_gpu else "CPU",
+            "allow_writing_files": False,
+            "logging_level": "Silent",
+            **_shape(settings, given.get("grow_policy", "SymmetricTree")),
+            "bootstrap_type": "No" if settings.row_share == 1 else "Bernoulli",
+            **({} if settings.row_share == 1 else {"subsample": settings.row_share}),
+            # On a GPU CatBoost refuses a share of the columns.
+            **({} if on_gpu else {"rsm": settings.feature_share}),
+            **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
+            **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
+            **({} if stop is None or n_labels > 2 else {"eval_metric": _metric(stop)}),
+            **given,
+        }
+        said = io.StringIO()
+        try:
+            model = catboost.CatBoostClassifier(**parameters)
+            model.fit(
+                _pool(rows, names, settings.categorical),
+                eval_set=None if stop is None else _pool(stop, names, settings.categorical),
+                log_cout=said,
+                log_cerr=said,
+            )
+        except catboost.CatBoostError as error:
+            raise MemberError(f"CatBoost could not learn from {len(rows)} rows: {error}.") from error
+        for line in said.getvalue().splitlines():
+            logger.warning("CatBoost: %s", line)
+        # Else the same trees would make another file every time.
+        for name in ("model_guid", "train_finish_time"):
+            model.get_metadata()[name] = ""
+        return cls(model)
+
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, 1) or (n, K) of rows (n, F)."""
+        names = self._model.feature_names_
+        categorical = [names[index] for index in self._model.get_cat_feature_indices()]
+        proba = self._model.predict_proba(_columns(features, names, categorical), thread_count=threads)
+        return np.asarray(proba[:, 1:] if proba.shape[1] == 2 else proba, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write CatBoost's binary format."""
+        self._model.save_model(str(path), format="cbm")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read CatBoost's binary format."""
+        catboost = _import_catboost()
+        model = catboost.CatBoostClassifier()
+        try:
+            model.load_model(str(path), format="cbm")
+        except catboost.CatBoostError as error:
+            raise MemberError(f"{path}: expected a CatBoost model, got: {error}. Train the member again.") from error
+        return cls(model)
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of how much predictions change with the features."""
+        changes = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), np.float64)
+        return dict(zip(self._model.feature_names_, (changes / (changes.sum() or 1.0)).tolist(), strict=True))
+
+
+def _import_catboost() -> ModuleType:
+    try:
+        import catboost
+    except ImportError as error:
+        raise MemberError(
+            "booster catboost: expected CatBoost, it is not installed. Install `terrablend[catboost]`."
+        ) from error
+    module: ModuleType = catboost
+    return module
+
+
+def _shape(settings: TreeSettings, grow_policy: str) -> dict[str, int]:
+    if grow_policy == "SymmetricTree":
+        return {"depth": min(max(round(math.log2(settings.leaves)), 1), DEEPEST)}
+    most = {"max_leaves": settings.leaves, "depth": DEEPEST} if grow_policy == "Lossguide" else {}
+    return {"min_data_in_leaf": settings.min_leaf_rows, **most}
+
+
+def _metric(stop: Rows) -> str:
+    """Return what two classes are scored by: average precision, which CatBoost refuses for rows of one class."""
+    if len(np.unique(stop.label)) < 2:
+        return "Logloss"
+    return "PRAUC:use_weights=true;hints=skip_train~true"
+
+
+def _pool(rows: Rows, names: Sequence[str], categorical: Sequence[str]) -> Any:
+    return _import_catboost().Pool(
+        _columns(rows.features, names, categorical),
+        rows.label,
+        weight=rows.weight,
+        feature_names=list(names),
+        cat_features=list(categorical) or None,
+    )
+
+
+def _columns(
+    features: NDArray[np.float32], names: Sequence[str], categorical: Sequence[str]
+) -> NDArray[np.float32] | polars.DataFrame:
+    """Return rows (n, F) as CatBoost takes them: it refuses fractional numbers, and so NaN, for kinds."""
+    if not categorical:
+        return features
+    table = polars.DataFrame(features, schema=list(names), orient="row")
+    return table.with_columns(polars.col(*categorical).cast(polars.Int32, strict=False).fill_null(-1))
+
+
+def _uses_cuda() -> bool:
+    from catboost.utils import get_gpu_device_count
+
+    return bool(get_gpu_device_count() > 0)
