@@ -21,6 +21,7 @@ check: lint test
 bench: .venv/ready
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
+	$(BIN)/python benchmarks/tree_prediction.py
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
