@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ensemble.metrics import METRICS
+from data.metrics import METRICS
 from ensemble.thresholds import best_threshold, score_histogram
 
 TURNS = 5

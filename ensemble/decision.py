@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import Classes
+from data.confusion import weighted_counts
+from data.metrics import Metric
 from ensemble.blend import Weights, blend_stored, candidate_weights, select_greedily
-from ensemble.confusion import weighted_counts
 from ensemble.maps import PixelPool
-from ensemble.metrics import Metric
 from ensemble.settings import EnsembleSettings
 from ensemble.thresholds import best_threshold, decide, score_histogram, tune_multipliers
 

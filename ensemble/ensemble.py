@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from data.classes import Classes
 from data.errors import EnsembleError
 from data.files import read_json, write_json
+from data.metrics import MetricName
 from ensemble.blend import blend_stored
-from ensemble.settings import MetricName
 from ensemble.thresholds import decide
 
 __all__ = ["Ensemble"]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import Classes
+from data.confusion import confusion_counts
 from data.errors import MapError
 from data.maps import read_class_map
 from data.progress import Track, untracked
 from data.scene import Scene, read_label
-from ensemble.confusion import confusion_counts
 from ensemble.decision import Decision
 from ensemble.intervals import Pooled, pool_groups, resample_groups, sum_by_group
 from ensemble.maps import MemberMaps

@@ -12,6 +12,7 @@ from data.catalogue import Catalogue
 from data.classes import Classes
 from data.errors import EnsembleError
 from data.maps import NODATA
+from data.metrics import METRICS, Metric, MetricName
 from data.progress import Track, untracked
 from data.scene import read_label
 from ensemble.blend import Weights, blend_stored
@@ -20,8 +21,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation, evaluate_members
 from ensemble.intervals import Interval, score_interval
 from ensemble.maps import MemberMaps, PixelPool, draw_pool
-from ensemble.metrics import METRICS, Metric
-from ensemble.settings import EnsembleSettings, MetricName
+from ensemble.settings import EnsembleSettings
 from ensemble.thresholds import best_threshold, score_histogram
 
 __all__ = ["fit_ensemble", "metric_of"]

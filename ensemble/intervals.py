@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.metrics import Metric
+from data.metrics import Metric
 
 __all__ = ["Interval", "Pooled", "pool_groups", "resample_groups", "score_interval", "sum_by_group"]
 

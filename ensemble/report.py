@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from data.catalogue import Catalogue
 from data.classes import Classes
 from data.files import replacing
+from data.metrics import CLASS_METRICS, METRICS
 from data.progress import Track, untracked
 from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation
 from ensemble.maps import MemberMaps
-from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
 from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails

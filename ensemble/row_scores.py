@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from data.classes import Classes
-from ensemble.confusion import weighted_counts
-from ensemble.metrics import CLASS_METRICS, METRICS
+from data.confusion import weighted_counts
+from data.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics
 
 __all__ = ["RowScores", "score_rows"]

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from data.files import replacing
+from data.metrics import CLASS_METRICS, METRICS, MetricName
 from ensemble.evaluation import BLEND, Evaluation
 from ensemble.intervals import Interval, score_interval
-from ensemble.metrics import CLASS_METRICS, METRICS
-from ensemble.settings import EnsembleSettings, MetricName
+from ensemble.settings import EnsembleSettings
 
 __all__ = ["score_table", "suitable_metrics", "write_scores"]
 

@@ -4,11 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from data.metrics import MetricName
 from data.settings import Settings
 
-__all__ = ["EnsembleSettings", "MetricName", "SubmissionSettings"]
-
-MetricName = Literal["dice", "iou", "macro_dice", "macro_iou", "accuracy", "kappa"]
+__all__ = ["EnsembleSettings", "SubmissionSettings"]
 
 
 class EnsembleSettings(Settings):

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.classes import IGNORE
+from data.confusion import weighted_counts
 from data.maps import NODATA, TOP
-from ensemble.confusion import weighted_counts
-from ensemble.metrics import Metric
+from data.metrics import Metric
 
 __all__ = ["best_threshold", "decide", "histogram_counts", "score_histogram", "threshold_bin", "tune_multipliers"]
 

@@ -10,10 +10,10 @@ import polars as pl
 from data.discovery import find_files, image_files, label_values, mask_rules
 from data.errors import ExperimentError, MapError, SceneError
 from data.members import write_map
+from data.metrics import CLASS_METRICS, METRICS
 from data.scene import LabelFile, Scene, read_grid
 from data.settings import LabelSettings
 from ensemble.evaluation import MAP, evaluate_class_maps
-from ensemble.metrics import CLASS_METRICS, METRICS
 from ensemble.predict import write_prediction
 from ensemble.scores import score_table
 from terrablend.experiment import Experiment

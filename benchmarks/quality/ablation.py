@@ -20,9 +20,9 @@ import numpy as np
 
 import trees
 from data.catalogue import Catalogue
+from data.confusion import weighted_counts
+from data.metrics import METRICS
 from data.workers import open_executor
-from ensemble.confusion import weighted_counts
-from ensemble.metrics import METRICS
 from features import FeatureSet, build_table, feature_names
 from features.settings import ContextSettings, FeatureSettings, RelativeSettings
 from terrablend.experiment import load_scene_experiment

@@ -20,8 +20,8 @@ import yaml
 import trees
 from data.catalogue import Catalogue
 from data.files import read_json
+from data.metrics import METRICS
 from data.workers import open_executor
-from ensemble.metrics import METRICS
 from ensemble.row_scores import RowScores, score_rows
 from features.feature_set import FeatureSet
 from terrablend.experiment import Experiment, load_experiment

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.confusion import confusion_counts, weighted_counts
 from data.errors import EnsembleError
 from data.maps import NODATA, TOP, quantise
+from data.metrics import METRICS
 from ensemble.blend import blend_stored, candidate_weights, select_greedily
-from ensemble.confusion import confusion_counts, weighted_counts
 from ensemble.decision import find_thresholds, find_weights
 from ensemble.maps import PixelPool
-from ensemble.metrics import METRICS
 from ensemble.settings import EnsembleSettings
 from ensemble.thresholds import best_threshold, decide, histogram_counts, score_histogram, tune_multipliers
 

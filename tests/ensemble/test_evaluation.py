@@ -3,10 +3,10 @@ import pytest
 
 from data.errors import MapError
 from data.maps import write_class_map
+from data.metrics import METRICS
 from data.scene import read_label
 from data.windows import Grid
 from ensemble import MAP, EnsembleSettings, evaluate_class_maps, score_table
-from ensemble.metrics import METRICS
 
 from .conftest import KELP
 

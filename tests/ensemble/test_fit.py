@@ -8,11 +8,11 @@ import pytest
 from data.catalogue import Catalogue
 from data.errors import EnsembleError
 from data.maps import read_map
+from data.metrics import METRICS
 from data.scene import read_label
 from data.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table
 from ensemble.maps import MemberMaps
-from ensemble.metrics import METRICS
 from ensemble.report import write_report
 
 from .conftest import KELP, LAND, noisy

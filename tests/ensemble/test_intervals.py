@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from data.metrics import CLASS_METRICS, METRICS
 from ensemble.intervals import pool_groups, resample_groups, score_interval, sum_by_group
-from ensemble.metrics import CLASS_METRICS, METRICS
 
 
 def draw_counts(seed, n_groups=12, hits=80):

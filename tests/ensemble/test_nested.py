@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from data.catalogue import Catalogue
+from data.confusion import confusion_counts
 from data.errors import EnsembleError
 from data.maps import NODATA, map_writer, read_class_map, read_map, read_proba
+from data.metrics import METRICS
 from data.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
 from ensemble import maps as maps_module
 from ensemble.blend import blend_stored
-from ensemble.confusion import confusion_counts
-from ensemble.metrics import METRICS
 from ensemble.predict import write_prediction
 from ensemble.thresholds import decide
 

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from ensemble.confusion import confusion_counts
-from ensemble.metrics import CLASS_METRICS, METRICS
+from data.confusion import confusion_counts
+from data.metrics import CLASS_METRICS, METRICS
 
 LABELS = st.integers(2, 5).flatmap(
     lambda n: st.tuples(

@@ -1,19 +1,19 @@
 """Scores from confusion counts. Each says in words what it pools and over which classes.
 
-All take counts (…, n_labels, n_labels + 1) as `ensemble.confusion.confusion_counts` gives them and reduce the last two
+All take counts (…, n_labels, n_labels + 1) as `data.confusion.confusion_counts` gives them and reduce the last two
 axes, so one call scores any number of thresholds or bootstrap resamples. A score without a pixel to it is NaN.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.settings import MetricName
+__all__ = ["CLASS_METRICS", "METRICS", "Metric", "MetricName"]
 
-__all__ = ["CLASS_METRICS", "METRICS", "Metric"]
+MetricName = Literal["dice", "iou", "macro_dice", "macro_iou", "accuracy", "kappa"]
 
 Counts = Any
 """(…, n_labels, n_labels + 1) array of int64 or, weighted, float64."""
