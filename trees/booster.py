@@ -78,9 +78,8 @@ class Booster(Protocol):
             2 when binary; a label that no row has keeps its place.
         settings : TreeSettings
         stop : Rows, optional
-            Held-out rows: learning stops when the score there has not gained for ``patience`` rounds, and the best
-            round is kept. The score is average precision when binary, since a threshold mends calibration later but
-            not ranking (on unseen places log loss stops at a tenth of the rounds that rank best); else log loss.
+            Held-out rows: learning stops when their score, see `trees.stopping`, has not gained for ``patience``
+            rounds, and the best round is kept.
             Not looked at where `stops` is False.
         rounds : int, optional
             Instead of ``settings.rounds``.

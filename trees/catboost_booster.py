@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from data.errors import MemberError
 from trees.booster import Rows, check_parameters
 from trees.device import choose_device
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import DeviceName, StopName, TreeSettings
+from trees.stopping import stop_name
 
 __all__ = ["CatBoostBooster"]
 
@@ -37,6 +38,13 @@ SYNONYMS = {
     "reg_lambda": "l2_leaf_reg",
 }
 """Of parameters that are set here: CatBoost refuses to be given one by two names."""
+
+METRICS: dict[StopName, str] = {
+    "iou": "F1:use_weights=true",
+    "macro_iou": "TotalF1:average=Macro;use_weights=true",
+    "accuracy": "Accuracy:use_weights=true",
+    "average_precision": "PRAUC:use_weights=true",
+}
 
 DEEPEST, MOST_BINS = 16, 254
 """What CatBoost allows."""
@@ -94,7 +102,7 @@ class CatBoostBooster:
             **({} if on_gpu else {"rsm": settings.feature_share}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
-            **({} if stop is None or n_labels > 2 else {"eval_metric": _metric(stop)}),
+            **({} if stop is None else {"eval_metric": _metric(settings, stop, n_labels)}),
             **given,
         }
         said = io.StringIO()
@@ -161,11 +169,15 @@ def _shape(settings: TreeSettings, grow_policy: str) -> dict[str, int]:
     return {"min_data_in_leaf": settings.min_leaf_rows, **most}
 
 
-def _metric(stop: Rows) -> str:
-    """Return what two classes are scored by: average precision, which CatBoost refuses for rows of one class."""
-    if len(np.unique(stop.label)) < 2:
-        return "Logloss"
-    return "PRAUC:use_weights=true;hints=skip_train~true"
+def _metric(settings: TreeSettings, stop: Rows, n_labels: int) -> str:
+    """Return CatBoost's own metric that ranks rounds as ours does, or nearly: its mean of classes is of their F1."""
+    name = stop_name(settings, n_labels)
+    if name == "average_precision" and len(np.unique(stop.label)) < 2:
+        # CatBoost refuses it for rows of one class.
+        name = "log_loss"
+    if name == "log_loss":
+        return "Logloss" if n_labels == 2 else "MultiClass"
+    return f"{METRICS[name]};hints=skip_train~true"
 
 
 def _pool(rows: Rows, names: Sequence[str], categorical: Sequence[str]) -> Any:

@@ -1,6 +1,6 @@
 """LightGBM as a `Booster`; its file is LightGBM's text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,7 @@ from trees.booster import Rows, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
 from trees.settings import DeviceName, TreeSettings
+from trees.stopping import score_held_out, stop_name
 
 __all__ = ["LightGBMBooster"]
 
@@ -60,7 +61,7 @@ class LightGBMBooster:
         check_parameters(settings.parameters, _known_parameters(), "LightGBM")
         parameters = {
             "objective": "binary" if n_labels == 2 else "multiclass",
-            "metric": "average_precision" if n_labels == 2 else "multi_logloss",
+            "metric": "None",
             "learning_rate": settings.learning_rate,
             "num_leaves": settings.leaves,
             "min_data_in_leaf": settings.min_leaf_rows,
@@ -85,13 +86,16 @@ class LightGBMBooster:
             **settings.parameters,
         }
         data = _dataset(rows, names, settings)
-        callbacks: list[Callable[..., Any]] = []
-        valid: list[lightgbm.Dataset] = []
+        watch: dict[str, Any] = {}
         if stop is not None:
-            callbacks.append(lightgbm.early_stopping(settings.patience, verbose=False))
-            valid.append(_dataset(stop, names, settings, data))
+            name, held = stop_name(settings, n_labels), stop
+            watch = {
+                "valid_sets": [_dataset(stop, names, settings, data)],
+                "feval": lambda proba, _: (name, score_held_out(name, held, proba, n_labels), True),
+                "callbacks": [lightgbm.early_stopping(settings.patience, verbose=False)],
+            }
         try:
-            model = lightgbm.train(parameters, data, rounds or settings.rounds, valid_sets=valid, callbacks=callbacks)
+            model = lightgbm.train(parameters, data, rounds or settings.rounds, **watch)
         except LightGBMError as error:
             raise MemberError(f"LightGBM could not learn from {len(rows)} rows: {error}.") from error
         # Rounds past the best are dropped here, so that a saved model is the whole story.

@@ -149,6 +149,11 @@ def fit_member(
             f"member {name}: expected no monotone columns with more than two classes, "
             f"got {', '.join(settings.monotone)}. Leave monotone out."
         )
+    if settings.stop_by in ("iou", "average_precision") and len(catalogue.classes.label_names) > 2:
+        raise MemberError(
+            f"member {name}: expected stop_by macro_iou, accuracy or log_loss with more than two classes, "
+            f"got {settings.stop_by}. Change it, or leave it out."
+        )
     kind = BOOSTERS[settings.booster]
     write_json(
         directory / "member.json",

@@ -6,10 +6,11 @@ from pydantic import Field, model_validator
 
 from data.settings import Settings
 
-__all__ = ["BoosterName", "DeviceName", "TreeSettings"]
+__all__ = ["BoosterName", "DeviceName", "StopName", "TreeSettings"]
 
 BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
 DeviceName = Literal["auto", "cpu", "cuda"]
+StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_loss"]
 
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {
@@ -57,6 +58,9 @@ class TreeSettings(Settings):
         ge=0,
         lt=1,
         description="share of the training groups held out to choose the number of rounds; 0: use all rounds",
+    )
+    stop_by: StopName | None = Field(
+        None, description="what these are scored by; default: iou of the plain map when binary, else macro_iou"
     )
     patience: int = Field(50, ge=1, description="rounds without a gain there before it stops")
     refit: bool = Field(True, description="then learn from all training groups with that number of rounds")

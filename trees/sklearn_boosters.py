@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.metrics import average_precision_score, log_loss
 from threadpoolctl import threadpool_limits
 
 from data.errors import MemberError
@@ -20,6 +19,7 @@ from trees.booster import Rows, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
 from trees.settings import DeviceName, TreeSettings
+from trees.stopping import score_held_out, stop_name
 
 __all__ = ["HistGradientBoostingBooster", "RandomForestBooster"]
 
@@ -145,7 +145,7 @@ class HistGradientBoostingBooster(_Grown):
         model = _make(HistGradientBoostingClassifier, parameters, names, settings, seed, device)
         with threadpool_limits(threads, "openmp"):
             _fit(model, rows)
-            best = model.n_iter_ if stop is None else _best_round(model, rows, stop, most, settings.patience)
+            best = model.n_iter_ if stop is None else _best_round(model, rows, stop, n_labels, most, settings)
         grown = model._predictors[:best]
         base = _start(model._baseline_prediction.ravel(), model.classes_, n_labels)
         outputs = [0] if n_labels == 2 else model.classes_[-len(grown[0]) :].tolist()
@@ -186,28 +186,25 @@ def _fit(model: Any, rows: Rows) -> None:
         raise MemberError(f"scikit-learn could not learn from {len(rows)} rows: {error}.") from error
 
 
-def _best_round(model: HistGradientBoostingClassifier, rows: Rows, stop: Rows, most: int, patience: int) -> int:
-    """Learn on until held-out rows have not gained for ``patience`` rounds; return the best round."""
-    # What it never learned it cannot be scored by.
-    known = stop.take(np.isin(stop.label, model.classes_))
+def _best_round(
+    model: HistGradientBoostingClassifier, rows: Rows, stop: Rows, n_labels: int, most: int, settings: TreeSettings
+) -> int:
+    """Learn on until held-out rows have not gained for so many rounds; return the best round."""
     best, best_score, seen = 0, -np.inf, 0
     while True:
-        for number, proba in enumerate(model.staged_predict_proba(known.features), 1):
+        for number, own in enumerate(model.staged_predict_proba(stop.features), 1):
             if number > seen:
-                score = _score(known, proba, model.classes_)
+                proba = np.zeros((len(stop), n_labels))
+                proba[:, model.classes_] = own
+                held = proba[:, 1] if n_labels == 2 else proba
+                score = score_held_out(stop_name(settings, n_labels), stop, held, n_labels)
                 if score > best_score:
                     best, best_score = number, score
         seen = model.n_iter_
-        if seen >= most or seen - best >= patience:
+        if seen >= most or seen - best >= settings.patience:
             return best
-        model.set_params(max_iter=min(best + patience, most))
+        model.set_params(max_iter=min(best + settings.patience, most))
         model.fit(rows.features, rows.label, rows.weight)
-
-
-def _score(rows: Rows, proba: NDArray[np.float64], classes: NDArray[np.integer]) -> float:
-    if len(classes) == 2:
-        return float(average_precision_score(rows.label == classes[1], proba[:, 1], sample_weight=rows.weight))
-    return -float(log_loss(rows.label, proba, sample_weight=rows.weight, labels=classes))
 
 
 def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:

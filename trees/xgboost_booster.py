@@ -19,6 +19,7 @@ from trees.booster import Rows, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, plant
 from trees.settings import DeviceName, TreeSettings
+from trees.stopping import score_held_out, stop_name
 
 __all__ = ["XGBoostBooster"]
 
@@ -59,7 +60,7 @@ class XGBoostBooster:
         """Learn from rows; see `Booster.fit`."""
         parameters = {
             "objective": "binary:logistic" if n_labels == 2 else "multi:softprob",
-            "eval_metric": "aucpr" if n_labels == 2 else "mlogloss",
+            "disable_default_eval_metric": True,
             "tree_method": "hist",
             "grow_policy": "lossguide",
             "learning_rate": settings.learning_rate,
@@ -78,18 +79,19 @@ class XGBoostBooster:
             **settings.parameters,
         }
         data = _matrix(rows, names, settings, threads)
-        held = None if stop is None else _matrix(stop, names, settings, threads, data)
+        watch: dict[str, Any] = {}
+        if stop is not None:
+            name, held = stop_name(settings, n_labels), stop
+            watch = {
+                "evals": [(_matrix(stop, names, settings, threads, data), "stop")],
+                "custom_metric": lambda proba, _: (name, score_held_out(name, held, proba, n_labels)),
+                "maximize": True,
+                "early_stopping_rounds": settings.patience,
+            }
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                model = xgboost.train(
-                    parameters,
-                    data,
-                    rounds or settings.rounds,
-                    evals=[] if held is None else [(held, "stop")],
-                    early_stopping_rounds=None if held is None else settings.patience,
-                    verbose_eval=False,
-                )
+                model = xgboost.train(parameters, data, rounds or settings.rounds, verbose_eval=False, **watch)
         except XGBoostError as error:
             raise MemberError(f"XGBoost could not learn from {len(rows)} rows: {error}.") from error
         # The library passes over parameters that it does not know with no more than a warning.

@@ -148,12 +148,25 @@ def test_it_learns_the_same_on_a_gpu():
     assert np.corrcoef(proba["cpu"][:, 0], proba["cuda"][:, 0])[0, 1] > 0.9
 
 
-def test_it_stops_by_weighted_average_precision_unless_one_label_is_held_out():
-    rows, stop = rows_of(), rows_of(seed=1)
-    model = fitted(rows=rows, stop=stop)._model
-    assert list(model.get_evals_result()["validation"]) == ["Logloss", "PRAUC:use_weights=true"]
+@pytest.mark.parametrize(
+    ("labels", "stop_by", "metric"),
+    [
+        (2, None, "F1:use_weights=true"),
+        (3, None, "TotalF1:average=Macro;use_weights=true"),
+        (2, "average_precision", "PRAUC:use_weights=true"),
+        (3, "accuracy", "Accuracy:use_weights=true"),
+    ],
+)
+def test_it_stops_by_a_weighted_metric_of_its_own(labels, stop_by, metric):
+    model = fitted(labels, stop=rows_of(labels, seed=1), stop_by=stop_by)._model
+    assert metric in model.get_evals_result()["validation"]
+
+
+def test_it_stops_by_log_loss_where_average_precision_is_of_one_label():
+    stop = rows_of(seed=1)
     alone = replace(stop, label=np.zeros_like(stop.label))
-    assert list(fitted(rows=rows, stop=alone)._model.get_evals_result()["validation"]) == ["Logloss"]
+    model = fitted(stop=alone, stop_by="average_precision")._model
+    assert list(model.get_evals_result()["validation"]) == ["Logloss"]
 
 
 def test_trees_without_a_turn_give_no_feature_a_share():

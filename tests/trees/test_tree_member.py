@@ -199,3 +199,8 @@ def test_a_library_that_is_not_installed_is_named_before_anything_is_learned(fit
     monkeypatch.setattr(trees.member.CatBoostBooster, "library", "catbird")
     with pytest.raises(MemberError, match=r"expected catbird, it is not installed\. Install `terrablend\[catbird\]`"):
         fitted(settings=TreeSettings(booster="catboost"))
+
+
+def test_a_score_of_two_classes_stops_no_more_than_two(fitted, make_scenes):
+    with pytest.raises(MemberError, match="with more than two classes, got average_precision"):
+        fitted(make_scenes(LAND), TreeSettings(stop_by="average_precision"))

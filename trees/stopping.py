@@ -1,0 +1,43 @@
+"""When to stop boosting: what the rows held out score after each round."""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, log_loss
+
+from data.confusion import weighted_counts
+from data.metrics import METRICS
+from trees.booster import Rows
+from trees.settings import StopName, TreeSettings
+
+__all__ = ["score_held_out", "stop_name"]
+
+
+def stop_name(settings: TreeSettings, n_labels: int) -> StopName:
+    """Return what the rows held out are scored by."""
+    return settings.stop_by or ("iou" if n_labels == 2 else "macro_iou")
+
+
+def score_held_out(name: StopName, rows: Rows, proba: NDArray[np.floating], n_labels: int) -> float:
+    """Score predicted rows; the more the better.
+
+    By their design weights the rows stand for their full scenes, and so does the score. Intersection over union and
+    accuracy are of the plain map, with a threshold of 0.5 or of the likeliest class: unlike average precision, which
+    asks for order alone, they are poor while the trees still say little more than how frequent a class is.
+
+    Parameters
+    ----------
+    name : {"iou", "macro_iou", "accuracy", "average_precision", "log_loss"}
+    rows : Rows
+    proba : (n,), (n, 1) or (n, K) float
+        Of the second label where there are two.
+    n_labels : int
+    """
+    weight = rows.weight.astype(np.float64)
+    if n_labels == 2:
+        proba = proba.ravel()
+    if name == "average_precision":
+        return float(average_precision_score(rows.label == 1, proba, sample_weight=weight))
+    if name == "log_loss":
+        return -float(log_loss(rows.label, proba, sample_weight=weight, labels=range(n_labels)))
+    prediction = (proba >= 0.5 if n_labels == 2 else proba.argmax(axis=1)).astype(np.uint8)
+    return float(np.nan_to_num(METRICS[name].of(weighted_counts(rows.label, prediction, weight, n_labels))))
