@@ -5,6 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import trees.forest
+import trees.packets
 from trees.booster import Rows, predict_proba
 from trees.catboost_booster import CatBoostBooster
 from trees.forest import Tree, Trees, plant
@@ -177,3 +178,14 @@ def test_what_is_next_to_nothing_goes_with_zero():
     nothing = np.float32(1e-35)
     assert _last_to_go_left(np.array([0.0, 1e-36, 1e-40])).tolist() == [nothing] * 3
     assert (_last_to_go_left(np.array([-1e-36, float(-nothing)])) < -nothing).all()
+
+
+def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch):
+    def njit(nogil, cache=False):
+        def refuse(function):
+            raise RuntimeError("cannot cache function: no locator available")
+
+        return refuse if cache else (lambda function: function)
+
+    monkeypatch.setattr(trees.packets, "njit", njit)
+    assert trees.packets.compiled(len) is len
