@@ -61,7 +61,7 @@ features:
   context: {of: [nir, red, NDVI], radii: [1, 3, 7, 15], statistics: [mean, std, min, max]}
   sample: {positives: all, buffer: 5, negatives: 1000}
 members:
-  lightgbm: {branch: trees, booster: lightgbm, learning_rate: 0.1, leaves: 31}
+  lightgbm: {branch: trees, booster: lightgbm, rounds: 200, learning_rate: 0.1, leaves: 31}
   unet:
     branch: cnn
     architecture: unet

@@ -36,7 +36,7 @@ class TreeSettings(Settings):
     )
 
     rounds: int = Field(
-        1000, ge=1, description="most boosting rounds, each adds a tree or one a class; 300 trees of a random forest"
+        600, ge=1, description="boosting rounds, each adds a tree or one a class; 300 trees in a random forest"
     )
     learning_rate: float = Field(0.05, gt=0, le=1)
     leaves: int = Field(63, ge=2, description="most leaves of a tree; 2047 in a random forest")
@@ -54,10 +54,11 @@ class TreeSettings(Settings):
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 
     holdout: float = Field(
-        0.2,
+        0.0,
         ge=0,
         lt=1,
-        description="share of the training groups held out to choose the number of rounds; 0: use all rounds",
+        description="share of the training groups held out to choose a smaller number of rounds; 0: use all rounds, "
+        "which serves unseen places better",
     )
     stop_by: StopName | None = Field(
         None, description="what these are scored by; default: iou of the plain map when binary, else macro_iou"

@@ -113,5 +113,5 @@ def test_a_forest_grows_to_all_its_trees_and_has_defaults_of_its_own():
     assert TreeSettings(booster="random_forest").rounds == 300
     assert not TreeSettings(booster="random_forest").random_cuts
     assert TreeSettings(booster="random_forest", rounds=7).rounds == 7
-    assert TreeSettings().rounds == 1000
+    assert TreeSettings().rounds == 600
     assert RandomForestBooster.fit(rows_of(), NAMES, 2, settings_of(), stop=rows_of(seed=1)).rounds == 15

@@ -16,7 +16,7 @@ from trees.lightgbm_booster import LightGBMBooster
 from ..conftest import BANDS, LAND
 
 NAMES = ("nir", "red", "NDVI", "nir_mean_r2")
-SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, patience=4, learning_rate=0.3)
+SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, holdout=0.2, patience=4, learning_rate=0.3)
 
 
 @pytest.fixture
