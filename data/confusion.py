@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from data.classes import IGNORE
 
-__all__ = ["confusion_counts", "weighted_counts"]
+__all__ = ["confusion_counts", "plain_prediction", "weighted_counts"]
 
 
 def confusion_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
@@ -55,6 +55,22 @@ def weighted_counts(
     cells = n_labels * (n_labels + 1)
     counts = np.bincount(_cell(label, prediction, n_labels), weight[label != IGNORE], minlength=cells)
     return counts.reshape(n_labels, n_labels + 1).astype(np.float64)
+
+
+def plain_prediction(proba: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return the label indices of sampled pixels when nothing is tuned: a threshold of 0.5, or the likeliest class.
+
+    Parameters
+    ----------
+    proba : (n, 1) or (n, K) float
+        Of the second label where there is one column.
+
+    Returns
+    -------
+    prediction : (n,) uint8
+    """
+    plain = proba[:, 0] >= 0.5 if proba.shape[1] == 1 else proba.argmax(axis=1)
+    return plain.astype(np.uint8)
 
 
 def _cell(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:

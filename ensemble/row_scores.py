@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from data.classes import Classes
-from data.confusion import weighted_counts
+from data.confusion import plain_prediction, weighted_counts
 from data.metrics import CLASS_METRICS, METRICS
 from ensemble.scores import suitable_metrics
 
@@ -62,9 +62,8 @@ def score_rows(
 def _scores(
     label: NDArray[np.uint8], proba: NDArray[np.float32], weight: NDArray[np.float32], classes: Classes
 ) -> dict[str, float]:
-    prediction = (proba[:, 0] >= 0.5) if classes.task == "binary" else proba.argmax(axis=1)
     names = classes.label_names
-    counts = weighted_counts(label, prediction.astype(np.uint8), weight.astype(np.float64), len(names))
+    counts = weighted_counts(label, plain_prediction(proba), weight.astype(np.float64), len(names))
     scores = {METRICS[name].title: float(METRICS[name].of(counts)) for name in suitable_metrics(classes.task)}
     scores |= {
         f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].of(counts), strict=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trees.packets import PACKET, add_trees, bin_rows, find_cell
 
-__all__ = ["Forest", "Link", "Tree", "Trees", "last_up_to", "plant"]
+__all__ = ["Forest", "Link", "Tree", "Trees", "last_up_to", "number_apart", "plant"]
 
 Link = Literal["sigmoid", "softmax", "identity"]
 
@@ -126,12 +126,11 @@ class Trees:
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, K) of rows (n, F), tree by tree: slowly, and with as many cuts as there may be."""
         total = np.tile(self.base, (len(features), 1))
-        rows = np.arange(len(features))
         for root, output in zip(self.roots, self.outputs, strict=True):
             at = np.full(len(features), root)
             while (on := at >= 0).any():
                 node = at[on]
-                value = features[rows[on], self.feature[node]]
+                value = features[np.flatnonzero(on), self.feature[node]]
                 left = (value <= self.cut[node]) | (np.isnan(value) & self.missing[node])
                 at[on] = np.where(left, self.left[node], self.right[node])
             total[:, output : output + self.leaves.shape[1]] += self.leaves[~at]
@@ -223,6 +222,17 @@ class Forest:
         add_trees(bins, len(rows), self.nodes, self.leaves, self.roots, self.outputs, total)
         total += self.base[:, None]
         return _linked(total.transpose(0, 2, 1).reshape(-1, n_outputs)[: len(rows)], self.link)
+
+
+def number_apart(split: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number the nodes of a tree, and its leaves as ~leaf, where a library numbers both together.
+
+    Examples
+    --------
+    >>> number_apart(np.array([True, False, True, False, False]))
+    array([ 0, -1,  1, -2, -3])
+    """
+    return np.where(split, split.cumsum() - 1, -(~split).cumsum())
 
 
 def last_up_to(cut: NDArray[np.float64]) -> NDArray[np.float32]:

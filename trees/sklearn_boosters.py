@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from data.errors import MemberError
 from trees.booster import Rows, check_parameters
 from trees.device import choose_device
-from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
+from trees.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
 from trees.settings import DeviceName, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
@@ -210,7 +210,7 @@ def _best_round(
 def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:
     """Read a tree of a forest: its leaves hold shares of the classes."""
     split = tree.children_left >= 0
-    number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+    number = number_apart(split)
     held = tree.value[~split, 0]
     shares = np.zeros((len(held), n_labels))
     shares[:, classes] = share * held / held.sum(axis=1, keepdims=True)
@@ -226,7 +226,7 @@ def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: 
 
 def _boosted_tree(nodes: NDArray[Any], output: int) -> Tree:
     split = nodes["is_leaf"] == 0
-    number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+    number = number_apart(split)
     inner = nodes[split]
     return Tree(
         inner["feature_idx"],

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, log_loss
 
-from data.confusion import weighted_counts
+from data.confusion import plain_prediction, weighted_counts
 from data.metrics import METRICS
 from trees.booster import Rows
 from trees.settings import StopName, TreeSettings
@@ -39,5 +39,5 @@ def score_held_out(name: StopName, rows: Rows, proba: NDArray[np.floating], n_la
         return float(average_precision_score(rows.label == 1, proba, sample_weight=weight))
     if name == "log_loss":
         return -float(log_loss(rows.label, proba, sample_weight=weight, labels=range(n_labels)))
-    prediction = (proba >= 0.5 if n_labels == 2 else proba.argmax(axis=1)).astype(np.uint8)
+    prediction = plain_prediction(proba.reshape(len(rows), -1))
     return float(np.nan_to_num(METRICS[name].of(weighted_counts(rows.label, prediction, weight, n_labels))))

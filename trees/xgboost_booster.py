@@ -17,7 +17,7 @@ from xgboost.core import XGBoostError
 from data.errors import MemberError
 from trees.booster import Rows, check_parameters
 from trees.device import choose_device
-from trees.forest import Forest, Link, Tree, Trees, plant
+from trees.forest import Forest, Link, Tree, Trees, number_apart, plant
 from trees.settings import DeviceName, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
@@ -146,8 +146,7 @@ def _read_trees(model: Mapping[str, Any]) -> Trees | None:
         split = left >= 0
         if np.any(np.array(tree["split_type"])[split]) or np.isneginf(value[split]).any():
             return None
-        # XGBoost numbers nodes and leaves together.
-        number = np.where(split, split.cumsum() - 1, -(~split).cumsum())
+        number = number_apart(split)
         trees.append(
             Tree(
                 np.array(tree["split_indices"])[split],

@@ -20,7 +20,7 @@ import numpy as np
 
 import trees
 from data.catalogue import Catalogue
-from data.confusion import weighted_counts
+from data.confusion import plain_prediction, weighted_counts
 from data.metrics import METRICS
 from data.workers import open_executor
 from features import FeatureSet, build_table, feature_names
@@ -133,9 +133,8 @@ def main() -> None:
             for fold, table, proba in predict_held_out(
                 trees.load_member(directory, arguments.threads), catalogue, pixels
             ):
-                prediction = proba[:, 0] >= 0.5 if experiment.task == "binary" else proba.argmax(axis=1)
                 weight = table.weight.astype(np.float64)
-                counts[fold] = weighted_counts(table.label, prediction.astype(np.uint8), weight, n_labels)
+                counts[fold] = weighted_counts(table.label, plain_prediction(proba), weight, n_labels)
             scores = " ".join(f"{float(metric.of(each)):.3f}" for each in counts.values())
             total = float(metric.of(np.sum(list(counts.values()), axis=0)))
             print(
