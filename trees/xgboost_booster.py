@@ -1,10 +1,10 @@
-"""XGBoost as a `Booster`; its file is XGBoost's UBJSON."""
+"""XGBoost as a `Learner` and a `Booster`; its file is XGBoost's UBJSON."""
 
 import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from xgboost.core import XGBoostError
 
 from data.errors import MemberError
-from trees.booster import Rows, check_parameters
+from features.table import Table
+from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, number_apart, plant
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import TreeSettings
 from trees.stopping import score_held_out, stop_name
 
-__all__ = ["XGBoostBooster"]
+__all__ = ["XGBoostBooster", "XGBoostLearner"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softm
 class XGBoostBooster:
     """Boosted trees by XGBoost."""
 
-    suffix, library, stops = ".ubj", "xgboost", True
+    suffix = ".ubj"
 
     def __init__(self, model: xgboost.Booster) -> None:
         self._model = model
@@ -42,68 +43,6 @@ class XGBoostBooster:
         """The trees as arrays; None if they hold what a `Forest` cannot."""
         trees = _read_trees(json.loads(self._model.save_raw("json")))
         return None if trees is None else plant(trees)
-
-    @classmethod
-    def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
-        settings: TreeSettings,
-        *,
-        stop: Rows | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`."""
-        parameters = {
-            "objective": "binary:logistic" if n_labels == 2 else "multi:softprob",
-            "disable_default_eval_metric": True,
-            "tree_method": "hist",
-            "grow_policy": "lossguide",
-            "learning_rate": settings.learning_rate,
-            "max_depth": 0,
-            "max_leaves": settings.leaves,
-            "colsample_bytree": settings.feature_share,
-            "subsample": settings.row_share,
-            "reg_lambda": settings.l2,
-            "max_bin": settings.bins,
-            "seed": seed,
-            "nthread": threads,
-            "device": choose_device(device, "XGBoost", _uses_cuda),
-            "validate_parameters": True,
-            **({} if n_labels == 2 else {"num_class": n_labels}),
-            **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
-            **settings.parameters,
-        }
-        data = _matrix(rows, names, settings, threads)
-        watch: dict[str, Any] = {}
-        if stop is not None:
-            name, held = stop_name(settings, n_labels), stop
-            watch = {
-                "evals": [(_matrix(stop, names, settings, threads, data), "stop")],
-                "custom_metric": lambda proba, _: (name, score_held_out(name, held, proba, n_labels)),
-                "maximize": True,
-                "early_stopping_rounds": settings.patience,
-            }
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                model = xgboost.train(parameters, data, rounds or settings.rounds, verbose_eval=False, **watch)
-        except XGBoostError as error:
-            raise MemberError(f"XGBoost could not learn from {len(rows)} rows: {error}.") from error
-        # The library passes over parameters that it does not know with no more than a warning.
-        for warning in caught:
-            if "are not used" in str(warning.message):
-                unused = re.findall(r'"(\w+)"', str(warning.message))
-                check_parameters(unused, xgboost.XGBModel().get_params(), "XGBoost")
-                raise MemberError(
-                    f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
-                )
-            logger.warning("XGBoost: %s", warning.message)
-        return cls(model if stop is None else model[: model.best_iteration + 1])
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""
@@ -131,6 +70,105 @@ class XGBoostBooster:
         names = self._model.feature_names or []
         gains = np.array([scores.get(name, 0.0) for name in names], np.float64)
         return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+class XGBoostLearner(Learner):
+    """Lets XGBoost learn: it bins the rows of each fit, since it cannot take part of what it has binned."""
+
+    booster, library = XGBoostBooster, "xgboost"
+
+    def fit(
+        self,
+        settings: TreeSettings,
+        chosen: NDArray[np.bool_],
+        *,
+        stop: NDArray[np.bool_] | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+    ) -> XGBoostBooster:
+        """Learn from some of the rows; see `Learner.fit`."""
+        parameters = {
+            "objective": "binary:logistic" if self.n_labels == 2 else "multi:softprob",
+            "disable_default_eval_metric": True,
+            "tree_method": "hist",
+            "grow_policy": "lossguide",
+            "learning_rate": settings.learning_rate,
+            "max_depth": 0,
+            "max_leaves": settings.leaves,
+            "colsample_bytree": settings.feature_share,
+            "subsample": settings.row_share,
+            "reg_lambda": settings.l2,
+            "max_bin": settings.bins,
+            "seed": seed,
+            "nthread": self.threads,
+            "device": choose_device(self.device, "XGBoost", _uses_cuda),
+            "validate_parameters": True,
+            **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
+            **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
+            **settings.parameters,
+        }
+        data = self._bin(chosen, parameters["max_bin"], settings.categorical)
+        watch: dict[str, Any] = {}
+        if stop is not None:
+            name, label, weight = stop_name(settings, self.n_labels), self.table.label[stop], self.table.weight[stop]
+            watch = {
+                "evals": [(self._bin(stop, parameters["max_bin"], settings.categorical, data), "stop")],
+                "custom_metric": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels)),
+                "maximize": True,
+                "early_stopping_rounds": settings.patience,
+            }
+        try:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                model = xgboost.train(parameters, data, rounds or settings.rounds, verbose_eval=False, **watch)
+        except XGBoostError as error:
+            rows = np.count_nonzero(chosen)
+            raise MemberError(f"XGBoost could not learn from {rows} rows: {error}.") from error
+        # The library passes over parameters that it does not know with no more than a warning.
+        for warning in caught:
+            if "are not used" in str(warning.message):
+                unused = re.findall(r'"(\w+)"', str(warning.message))
+                check_parameters(unused, xgboost.XGBModel().get_params(), "XGBoost")
+                raise MemberError(
+                    f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
+                )
+            logger.warning("XGBoost: %s", warning.message)
+        return XGBoostBooster(model if stop is None else model[: model.best_iteration + 1])
+
+    def _bin(
+        self,
+        chosen: NDArray[np.bool_],
+        bins: int,
+        categorical: Sequence[str],
+        reference: xgboost.QuantileDMatrix | None = None,
+    ) -> xgboost.QuantileDMatrix:
+        """Return some of the rows, binned, or with the bins of others."""
+        kinds = ["c" if name in categorical else "q" for name in self.table.names]
+        return xgboost.QuantileDMatrix(
+            _Batches(self.table, chosen, kinds), enable_categorical=True, max_bin=bins, ref=reference,
+            nthread=self.threads,
+        )  # fmt: skip
+
+
+class _Batches(xgboost.DataIter):
+    """Some rows of a table as XGBoost reads them, over and over."""
+
+    def __init__(self, table: Table, chosen: NDArray[np.bool_], kinds: Sequence[str]) -> None:
+        super().__init__()
+        self._table, self._chosen, self._kinds = table, chosen, list(kinds)
+        self.reset()
+
+    def reset(self) -> None:
+        self._batches = self._table.batches(self._chosen)
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        for places, features in self._batches:
+            input_data(
+                data=features, label=self._table.label[places], weight=self._table.weight[places],
+                feature_names=list(self._table.names), feature_types=self._kinds,
+            )  # fmt: skip
+            return True
+        return False
 
 
 def _read_trees(model: Mapping[str, Any]) -> Trees | None:
@@ -163,26 +201,6 @@ def _read_trees(model: Mapping[str, Any]) -> Trees | None:
     start = np.array(about["base_score"].strip("[]").split(","), np.float64)
     base = np.log(start / (1 - start)) if link == "sigmoid" else np.resize(start, int(about["num_class"]))
     return Trees.of(trees, base, int(about["num_feature"]), link)
-
-
-def _matrix(
-    rows: Rows,
-    names: Sequence[str],
-    settings: TreeSettings,
-    threads: int,
-    reference: xgboost.QuantileDMatrix | None = None,
-) -> xgboost.QuantileDMatrix:
-    return xgboost.QuantileDMatrix(
-        rows.features,
-        rows.label,
-        weight=rows.weight,
-        feature_names=list(names),
-        feature_types=["c" if name in settings.categorical else "q" for name in names],
-        enable_categorical=True,
-        max_bin=settings.bins,
-        ref=reference,
-        nthread=threads,
-    )
 
 
 def _uses_cuda() -> bool:
