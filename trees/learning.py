@@ -1,7 +1,7 @@
 """The rows that a member learns from, with their folds and groups."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from data.errors import MemberError
 from data.hold_out import hold_out_groups
 from features.feature_set import FeatureSet
 from features.table import open_table
-from trees.booster import Booster, Learner
+from trees.booster import Booster, Learner, predict_proba
 from trees.catboost_booster import CatBoostLearner
 from trees.lightgbm_booster import LightGBMLearner
 from trees.settings import BoosterName, DeviceName, TreeSettings
@@ -75,6 +75,7 @@ class MemberRows:
         kind = LEARNERS[settings.booster]
         self.learner = kind(replace(table, weight=weight), len(self.labels), threads, device)
         self.made_with: Mapping[str, str] = {kind.library: _version(kind.library, name)}
+        self._weight = table.weight.astype(np.float64)
         self._fold = np.array([scene.fold for scene in scenes])[table.scene]
         self._group = np.array([scene.group for scene in scenes])[table.scene]
 
@@ -121,6 +122,14 @@ class MemberRows:
             "chosen_by_groups_held_out": bool(held.any()),
         }
         return booster, facts
+
+    def predict_held_out(
+        self, booster: Booster, fold: int
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]:
+        """Yield label (n,), design weight (n,) and probability (n, n_classes) of a fold's rows, some at a time."""
+        table = self.learner.table
+        for places, features in table.batches(self._fold == fold):
+            yield table.label[places], self._weight[places], predict_proba(booster, features, self.learner.threads)
 
     def _require_labels(self, chosen: NDArray[np.bool_], fold: int) -> None:
         counts = np.bincount(self.learner.table.label[chosen], minlength=len(self.labels))
