@@ -158,7 +158,7 @@ class BaseRun(ABC, Generic[E]):
         """Return a trained member of either branch."""
         settings, directory = self._member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
-            return trees.load_member(directory, self.workers)
+            return trees.load_member(directory, self.workers, self.device or settings.device)
         return cnn.load_member(directory, self.workers, self.device or settings.device)
 
     @property

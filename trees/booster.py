@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.errors import MemberError
 from features.table import Table
 from trees.forest import Forest
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, DeviceName, TreeSettings
 
 __all__ = ["Booster", "Learner", "check_parameters", "predict_proba"]
 
@@ -28,7 +28,9 @@ class Booster(Protocol):
 
     @property
     def forest(self) -> Forest | None:
-        """The trees as arrays, which predict faster; None if they hold what a `Forest` cannot."""
+        """The trees as arrays, which predict faster on a CPU; None where the library's own prediction is better, or
+        the only one.
+        """
         ...
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
@@ -40,8 +42,11 @@ class Booster(Protocol):
         ...
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a booster that `save` wrote; raises MemberError if it cannot."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read a booster that `save` wrote; raises MemberError if it cannot.
+
+        On a GPU predict those whose library can.
+        """
         ...
 
     def importance(self) -> Mapping[str, float]:

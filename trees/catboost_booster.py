@@ -20,7 +20,7 @@ from data.errors import MemberError
 from features.table import Table
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
-from trees.settings import DeviceName, StopName, TreeSettings
+from trees.settings import Device, DeviceName, StopName, TreeSettings
 from trees.stopping import stop_name
 
 __all__ = ["CatBoostBooster", "CatBoostLearner"]
@@ -61,15 +61,17 @@ class CatBoostBooster:
     forest = None
     """All nodes of a level make the same comparison, which CatBoost's own prediction makes better use of."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, device: Device = "cpu") -> None:
+        self._model, self._device = model, device
         self.rounds: int = model.tree_count_
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, 1) or (n, K) of rows (n, F)."""
         names = self._model.feature_names_
         categorical = [names[index] for index in self._model.get_cat_feature_indices()]
-        proba = self._model.predict_proba(_columns(features, names, categorical), thread_count=threads)
+        where = "GPU" if self._device == "cuda" and not categorical else "CPU"
+        rows = _columns(features, names, categorical)
+        proba = self._model.predict_proba(rows, thread_count=threads, task_type=where)
         return np.asarray(proba[:, 1:] if proba.shape[1] == 2 else proba, np.float32)
 
     def save(self, path: Path) -> None:
@@ -77,7 +79,7 @@ class CatBoostBooster:
         self._model.save_model(str(path), format="cbm")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read CatBoost's binary format."""
         catboost = _import_catboost()
         model = catboost.CatBoostClassifier()
@@ -85,7 +87,7 @@ class CatBoostBooster:
             model.load_model(str(path), format="cbm")
         except catboost.CatBoostError as error:
             raise MemberError(f"{path}: expected a CatBoost model, got: {error}. Train the member again.") from error
-        return cls(model)
+        return cls(model, device)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of how much predictions change with the features."""

@@ -15,7 +15,7 @@ from features.table import Block
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
-from trees.settings import TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
 __all__ = ["LightGBMBooster", "LightGBMLearner"]
@@ -54,8 +54,8 @@ class LightGBMBooster:
         path.write_text(self._model.model_to_string(), "utf-8")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read LightGBM's text."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read LightGBM's text; it predicts on a CPU alone."""
         try:
             return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
         except (LightGBMError, UnicodeDecodeError) as error:

@@ -19,8 +19,9 @@ from data.scene import Scene
 from data.windows import Window, tile_windows
 from features.feature_set import FeatureSet
 from trees.booster import Booster, predict_proba
+from trees.device import count_gpus
 from trees.learning import LEARNERS, MemberRows
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, DeviceName, TreeSettings
 
 __all__ = ["TreeMember", "fit_member", "in_squares", "load_member"]
 
@@ -144,8 +145,15 @@ def fit_member(
         logger.info("%s, fold %d: %d rounds on %d rows in %.0f s", name, fold, booster.rounds, facts["rows"], seconds)
 
 
-def load_member(directory: Path, threads: int = 1) -> TreeMember:
+def load_member(directory: Path, threads: int = 1, device: DeviceName = "cpu") -> TreeMember:
     """Load a member that `fit_member` trained, with a booster for each fold that it has.
+
+    Parameters
+    ----------
+    directory : Path
+    threads : int
+    device : {"auto", "cpu", "cuda"}
+        Unless "cpu", libraries that can predict on a GPU do, if there is one.
 
     Raises
     ------
@@ -156,9 +164,10 @@ def load_member(directory: Path, threads: int = 1) -> TreeMember:
         raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
     about = read_json(directory / "member.json")
     kind = LEARNERS[TreeSettings.model_validate(about["settings"]).booster].booster
+    where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
     boosters: dict[int, Booster] = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):
-        booster = kind.load(path)
+        booster = kind.load(path, where)
         if list(booster.importance()) != about["features"]:
             raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
         boosters[int(path.stem.removeprefix("fold"))] = booster

@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from data.settings import Settings
 
-__all__ = ["BoosterName", "DeviceName", "StopName", "TreeSettings"]
+__all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
 BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
+Device = Literal["cpu", "cuda"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_loss"]
 

@@ -19,7 +19,7 @@ from features.table import Table
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
-from trees.settings import TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
 __all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
@@ -58,8 +58,8 @@ class SklearnBooster:
             archive.writestr(zipfile.ZipInfo("model.json"), json.dumps({"gain": self._gain, "rounds": self.rounds}))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read what `save` wrote; it predicts on a CPU alone."""
         try:
             with zipfile.ZipFile(path) as archive:
                 about = json.loads(archive.read("model.json"))

@@ -19,7 +19,7 @@ from features.table import Table
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, number_apart, plant
-from trees.settings import TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
 __all__ = ["XGBoostBooster", "XGBoostLearner"]
@@ -34,20 +34,27 @@ class XGBoostBooster:
 
     suffix = ".ubj"
 
-    def __init__(self, model: xgboost.Booster) -> None:
-        self._model = model
+    def __init__(self, model: xgboost.Booster, device: Device = "cpu") -> None:
+        self._model, self._device = model, device
+        model.set_param({"device": device})
         self.rounds = model.num_boosted_rounds()
 
     @cached_property
     def forest(self) -> Forest | None:
-        """The trees as arrays; None if they hold what a `Forest` cannot."""
+        """The trees as arrays; None on a GPU, and if they hold what a `Forest` cannot."""
+        if self._device == "cuda":
+            return None
         trees = _read_trees(json.loads(self._model.save_raw("json")))
         return None if trees is None else plant(trees)
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""
         self._model.set_param({"nthread": threads})
-        proba = np.asarray(self._model.inplace_predict(features, validate_features=False), np.float32)
+        if self._device == "cuda":
+            rows = xgboost.DMatrix(features, nthread=threads)
+            proba = np.asarray(self._model.predict(rows, validate_features=False), np.float32)
+        else:
+            proba = np.asarray(self._model.inplace_predict(features, validate_features=False), np.float32)
         return proba[:, None] if proba.ndim == 1 else proba
 
     def save(self, path: Path) -> None:
@@ -55,14 +62,14 @@ class XGBoostBooster:
         path.write_bytes(self._model.save_raw("ubj"))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read XGBoost's UBJSON."""
         model = xgboost.Booster()
         try:
             model.load_model(bytearray(path.read_bytes()))
         except (XGBoostError, UnicodeDecodeError) as error:
             raise MemberError(f"{path}: expected an XGBoost model, got: {error}. Train the member again.") from error
-        return cls(model)
+        return cls(model, device if _uses_cuda() else "cpu")
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
@@ -133,7 +140,8 @@ class XGBoostLearner(Learner):
                     f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
                 )
             logger.warning("XGBoost: %s", warning.message)
-        return XGBoostBooster(model if stop is None else model[: model.best_iteration + 1])
+        where: Device = "cuda" if str(parameters["device"]).startswith("cuda") else "cpu"
+        return XGBoostBooster(model if stop is None else model[: model.best_iteration + 1], where)
 
     def _bin(
         self,

@@ -205,13 +205,17 @@ def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_xgboost_learns_on_a_gpu():
+def test_xgboost_learns_and_predicts_on_a_gpu(tmp_path):
     if count_gpus() == 0:
         pytest.skip("no CUDA device")
     kind, rows = LEARNERS["xgboost"], rows_of()
-    proba = {
-        device: learn(kind, rows, 2, SETTINGS, device=device).predict_proba(rows.read()) for device in ("cpu", "cuda")
-    }
+    proba = {}
+    for device in ("cpu", "cuda"):
+        learn(kind, rows, 2, SETTINGS, device=device).save(tmp_path / device)
+        boosters = [kind.booster.load(tmp_path / device, where) for where in ("cpu", "cuda")]
+        assert boosters[1].forest is None
+        proba[device], there = (predict_proba(booster, rows.read()) for booster in boosters)
+        np.testing.assert_allclose(there, proba[device], atol=1e-5)
     np.testing.assert_allclose(proba["cuda"], proba["cpu"], atol=0.05)
 
 
