@@ -26,6 +26,9 @@ __all__ = ["XGBoostBooster", "XGBoostLearner"]
 
 logger = logging.getLogger(__name__)
 
+KEPT = 2**31
+"""Most bytes of binned rows, one a value, that are kept for another fit."""
+
 LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softmax"}
 
 
@@ -57,6 +60,15 @@ class XGBoostBooster:
             proba = np.asarray(self._model.inplace_predict(features, validate_features=False), np.float32)
         return proba[:, None] if proba.ndim == 1 else proba
 
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return the SHAP values (n, n_classes, F + 1) of rows (n, F)."""
+        self._model.set_param({"nthread": threads})
+        rows = xgboost.DMatrix(
+            features, feature_names=self._model.feature_names, feature_types=self._model.feature_types,
+            enable_categorical=True, nthread=threads,
+        )  # fmt: skip
+        return np.asarray(self._model.predict(rows, pred_contribs=True, strict_shape=True), np.float32)
+
     def save(self, path: Path) -> None:
         """Write XGBoost's UBJSON."""
         path.write_bytes(self._model.save_raw("ubj"))
@@ -80,9 +92,14 @@ class XGBoostBooster:
 
 
 class XGBoostLearner(Learner):
-    """Lets XGBoost learn: it bins the rows of each fit, since it cannot take part of what it has binned."""
+    """Lets XGBoost learn: it bins the rows of each fold by themselves, since it cannot take part of what it has binned.
+
+    They are kept for the next fit, such as the next trial of a search, as long as they are not too many.
+    """
 
     booster, library = XGBoostBooster, "xgboost"
+
+    _kept: tuple[tuple[Any, xgboost.QuantileDMatrix], ...] = ()
 
     def fit(
         self,
@@ -152,10 +169,24 @@ class XGBoostLearner(Learner):
     ) -> xgboost.QuantileDMatrix:
         """Return some of the rows, binned, or with the bins of others."""
         kinds = ["c" if name in categorical else "q" for name in self.table.names]
-        return xgboost.QuantileDMatrix(
-            _Batches(self.table, chosen, kinds), enable_categorical=True, max_bin=bins, ref=reference,
-            nthread=self.threads,
-        )  # fmt: skip
+
+        def read() -> xgboost.QuantileDMatrix:
+            return xgboost.QuantileDMatrix(
+                _Batches(self.table, chosen, kinds), enable_categorical=True, max_bin=bins, ref=reference,
+                nthread=self.threads,
+            )  # fmt: skip
+
+        if reference is not None:
+            return read()
+        key = np.packbits(chosen).tobytes(), bins, tuple(categorical)
+        kept = dict(self._kept)
+        if key not in kept:
+            size = np.count_nonzero(chosen) * len(kinds)
+            while self._kept and size + sum(each.num_row() * each.num_col() for _, each in self._kept) > KEPT:
+                self._kept = self._kept[1:]
+            kept[key] = read()
+            self._kept = (*self._kept, (key, kept[key]))
+        return kept[key]
 
 
 class _Batches(xgboost.DataIter):

@@ -179,6 +179,25 @@ def test_lightgbm_reads_the_rows_once_for_all_folds_and_trials_and_again_for_oth
         assert len(read) == times * len(rows.blocks)
 
 
+def test_xgboost_keeps_what_it_has_binned_for_the_next_trial(monkeypatch):
+    rows, read = rows_of(), []
+    for block in rows.blocks:
+        block.read = lambda block=block: (read.append(block), block.features)[1]
+    learner = XGBoostLearner(rows, 2)
+    parts = [np.arange(len(rows)) % 3 != part for part in range(3)]
+    before = [predict_proba(learner.fit(SETTINGS, part), rows.read()) for part in parts]
+    read.clear()
+    learner.fit(SETTINGS.model_copy(update={"leaves": 3}), parts[1])
+    assert not read
+    for part, proba in zip(parts, before, strict=True):
+        np.testing.assert_array_equal(predict_proba(learner.fit(SETTINGS, part), rows.read()), proba)
+    monkeypatch.setattr("trees.xgboost_booster.KEPT", 0)
+    read.clear()
+    learner.fit(SETTINGS, ~parts[0])
+    assert read
+    assert len(learner._kept) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "name"), [("lightgbm", "max_bin"), ("xgboost", "max_bin"), ("catboost", "border_count")]
 )
