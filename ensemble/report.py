@@ -1,16 +1,13 @@
 """The report: one HTML file that works offline, verdict first."""
 
 import math
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from data.catalogue import Catalogue
@@ -18,13 +15,16 @@ from data.classes import Classes
 from data.files import replacing
 from data.metrics import CLASS_METRICS, METRICS
 from data.progress import Track, untracked
+from ensemble.axis import Axis, minus
 from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation
+from ensemble.explained import explained_rows
 from ensemble.maps import MemberMaps
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
 from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails
 from features.description import TableFacts
+from trees.explanation import Explanation
 
 __all__ = ["write_report"]
 
@@ -35,44 +35,6 @@ FEATURES, PAIRS = 24, 8
 """Columns of the pixel table that are shown, and correlated pairs of them."""
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A scale that scores are drawn on.
-
-    Parameters
-    ----------
-    low, high : float
-    ticks : tuple of (position in percent, text)
-    """
-
-    low: float
-    high: float
-    ticks: tuple[tuple[float, str], ...]
-
-    @classmethod
-    def spanning(cls, values: Iterable[float]) -> "Axis":
-        """Return a scale over some values, with two to five round ticks."""
-        finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-        low, high = min(finite), max(finite)
-        margin = (high - low) * 0.04 or 0.01
-        low, high = low - margin, high + margin
-        span = high - low
-        step = next(
-            size * 10.0**power for power in range(-6, 2) for size in (1, 2, 5) if span / (size * 10.0**power) <= 4
-        )
-        digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        ticks = tuple(
-            (round(100 * (number * step - low) / span, 2), _minus(f"{number * step + 0.0:.{digits}f}"))
-            for number in range(first, last + 1)
-        )
-        return cls(low, high, ticks)
-
-    def place(self, value: float) -> float:
-        """Return where a value lies, in percent."""
-        return round(100 * (value - self.low) / (self.high - self.low), 2)
 
 
 def write_report(
@@ -88,6 +50,7 @@ def write_report(
     quicklook: Quicklook,
     notes: Sequence[str] = (),
     features: TableFacts | None = None,
+    explanations: Sequence[Explanation] = (),
     track: Track = untracked,
 ) -> None:
     """Write the report of a fitted ensemble.
@@ -112,11 +75,15 @@ def write_report(
         What else the reader should know, such as on folds and leakage.
     features : TableFacts, optional
         What the columns of the pixel table are.
+    explanations : sequence of Explanation
+        What tree members look at; of columns that ``features`` tells of.
     track : Track
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(minus=_minus, many=_many, percent=_percent, short=_short)
-    template = environment.from_string(resources.files("ensemble").joinpath("report.html").read_text("utf-8"))
+    environment = Environment(
+        loader=PackageLoader("ensemble", ""), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters.update(minus=minus, many=_many, percent=_percent, short=_short)
     nested, classes = evaluations[0], catalogue.classes
     final = _final(ensemble)
     scenes = {scene.id: scene for scene in catalogue.split("train")}
@@ -132,7 +99,7 @@ def write_report(
         }
         for place, scene, score in track(_choose_examples(nested, ensemble), "report", 3 * EXAMPLES)
     ]
-    page = template.render(
+    page = environment.get_template("report.html").render(
         name=name,
         ensemble=ensemble,
         metric=METRICS[ensemble.metric],
@@ -152,6 +119,7 @@ def write_report(
         features=None if features is None else _feature_rows(features),
         n_features=0 if features is None else len(features.columns),
         pairs=[] if features is None else [pair for pair in features.pairs if pair[2] > 0][:PAIRS],
+        explained=[] if features is None else explained_rows(explanations, features),
         error_colors={name: _hex(color) for name, color in ERROR_COLORS.items()},
     )
     with replacing(path) as temporary:
@@ -329,11 +297,6 @@ def _hex(color: Sequence[int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def _minus(text: str) -> str:
-    """Write negative numbers with a minus sign instead of a hyphen."""
-    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
-
-
 def _many(count: int) -> str:
     """Write a count with thin spaces between thousands."""
     return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
@@ -347,7 +310,7 @@ def _short(value: float) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    return _minus(f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}")
+    return minus(f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}")
 
 
 def _percent(share: float) -> str:

@@ -14,7 +14,7 @@ from data.scene import Scene
 from features.feature_set import FeatureSet
 from features.table import open_table
 
-__all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts"]
+__all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts", "weighted_quantiles"]
 
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Shares of the weight at which a column's quantiles are taken."""
@@ -188,13 +188,16 @@ def _rank_facts(
     if not len(order):
         return (math.nan,) * len(QUANTILES), (math.nan,) * n_labels
     values, label, weight = values[order], label[order], weight[order]
-    return _weighted_quantiles(values, weight), _weighted_auc(values, label, weight, n_labels)
+    return tuple(weighted_quantiles(values, weight, QUANTILES).tolist()), _weighted_auc(values, label, weight, n_labels)
 
 
-def _weighted_quantiles(values: NDArray[np.float32], weight: NDArray[np.float64]) -> tuple[float, ...]:
+def weighted_quantiles(
+    values: NDArray[np.float32], weight: NDArray[np.float64], shares: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return, for each share, the smallest of some sorted values at which the weight up to it reaches that share."""
     reached = np.cumsum(weight)
-    positions = np.searchsorted(reached, np.array(QUANTILES) * reached[-1])
-    return tuple(values[positions].tolist())
+    quantiles: NDArray[np.float32] = values[np.searchsorted(reached, np.array(shares) * reached[-1])]
+    return quantiles
 
 
 def _weighted_auc(

@@ -24,6 +24,8 @@ from features.description import TableFacts, describe_table, load_facts, save_fa
 from features.feature_set import FeatureSet
 from terrablend.experiment import E, save_experiment
 from terrablend.run_folder import RunFolder, Stage
+from trees.explain import explain_member
+from trees.explanation import Explanation, load_explanation
 from trees.settings import TreeSettings
 
 __all__ = ["BaseRun", "Branch"]
@@ -114,6 +116,12 @@ class BaseRun(ABC, Generic[E]):
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
 
+    def explain(self, name: str) -> Stage:
+        """Tell what the boosters of a member of the tree branch look at."""
+        reads, work = (self.check, self.features, self.member(name)), partial(self._explain, name)
+        outputs = (f"explain/{name}.json",)
+        return self._stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self._settings("seed"))
+
     def tune(self, name: str, trials: int) -> Stage:
         """Look for better settings of a member, until so many were tried."""
         settings = {
@@ -149,6 +157,10 @@ class BaseRun(ABC, Generic[E]):
         """Return what the columns of the pixel table are."""
         self.folder.require(self.features)
         return load_facts(self.folder.path / "columns.json")
+
+    def load_explanation(self, name: str) -> Explanation:
+        """Return what the boosters of a member look at."""
+        return load_explanation(self.folder.path / "explain" / f"{name}.json")
 
     def member_path(self, name: str) -> Path:
         """Return the folder of a member."""
@@ -223,6 +235,13 @@ class BaseRun(ABC, Generic[E]):
             cnn.fit_member(name, settings, catalogue, directory, formulas=self.formulas, **options)
         if folds is None:
             self._apply_member(name, catalogue)
+
+    def _explain(self, name: str) -> None:
+        # The same bytes everywhere come from a CPU, unless another device is asked for.
+        member = trees.load_member(self.member_path(name), self.workers, self.device or "cpu")
+        catalogue, seed = self.load_catalogue(), self.experiment.seed
+        explanation = explain_member(member, catalogue, self.pixels, seed=seed, track=self.track)
+        explanation.save(self.folder.path / "explain" / f"{name}.json")
 
     def _tune(self, name: str, trials: int) -> None:
         # Imported late: it reads runs itself.

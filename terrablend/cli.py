@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from data.errors import MemberError, TerrablendError
 from data.workers import cores, open_executor
-from terrablend.columns import describe_columns
+from terrablend.columns import describe_columns, describe_explanation
 from terrablend.progress import bars, console, show_log
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
             stages = plan(opened, **own)
             if dry_run:
                 for stage in stages:
-                    typer.echo(f"{stage.name:<12} {opened.folder.state(stage)}")
+                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
             opened.save_experiment()
             for stage in stages:
@@ -171,6 +171,16 @@ def trees(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Sta
 def cnn(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
     """Train the members of the CNN branch and write their maps."""
     return [run.member(name, fold) for name in _chosen(run, "cnn", member)]
+
+
+@app.command()
+@on_run
+def explain(run: "Run", member: Member = None) -> Iterable["Stage"]:
+    """Tell what the members of the tree branch look at, class by class."""
+    for name in _chosen(run, "trees", member):
+        yield run.explain(name)
+        if run.folder.state(run.explain(name)) == "done":
+            typer.echo(describe_explanation(run.load_explanation(name), run.load_facts()))
 
 
 @app.command()

@@ -35,12 +35,12 @@ class Run(BaseRun[Experiment]):
         """Every stage, in order."""
         table = [self.features] if self.members("trees") else []
         last = [self.submit] if self.experiment.scenes.test is not None else []
-        return [self.check, *table, *map(self.member, self.experiment.members), self.ensemble, *last]
+        return [self.check, *table, *map(self.member, self.experiment.members), *self._explained, self.ensemble, *last]
 
     @cached_property
     def ensemble(self) -> Stage:
         """Blend the out-of-fold maps, tune thresholds, score, report."""
-        reads = (self.check, *map(self.member, self.experiment.members))
+        reads = (self.check, *map(self.member, self.experiment.members), *self._explained)
         settings = self._settings("ensemble", "seed")
         return self._stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
 
@@ -59,6 +59,10 @@ class Run(BaseRun[Experiment]):
     def load_ensemble(self) -> Ensemble:
         """Return the fitted ensemble."""
         return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
+
+    @property
+    def _explained(self) -> list[Stage]:
+        return [self.explain(name) for name in self.members("trees")]
 
     @property
     def formulas(self) -> dict[str, str]:
@@ -94,9 +98,11 @@ class Run(BaseRun[Experiment]):
         scores = score_table(evaluations, catalogue.classes.label_names, experiment.task, settings, seed)
         notes = (self.folder.path / "folds.txt").read_text("utf-8").splitlines()
         facts = self.load_facts() if self.members("trees") else None
+        explanations = [self.load_explanation(name) for name in self.members("trees")]
         write_report(
             folder / "report.html", ensemble, evaluations, scores, MemberMaps(members), catalogue, settings,
-            name=experiment.name, notes=notes, features=facts, quicklook=quicklook, track=track,
+            name=experiment.name, notes=notes, features=facts, explanations=explanations,
+            quicklook=quicklook, track=track,
         )  # fmt: skip
         write_scores(scores, folder / "scores.parquet")
         ensemble.save(folder / "ensemble.json")

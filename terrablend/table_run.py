@@ -30,7 +30,8 @@ class TableRun(BaseRun[TableExperiment]):
     @property
     def stages(self) -> list[Stage]:
         """Every stage, in order."""
-        return [self.check, self.features, *map(self.member, self.experiment.members)]
+        names = self.experiment.members
+        return [self.check, self.features, *map(self.member, names), *map(self.explain, names)]
 
     @property
     def ensemble(self) -> Stage:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 
 from data.files import replacing
 from data.metrics import METRICS
-from ensemble.report import Axis
+from ensemble.axis import Axis
 from terrablend.search import Range, describe_value
 
 if TYPE_CHECKING:

@@ -37,6 +37,17 @@ class Booster(Protocol):
         """Return what the library itself predicts: probabilities (n, 1) of the positive class, or (n, K), of rows."""
         ...
 
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return the SHAP values that the library gives of rows (n, F); None if it gives none.
+
+        Returns
+        -------
+        contributions : (n, n_classes, F + 1) float32
+            What each feature adds to the sum that becomes the probability, log odds or their like; the last is what
+            the sum begins with. Together they are the sum (Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9).
+        """
+        ...
+
     def save(self, path: Path) -> None:
         """Write the booster in the library's own format."""
         ...

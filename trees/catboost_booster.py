@@ -67,12 +67,20 @@ class CatBoostBooster:
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, 1) or (n, K) of rows (n, F)."""
-        names = self._model.feature_names_
-        categorical = [names[index] for index in self._model.get_cat_feature_indices()]
+        names, categorical = self._names()
         where = "GPU" if self._device == "cuda" and not categorical else "CPU"
         rows = _columns(features, names, categorical)
         proba = self._model.predict_proba(rows, thread_count=threads, task_type=where)
         return np.asarray(proba[:, 1:] if proba.shape[1] == 2 else proba, np.float32)
+
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return the SHAP values (n, n_classes, F + 1) of rows (n, F)."""
+        names, categorical = self._names()
+        rows = _import_catboost().Pool(
+            _columns(features, names, categorical), feature_names=names, cat_features=categorical or None
+        )
+        values = self._model.get_feature_importance(rows, type="ShapValues", thread_count=threads)
+        return np.asarray(values, np.float32).reshape(len(features), -1, features.shape[1] + 1)
 
     def save(self, path: Path) -> None:
         """Write CatBoost's binary format."""
@@ -93,6 +101,11 @@ class CatBoostBooster:
         """Return each feature's share of how much predictions change with the features."""
         changes = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), np.float64)
         return dict(zip(self._model.feature_names_, (changes / (changes.sum() or 1.0)).tolist(), strict=True))
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Return the names of the features, and of those that are kinds."""
+        names = list(self._model.feature_names_)
+        return names, [names[index] for index in self._model.get_cat_feature_indices()]
 
 
 class CatBoostLearner(Learner):

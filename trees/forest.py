@@ -198,12 +198,13 @@ class Forest:
             The same bits for any number of threads and any order of the rows.
         """
         proba = np.empty((len(features), len(self.base)), np.float32)
+        size = min(ROWS, max(PACKET, -(-len(features) // threads)))
 
         def fill(start: int) -> None:
-            part = slice(start, start + ROWS)
+            part = slice(start, start + size)
             proba[part] = self._proba(features[part])
 
-        starts = range(0, len(features), ROWS)
+        starts = range(0, len(features), size)
         if threads == 1 or len(starts) == 1:
             for start in starts:
                 fill(start)

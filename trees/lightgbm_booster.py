@@ -49,6 +49,13 @@ class LightGBMBooster:
         proba = np.asarray(self._model.predict(features, num_threads=threads), np.float32)
         return proba[:, None] if proba.ndim == 1 else proba
 
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return the SHAP values (n, n_classes, F + 1) of rows (n, F); None of trees with linear leaves."""
+        if "\nis_linear=1" in self._model.model_to_string():
+            return None
+        flat = np.asarray(self._model.predict(features, num_threads=threads, pred_contrib=True), np.float32)
+        return flat.reshape(len(features), -1, features.shape[1] + 1)
+
     def save(self, path: Path) -> None:
         """Write LightGBM's text."""
         path.write_text(self._model.model_to_string(), "utf-8")

@@ -50,6 +50,10 @@ class SklearnBooster:
         """Return probabilities of rows, tree by tree."""
         return self._trees.predict_proba(features, threads)
 
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return None: scikit-learn gives no SHAP values."""
+        return None
+
     def save(self, path: Path) -> None:
         """Write the trees' arrays, see `Trees`, and what is known of the model."""
         self._trees.save(path)

@@ -179,7 +179,7 @@ class XGBoostLearner(Learner):
         if reference is not None:
             return read()
         key = np.packbits(chosen).tobytes(), bins, tuple(categorical)
-        kept = dict(self._kept)
+        kept: dict[Any, xgboost.QuantileDMatrix] = dict(self._kept)
         if key not in kept:
             size = np.count_nonzero(chosen) * len(kinds)
             while self._kept and size + sum(each.num_row() * each.num_col() for _, each in self._kept) > KEPT:

@@ -9,10 +9,14 @@ from data.maps import map_writer
 from data.members import MAP_FOLDERS
 from data.scene import LabelFile, Scene, read_label
 from data.windows import Grid
+from ensemble import EnsembleSettings, fit_ensemble, score_table
+from ensemble.maps import MemberMaps
+from ensemble.report import write_report
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
 SHAPE = (24, 31)
+SETTINGS = EnsembleSettings(sample=4000, resamples=50)
 
 
 def noisy(classes, strength, seed, where=None, bias=0):
@@ -84,3 +88,25 @@ def make_members(write_maps):
         return {name: write_maps(name, catalogue, noisy(catalogue.classes, *how)) for name, how in members.items()}
 
     return make
+
+
+def quicklook(scene, window):
+    return np.full((window.height, window.width, 3), 120, np.uint8)
+
+
+@pytest.fixture
+def report(make_catalogue, make_members, tmp_path):
+    """Return a function that fits members, writes their report, and returns it as text."""
+
+    def write(catalogue, features=None, explanations=(), **members):
+        directories = make_members(catalogue, **members)
+        classes = catalogue.classes
+        ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
+        scores = score_table(evaluations, classes.label_names, classes.task, SETTINGS, seed=0)
+        write_report(
+            tmp_path / "report.html", ensemble, evaluations, scores, MemberMaps(directories), catalogue, SETTINGS,
+            name="coast", quicklook=quicklook, features=features, explanations=explanations,
+        )  # fmt: skip
+        return (tmp_path / "report.html").read_text("utf-8"), ensemble
+
+    return write

@@ -8,43 +8,18 @@ import pytest
 from PIL import Image
 
 from data.windows import Grid, Window
-from ensemble import EnsembleSettings, fit_ensemble, score_table
 from ensemble import thumbnails as thumbnails_module
+from ensemble.axis import Axis
 from ensemble.decision import Decision
 from ensemble.maps import MemberMaps
-from ensemble.report import Axis, write_report
 from ensemble.thumbnails import ERROR_COLORS, draw_thumbnails, telling_window
 from features.description import ColumnFacts, TableFacts
 
-from .conftest import KELP, LAND
-
-SETTINGS = EnsembleSettings(sample=4000, resamples=50)
-
-
-def quicklook(scene, window):
-    return np.full((window.height, window.width, 3), 120, np.uint8)
+from .conftest import KELP, LAND, quicklook
 
 
 def decode(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
-
-
-@pytest.fixture
-def report(make_catalogue, make_members, tmp_path):
-    """Return a function that fits members, writes their report, and returns it as text."""
-
-    def write(catalogue, features=None, **members):
-        directories = make_members(catalogue, **members)
-        classes = catalogue.classes
-        ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
-        scores = score_table(evaluations, classes.label_names, classes.task, SETTINGS, seed=0)
-        write_report(
-            tmp_path / "report.html", ensemble, evaluations, scores, MemberMaps(directories), catalogue, SETTINGS,
-            name="coast", quicklook=quicklook, features=features,
-        )  # fmt: skip
-        return (tmp_path / "report.html").read_text("utf-8"), ensemble
-
-    return write
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])

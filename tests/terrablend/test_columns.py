@@ -1,7 +1,8 @@
 import math
 
 from features.description import ColumnFacts, TableFacts
-from terrablend.columns import describe_columns
+from terrablend.columns import describe_columns, describe_explanation
+from trees.explanation import ClassUse, ColumnUse, Explanation, Spread
 
 QUANTILES = (0.01, 0.02, 1234.5, 3.0, 4.75)
 
@@ -77,3 +78,36 @@ def test_the_most_correlated_pairs_are_listed():
     pairs = (("red", "green", 0.98765), ("red", "nir", 0.5))
     facts = TableFacts(9, ("background", "kelp"), (column("red", (0.4, 0.6)),), pairs)
     assert parts(describe_columns(facts))[1] == [["0.988", "red,", "green"], ["0.500", "red,", "nir"]]
+
+
+def used(name, lost, has_shap=True):
+    spread = Spread(lost, 0.001)
+    return ColumnUse(name, Spread(0.25, 0.01), spread, spread, 0.5 if has_shap else math.nan, None, None)
+
+
+def test_an_explanation_names_what_is_missed_most_of_each_class_with_its_meaning():
+    facts = TableFacts(
+        9, ("water", "rock"), (column("red", (0.4, 0.6)), column("NDVI", (0.3, 0.7), reference="Rouse 1973")), ()
+    )
+    uses = (used("NDVI", 0.125), used("red", -0.0125))
+    text = describe_explanation(
+        Explanation("trees", 1000, 100, 5, True, (ClassUse("rock", 0.1, 0.5, uses), ClassUse("sand", 0.2, 0.6, uses))),
+        facts,
+    )
+    assert text.startswith("trees, by 1000 rows held out")
+    assert "5 times over" in text
+    for label in ("rock: IoU 0.5000, log loss 0.1000; 2 of 2 columns", "sand: IoU 0.6000, log loss 0.2000"):
+        start = text.index(label)
+        header, first, second = text[start:].splitlines()[1:4]
+        assert first.split()[:2] == ["NDVI", "25.0%"]
+        assert "-0.1250 ± 0.0010   +0.1250 ± 0.0010    0.500  the band NDVI  [Rouse 1973]" in first
+        assert "+0.0125 ± 0.0010   -0.0125 ± 0.0010" in second
+        assert header.index("what it is") == first.index("the band") == second.index("the band")
+
+
+def test_an_explanation_without_shap_values_says_so():
+    facts = TableFacts(9, ("background", "kelp"), (column("red", (0.4, 0.6)),), ())
+    use = ClassUse("kelp", 0.1, 0.5, (used("red", 0.1, has_shap=False),))
+    text = describe_explanation(Explanation("trees", 1000, 100, 5, False, (use,)), facts)
+    assert "SHAP values are not given by this library" in text
+    assert " –  the band red" in text

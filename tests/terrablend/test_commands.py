@@ -18,7 +18,7 @@ from data.maps import read_map
 from data.scene import maybe_ungeoreferenced
 from terrablend.coast import NODATA
 
-COMMANDS = ("check", "features", "trees", "cnn", "ensemble", "submit")
+COMMANDS = ("check", "features", "trees", "cnn", "explain", "ensemble", "submit")
 
 
 def read(path):
@@ -29,7 +29,8 @@ def read(path):
 def bytes_below(folder):
     # Records and sidecars tell how long it took; the rest must be the same to the byte.
     kinds = {".parquet", ".tif", ".txt", ".safetensors", ".tar"}
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.suffix in kinds}
+    paths = [path for path in folder.rglob("*") if path.suffix in kinds] + list(folder.glob("explain/*.json"))
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
 @pytest.fixture
@@ -112,7 +113,8 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(small_coast, terrab
     outcome = terrablend("run", small_coast, "--run", tmp_path / "run", "--dry-run")
     assert outcome.code == 0
     assert [line.split() for line in outcome.out.splitlines()] == [
-        [name, "to", "do"] for name in ("check", "features", "lightgbm", "unet", "ensemble", "submit")
+        [name, "to", "do"]
+        for name in ("check", "features", "lightgbm", "unet", "explain-lightgbm", "ensemble", "submit")
     ]
     assert not (tmp_path / "run").exists()
 
@@ -125,13 +127,37 @@ def test_changed_settings_are_refused_until_overwritten(finished, small_coast, t
     assert "Traceback" not in outcome.err
     assert terrablend("trees", small_coast, *changed, "--overwrite").code == 0
     outcome = terrablend("ensemble", small_coast, *changed)
-    assert "ensemble was made with other settings" in outcome.err
+    assert "explain-lightgbm was made with other settings" in outcome.err
+    assert terrablend("explain", small_coast, *changed, "--overwrite").code == 0
+    outcome = terrablend("ensemble", small_coast, *changed)
+    assert "the result of ensemble was made with other settings" in outcome.err
 
 
 def test_a_stage_before_its_turn_names_the_command_that_comes_first(small_coast, terrablend, tmp_path):
     outcome = terrablend("trees", small_coast, "--run", tmp_path / "run")
     assert outcome.code == 2
     assert f"Run `terrablend check {small_coast}` first" in outcome.err
+
+
+def test_what_the_trees_look_at_is_told_with_the_meaning_of_columns_and_is_in_the_report(finished, terrablend):
+    outcome = terrablend("explain", finished, "lightgbm", "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    assert "explain-lightgbm: done before" in outcome.err
+    lines = outcome.out.splitlines()
+    assert "each by the booster of its own fold" in lines[0]
+    assert any(line.startswith("NDVI ") and "(N - R) / (N + R)" in line for line in lines)
+    report = (finished / "ensemble" / "report.html").read_text()
+    assert "<h2>What the trees look at</h2>" in report
+    outcome = terrablend("explain", finished, "unet")
+    assert outcome.code == 2
+    assert "expected a member of the branch trees (lightgbm), got unet" in outcome.err
+
+
+def test_members_are_explained_before_they_are_blended(finished, small_coast, terrablend):
+    (finished / "stages" / "explain-lightgbm.json").unlink()
+    outcome = terrablend("ensemble", small_coast, "--run", finished)
+    assert outcome.code == 2
+    assert f"Run `terrablend explain {small_coast} lightgbm` first" in outcome.err
 
 
 def test_one_fold_alone_leaves_the_member_unfinished(small_coast, terrablend, tmp_path):
@@ -329,6 +355,7 @@ def test_all_packages_lie_in_one_folder():
     assert len(parents) == 1
 
 
-def test_help_does_not_wait_for_torch():
-    code = "import sys; from terrablend.cli import app; sys.exit('torch' in sys.modules)"
+@pytest.mark.parametrize("library", ["torch", "lightgbm"])
+def test_help_does_not_wait_for_torch_or_trees(library):
+    code = f"import sys; from terrablend.cli import app; sys.exit('{library}' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ from data.files import read_json
 
 from .conftest import MEMBER, write_table_experiment
 
-COMMANDS = ("check", "features", "trees")
+COMMANDS = ("check", "features", "trees", "explain")
 KINDS = {".parquet", ".txt"}
 
 
@@ -20,7 +20,8 @@ def finished(small_table, tmp_path, terrablend):
 
 
 def bytes_below(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.suffix in KINDS}
+    paths = [path for path in folder.rglob("*") if path.suffix in KINDS] + list(folder.glob("explain/*.json"))
+    return {path.relative_to(folder): path.read_bytes() for path in paths}
 
 
 def test_one_command_goes_from_rows_to_scores(finished, small_table):
@@ -93,7 +94,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(small_table, terrab
     outcome = terrablend("run", small_table, "--run", tmp_path / "run", "--dry-run")
     assert outcome.code == 0
     assert [line.split() for line in outcome.out.splitlines()] == [
-        [name, "to", "do"] for name in ("check", "features", "lightgbm")
+        [name, "to", "do"] for name in ("check", "features", "lightgbm", "explain-lightgbm")
     ]
     assert not (tmp_path / "run").exists()
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from data.errors import MemberError
 from data.hold_out import hold_out_groups
@@ -221,6 +222,46 @@ def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch):
     assert choose_device("auto", "LightGBM", lambda: False) == "cpu"
     with pytest.raises(MemberError, match="LightGBM was built without CUDA"):
         choose_device("cuda", "LightGBM", lambda: False)
+
+
+def margins(contributions):
+    """Return the probabilities that sums of contributions make."""
+    total = contributions.sum(axis=2, dtype=np.float64)
+    return 1 / (1 + np.exp(-total)) if total.shape[1] == 1 else softmax(total, axis=1)
+
+
+@KINDS
+@pytest.mark.parametrize("labels", [2, 3])
+def test_contributions_add_up_to_what_is_predicted(kind, labels):
+    rows = rows_of(labels)
+    booster = learn(kind, rows, labels, SETTINGS)
+    features = rows.read()[:50]
+    contributions = booster.contributions(features)
+    if kind.library == "scikit-learn":
+        assert contributions is None
+        return
+    assert contributions.dtype == np.float32
+    assert contributions.shape == (50, 1 if labels == 2 else labels, 4)
+    np.testing.assert_allclose(margins(contributions), booster.predict_proba(features), atol=2e-6)
+    sizes = np.abs(contributions[:, :, :3]).mean(axis=0)
+    assert (sizes.argmax(axis=1) == 0).all()
+    np.testing.assert_array_equal(booster.contributions(features, threads=2), contributions)
+
+
+@pytest.mark.parametrize("name", ["lightgbm", "xgboost", "catboost"])
+def test_contributions_of_kinds_without_an_order_add_up_too(name):
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 9, (800, 2))
+    label = np.isin(codes[:, 0], [1, 4, 7]).astype(np.uint8)
+    rows = table_of(codes, label, names=["soil", "noise"])
+    booster = learn(LEARNERS[name], rows, 2, SETTINGS.model_copy(update={"categorical": ["soil"]}))
+    features = rows.read()[:40]
+    np.testing.assert_allclose(margins(booster.contributions(features)), booster.predict_proba(features), atol=2e-6)
+
+
+def test_linear_leaves_have_no_contributions():
+    booster = learn(LightGBMLearner, rows_of(), 2, SETTINGS.model_copy(update={"parameters": {"linear_tree": True}}))
+    assert booster.contributions(rows_of().read()[:5]) is None
 
 
 @pytest.mark.gpu

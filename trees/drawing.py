@@ -1,0 +1,59 @@
+"""A few rows that stand for many."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["draw_by_weight", "draw_rows"]
+
+
+def draw_rows(
+    label: NDArray[np.uint8], weight: NDArray[np.floating], rows: int, n_labels: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Draw rows that stand for all: half of them shared out among the labels alike, half by their weight.
+
+    Within a label rows are drawn by weight. What stands for a label keeps its total weight.
+
+    Parameters
+    ----------
+    label : (n,) uint8
+    weight : (n,) float
+        Above 0.
+    rows : int
+        About how many; a label with fewer than its share gives all of them.
+    n_labels : int
+    rng : Generator
+
+    Returns
+    -------
+    places : (m,) int
+        Rising.
+    weight : (m,) float64
+        What each drawn row stands for.
+    """
+    totals = np.bincount(label, weight, n_labels)
+    shares = 0.5 * totals / totals.sum() + 0.5 * (totals > 0) / np.count_nonzero(totals)
+    standing = np.zeros(len(label))
+    for index in np.flatnonzero(totals):
+        own = np.flatnonzero(label == index)
+        count = max(1, round(rows * float(shares[index])))
+        if count >= len(own):
+            standing[own] = weight[own]
+        else:
+            times = np.bincount(draw_by_weight(weight[own], count, rng), minlength=len(own))
+            standing[own] = times * totals[index] / count
+    places = np.flatnonzero(standing)
+    return places, standing[places]
+
+
+def draw_by_weight(weight: NDArray[np.floating], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Draw places at equal distances along the running weight; with as many as there are equal weights, each once.
+
+    Returns
+    -------
+    places : (count,) int
+        Rising; a place whose weight is more than the distance comes several times.
+    """
+    reached = np.cumsum(weight, dtype=np.float64)
+    marks = (np.arange(count) + rng.random()) * (reached[-1] / count)
+    places: NDArray[np.intp] = np.minimum(np.searchsorted(reached, marks, side="right"), len(weight) - 1)
+    return places
