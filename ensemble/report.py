@@ -18,12 +18,13 @@ from data.classes import Classes
 from data.files import replacing
 from data.metrics import CLASS_METRICS, METRICS
 from data.progress import Track, untracked
+from data.quicklook import ERROR_COLORS
 from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation
 from ensemble.maps import MemberMaps
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
-from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails
+from ensemble.thumbnails import Quicklook, draw_thumbnails
 from features.description import TableFacts
 
 __all__ = ["write_report"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from data.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import read_json, replacing, write_json
+from data.hold_out import hold_out_groups
 from data.progress import Track, untracked
 from data.scene import Scene
 from data.windows import Window, tile_windows
@@ -27,7 +28,7 @@ from trees.settings import BoosterName, DeviceName, TreeSettings
 from trees.sklearn_boosters import HistGradientBoostingBooster, RandomForestBooster
 from trees.xgboost_booster import XGBoostBooster
 
-__all__ = ["BOOSTERS", "TreeMember", "fit_member", "hold_out_groups", "in_squares", "load_member"]
+__all__ = ["BOOSTERS", "TreeMember", "fit_member", "in_squares", "load_member"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,6 @@ WINDOW = 512
 
 SQUARE = 8
 """Pixels on a side of the squares in which a window's pixels follow each other."""
-
-DEALS = 50
-"""Ways of holding groups out that are tried, to find one whose labels are like those of all."""
 
 
 @dataclass(frozen=True)
@@ -210,49 +208,6 @@ def load_member(directory: Path, threads: int = 1) -> TreeMember:
         boosters[int(path.stem.removeprefix("fold"))] = booster
     feature_set = FeatureSet(about["bands"], about["features"], about["formulas"])
     return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads)
-
-
-def hold_out_groups(
-    groups: NDArray[np.str_],
-    label: NDArray[np.uint8],
-    weight: NDArray[np.float32],
-    share: float,
-    rng: np.random.Generator,
-) -> NDArray[np.bool_]:
-    """Choose whole groups to hold out, with about a share of the rows and labels like those of all.
-
-    Parameters
-    ----------
-    groups : (n,) str
-        Group of each row.
-    label : (n,) uint8
-    weight : (n,) float32
-    share : float
-    rng : Generator
-
-    Returns
-    -------
-    held : (n,) bool
-        All False where there are fewer than two groups, or the share is 0.
-    """
-    names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2 or share == 0:
-        return np.zeros(len(label), bool)
-    mass = np.zeros((len(names), int(label.max()) + 1))
-    np.add.at(mass, (group, label), weight)
-    per_label = mass / mass.sum(axis=0).clip(min=1e-12)
-    best, best_miss = np.zeros(len(names), bool), np.inf
-    for _ in range(DEALS):
-        held = np.zeros(len(names), bool)
-        for candidate in rng.permutation(len(names)):
-            if not held.any() or per_label[held].sum(axis=0).mean() < share:
-                held[candidate] = True
-        # A class wholly on one side is worst of all; else the nearer to the share in every class the better.
-        shares = per_label[held].sum(axis=0)
-        miss = np.abs(shares - share).sum() + 10.0 * ((shares <= 0) | (shares >= 1)).sum()
-        if miss < best_miss:
-            best, best_miss = held, miss
-    return best[group]
 
 
 @lru_cache(maxsize=8)

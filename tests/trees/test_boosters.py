@@ -5,7 +5,7 @@ from data.errors import MemberError
 from trees.booster import Rows, predict_proba
 from trees.device import choose_device, count_gpus
 from trees.lightgbm_booster import LightGBMBooster
-from trees.member import BOOSTERS, hold_out_groups
+from trees.member import BOOSTERS
 from trees.settings import TreeSettings
 from trees.xgboost_booster import XGBoostBooster
 
@@ -161,22 +161,3 @@ def test_xgboost_learns_on_a_gpu():
         for device in ("cpu", "cuda")
     }
     np.testing.assert_allclose(proba["cuda"], proba["cpu"], atol=0.05)
-
-
-def test_held_out_groups_are_whole_and_hold_every_class():
-    rng = np.random.default_rng(0)
-    groups = rng.choice(list("abcdefghij"), 2000)
-    label = ((groups == "a") | (groups == "b")).astype(np.uint8)
-    held = hold_out_groups(groups, label, np.ones(2000, np.float32), 0.2, np.random.default_rng(1))
-    assert not set(groups[held]) & set(groups[~held])
-    assert len({*groups[held]} & {"a", "b"}) == 1
-    assert 0.1 < held.mean() < 0.5
-    again = hold_out_groups(groups, label, np.ones(2000, np.float32), 0.2, np.random.default_rng(1))
-    np.testing.assert_array_equal(held, again)
-
-
-def test_a_single_group_cannot_be_held_out():
-    held = hold_out_groups(
-        np.array(["a"] * 5), np.zeros(5, np.uint8), np.ones(5, np.float32), 0.2, np.random.default_rng(0)
-    )
-    assert not held.any()
