@@ -23,6 +23,8 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
 	$(BIN)/python benchmarks/tree_prediction.py
 	$(BIN)/python benchmarks/cnn_prediction.py
+	$(BIN)/python benchmarks/tree_rows.py
+	$(BIN)/python benchmarks/tree_gpu.py
 
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

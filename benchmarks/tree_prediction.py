@@ -11,16 +11,18 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from trees.booster import Booster, Rows, predict_proba
-from trees.lightgbm_booster import LightGBMBooster
+from features.table import Table
+from trees.booster import Booster, predict_proba
+from trees.lightgbm_booster import LightGBMLearner
 from trees.member import in_squares
 from trees.settings import TreeSettings
-from trees.xgboost_booster import XGBoostBooster
+from trees.xgboost_booster import XGBoostLearner
 
 FEATURES = 60
 TREES = (300, 1000)
@@ -44,6 +46,30 @@ def make_scene(side: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         plane[...] = hills[one] + rng.normal() * hills[two] + rng.normal(0, 0.1, (side, side))
     label = planes[0] + planes[1] * planes[2] + rng.normal(0, 0.5, (side, side)) > 1
     return planes, label.astype(np.uint8)
+
+
+class Held(NamedTuple):
+    """Rows that lie in memory."""
+
+    features: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.features)
+
+    def read(self) -> NDArray[np.float32]:
+        """Return them."""
+        return self.features
+
+
+def draw_rows(planes: NDArray[np.float32], label: NDArray[np.uint8], count: int) -> Table:
+    """Return some pixels of a scene."""
+    drawn = np.random.default_rng(1).choice(label.size, min(count, label.size), replace=False)
+    features = planes.reshape(FEATURES, -1)[:, drawn].T.copy()
+    names = tuple(f"f{number}" for number in range(FEATURES))
+    place = np.arange(len(drawn), dtype=np.int32)
+    weight = np.ones(len(drawn), np.float32)
+    return Table([Held(features)], names, label.ravel()[drawn], weight, np.zeros_like(place), ("scene",), place)
 
 
 def by_library(booster: Booster, planes: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
@@ -80,14 +106,12 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
     planes, label = make_scene(arguments.side)
-    drawn = np.random.default_rng(1).choice(label.size, min(60_000, label.size), replace=False)
-    rows = Rows(planes.reshape(FEATURES, -1)[:, drawn].T.copy(), label.ravel()[drawn], np.ones(len(drawn), np.float32))
-    names = [f"f{number}" for number in range(FEATURES)]
-    for kind in (LightGBMBooster, XGBoostBooster):
+    rows = draw_rows(planes, label, 60_000)
+    for kind in (LightGBMLearner, XGBoostLearner):
         for trees in TREES:
-            settings = TreeSettings(rounds=trees, feature_share=1, row_share=1, random_cuts=False, min_leaf_rows=20)
-            booster = kind.fit(rows, names, 2, settings, threads=2)
-            predict_proba(booster, rows.features[:100].T.copy().T)
+            settings = TreeSettings(rounds=trees, feature_share=1, row_share=1, min_leaf_rows=20)
+            booster = kind(rows, 2, threads=2).fit(settings, np.ones(len(rows), bool))
+            predict_proba(booster, rows.read()[:100].T.copy().T)
             for threads in (1, 2):
                 times: dict[str, list[float]] = {way: [] for way in WAYS}
                 for _ in range(arguments.turns):
@@ -99,7 +123,7 @@ def main() -> None:
                 seconds = {way: statistics.median(each) for way, each in times.items()}
                 apart = max(float(np.abs(proba - found["library"]).max()) for proba in found.values())
                 print(
-                    f"{kind.__name__}, {trees} trees, {threads} thread(s): "
+                    f"{kind.library}, {trees} trees, {threads} thread(s): "
                     + "; ".join(
                         f"{way} {label.size / seconds[way] / 1e6:.3f} Mpx/s ({seconds['library'] / seconds[way]:.1f} ×)"
                         for way in WAYS

@@ -2,6 +2,6 @@
 
 from features.feature_set import FeatureSet
 from features.settings import FeatureSettings, feature_names
-from features.table import build_table, read_table
+from features.table import build_table, open_table
 
-__all__ = ["FeatureSet", "FeatureSettings", "build_table", "feature_names", "read_table"]
+__all__ = ["FeatureSet", "FeatureSettings", "build_table", "feature_names", "open_table"]

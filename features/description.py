@@ -6,14 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.errors import TableError
 from data.files import read_json, write_json
 from data.scene import Scene
 from features.feature_set import FeatureSet
-from features.table import read_table, table_path
+from features.table import open_table
 
 __all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts"]
 
@@ -159,8 +158,9 @@ def load_facts(path: Path) -> TableFacts:
 def _draw_rows(
     directory: Path, scenes: Sequence[Scene], names: Sequence[str], most_rows: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]:
-    counts = [_count_rows(directory, scene) for scene in scenes]
-    total = sum(counts)
+    table = open_table(directory, scenes, names)
+    counts = np.bincount(table.scene, minlength=len(scenes)).tolist()
+    total = len(table)
     if total == 0 or most_rows < 1:
         raise TableError(
             f"{directory}: expected rows to describe, got none ({len(scenes)} scenes of {total} rows, at most "
@@ -168,25 +168,15 @@ def _draw_rows(
         )
     # Rounding the running total instead of each scene's part keeps the sum right, and small scenes in the draw.
     ends = [done * min(most_rows, total) // total for done in np.cumsum(counts, dtype=object)]
-    # A column's values lie side by side, since columns are what is sorted.
-    features = np.empty((ends[-1], len(names)), np.float32, order="F")
-    label, weight = np.empty(ends[-1], np.uint8), np.empty(ends[-1], np.float64)
-    for position, (scene, count, start, stop) in enumerate(zip(scenes, counts, [0, *ends[:-1]], ends, strict=True)):
-        if start == stop:
-            continue
+    chosen = np.zeros(total, bool)
+    first = 0
+    for position, (count, start, stop) in enumerate(zip(counts, [0, *ends[:-1]], ends, strict=True)):
         rng = np.random.default_rng([seed, position])
-        kept = np.sort(rng.choice(count, stop - start, replace=False, shuffle=False))
-        table = read_table(directory, [scene], names)
-        features[start:stop], label[start:stop] = table.features[kept], table.label[kept]
-        weight[start:stop] = table.weight[kept]
-    return features, label, weight
-
-
-def _count_rows(directory: Path, scene: Scene) -> int:
-    path = table_path(directory, scene)
-    if not path.exists():
-        raise TableError(f"{path}: expected the rows of a scene, got no such file. Run `terrablend features` again.")
-    return int(pq.read_metadata(path).num_rows)
+        chosen[first + rng.choice(count, stop - start, replace=False, shuffle=False)] = True
+        first += count
+    # A column's values lie side by side, since columns are what is sorted.
+    features = np.asfortranarray(table.read(chosen))
+    return features, table.label[chosen], table.weight[chosen].astype(np.float64)
 
 
 def _rank_facts(

@@ -2,12 +2,12 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -25,19 +25,62 @@ from features.feature_set import FeatureSet, feature_windows
 from features.sample import draw_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
-__all__ = ["Table", "build_table", "read_table", "table_path"]
+__all__ = ["Block", "RowGroup", "Table", "build_table", "open_table", "table_path"]
 
 logger = logging.getLogger(__name__)
 
 
+class Block(Protocol):
+    """Rows that are read together."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def read(self) -> NDArray[np.float32]:
+        """Return their features (n, F), in C order."""
+        ...
+
+
 @dataclass(frozen=True)
-class Table:
-    """Rows of the pixel table, in memory.
+class RowGroup:
+    """Rows of a parquet file that lie together in it.
 
     Parameters
     ----------
-    features : (n, F) float32
-        C order.
+    path : Path
+    number : int
+        Of the row group in the file.
+    rows : int
+    names : tuple of str
+        Features, in the order wanted.
+    """
+
+    path: Path
+    number: int
+    rows: int
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the features (n, F); raises TableError if the file lacks one."""
+        columns = _read_columns(self.path, self.names, self.number)
+        features = np.empty((self.rows, len(self.names)), np.float32)
+        for column, name in enumerate(self.names):
+            features[:, column] = columns[name].to_numpy()
+        return features
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of the pixel table: what they are in memory, their features in files until they are read.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        Hold the features of all rows, in order.
     names : tuple of str
         Of the features.
     label : (n,) uint8
@@ -51,7 +94,7 @@ class Table:
         In the scene.
     """
 
-    features: NDArray[np.float32]
+    blocks: Sequence[Block]
     names: tuple[str, ...]
     label: NDArray[np.uint8]
     weight: NDArray[np.float32]
@@ -61,6 +104,28 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def read(self, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.float32]:
+        """Return the features (n, F) of all rows, or of some, in C order; no second copy is held."""
+        features = np.empty((len(self) if chosen is None else np.count_nonzero(chosen), len(self.names)), np.float32)
+        start = 0
+        for _, block in self.batches(chosen):
+            features[start : start + len(block)] = block
+            start += len(block)
+        return features
+
+    def batches(
+        self, chosen: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Yield the places (n,) and features (n, F) of all rows, or of some, a block at a time."""
+        start = 0
+        for block in self.blocks:
+            places = np.arange(start, start + len(block))
+            start += len(block)
+            if chosen is None:
+                yield places, block.read()
+            elif chosen[places].any():
+                yield places[chosen[places]], block.read()[chosen[places]]
 
 
 def table_path(directory: Path, scene: Scene) -> Path:
@@ -123,10 +188,8 @@ def build_table(
     logger.info("pixel table: %d rows × %d features of %d scenes", rows, len(feature_set), len(paths))
 
 
-def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -> Table:
-    """Read the rows of some scenes.
-
-    The features are filled into one array as they are read: no second copy is held.
+def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -> Table:
+    """Open the rows of some scenes.
 
     Parameters
     ----------
@@ -147,28 +210,38 @@ def read_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
         raise TableError(
             f"{missing[0]}: expected the rows of a scene, got no such file. Run `terrablend features` again."
         )
-    counts = [pq.read_metadata(path).num_rows for path in paths]
-    total = sum(counts)
-    features = np.empty((total, len(names)), np.float32)
-    label, weight = np.empty(total, np.uint8), np.empty(total, np.float32)
-    scene, row = np.empty(total, np.int32), np.empty(total, np.int32)
+    blocks, counts = [], []
+    for path in paths:
+        about = pq.read_metadata(path)
+        lacking = set(names) - set(about.schema.names)
+        if lacking:
+            raise _lacks(path, f"none called {min(lacking)}")
+        groups = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+        blocks += [RowGroup(path, number, rows, tuple(names)) for number, rows in enumerate(groups)]
+        counts.append(about.num_rows)
+    label, weight, row = (np.empty(sum(counts), kind) for kind in (np.uint8, np.float32, np.int32))
     start = 0
-    for position, (path, count) in enumerate(zip(paths, counts, strict=True)):
-        stop = start + count
-        try:
-            with pq.ParquetFile(path) as file:
-                rows = file.read(["row", "label", "weight", *names])
-            columns = [rows.column(name) for name in names]
-        except (KeyError, pa.ArrowException) as error:
-            raise TableError(
-                f"{path}: expected the features of the experiment, got: {error}. Run `terrablend features --overwrite`."
-            ) from error
-        for column, values in enumerate(columns):
-            features[start:stop, column] = values.to_numpy()
-        label[start:stop], weight[start:stop] = rows.column("label").to_numpy(), rows.column("weight").to_numpy()
-        scene[start:stop], row[start:stop] = position, rows.column("row").to_numpy()
-        start = stop
-    return Table(features, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
+    for path, count in zip(paths, counts, strict=True):
+        columns = _read_columns(path, ("label", "weight", "row"))
+        for name, values in (("label", label), ("weight", weight), ("row", row)):
+            values[start : start + count] = columns[name].to_numpy()
+        start += count
+    scene = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+    return Table(blocks, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
+
+
+def _read_columns(path: Path, names: Sequence[str], group: int | None = None) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read(list(names)) if group is None else file.read_row_group(group, list(names))
+    except pa.ArrowException as error:
+        raise _lacks(path, str(error)) from error
+
+
+def _lacks(path: Path, got: str) -> TableError:
+    return TableError(
+        f"{path}: expected the features of the experiment, got {got}. Run `terrablend features --overwrite`."
+    )
 
 
 def _rows_of(path: Path) -> int | None:

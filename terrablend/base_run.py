@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 import cnn
 import trees
@@ -22,7 +22,7 @@ from data.progress import Track, untracked
 from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.feature_set import FeatureSet
-from terrablend.experiment import AnyExperiment, save_experiment
+from terrablend.experiment import E, save_experiment
 from terrablend.run_folder import RunFolder, Stage
 from trees.settings import TreeSettings
 
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 Branch = Literal["trees", "cnn"]
 Device = Literal["auto", "cpu", "cuda"]
-E = TypeVar("E", bound=AnyExperiment)
 
 ROWS = 100_000
 """Most rows of the pixel table that its columns are described from."""
@@ -108,12 +107,24 @@ class BaseRun(ABC, Generic[E]):
         settings = self._member_settings(name)
         kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
         if isinstance(settings, CnnSettings):
-            kept["formulas"] = self._formulas
+            kept["formulas"] = self.formulas
         reads = (self.check, self.features) if isinstance(settings, TreeSettings) else (self.check,)
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
+
+    def tune(self, name: str, trials: int) -> Stage:
+        """Look for better settings of a member, until so many were tried."""
+        settings = {
+            **self._settings("features", "seed"),
+            "member": _jsonable(self._member_settings(name).model_dump(mode="json", exclude={"device"})),
+        }
+        settings["tune"] = self.experiment.tune.model_dump(mode="json", exclude={"trials"})
+        reads = (self.check, self.features) if name in self.members("trees") else (self.check,)
+        work, command = partial(self._tune, name, trials), f"tune {name}"
+        # There can always be more trials.
+        return self._stage(f"tune-{name}", command, work, reads, (f"tune/{name}",), settings, complete=False)
 
     def save_experiment(self) -> None:
         """Write the resolved experiment into the run folder.
@@ -147,7 +158,7 @@ class BaseRun(ABC, Generic[E]):
         """Return a trained member of either branch."""
         settings, directory = self._member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
-            return trees.load_member(directory, self.workers)
+            return trees.load_member(directory, self.workers, self.device or settings.device)
         return cnn.load_member(directory, self.workers, self.device or settings.device)
 
     @property
@@ -156,7 +167,7 @@ class BaseRun(ABC, Generic[E]):
         return self.folder.path / "pixels"
 
     @property
-    def _formulas(self) -> dict[str, str]:
+    def formulas(self) -> dict[str, str]:
         """The user's own features, by name."""
         return {}
 
@@ -209,9 +220,15 @@ class BaseRun(ABC, Generic[E]):
             feature_set = self.feature_set(catalogue)
             trees.fit_member(name, settings, catalogue, self.pixels, feature_set, directory, **options)
         else:
-            cnn.fit_member(name, settings, catalogue, directory, formulas=self._formulas, **options)
+            cnn.fit_member(name, settings, catalogue, directory, formulas=self.formulas, **options)
         if folds is None:
             self._apply_member(name, catalogue)
+
+    def _tune(self, name: str, trials: int) -> None:
+        # Imported late: it reads runs itself.
+        from terrablend.tuning import tune_member
+
+        tune_member(self, name, trials, self.folder.path / "tune" / name)
 
     def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
         if name not in self.experiment.members:

@@ -41,6 +41,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results th
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and do nothing.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
 Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
+MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.")]
+TrialCount = Annotated[
+    int | None, typer.Option("--trials", min=1, help="Trials in all; as the experiment says by default.")
+]
 Describe = Annotated[bool, typer.Option("--describe", help="Show what each column is and how well it separates.")]
 Points = Annotated[
     Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
@@ -167,6 +171,13 @@ def trees(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Sta
 def cnn(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
     """Train the members of the CNN branch and write their maps."""
     return [run.member(name, fold) for name in _chosen(run, "cnn", member)]
+
+
+@app.command()
+@on_run
+def tune(run: "Run", member: MemberToTune, trials: TrialCount = None) -> Iterable["Stage"]:
+    """Look for better settings of a member; a search that was interrupted goes on."""
+    return [run.tune(member, trials or run.experiment.tune.trials)]
 
 
 @app.command()

@@ -4,10 +4,10 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -19,12 +19,14 @@ from data.files import replacing
 from data.settings import ClassSettings, FoldSettings, GroupSettings, SceneSettings, Settings
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.settings import FeatureSettings, TableSettings
+from terrablend.search import TuneSettings
 from trees.settings import TreeSettings
 
 __all__ = [
     "AnyExperiment",
     "Experiment",
     "TableExperiment",
+    "change_experiment",
     "load_experiment",
     "load_scene_experiment",
     "save_experiment",
@@ -54,6 +56,7 @@ class BaseExperiment(Settings):
     seed: int = Field(0, ge=0)
     classes: dict[int, ClassSettings]
     folds: FoldSettings = FoldSettings()
+    tune: TuneSettings = TuneSettings()
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -92,6 +95,7 @@ class TableExperiment(BaseExperiment):
 
 
 AnyExperiment = Experiment | TableExperiment
+E = TypeVar("E", bound=AnyExperiment)
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
@@ -122,10 +126,32 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
     values = _expand(values, path)
     if isinstance(values.get("root"), str):
         values["root"] = (path.parent.resolve() / Path(values["root"]).expanduser()).resolve()
-    try:
-        return (TableExperiment if "table" in values else Experiment).model_validate(values)
-    except ValidationError as error:
-        raise ExperimentError(f"{path}: " + _list_problems(error)) from error
+    experiment: AnyExperiment = _validate(TableExperiment if "table" in values else Experiment, values, path)
+    return experiment
+
+
+def change_experiment(experiment: E, changes: Mapping[str, Any], path: Path) -> E:
+    """Return an experiment with other values.
+
+    Parameters
+    ----------
+    experiment : Experiment or TableExperiment
+        Defaults that depend on what is changed change with it, values that somebody wrote do not.
+    changes : mapping of str to value
+        By dotted key, such as ``members.lightgbm.rounds``.
+    path : Path
+        Of the experiment, for messages.
+
+    Raises
+    ------
+    ExperimentError
+        If a key is unknown, or a value of the wrong kind.
+    """
+    values = experiment.model_dump(mode="json", exclude_unset=True)
+    for key, value in changes.items():
+        _set(values, key, value, key)
+    changed: E = _validate(type(experiment), values, path)
+    return changed
 
 
 def load_scene_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -150,17 +176,27 @@ def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ExperimentError(f"--set {override}: expected KEY=VALUE, such as folds.count=5.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ExperimentError(f"--set {override}: expected a value in YAML, got: {error}") from error
+    _set(values, key, value, f"--set {override}")
+
+
+def _set(values: dict[str, Any], key: str, value: Any, what: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise ExperimentError(
-                f"--set {override}: expected a key with keys below it, got the value {values!r} at {parent}."
-            )
+            raise ExperimentError(f"{what}: expected a key with keys below it, got the value {values!r} at {parent}.")
+    values[last] = value
+
+
+def _validate(kind: type[BaseExperiment], values: dict[str, Any], path: Path) -> Any:
     try:
-        values[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"--set {override}: expected a value in YAML, got: {error}") from error
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ExperimentError(f"{path}: " + _list_problems(error)) from error
 
 
 def _expand(value: Any, path: Path) -> Any:

@@ -40,7 +40,7 @@ class Stage:
     settings : dict
         JSON-like values that the result depends on.
     complete : bool
-        Unset where the work is a part of the stage, such as one fold, which then stays unfinished.
+        Unset where the work is a part of the stage, such as one fold or some trials, which then stays unfinished.
     """
 
     name: str
@@ -119,7 +119,7 @@ class RunFolder:
         stage.work()
         seconds = time.perf_counter() - start
         self._write_record(stage, done=stage.complete, seconds=round(seconds, 1), peak_mib=_peak_memory())
-        logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "part done", seconds, result)
+        logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "done so far", seconds, result)
 
     def _record(self, stage: Stage) -> dict[str, Any] | None:
         path = self._record_path(stage)

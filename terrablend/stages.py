@@ -54,14 +54,15 @@ class Run(BaseRun[Experiment]):
 
     def feature_set(self, catalogue: Catalogue) -> FeatureSet:
         """Return the columns of the pixel table."""
-        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self._formulas)
+        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)
 
     def load_ensemble(self) -> Ensemble:
         """Return the fitted ensemble."""
         return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
 
     @property
-    def _formulas(self) -> dict[str, str]:
+    def formulas(self) -> dict[str, str]:
+        """The user's own features, by name."""
         return self.experiment.features.formulas
 
     @cached_property

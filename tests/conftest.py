@@ -14,12 +14,57 @@ from data.catalogue import Catalogue, SceneStatistics
 from data.classes import Classes
 from data.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced, read_label
 from data.windows import Grid
+from features.table import Table
 
 WriteRaster = Callable[..., Path]
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 2), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
 BANDS = ("red", "nir", "green")
+
+
+class Held:
+    """A block of rows that lie in memory."""
+
+    def __init__(self, features: NDArray[np.float32]) -> None:
+        self.features = features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def read(self) -> NDArray[np.float32]:
+        return self.features
+
+
+def table_of(features, label, weight=None, names=None, n_blocks=3):
+    """Return a table of rows in memory, in some blocks."""
+    blocks = [Held(block.copy()) for block in np.array_split(np.asarray(features, np.float32), n_blocks)]
+    names = tuple(names or (f"f{column}" for column in range(features.shape[1])))
+    weight = np.ones(len(label), np.float32) if weight is None else weight
+    place = np.arange(len(label), dtype=np.int32)
+    return Table(blocks, names, np.asarray(label, np.uint8), weight, np.zeros_like(place), ("a",), place)
+
+
+def pick(rows, chosen):
+    """Return some rows of a table."""
+    return table_of(rows.read(chosen), rows.label[chosen], rows.weight[chosen], rows.names)
+
+
+def join(rows, more):
+    """Return the rows of two tables as one, and which are of the first."""
+    joined = table_of(
+        np.concatenate([rows.read(), more.read()]), np.concatenate([rows.label, more.label]),
+        np.concatenate([rows.weight, more.weight]), rows.names,
+    )  # fmt: skip
+    return joined, np.arange(len(joined)) < len(rows)
+
+
+def learn(kind, rows, n_labels, settings, stop=None, device="cpu", **options):
+    """Let a library learn from all rows of one table, stopped by those of another."""
+    if stop is None:
+        return kind(rows, n_labels, device=device).fit(settings, np.ones(len(rows), bool), **options)
+    joined, first = join(rows, stop)
+    return kind(joined, n_labels, device=device).fit(settings, first, stop=~first, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -1,44 +1,21 @@
-"""What every kind of booster can do, and the kinds there are."""
+"""What every kind of booster can do: a `Learner` learns from rows, a `Booster` is what it has learned."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
+from features.table import Table
 from trees.forest import Forest
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, DeviceName, TreeSettings
 
-__all__ = ["Booster", "Rows", "check_parameters", "predict_proba"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows to learn from or to be stopped by.
-
-    Parameters
-    ----------
-    features : (n, F) float32
-        NaN where a feature has no value.
-    label : (n,) uint8
-        Label index.
-    weight : (n,) float32
-    """
-
-    features: NDArray[np.float32]
-    label: NDArray[np.uint8]
-    weight: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def take(self, chosen: NDArray[np.bool_]) -> "Rows":
-        """Return some of the rows."""
-        return Rows(self.features[chosen], self.label[chosen], self.weight[chosen])
+__all__ = ["Booster", "Learner", "check_parameters", "predict_proba"]
 
 
 class Booster(Protocol):
@@ -46,56 +23,14 @@ class Booster(Protocol):
 
     suffix: str
     """Of the file that `save` writes."""
-    library: str
-    """The distribution that grows the trees."""
-    stops: bool
-    """Whether `fit` looks at ``stop``: more rounds can harm it."""
     rounds: int
     """Boosting rounds that it was fitted with."""
 
-    @classmethod
-    def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
-        settings: TreeSettings,
-        *,
-        stop: Rows | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows.
-
-        Parameters
-        ----------
-        rows : Rows
-        names : sequence of str
-            Of the features.
-        n_labels : int
-            2 when binary; a label that no row has keeps its place.
-        settings : TreeSettings
-        stop : Rows, optional
-            Held-out rows: learning stops when their score, see `trees.stopping`, has not gained for ``patience``
-            rounds, and the best round is kept.
-            Not looked at where `stops` is False.
-        rounds : int, optional
-            Instead of ``settings.rounds``.
-        seed, threads : int
-        device : {"auto", "cpu", "cuda"}
-
-        Raises
-        ------
-        MemberError
-            If a parameter is unknown to the library, or the device is not there.
-        """
-        ...
-
     @property
     def forest(self) -> Forest | None:
-        """The trees as arrays, which predict faster; None if they hold what a `Forest` cannot."""
+        """The trees as arrays, which predict faster on a CPU; None where the library's own prediction is better, or
+        the only one.
+        """
         ...
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
@@ -107,13 +42,74 @@ class Booster(Protocol):
         ...
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read a booster that `save` wrote; raises MemberError if it cannot."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read a booster that `save` wrote; raises MemberError if it cannot.
+
+        On a GPU predict those whose library can.
+        """
         ...
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
         ...
+
+
+@dataclass
+class Learner(ABC):
+    """A library, and the rows that it learns from: it bins them once, for any number of fits of parts of them.
+
+    Parameters
+    ----------
+    table : Table
+        Its weights are those that are learned by.
+    n_labels : int
+        2 when binary; a label that no row has keeps its place.
+    threads : int
+    device : {"auto", "cpu", "cuda"}
+    """
+
+    table: Table
+    n_labels: int
+    threads: int = 1
+    device: DeviceName = "auto"
+
+    booster: ClassVar[type[Booster]]
+    """What it makes."""
+    library: ClassVar[str]
+    """The distribution that grows the trees."""
+    stops: ClassVar[bool] = True
+    """Whether `fit` looks at ``stop``: more rounds can harm it."""
+
+    @abstractmethod
+    def fit(
+        self,
+        settings: TreeSettings,
+        chosen: NDArray[np.bool_],
+        *,
+        stop: NDArray[np.bool_] | None = None,
+        rounds: int | None = None,
+        seed: int = 0,
+    ) -> Booster:
+        """Learn from some of the rows.
+
+        Parameters
+        ----------
+        settings : TreeSettings
+        chosen : (n,) bool
+            The rows to learn from.
+        stop : (n,) bool, optional
+            Rows held out: learning stops when their score, see `trees.stopping`, has not gained for ``patience``
+            rounds, and the best round is kept.
+            Not looked at where `stops` is False.
+        rounds : int, optional
+            Instead of ``settings.rounds``.
+        seed : int
+
+        Raises
+        ------
+        MemberError
+            If a parameter is unknown to the library, or the device is not there.
+        """
 
 
 def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:

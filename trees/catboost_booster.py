@@ -1,4 +1,7 @@
-"""CatBoost as a `Booster`; its file is CatBoost's own. The library is an optional one, and imported when first used."""
+"""CatBoost as a `Learner` and a `Booster`; its file is CatBoost's own.
+
+The library is an optional one, and imported when first used.
+"""
 
 import inspect
 import io
@@ -14,12 +17,13 @@ import polars
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.booster import Rows, check_parameters
+from features.table import Table
+from trees.booster import Learner, check_parameters
 from trees.device import choose_device
-from trees.settings import DeviceName, StopName, TreeSettings
+from trees.settings import Device, DeviceName, StopName, TreeSettings
 from trees.stopping import stop_name
 
-__all__ = ["CatBoostBooster"]
+__all__ = ["CatBoostBooster", "CatBoostLearner"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,45 +57,78 @@ DEEPEST, MOST_BINS = 16, 254
 class CatBoostBooster:
     """Boosted trees by CatBoost, in which all nodes of a level make the same comparison."""
 
-    suffix, library, stops = ".cbm", "catboost", True
+    suffix = ".cbm"
     forest = None
     """All nodes of a level make the same comparison, which CatBoost's own prediction makes better use of."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, model: Any, device: Device = "cpu") -> None:
+        self._model, self._device = model, device
         self.rounds: int = model.tree_count_
 
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, 1) or (n, K) of rows (n, F)."""
+        names = self._model.feature_names_
+        categorical = [names[index] for index in self._model.get_cat_feature_indices()]
+        where = "GPU" if self._device == "cuda" and not categorical else "CPU"
+        rows = _columns(features, names, categorical)
+        proba = self._model.predict_proba(rows, thread_count=threads, task_type=where)
+        return np.asarray(proba[:, 1:] if proba.shape[1] == 2 else proba, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write CatBoost's binary format."""
+        self._model.save_model(str(path), format="cbm")
+
     @classmethod
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read CatBoost's binary format."""
+        catboost = _import_catboost()
+        model = catboost.CatBoostClassifier()
+        try:
+            model.load_model(str(path), format="cbm")
+        except catboost.CatBoostError as error:
+            raise MemberError(f"{path}: expected a CatBoost model, got: {error}. Train the member again.") from error
+        return cls(model, device)
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of how much predictions change with the features."""
+        changes = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), np.float64)
+        return dict(zip(self._model.feature_names_, (changes / (changes.sum() or 1.0)).tolist(), strict=True))
+
+
+class CatBoostLearner(Learner):
+    """Lets CatBoost learn."""
+
+    booster, library = CatBoostBooster, "catboost"
+
     def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
+        self,
         settings: TreeSettings,
+        chosen: NDArray[np.bool_],
         *,
-        stop: Rows | None = None,
+        stop: NDArray[np.bool_] | None = None,
         rounds: int | None = None,
         seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`. Trees of a symmetric shape have no fewest rows in a leaf."""
+    ) -> CatBoostBooster:
+        """Learn from some of the rows, which are held in memory; see `Learner.fit`.
+
+        Trees of a symmetric shape have no fewest rows in a leaf.
+        """
         catboost = _import_catboost()
         check_parameters(settings.parameters, inspect.signature(catboost.CatBoostClassifier).parameters, "CatBoost")
         given = {SYNONYMS.get(name, name): value for name, value in settings.parameters.items()}
         # Monotone constraints CatBoost knows on a CPU alone.
-        wanted: DeviceName = "cpu" if device == "auto" and settings.monotone else device
+        wanted: DeviceName = "cpu" if self.device == "auto" and settings.monotone else self.device
         on_gpu = choose_device(wanted, "CatBoost", _uses_cuda) == "cuda"
         parameters = {
-            "loss_function": "Logloss" if n_labels == 2 else "MultiClass",
-            "class_names": list(range(n_labels)),
+            "loss_function": "Logloss" if self.n_labels == 2 else "MultiClass",
+            "class_names": list(range(self.n_labels)),
             "iterations": rounds or settings.rounds,
             "learning_rate": settings.learning_rate,
             "l2_leaf_reg": settings.l2,
             "border_count": min(settings.bins, MOST_BINS),
             "boosting_type": "Plain",
             "random_seed": seed,
-            "thread_count": threads,
+            "thread_count": self.threads,
             "task_type": "GPU" if on_gpu else "CPU",
             "allow_writing_files": False,
             "logging_level": "Silent",
@@ -102,53 +139,27 @@ class CatBoostBooster:
             **({} if on_gpu else {"rsm": settings.feature_share}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
-            **({} if stop is None else {"eval_metric": _metric(settings, stop, n_labels)}),
+            **({} if stop is None else {"eval_metric": _metric(settings, self.table.label[stop], self.n_labels)}),
             **given,
         }
         said = io.StringIO()
         try:
             model = catboost.CatBoostClassifier(**parameters)
             model.fit(
-                _pool(rows, names, settings.categorical),
-                eval_set=None if stop is None else _pool(stop, names, settings.categorical),
+                _pool(self.table, chosen, settings.categorical),
+                eval_set=None if stop is None else _pool(self.table, stop, settings.categorical),
                 log_cout=said,
                 log_cerr=said,
             )
         except catboost.CatBoostError as error:
-            raise MemberError(f"CatBoost could not learn from {len(rows)} rows: {error}.") from error
+            rows = np.count_nonzero(chosen)
+            raise MemberError(f"CatBoost could not learn from {rows} rows: {error}.") from error
         for line in said.getvalue().splitlines():
             logger.warning("CatBoost: %s", line)
         # Else the same trees would make another file every time.
         for name in ("model_guid", "train_finish_time"):
             model.get_metadata()[name] = ""
-        return cls(model)
-
-    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """Return probabilities (n, 1) or (n, K) of rows (n, F)."""
-        names = self._model.feature_names_
-        categorical = [names[index] for index in self._model.get_cat_feature_indices()]
-        proba = self._model.predict_proba(_columns(features, names, categorical), thread_count=threads)
-        return np.asarray(proba[:, 1:] if proba.shape[1] == 2 else proba, np.float32)
-
-    def save(self, path: Path) -> None:
-        """Write CatBoost's binary format."""
-        self._model.save_model(str(path), format="cbm")
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read CatBoost's binary format."""
-        catboost = _import_catboost()
-        model = catboost.CatBoostClassifier()
-        try:
-            model.load_model(str(path), format="cbm")
-        except catboost.CatBoostError as error:
-            raise MemberError(f"{path}: expected a CatBoost model, got: {error}. Train the member again.") from error
-        return cls(model)
-
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of how much predictions change with the features."""
-        changes = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), np.float64)
-        return dict(zip(self._model.feature_names_, (changes / (changes.sum() or 1.0)).tolist(), strict=True))
+        return CatBoostBooster(model)
 
 
 def _import_catboost() -> ModuleType:
@@ -169,10 +180,10 @@ def _shape(settings: TreeSettings, grow_policy: str) -> dict[str, int]:
     return {"min_data_in_leaf": settings.min_leaf_rows, **most}
 
 
-def _metric(settings: TreeSettings, stop: Rows, n_labels: int) -> str:
+def _metric(settings: TreeSettings, held: NDArray[np.uint8], n_labels: int) -> str:
     """Return CatBoost's own metric that ranks rounds as ours does, or nearly: its mean of classes is of their F1."""
     name = stop_name(settings, n_labels)
-    if name == "average_precision" and len(np.unique(stop.label)) < 2:
+    if name == "average_precision" and len(np.unique(held)) < 2:
         # CatBoost refuses it for rows of one class.
         name = "log_loss"
     if name == "log_loss":
@@ -180,12 +191,12 @@ def _metric(settings: TreeSettings, stop: Rows, n_labels: int) -> str:
     return f"{METRICS[name]};hints=skip_train~true"
 
 
-def _pool(rows: Rows, names: Sequence[str], categorical: Sequence[str]) -> Any:
+def _pool(table: Table, chosen: NDArray[np.bool_], categorical: Sequence[str]) -> Any:
     return _import_catboost().Pool(
-        _columns(rows.features, names, categorical),
-        rows.label,
-        weight=rows.weight,
-        feature_names=list(names),
+        _columns(table.read(chosen), table.names, categorical),
+        table.label[chosen],
+        weight=table.weight[chosen],
+        feature_names=list(table.names),
         cat_features=list(categorical) or None,
     )
 

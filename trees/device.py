@@ -3,10 +3,9 @@
 import ctypes
 import logging
 from collections.abc import Callable
-from typing import Literal
 
 from data.errors import MemberError
-from trees.settings import DeviceName
+from trees.settings import Device, DeviceName
 
 __all__ = ["choose_device", "count_gpus"]
 
@@ -25,7 +24,7 @@ def count_gpus() -> int:
     return count.value
 
 
-def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) -> Literal["cpu", "cuda"]:
+def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) -> Device:
     """Decide where a booster is fitted, and say so.
 
     Parameters
@@ -48,7 +47,7 @@ def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) 
         raise MemberError(
             f"device cuda: expected a GPU that {library} can use, got none: {why}. Use device: auto or cpu."
         )
-    chosen: Literal["cpu", "cuda"] = "cuda" if able else "cpu"
+    chosen: Device = "cuda" if able else "cpu"
     why = f" ({library} was built without CUDA)" if there and not able else ""
     logger.debug("%s runs on %s%s", library, chosen, why)
     return chosen

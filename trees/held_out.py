@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.catalogue import Catalogue
-from features.table import Table, read_table
+from features.table import Table, open_table
 from trees.booster import predict_proba
 from trees.member import TreeMember
 
@@ -35,5 +35,8 @@ def predict_held_out(
     proba : (n, n_classes) float32
     """
     for fold in member.folds:
-        table = read_table(pixels, catalogue.in_fold(fold), member.feature_set.names)
-        yield fold, table, predict_proba(member.boosters[fold], table.features, member.threads)
+        table = open_table(pixels, catalogue.in_fold(fold), member.feature_set.names)
+        booster = member.boosters[fold]
+        parts = [predict_proba(booster, features, member.threads) for _, features in table.batches()]
+        proba = np.concatenate(parts) if parts else np.empty((0, member.n_classes), np.float32)
+        yield fold, table, proba

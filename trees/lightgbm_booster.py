@@ -1,4 +1,4 @@
-"""LightGBM as a `Booster`; its file is LightGBM's text."""
+"""LightGBM as a `Learner` and a `Booster`; its file is LightGBM's text."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -11,13 +11,14 @@ from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.booster import Rows, check_parameters
+from features.table import Block
+from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, plant
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
-__all__ = ["LightGBMBooster"]
+__all__ = ["LightGBMBooster", "LightGBMLearner"]
 
 LINKS: dict[str, Link] = {"binary": "sigmoid", "multiclass": "softmax"}
 
@@ -31,7 +32,7 @@ MISSING_IS_ZERO, MISSING_IS_NAN = 1, 2
 class LightGBMBooster:
     """Boosted trees by LightGBM."""
 
-    suffix, library, stops = ".txt", "lightgbm", True
+    suffix = ".txt"
 
     def __init__(self, model: lightgbm.Booster) -> None:
         self._model = model
@@ -43,24 +44,50 @@ class LightGBMBooster:
         trees = _read_trees(self._model.model_to_string())
         return None if trees is None else plant(trees)
 
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, n_classes) of rows (n, F)."""
+        proba = np.asarray(self._model.predict(features, num_threads=threads), np.float32)
+        return proba[:, None] if proba.ndim == 1 else proba
+
+    def save(self, path: Path) -> None:
+        """Write LightGBM's text."""
+        path.write_text(self._model.model_to_string(), "utf-8")
+
     @classmethod
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read LightGBM's text; it predicts on a CPU alone."""
+        try:
+            return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
+        except (LightGBMError, UnicodeDecodeError) as error:
+            raise MemberError(f"{path}: expected a LightGBM model, got: {error}. Train the member again.") from error
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of the total gain."""
+        gains = self._model.feature_importance("gain")
+        return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+class LightGBMLearner(Learner):
+    """Lets LightGBM learn: the rows of a fit are cut out of one binned data set."""
+
+    booster, library = LightGBMBooster, "lightgbm"
+
+    _binned: tuple[Any, lightgbm.Dataset] | None = None
+
     def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
+        self,
         settings: TreeSettings,
+        chosen: NDArray[np.bool_],
         *,
-        stop: Rows | None = None,
+        stop: NDArray[np.bool_] | None = None,
         rounds: int | None = None,
         seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`."""
+    ) -> LightGBMBooster:
+        """Learn from some of the rows; see `Learner.fit`."""
         check_parameters(settings.parameters, _known_parameters(), "LightGBM")
+        names = self.table.names
         parameters = {
-            "objective": "binary" if n_labels == 2 else "multiclass",
+            "objective": "binary" if self.n_labels == 2 else "multiclass",
             "metric": "None",
             "learning_rate": settings.learning_rate,
             "num_leaves": settings.leaves,
@@ -72,12 +99,15 @@ class LightGBMBooster:
             "extra_trees": settings.random_cuts,
             "max_bin": settings.bins,
             "seed": seed,
+            # Bins serve every fit, whatever its seed and its fewest rows in a leaf.
+            "data_random_seed": 1,
+            "feature_pre_filter": False,
             "deterministic": True,
             "force_row_wise": True,
-            "num_threads": threads,
-            "device_type": choose_device(device, "LightGBM", _uses_cuda),
+            "num_threads": self.threads,
+            "device_type": choose_device(self.device, "LightGBM", _uses_cuda),
             "verbosity": -1,
-            **({} if n_labels == 2 else {"num_class": n_labels}),
+            **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
             **(
                 {"monotone_constraints": [settings.monotone.get(name, 0) for name in names]}
                 if settings.monotone
@@ -85,44 +115,69 @@ class LightGBMBooster:
             ),
             **settings.parameters,
         }
-        data = _dataset(rows, names, settings)
         watch: dict[str, Any] = {}
-        if stop is not None:
-            name, held = stop_name(settings, n_labels), stop
-            watch = {
-                "valid_sets": [_dataset(stop, names, settings, data)],
-                "feval": lambda proba, _: (name, score_held_out(name, held, proba, n_labels), True),
-                "callbacks": [lightgbm.early_stopping(settings.patience, verbose=False)],
-            }
         try:
-            model = lightgbm.train(parameters, data, rounds or settings.rounds, **watch)
+            binned = self._bin(parameters, settings.categorical)
+            if stop is not None:
+                name, label, weight = (
+                    stop_name(settings, self.n_labels),
+                    self.table.label[stop],
+                    self.table.weight[stop],
+                )
+                watch = {
+                    "valid_sets": [_part(binned, stop)],
+                    "feval": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels), True),
+                    "callbacks": [lightgbm.early_stopping(settings.patience, verbose=False)],
+                }
+            model = lightgbm.train(parameters, _part(binned, chosen), rounds or settings.rounds, **watch)
         except LightGBMError as error:
-            raise MemberError(f"LightGBM could not learn from {len(rows)} rows: {error}.") from error
+            rows = np.count_nonzero(chosen)
+            raise MemberError(f"LightGBM could not learn from {rows} rows: {error}.") from error
         # Rounds past the best are dropped here, so that a saved model is the whole story.
         text = model.model_to_string(num_iteration=model.best_iteration if stop is not None else -1)
-        return cls(lightgbm.Booster(model_str=text))
+        return LightGBMBooster(lightgbm.Booster(model_str=text))
 
-    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """Return probabilities (n, n_classes) of rows (n, F)."""
-        proba = np.asarray(self._model.predict(features, num_threads=threads), np.float32)
-        return proba[:, None] if proba.ndim == 1 else proba
+    def _bin(self, parameters: Mapping[str, Any], categorical: Sequence[str]) -> lightgbm.Dataset:
+        """Return all rows, binned; anew only if other bins are wanted."""
+        reader = _Reader()
+        rows = lightgbm.Dataset(
+            [_Sequence(block, reader) for block in self.table.blocks if len(block)],
+            self.table.label, weight=self.table.weight, feature_name=list(self.table.names),
+            categorical_feature=list(categorical), params=dict(parameters),
+        )  # fmt: skip
+        wanted = rows.get_params(), categorical
+        if self._binned is None or self._binned[0] != wanted:
+            self._binned = None
+            self._binned = wanted, rows.construct()
+        return self._binned[1]
 
-    def save(self, path: Path) -> None:
-        """Write LightGBM's text."""
-        path.write_text(self._model.model_to_string(), "utf-8")
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read LightGBM's text."""
-        try:
-            return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
-        except (LightGBMError, UnicodeDecodeError) as error:
-            raise MemberError(f"{path}: expected a LightGBM model, got: {error}. Train the member again.") from error
+class _Reader:
+    """Reads blocks, and keeps the last."""
 
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of the total gain."""
-        gains = self._model.feature_importance("gain")
-        return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+    def __init__(self) -> None:
+        self._block: Block | None = None
+        self._features = np.empty((0, 0), np.float32)
+
+    def read(self, block: Block) -> NDArray[np.float32]:
+        if block is not self._block:
+            self._features, self._block = block.read(), block
+        return self._features
+
+
+class _Sequence(lightgbm.Sequence):
+    """A block as LightGBM reads it: some rows one after another to find bins, then all at once."""
+
+    def __init__(self, block: Block, reader: _Reader) -> None:
+        self._block, self._reader, self.batch_size = block, reader, len(block)
+
+    def __len__(self) -> int:
+        return len(self._block)
+
+    def __getitem__(self, index: Any) -> Any:
+        rows = self._reader.read(self._block)[index]
+        # Of rows that are sampled it wants double precision.
+        return rows if isinstance(index, slice) else rows.astype(np.float64)
 
 
 def _read_trees(text: str) -> Trees | None:
@@ -167,13 +222,11 @@ def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where((threshold >= 0) & (threshold < NOTHING), NOTHING, last)
 
 
-def _dataset(
-    rows: Rows, names: Sequence[str], settings: TreeSettings, reference: lightgbm.Dataset | None = None
-) -> lightgbm.Dataset:
-    return lightgbm.Dataset(
-        rows.features, rows.label, weight=rows.weight, feature_name=list(names), reference=reference,
-        categorical_feature=settings.categorical, free_raw_data=True,
-    )  # fmt: skip
+def _part(binned: lightgbm.Dataset, chosen: NDArray[np.bool_]) -> Any:
+    part: Any = binned.subset([])
+    # `subset` itself would make a list of them, of 40 bytes a row.
+    part.used_indices = np.flatnonzero(chosen).astype(np.int32)
+    return part
 
 
 def _known_parameters() -> list[str]:

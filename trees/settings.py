@@ -6,15 +6,16 @@ from pydantic import Field, model_validator
 
 from data.settings import Settings
 
-__all__ = ["BoosterName", "DeviceName", "StopName", "TreeSettings"]
+__all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
 BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
+Device = Literal["cpu", "cuda"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_loss"]
 
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {
-    "random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5, "random_cuts": False},
+    "random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5},
 }
 """Defaults that only suit one kind of booster."""
 
@@ -47,9 +48,7 @@ class TreeSettings(Settings):
     row_share: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
     random_cuts: bool = Field(
-        True,
-        description="LightGBM and random forests (there off): try one random cut a column rather than all, "
-        "which carries over better to new places",
+        False, description="LightGBM and random forests: try one random cut a column rather than all"
     )
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 

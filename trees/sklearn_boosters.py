@@ -1,9 +1,9 @@
-"""scikit-learn's forests and histogram boosting as `Booster`s; their file holds plain arrays and nothing to run."""
+"""scikit-learn's forests and histogram boosting as `Learner`s; the file holds plain arrays and nothing to run."""
 
 import inspect
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,16 +15,17 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 
 from data.errors import MemberError
-from trees.booster import Rows, check_parameters
+from features.table import Table
+from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
-__all__ = ["HistGradientBoostingBooster", "RandomForestBooster"]
+__all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
 
 
-class _Grown:
+class SklearnBooster:
     """Trees that scikit-learn grew. Its own format is a pickle, which can run anything: they are kept as arrays.
 
     Parameters
@@ -35,7 +36,7 @@ class _Grown:
     rounds : int
     """
 
-    suffix, library = ".npz", "scikit-learn"
+    suffix = ".npz"
 
     def __init__(self, trees: Trees, gain: Mapping[str, float], rounds: int) -> None:
         self._trees, self._gain, self.rounds = trees, dict(gain), rounds
@@ -57,8 +58,8 @@ class _Grown:
             archive.writestr(zipfile.ZipInfo("model.json"), json.dumps({"gain": self._gain, "rounds": self.rounds}))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read what `save` wrote; it predicts on a CPU alone."""
         try:
             with zipfile.ZipFile(path) as archive:
                 about = json.loads(archive.read("model.json"))
@@ -71,26 +72,21 @@ class _Grown:
         return self._gain
 
 
-class RandomForestBooster(_Grown):
-    """A random forest, or with random cuts extremely randomised trees; nothing is boosted."""
+class RandomForestLearner(Learner):
+    """Grows a random forest, or with random cuts extremely randomised trees; nothing is boosted."""
 
-    stops = False
+    booster, library, stops = SklearnBooster, "scikit-learn", False
 
-    @classmethod
     def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
+        self,
         settings: TreeSettings,
+        chosen: NDArray[np.bool_],
         *,
-        stop: Rows | None = None,
+        stop: NDArray[np.bool_] | None = None,
         rounds: int | None = None,
         seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`."""
+    ) -> SklearnBooster:
+        """Learn from some of the rows, which are held in memory; see `Learner.fit`."""
         kind = ExtraTreesClassifier if settings.random_cuts else RandomForestClassifier
         parameters = {
             "n_estimators": rounds or settings.rounds,
@@ -99,37 +95,35 @@ class RandomForestBooster(_Grown):
             "max_features": settings.feature_share,
             "bootstrap": True,
             "max_samples": settings.row_share if settings.row_share < 1 else None,
-            "n_jobs": threads,
+            "n_jobs": self.threads,
         }
-        model = _make(kind, parameters, names, settings, seed, device)
-        _fit(model, rows)
+        model = _make(kind, parameters, self, settings, seed)
+        _fit(model, self.table.read(chosen), self.table, chosen)
         share = 1 / len(model.estimators_)
-        trees = [_forest_tree(each.tree_, model.classes_, n_labels, share) for each in model.estimators_]
-        gain = dict(zip(names, model.feature_importances_.tolist(), strict=True))
-        base = np.zeros(1 if n_labels == 2 else n_labels)
-        return cls(Trees.of(trees, base, len(names), "identity"), gain, len(trees))
+        trees = [_forest_tree(each.tree_, model.classes_, self.n_labels, share) for each in model.estimators_]
+        gain = dict(zip(self.table.names, model.feature_importances_.tolist(), strict=True))
+        base = np.zeros(1 if self.n_labels == 2 else self.n_labels)
+        return SklearnBooster(Trees.of(trees, base, len(gain), "identity"), gain, len(trees))
 
 
-class HistGradientBoostingBooster(_Grown):
-    """Boosted trees by scikit-learn, on histograms."""
+class HistGradientBoostingLearner(Learner):
+    """Boosts trees by scikit-learn, on histograms."""
 
-    stops = True
+    booster, library = SklearnBooster, "scikit-learn"
 
-    @classmethod
     def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
+        self,
         settings: TreeSettings,
+        chosen: NDArray[np.bool_],
         *,
-        stop: Rows | None = None,
+        stop: NDArray[np.bool_] | None = None,
         rounds: int | None = None,
         seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`. A row share below 1 it does not know."""
+    ) -> SklearnBooster:
+        """Learn from some of the rows, which are held in memory; see `Learner.fit`.
+
+        A row share below 1 it does not know.
+        """
         most = rounds or settings.rounds
         parameters = {
             "learning_rate": settings.learning_rate,
@@ -142,69 +136,72 @@ class HistGradientBoostingBooster(_Grown):
             "early_stopping": False,
             "warm_start": stop is not None,
         }
-        model = _make(HistGradientBoostingClassifier, parameters, names, settings, seed, device)
-        with threadpool_limits(threads, "openmp"):
-            _fit(model, rows)
-            best = model.n_iter_ if stop is None else _best_round(model, rows, stop, n_labels, most, settings)
+        model = _make(HistGradientBoostingClassifier, parameters, self, settings, seed)
+        features = self.table.read(chosen)
+        with threadpool_limits(self.threads, "openmp"):
+            _fit(model, features, self.table, chosen)
+            best = model.n_iter_ if stop is None else self._best_round(model, features, chosen, stop, most, settings)
         grown = model._predictors[:best]
-        base = _start(model._baseline_prediction.ravel(), model.classes_, n_labels)
-        outputs = [0] if n_labels == 2 else model.classes_[-len(grown[0]) :].tolist()
+        base = _start(model._baseline_prediction.ravel(), model.classes_, self.n_labels)
+        outputs = [0] if self.n_labels == 2 else model.classes_[-len(grown[0]) :].tolist()
         trees = [_boosted_tree(one.nodes, output) for each in grown for one, output in zip(each, outputs, strict=True)]
-        gains = np.zeros(len(names))
+        gains = np.zeros(len(self.table.names))
         for each in grown:
             for one in each:
                 inner = one.nodes[one.nodes["is_leaf"] == 0]
                 np.add.at(gains, inner["feature_idx"], inner["gain"])
-        gain = dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
-        link: Link = "sigmoid" if n_labels == 2 else "softmax"
-        return cls(Trees.of(trees, base, len(names), link), gain, best)
+        gain = dict(zip(self.table.names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+        link: Link = "sigmoid" if self.n_labels == 2 else "softmax"
+        return SklearnBooster(Trees.of(trees, base, len(gain), link), gain, best)
+
+    def _best_round(
+        self,
+        model: HistGradientBoostingClassifier,
+        features: NDArray[np.float32],
+        chosen: NDArray[np.bool_],
+        stop: NDArray[np.bool_],
+        most: int,
+        settings: TreeSettings,
+    ) -> int:
+        """Learn on until held-out rows have not gained for so many rounds; return the best round."""
+        held, label, weight = self.table.read(stop), self.table.label[stop], self.table.weight[stop]
+        name = stop_name(settings, self.n_labels)
+        best, best_score, seen = 0, -np.inf, 0
+        while True:
+            for number, own in enumerate(model.staged_predict_proba(held), 1):
+                if number > seen:
+                    proba = np.zeros((len(label), self.n_labels))
+                    proba[:, model.classes_] = own
+                    proba = proba[:, 1:] if self.n_labels == 2 else proba
+                    score = score_held_out(name, label, weight, proba, self.n_labels)
+                    if score > best_score:
+                        best, best_score = number, score
+            seen = model.n_iter_
+            if seen >= most or seen - best >= settings.patience:
+                return best
+            model.set_params(max_iter=min(best + settings.patience, most))
+            _fit(model, features, self.table, chosen)
 
 
 def _make(
-    kind: type[ClassifierMixin],
-    parameters: Mapping[str, Any],
-    names: Sequence[str],
-    settings: TreeSettings,
-    seed: int,
-    device: DeviceName,
+    kind: type[ClassifierMixin], parameters: Mapping[str, Any], learner: Learner, settings: TreeSettings, seed: int
 ) -> Any:
-    choose_device(device, "scikit-learn", lambda: False)
+    choose_device(learner.device, "scikit-learn", lambda: False)
     if settings.categorical:
         raise MemberError(
             f"categorical: expected none with {settings.booster}, got {', '.join(settings.categorical)}. "
             "Use lightgbm, xgboost or catboost, or take the columns for numbers."
         )
     check_parameters(settings.parameters, inspect.signature(kind).parameters, "scikit-learn")
-    monotone = [settings.monotone.get(name, 0) for name in names] if settings.monotone else None
+    monotone = [settings.monotone.get(name, 0) for name in learner.table.names] if settings.monotone else None
     return kind(**{**parameters, "monotonic_cst": monotone, "random_state": seed, **settings.parameters})
 
 
-def _fit(model: Any, rows: Rows) -> None:
+def _fit(model: Any, features: NDArray[np.float32], table: Table, chosen: NDArray[np.bool_]) -> None:
     try:
-        model.fit(rows.features, rows.label, rows.weight)
+        model.fit(features, table.label[chosen], table.weight[chosen])
     except ValueError as error:
-        raise MemberError(f"scikit-learn could not learn from {len(rows)} rows: {error}.") from error
-
-
-def _best_round(
-    model: HistGradientBoostingClassifier, rows: Rows, stop: Rows, n_labels: int, most: int, settings: TreeSettings
-) -> int:
-    """Learn on until held-out rows have not gained for so many rounds; return the best round."""
-    best, best_score, seen = 0, -np.inf, 0
-    while True:
-        for number, own in enumerate(model.staged_predict_proba(stop.features), 1):
-            if number > seen:
-                proba = np.zeros((len(stop), n_labels))
-                proba[:, model.classes_] = own
-                held = proba[:, 1] if n_labels == 2 else proba
-                score = score_held_out(stop_name(settings, n_labels), stop, held, n_labels)
-                if score > best_score:
-                    best, best_score = number, score
-        seen = model.n_iter_
-        if seen >= most or seen - best >= settings.patience:
-            return best
-        model.set_params(max_iter=min(best + settings.patience, most))
-        model.fit(rows.features, rows.label, rows.weight)
+        raise MemberError(f"scikit-learn could not learn from {len(features)} rows: {error}.") from error
 
 
 def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:

@@ -6,7 +6,6 @@ from sklearn.metrics import average_precision_score, log_loss
 
 from data.confusion import plain_prediction, weighted_counts
 from data.metrics import METRICS
-from trees.booster import Rows
 from trees.settings import StopName, TreeSettings
 
 __all__ = ["score_held_out", "stop_name"]
@@ -17,7 +16,13 @@ def stop_name(settings: TreeSettings, n_labels: int) -> StopName:
     return settings.stop_by or ("iou" if n_labels == 2 else "macro_iou")
 
 
-def score_held_out(name: StopName, rows: Rows, proba: NDArray[np.floating], n_labels: int) -> float:
+def score_held_out(
+    name: StopName,
+    label: NDArray[np.uint8],
+    weight: NDArray[np.floating],
+    proba: NDArray[np.floating],
+    n_labels: int,
+) -> float:
     """Score predicted rows; the more the better.
 
     By their design weights the rows stand for their full scenes, and so does the score. Intersection over union and
@@ -27,17 +32,18 @@ def score_held_out(name: StopName, rows: Rows, proba: NDArray[np.floating], n_la
     Parameters
     ----------
     name : {"iou", "macro_iou", "accuracy", "average_precision", "log_loss"}
-    rows : Rows
+    label : (n,) uint8
+    weight : (n,) float
     proba : (n,), (n, 1) or (n, K) float
         Of the second label where there are two.
     n_labels : int
     """
-    weight = rows.weight.astype(np.float64)
+    weights = weight.astype(np.float64)
     if n_labels == 2:
         proba = proba.ravel()
     if name == "average_precision":
-        return float(average_precision_score(rows.label == 1, proba, sample_weight=weight))
+        return float(average_precision_score(label == 1, proba, sample_weight=weights))
     if name == "log_loss":
-        return -float(log_loss(rows.label, proba, sample_weight=weight, labels=range(n_labels)))
-    prediction = plain_prediction(proba.reshape(len(rows), -1))
-    return float(np.nan_to_num(METRICS[name].of(weighted_counts(rows.label, prediction, weight, n_labels))))
+        return -float(log_loss(label, proba, sample_weight=weights, labels=range(n_labels)))
+    prediction = plain_prediction(proba.reshape(len(label), -1))
+    return float(np.nan_to_num(METRICS[name].of(weighted_counts(label, prediction, weights, n_labels))))

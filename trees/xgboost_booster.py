@@ -1,10 +1,10 @@
-"""XGBoost as a `Booster`; its file is XGBoost's UBJSON."""
+"""XGBoost as a `Learner` and a `Booster`; its file is XGBoost's UBJSON."""
 
 import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 from xgboost.core import XGBoostError
 
 from data.errors import MemberError
-from trees.booster import Rows, check_parameters
+from features.table import Table
+from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, number_apart, plant
-from trees.settings import DeviceName, TreeSettings
+from trees.settings import Device, TreeSettings
 from trees.stopping import score_held_out, stop_name
 
-__all__ = ["XGBoostBooster"]
+__all__ = ["XGBoostBooster", "XGBoostLearner"]
 
 logger = logging.getLogger(__name__)
+
+KEPT = 2**31
+"""Most bytes of binned rows, one a value, that are kept for another fit."""
 
 LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softmax"}
 
@@ -31,35 +35,84 @@ LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softm
 class XGBoostBooster:
     """Boosted trees by XGBoost."""
 
-    suffix, library, stops = ".ubj", "xgboost", True
+    suffix = ".ubj"
 
-    def __init__(self, model: xgboost.Booster) -> None:
-        self._model = model
+    def __init__(self, model: xgboost.Booster, device: Device = "cpu") -> None:
+        self._model, self._device = model, device
+        model.set_param({"device": device})
         self.rounds = model.num_boosted_rounds()
 
     @cached_property
     def forest(self) -> Forest | None:
-        """The trees as arrays; None if they hold what a `Forest` cannot."""
+        """The trees as arrays; None on a GPU, and if they hold what a `Forest` cannot."""
+        if self._device == "cuda":
+            return None
         trees = _read_trees(json.loads(self._model.save_raw("json")))
         return None if trees is None else plant(trees)
 
+    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
+        """Return probabilities (n, n_classes) of rows (n, F)."""
+        self._model.set_param({"nthread": threads})
+        if self._device == "cuda":
+            rows = xgboost.DMatrix(features, nthread=threads)
+            proba = np.asarray(self._model.predict(rows, validate_features=False), np.float32)
+        else:
+            proba = np.asarray(self._model.inplace_predict(features, validate_features=False), np.float32)
+        return proba[:, None] if proba.ndim == 1 else proba
+
+    def contributions(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32] | None:
+        """Return the SHAP values (n, n_classes, F + 1) of rows (n, F)."""
+        self._model.set_param({"nthread": threads})
+        rows = xgboost.DMatrix(
+            features, feature_names=self._model.feature_names, feature_types=self._model.feature_types,
+            enable_categorical=True, nthread=threads,
+        )  # fmt: skip
+        return np.asarray(self._model.predict(rows, pred_contribs=True, strict_shape=True), np.float32)
+
+    def save(self, path: Path) -> None:
+        """Write XGBoost's UBJSON."""
+        path.write_bytes(self._model.save_raw("ubj"))
+
     @classmethod
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read XGBoost's UBJSON."""
+        model = xgboost.Booster()
+        try:
+            model.load_model(bytearray(path.read_bytes()))
+        except (XGBoostError, UnicodeDecodeError) as error:
+            raise MemberError(f"{path}: expected an XGBoost model, got: {error}. Train the member again.") from error
+        return cls(model, device if _uses_cuda() else "cpu")
+
+    def importance(self) -> Mapping[str, float]:
+        """Return each feature's share of the total gain."""
+        scores = self._model.get_score(importance_type="total_gain")
+        names = self._model.feature_names or []
+        gains = np.array([scores.get(name, 0.0) for name in names], np.float64)
+        return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+class XGBoostLearner(Learner):
+    """Lets XGBoost learn: it bins the rows of each fold by themselves, since it cannot take part of what it has binned.
+
+    They are kept for the next fit, such as the next trial of a search, as long as they are not too many.
+    """
+
+    booster, library = XGBoostBooster, "xgboost"
+
+    _kept: tuple[tuple[Any, xgboost.QuantileDMatrix], ...] = ()
+
     def fit(
-        cls,
-        rows: Rows,
-        names: Sequence[str],
-        n_labels: int,
+        self,
         settings: TreeSettings,
+        chosen: NDArray[np.bool_],
         *,
-        stop: Rows | None = None,
+        stop: NDArray[np.bool_] | None = None,
         rounds: int | None = None,
         seed: int = 0,
-        threads: int = 1,
-        device: DeviceName = "auto",
-    ) -> Self:
-        """Learn from rows; see `Booster.fit`."""
+    ) -> XGBoostBooster:
+        """Learn from some of the rows; see `Learner.fit`."""
         parameters = {
-            "objective": "binary:logistic" if n_labels == 2 else "multi:softprob",
+            "objective": "binary:logistic" if self.n_labels == 2 else "multi:softprob",
             "disable_default_eval_metric": True,
             "tree_method": "hist",
             "grow_policy": "lossguide",
@@ -71,20 +124,20 @@ class XGBoostBooster:
             "reg_lambda": settings.l2,
             "max_bin": settings.bins,
             "seed": seed,
-            "nthread": threads,
-            "device": choose_device(device, "XGBoost", _uses_cuda),
+            "nthread": self.threads,
+            "device": choose_device(self.device, "XGBoost", _uses_cuda),
             "validate_parameters": True,
-            **({} if n_labels == 2 else {"num_class": n_labels}),
+            **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **settings.parameters,
         }
-        data = _matrix(rows, names, settings, threads)
+        data = self._bin(chosen, parameters["max_bin"], settings.categorical)
         watch: dict[str, Any] = {}
         if stop is not None:
-            name, held = stop_name(settings, n_labels), stop
+            name, label, weight = stop_name(settings, self.n_labels), self.table.label[stop], self.table.weight[stop]
             watch = {
-                "evals": [(_matrix(stop, names, settings, threads, data), "stop")],
-                "custom_metric": lambda proba, _: (name, score_held_out(name, held, proba, n_labels)),
+                "evals": [(self._bin(stop, parameters["max_bin"], settings.categorical, data), "stop")],
+                "custom_metric": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels)),
                 "maximize": True,
                 "early_stopping_rounds": settings.patience,
             }
@@ -93,7 +146,8 @@ class XGBoostBooster:
                 warnings.simplefilter("always")
                 model = xgboost.train(parameters, data, rounds or settings.rounds, verbose_eval=False, **watch)
         except XGBoostError as error:
-            raise MemberError(f"XGBoost could not learn from {len(rows)} rows: {error}.") from error
+            rows = np.count_nonzero(chosen)
+            raise MemberError(f"XGBoost could not learn from {rows} rows: {error}.") from error
         # The library passes over parameters that it does not know with no more than a warning.
         for warning in caught:
             if "are not used" in str(warning.message):
@@ -103,34 +157,57 @@ class XGBoostBooster:
                     f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
                 )
             logger.warning("XGBoost: %s", warning.message)
-        return cls(model if stop is None else model[: model.best_iteration + 1])
+        where: Device = "cuda" if str(parameters["device"]).startswith("cuda") else "cpu"
+        return XGBoostBooster(model if stop is None else model[: model.best_iteration + 1], where)
 
-    def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """Return probabilities (n, n_classes) of rows (n, F)."""
-        self._model.set_param({"nthread": threads})
-        proba = np.asarray(self._model.inplace_predict(features, validate_features=False), np.float32)
-        return proba[:, None] if proba.ndim == 1 else proba
+    def _bin(
+        self,
+        chosen: NDArray[np.bool_],
+        bins: int,
+        categorical: Sequence[str],
+        reference: xgboost.QuantileDMatrix | None = None,
+    ) -> xgboost.QuantileDMatrix:
+        """Return some of the rows, binned, or with the bins of others."""
+        kinds = ["c" if name in categorical else "q" for name in self.table.names]
 
-    def save(self, path: Path) -> None:
-        """Write XGBoost's UBJSON."""
-        path.write_bytes(self._model.save_raw("ubj"))
+        def read() -> xgboost.QuantileDMatrix:
+            return xgboost.QuantileDMatrix(
+                _Batches(self.table, chosen, kinds), enable_categorical=True, max_bin=bins, ref=reference,
+                nthread=self.threads,
+            )  # fmt: skip
 
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read XGBoost's UBJSON."""
-        model = xgboost.Booster()
-        try:
-            model.load_model(bytearray(path.read_bytes()))
-        except (XGBoostError, UnicodeDecodeError) as error:
-            raise MemberError(f"{path}: expected an XGBoost model, got: {error}. Train the member again.") from error
-        return cls(model)
+        if reference is not None:
+            return read()
+        key = np.packbits(chosen).tobytes(), bins, tuple(categorical)
+        kept: dict[Any, xgboost.QuantileDMatrix] = dict(self._kept)
+        if key not in kept:
+            size = np.count_nonzero(chosen) * len(kinds)
+            while self._kept and size + sum(each.num_row() * each.num_col() for _, each in self._kept) > KEPT:
+                self._kept = self._kept[1:]
+            kept[key] = read()
+            self._kept = (*self._kept, (key, kept[key]))
+        return kept[key]
 
-    def importance(self) -> Mapping[str, float]:
-        """Return each feature's share of the total gain."""
-        scores = self._model.get_score(importance_type="total_gain")
-        names = self._model.feature_names or []
-        gains = np.array([scores.get(name, 0.0) for name in names], np.float64)
-        return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+class _Batches(xgboost.DataIter):
+    """Some rows of a table as XGBoost reads them, over and over."""
+
+    def __init__(self, table: Table, chosen: NDArray[np.bool_], kinds: Sequence[str]) -> None:
+        super().__init__()
+        self._table, self._chosen, self._kinds = table, chosen, list(kinds)
+        self.reset()
+
+    def reset(self) -> None:
+        self._batches = self._table.batches(self._chosen)
+
+    def next(self, input_data: Callable[..., None]) -> bool:
+        for places, features in self._batches:
+            input_data(
+                data=features, label=self._table.label[places], weight=self._table.weight[places],
+                feature_names=list(self._table.names), feature_types=self._kinds,
+            )  # fmt: skip
+            return True
+        return False
 
 
 def _read_trees(model: Mapping[str, Any]) -> Trees | None:
@@ -163,26 +240,6 @@ def _read_trees(model: Mapping[str, Any]) -> Trees | None:
     start = np.array(about["base_score"].strip("[]").split(","), np.float64)
     base = np.log(start / (1 - start)) if link == "sigmoid" else np.resize(start, int(about["num_class"]))
     return Trees.of(trees, base, int(about["num_feature"]), link)
-
-
-def _matrix(
-    rows: Rows,
-    names: Sequence[str],
-    settings: TreeSettings,
-    threads: int,
-    reference: xgboost.QuantileDMatrix | None = None,
-) -> xgboost.QuantileDMatrix:
-    return xgboost.QuantileDMatrix(
-        rows.features,
-        rows.label,
-        weight=rows.weight,
-        feature_names=list(names),
-        feature_types=["c" if name in settings.categorical else "q" for name in names],
-        enable_categorical=True,
-        max_bin=settings.bins,
-        ref=reference,
-        nthread=threads,
-    )
 
 
 def _uses_cuda() -> bool:

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -23,9 +23,9 @@ from features.description import (
 )
 from features.feature_set import FeatureSet
 from features.settings import SampleSettings
-from features.table import build_table, read_table
+from features.table import build_table, open_table
 
-from ..conftest import BANDS, KELP, LAND
+from ..conftest import BANDS, KELP, LAND, Held
 
 NAMES = ("nir", "red", "NDVI", "red_mean_r2")
 FEATURES = FeatureSet(BANDS, NAMES)
@@ -155,10 +155,10 @@ def test_the_band_in_which_classes_differ_separates_them(built, classes):
 def test_the_facts_are_those_of_the_rows_of_the_table(built):
     catalogue, directory = built()
     facts = describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names)
-    table = read_table(directory, catalogue.scenes, NAMES)
+    table = open_table(directory, catalogue.scenes, NAMES)
     weight = table.weight.astype(np.float64)
     assert facts.rows == len(table)
-    for one, values in zip(facts.columns, table.features.T, strict=True):
+    for one, values in zip(facts.columns, table.read().T, strict=True):
         there = ~np.isnan(values)
         assert one.nan_share == pytest.approx(weight[~there].sum() / weight.sum())
         expected = roc_auc_score(table.label[there], values[there], sample_weight=weight[there])
@@ -169,14 +169,15 @@ def test_the_share_of_nan_is_weighted(built, monkeypatch):
     catalogue, directory = built()
 
     def with_holes(directory, scenes, names):
-        table = read_table(directory, scenes, names)
-        table.features[table.label == 1, 0] = np.nan
-        table.features[:, 1] = np.nan
-        return table
+        table = open_table(directory, scenes, names)
+        rows = table.read()
+        rows[table.label == 1, 0] = np.nan
+        rows[:, 1] = np.nan
+        return replace(table, blocks=[Held(rows)])
 
-    monkeypatch.setattr(features.description, "read_table", with_holes)
+    monkeypatch.setattr(features.description, "open_table", with_holes)
     facts = describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names)
-    table = read_table(directory, catalogue.scenes, NAMES)
+    table = open_table(directory, catalogue.scenes, NAMES)
     share = table.weight[table.label == 1].sum() / table.weight.sum()
     assert share < 0.6 * (table.label == 1).mean()
     assert facts.columns[0].nan_share == pytest.approx(share, rel=1e-5)
@@ -196,21 +197,19 @@ def test_an_absent_label_has_no_auc(built):
 @pytest.mark.parametrize("most_rows", [1, 3, 50, 333])
 def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(built, monkeypatch, most_rows):
     catalogue, directory = built()
-    counts = [len(read_table(directory, [scene], NAMES)) for scene in catalogue.scenes]
+    counts = [len(open_table(directory, [scene], NAMES)) for scene in catalogue.scenes]
     assert sum(counts) > 333
-    read = []
 
     def marked(directory, scenes, names):
-        table = read_table(directory, scenes, names)
-        read.append([scene.id for scene in scenes])
+        table = open_table(directory, scenes, names)
         # The first column tells the scene, the second the row.
-        table.features[:, 0], table.features[:, 1] = int(scenes[0].id[1:]), np.arange(len(table))
-        return table
+        rows = table.read()
+        rows[:, 0], rows[:, 1] = table.scene, np.arange(len(table))
+        return replace(table, blocks=[Held(rows)])
 
-    monkeypatch.setattr(features.description, "read_table", marked)
+    monkeypatch.setattr(features.description, "open_table", marked)
     rows, label, weight = features.description._draw_rows(directory, catalogue.scenes, NAMES, most_rows, 0)
     assert len(rows) == len(label) == len(weight) == most_rows
-    assert all(len(scenes) == 1 for scenes in read)
     assert len({(scene, row) for scene, row in rows[:, :2].tolist()}) == most_rows
     for position, count in enumerate(counts):
         assert abs((rows[:, 0] == position).sum() - count * most_rows / sum(counts)) < 1
@@ -222,8 +221,8 @@ def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(bui
 def test_rows_kept_keep_their_features_labels_and_weights(built):
     catalogue, directory = built()
     rows, label, weight = features.description._draw_rows(directory, catalogue.scenes, NAMES, 100, 0)
-    table = read_table(directory, catalogue.scenes, NAMES)
-    known = {row.tobytes(): position for position, row in enumerate(table.features)}
+    table = open_table(directory, catalogue.scenes, NAMES)
+    known = {row.tobytes(): position for position, row in enumerate(table.read())}
     positions = [known[row.tobytes()] for row in np.ascontiguousarray(rows)]
     np.testing.assert_array_equal(table.label[positions], label)
     np.testing.assert_array_equal(table.weight[positions], weight)

@@ -12,7 +12,7 @@ from data.classes import Classes
 from data.errors import TableError
 from features.foreign import catalogue_of_table, find_tables, write_table
 from features.settings import TableSettings
-from features.table import read_table, table_path
+from features.table import open_table, table_path
 
 CROP = Classes("binary", (1,), ("crop",), ((230, 159, 0),))
 SOIL = Classes(
@@ -65,15 +65,15 @@ def taken(settings, root, directory, classes=CROP, seed=0, folds=2):
 
 
 def read_back(settings, root, directory, classes=CROP, seed=0):
-    """Return group → its rows, as `read_table` reads them once the table is ours."""
+    """Return group → its rows, as `open_table` reads them once the table is ours."""
     catalogue = taken(settings, root, directory, classes, seed)
-    return {scene.id: read_table(directory, [scene], catalogue.bands) for scene in catalogue.scenes}
+    return {scene.id: open_table(directory, [scene], catalogue.bands) for scene in catalogue.scenes}
 
 
 def numbers_of(settings, root, directory, seed=0):
     """Return group → the column ``number`` of its rows."""
     groups = read_back(settings, root, directory, seed=seed)
-    return {group: rows.features[:, 0].astype(int).tolist() for group, rows in groups.items()}
+    return {group: rows.read()[:, 0].astype(int).tolist() for group, rows in groups.items()}
 
 
 def check_rows(groups, names=("red", "count"), weight=False):
@@ -82,7 +82,7 @@ def check_rows(groups, names=("red", "count"), weight=False):
     for place, rows in groups.items():
         expected = ROWS.filter(pl.col("place") == place)
         assert rows.names == names
-        np.testing.assert_array_equal(rows.features, expected.select(names).to_numpy().astype(np.float32))
+        np.testing.assert_array_equal(rows.read(), expected.select(names).to_numpy().astype(np.float32))
         np.testing.assert_array_equal(rows.label, expected["kind"].to_numpy())
         np.testing.assert_array_equal(rows.weight, expected["pixels"].to_numpy() if weight else np.ones(len(expected)))
 
@@ -348,6 +348,6 @@ def test_values_that_cannot_be_used_are_named(fill, tmp_path, text, changes, mes
 
 def test_a_column_that_is_empty_in_one_file_is_not_taken_for_words(fill, tmp_path):
     root = fill(a_csv="kind,red,nir\n1,2,\n0,3,", b_csv="kind,red,nir\n1,2,5\n0,3,inf")
-    rows = read_table(tmp_path, taken(table(), root, tmp_path).scenes, ["nir"])
-    assert np.isnan(rows.features).sum() == 3
-    assert 5 in rows.features
+    rows = open_table(tmp_path, taken(table(), root, tmp_path).scenes, ["nir"])
+    assert np.isnan(rows.read()).sum() == 3
+    assert 5 in rows.read()

@@ -7,7 +7,7 @@ import pytest
 import features.feature_set
 from data.errors import TableError
 from data.workers import open_executor
-from features import FeatureSet, build_table, read_table
+from features import FeatureSet, build_table, open_table
 from features.settings import SampleSettings
 from features.table import table_path
 
@@ -31,15 +31,31 @@ def test_rows_are_the_features_of_their_pixels_even_across_windows(make_scenes, 
     monkeypatch.setattr(features.feature_set, "PIXELS", 300)
     catalogue = make_scenes(classes)
     build(catalogue, tmp_path)
-    table = read_table(tmp_path, catalogue.split("train"), NAMES[::-1])
+    table = open_table(tmp_path, catalogue.split("train"), NAMES[::-1])
     for position, scene in enumerate(catalogue.split("train")):
         rows = pq.read_table(table_path(tmp_path, scene), partitioning=None)
         row, col = rows["row"].to_numpy(), rows["col"].to_numpy()
         planes = FeatureSet(BANDS, NAMES[::-1]).compute(scene)[:, row, col].T
-        np.testing.assert_array_equal(table.features[table.scene == position], planes)
+        np.testing.assert_array_equal(table.read()[table.scene == position], planes)
         assert set(rows["scene"].to_pylist()) == {scene.id}
     assert table.names == NAMES[::-1]
-    assert table.features.flags.c_contiguous
+    assert table.read().flags.c_contiguous
+
+
+def test_rows_are_read_block_by_block_in_their_order(make_scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(features.feature_set, "BLOCK", 8)
+    monkeypatch.setattr(features.feature_set, "PIXELS", 300)
+    catalogue = make_scenes(LAND)
+    build(catalogue, tmp_path)
+    table = open_table(tmp_path, catalogue.split("train"), NAMES)
+    assert len(table.blocks) > len(table.scenes)
+    everything, chosen = table.read(), np.random.default_rng(0).random(len(table)) < 0.3
+    chosen[table.scene == 1] = False
+    for wanted in (None, chosen):
+        places, rows = (np.concatenate(parts) for parts in zip(*table.batches(wanted), strict=True))
+        np.testing.assert_array_equal(places, np.arange(len(table)) if wanted is None else np.flatnonzero(chosen))
+        np.testing.assert_array_equal(rows, everything[places])
+        np.testing.assert_array_equal(table.read(wanted), rows)
 
 
 def test_every_column_says_what_it_is(make_scenes, tmp_path):
@@ -100,7 +116,7 @@ def test_a_table_without_a_row_is_refused(make_scenes, tmp_path):
 def test_missing_rows_and_columns_are_named(make_scenes, tmp_path):
     catalogue = make_scenes()
     with pytest.raises(TableError, match=r"s0\.parquet: expected the rows of a scene"):
-        read_table(tmp_path, catalogue.scenes, NAMES)
+        open_table(tmp_path, catalogue.scenes, NAMES)
     build(catalogue, tmp_path)
     with pytest.raises(TableError, match=r"s0\.parquet: expected the features"):
-        read_table(tmp_path, catalogue.scenes, ["EVI"])
+        open_table(tmp_path, catalogue.scenes, ["EVI"])

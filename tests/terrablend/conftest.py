@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
 import pytest
 import yaml
 
@@ -80,3 +82,35 @@ def write_small_coast(root: Path, **overrides: object) -> Path:
 def small_coast(tmp_path: Path) -> Path:
     """Return the experiment file of a small coast."""
     return write_small_coast(tmp_path / "coast")
+
+
+MEMBER = {"branch": "trees", "rounds": 10, "leaves": 7, "min_leaf_rows": 5, "feature_share": 1.0}
+
+
+def write_table_experiment(path, **values):
+    """Write the experiment file of a table of fields, and return it."""
+    base = {"name": "crops", "task": "binary", "root": ".", "classes": {1: "crop"}, "members": {"lightgbm": MEMBER}}
+    path.write_text(yaml.safe_dump(base | values))
+    return path
+
+
+@pytest.fixture
+def small_table(tmp_path):
+    """Return the experiment file of a few hundred rows in nine groups."""
+    rng = np.random.default_rng(0)
+    n = 360
+    label = rng.integers(0, 2, n)
+    rows = {
+        "number": np.arange(n),
+        "kind": label,
+        "plot": [f"p{number}" for number in rng.integers(0, 9, n)],
+        "weight": rng.choice([1.0, 3.0], n),
+        "red": rng.normal(size=n),
+        "nir": rng.normal(size=n) + 1.5 * label,
+        "NDVI_S1": rng.normal(size=n) + 0.5 * label,
+    }
+    root = tmp_path / "field"
+    root.mkdir()
+    pl.DataFrame(rows).write_csv(root / "rows.csv")
+    table = {"files": "*.csv", "label": "kind", "group": "plot", "weight": "weight", "leave": ["number"]}
+    return write_table_experiment(root / "crops.yaml", table=table, folds={"count": 3})

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 
 from data.errors import MemberError
-from trees.booster import Rows
 from trees.device import count_gpus
 from trees.settings import TreeSettings
 
+from ..conftest import learn, table_of
+
 catboost = pytest.importorskip("catboost")
 
-from trees.catboost_booster import CatBoostBooster  # noqa: E402
+from trees.catboost_booster import CatBoostBooster, CatBoostLearner  # noqa: E402
 
 SETTINGS = TreeSettings(booster="catboost", rounds=15, leaves=15, min_leaf_rows=5, learning_rate=0.3, feature_share=1)
 NAMES = ("kind", "full", "holed", "constant")
@@ -28,12 +29,12 @@ def rows_of(labels=2, size=800, seed=0):
     features[:, KIND] = 2 * rng.integers(0, 3, size) + (label > 0)
     features[rng.random(size) < 0.4, HOLED] = np.nan
     features[:, CONSTANT] = 7
-    return Rows(features, label, rng.uniform(0.5, 2, size).astype(np.float32))
+    return table_of(features, label, rng.uniform(0.5, 2, size).astype(np.float32), NAMES)
 
 
 def fitted(labels=2, rows=None, stop=None, **values):
-    return CatBoostBooster.fit(
-        rows or rows_of(labels), NAMES, labels, SETTINGS.model_copy(update=values), stop=stop, device="cpu"
+    return learn(
+        CatBoostLearner, rows or rows_of(labels), labels, SETTINGS.model_copy(update=values), stop=stop, device="cpu"
     )
 
 
@@ -90,7 +91,7 @@ def test_a_wrong_value_is_refused_in_the_words_of_the_library():
 def test_kinds_are_told_apart_not_ordered():
     test = rows_of(seed=1)
     as_kinds = fitted(categorical=["kind"], leaves=4, rounds=30)
-    right = (as_kinds.predict_proba(test.features)[:, 0] > 0.5) == test.label
+    right = (as_kinds.predict_proba(test.read())[:, 0] > 0.5) == test.label
     assert right.mean() > 0.97
     assert as_kinds.importance()["kind"] > 0.8
     assert list(as_kinds.importance()) == list(NAMES)
@@ -98,11 +99,13 @@ def test_kinds_are_told_apart_not_ordered():
 
 def test_no_value_is_a_kind_of_its_own_and_an_unseen_kind_is_none(tmp_path):
     rows = rows_of()
-    rows.features[rows.label == 1, KIND] = np.nan
+    features = rows_of().read()
+    features[rows.label == 1, KIND] = np.nan
+    rows = table_of(features, rows.label, rows.weight, NAMES)
     booster = fitted(rows=rows, categorical=["kind"], parameters={"one_hot_max_size": 10})
     path = tmp_path / "fold0.cbm"
     booster.save(path)
-    odd = np.repeat(rows.features[:1], 5, axis=0)
+    odd = np.repeat(rows.read()[:1], 5, axis=0)
     odd[:, KIND] = np.nan, 0, 99, np.inf, 3e38
     proba = CatBoostBooster.load(path).predict_proba(odd)
     np.testing.assert_array_equal(proba, booster.predict_proba(odd))
@@ -116,11 +119,11 @@ def test_a_monotone_column_pushes_one_way_only(sign):
     rng = np.random.default_rng(0)
     value = rng.uniform(-3, 3, 2000).astype(np.float32)
     label = (rng.random(2000) < 0.5 + 0.4 * np.sin(2 * value)).astype(np.uint8)
-    rows = Rows(np.stack([value, rng.normal(size=2000)], axis=1).astype(np.float32), label, np.ones(2000, np.float32))
+    rows = table_of(np.stack([value, rng.normal(size=2000)], axis=1), label, names=("value", "noise"))
     line = np.stack([np.linspace(-3, 3, 500), np.zeros(500)], axis=1).astype(np.float32)
 
     def steps(**values):
-        booster = CatBoostBooster.fit(rows, ("value", "noise"), 2, SETTINGS.model_copy(update=values))
+        booster = learn(CatBoostLearner, rows, 2, SETTINGS.model_copy(update=values))
         return sign * np.diff(booster.predict_proba(line)[:, 0])
 
     assert steps().min() < -0.01
@@ -131,9 +134,9 @@ def test_monotone_columns_keep_it_off_a_gpu_that_need_not_be_used(monkeypatch):
     monkeypatch.setattr("trees.device.count_gpus", lambda: 1)
     monkeypatch.setattr("trees.catboost_booster._uses_cuda", lambda: True)
     settings = SETTINGS.model_copy(update={"monotone": {"full": 1}})
-    assert CatBoostBooster.fit(rows_of(), NAMES, 2, settings, device="auto").rounds == 15
+    assert learn(CatBoostLearner, rows_of(), 2, settings, device="auto").rounds == 15
     with pytest.raises(MemberError, match="monotone_constraints is unimplemented for task type GPU"):
-        CatBoostBooster.fit(rows_of(), NAMES, 2, settings, device="cuda")
+        learn(CatBoostLearner, rows_of(), 2, settings, device="cuda")
 
 
 @pytest.mark.gpu
@@ -142,7 +145,7 @@ def test_it_learns_the_same_on_a_gpu():
         pytest.skip("no CUDA device")
     rows, stop = rows_of(), rows_of(seed=1)
     proba = {
-        device: CatBoostBooster.fit(rows, NAMES, 2, SETTINGS, stop=stop, device=device).predict_proba(rows.features)
+        device: learn(CatBoostLearner, rows, 2, SETTINGS, stop=stop, device=device).predict_proba(rows.read())
         for device in ("cpu", "cuda")
     }
     assert np.corrcoef(proba["cpu"][:, 0], proba["cuda"][:, 0])[0, 1] > 0.9

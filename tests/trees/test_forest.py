@@ -6,15 +6,17 @@ from hypothesis import strategies as st
 
 import trees.forest
 import trees.packets
-from trees.booster import Rows, predict_proba
-from trees.catboost_booster import CatBoostBooster
+from trees.booster import predict_proba
+from trees.catboost_booster import CatBoostLearner
 from trees.forest import Tree, Trees, plant
-from trees.lightgbm_booster import LightGBMBooster, _last_to_go_left
-from trees.member import BOOSTERS
+from trees.learning import LEARNERS
+from trees.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
 from trees.settings import TreeSettings
-from trees.xgboost_booster import XGBoostBooster
+from trees.xgboost_booster import XGBoostLearner
 
-READ = {name: kind for name, kind in BOOSTERS.items() if kind is not CatBoostBooster}
+from ..conftest import learn, table_of
+
+READ = {name: kind for name, kind in LEARNERS.items() if kind is not CatBoostLearner}
 KINDS = pytest.mark.parametrize("kind", READ.values(), ids=READ)
 LABELS = pytest.mark.parametrize("labels", [2, 3])
 SETTINGS = TreeSettings(rounds=12, leaves=15, min_leaf_rows=2, learning_rate=0.3, feature_share=1)
@@ -29,9 +31,7 @@ def fitted(kind, labels=2, size=800, seed=0, **values):
     features[rng.random(size) < 0.4, HOLED] = np.nan
     features[:, STEPPED] = np.round(features[:, STEPPED] * 2)
     features[:, CONSTANT] = 7
-    return kind.fit(
-        Rows(features, label, np.ones(size, np.float32)), NAMES, labels, SETTINGS.model_copy(update=values), seed=seed
-    )
+    return learn(kind, table_of(features, label, names=NAMES), labels, SETTINGS.model_copy(update=values), seed=seed)
 
 
 def odd_rows(forest, size, seed):
@@ -74,7 +74,7 @@ def test_many_trees_agree_with_the_library(kind, labels):
 
 @KINDS
 def test_trees_without_a_turn_agree(kind):
-    booster = fitted(kind, min_leaf_rows=10**6, parameters={"gamma": 1e9} if kind is XGBoostBooster else {})
+    booster = fitted(kind, min_leaf_rows=10**6, parameters={"gamma": 1e9} if kind is XGBoostLearner else {})
     rows = odd_rows(booster.forest, 70, 0)
     assert len(booster.forest.nodes) == 0
     np.testing.assert_allclose(booster.forest.predict_proba(rows), booster.predict_proba(rows), rtol=0, atol=1e-6)
@@ -85,13 +85,13 @@ def test_a_loaded_booster_has_the_same_forest(kind, tmp_path):
     booster = fitted(kind, 3)
     booster.save(tmp_path / "model")
     rows = odd_rows(booster.forest, 100, 0)
-    loaded = kind.load(tmp_path / "model").forest
+    loaded = kind.booster.load(tmp_path / "model").forest
     np.testing.assert_array_equal(loaded.predict_proba(rows), booster.forest.predict_proba(rows))
 
 
 def test_threads_order_and_layout_change_no_bit(monkeypatch):
     monkeypatch.setattr(trees.forest, "ROWS", 128)
-    forest = fitted(LightGBMBooster, 3).forest
+    forest = fitted(LightGBMLearner, 3).forest
     rows = odd_rows(forest, 1000, 2)
     expected = forest.predict_proba(rows)
     np.testing.assert_array_equal(forest.predict_proba(rows, threads=3), expected)
@@ -141,13 +141,13 @@ def test_leaves_add_to_several_outputs_and_trees_to_their_own():
 @pytest.mark.parametrize(
     ("kind", "parameters"),
     [
-        (LightGBMBooster, {"categorical_feature": "2"}),
-        (LightGBMBooster, {"zero_as_missing": True}),
-        (LightGBMBooster, {"linear_tree": True}),
-        (LightGBMBooster, {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}),
-        (LightGBMBooster, {"sigmoid": 2.0}),
-        (XGBoostBooster, {"booster": "dart"}),
-        (XGBoostBooster, {"objective": "binary:hinge", "eval_metric": "error"}),
+        (LightGBMLearner, {"categorical_feature": "2"}),
+        (LightGBMLearner, {"zero_as_missing": True}),
+        (LightGBMLearner, {"linear_tree": True}),
+        (LightGBMLearner, {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.5}),
+        (LightGBMLearner, {"sigmoid": 2.0}),
+        (XGBoostLearner, {"booster": "dart"}),
+        (XGBoostLearner, {"objective": "binary:hinge", "eval_metric": "error"}),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else value.__name__,
 )

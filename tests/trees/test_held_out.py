@@ -4,7 +4,7 @@ import pytest
 from data.errors import TableError
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
-from features.table import read_table, table_path
+from features.table import open_table, table_path
 from trees import TreeMember
 from trees.held_out import predict_held_out
 
@@ -17,7 +17,7 @@ CHOSEN = ("red", "NDVI")
 class Echo:
     """A booster that returns chosen columns plus a number of its own: it shows whose it is and what it was given."""
 
-    suffix, library, rounds, stops, forest = "", "numpy", 0, True, None
+    suffix, rounds, forest = "", 0, None
 
     def __init__(self, columns, mark=0.0):
         self.columns, self.mark = columns, np.float32(mark)
@@ -44,12 +44,12 @@ def test_each_row_is_predicted_once_by_the_booster_of_its_own_fold(built):
     seen = []
     for fold, table, proba in predict_held_out(member, catalogue, pixels):
         assert table.scenes == tuple(scene.id for scene in catalogue.in_fold(fold))
-        expected = read_table(pixels, catalogue.in_fold(fold), ["NDVI", "red"])
-        np.testing.assert_array_equal(proba, expected.features + np.float32(1000 * fold))
+        expected = open_table(pixels, catalogue.in_fold(fold), ["NDVI", "red"])
+        np.testing.assert_array_equal(proba, expected.read() + np.float32(1000 * fold))
         np.testing.assert_array_equal(table.label, expected.label)
         np.testing.assert_array_equal(table.weight, expected.weight)
         seen += [scene for scene in table.scenes for _ in range((table.scene == table.scenes.index(scene)).sum())]
-    everything = read_table(pixels, catalogue.split("train"), NAMES)
+    everything = open_table(pixels, catalogue.split("train"), NAMES)
     assert sorted(seen) == sorted(np.array(everything.scenes)[everything.scene])
 
 

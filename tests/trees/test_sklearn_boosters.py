@@ -5,16 +5,17 @@ import pytest
 
 import trees.sklearn_boosters
 from data.errors import MemberError
-from trees.booster import Rows
 from trees.settings import TreeSettings
-from trees.sklearn_boosters import HistGradientBoostingBooster, RandomForestBooster
+from trees.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
+
+from ..conftest import learn, pick, table_of
 
 BOTH = pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (RandomForestBooster, {"random_cuts": False}),
-        (RandomForestBooster, {"random_cuts": True}),
-        (HistGradientBoostingBooster, {}),
+        (RandomForestLearner, {"random_cuts": False}),
+        (RandomForestLearner, {"random_cuts": True}),
+        (HistGradientBoostingLearner, {}),
     ],
     ids=["random_forest", "extra_trees", "hist_gradient_boosting"],
 )
@@ -27,7 +28,7 @@ def rows_of(labels=2, size=500, seed=0):
     features = rng.normal(size=(size, 3)).astype(np.float32) + label[:, None]
     features[rng.random(size) < 0.4, 1] = np.nan
     features[:, 2] = np.round(features[:, 2])
-    return Rows(features, label, rng.uniform(0.5, 2, size).astype(np.float32))
+    return table_of(features, label, rng.uniform(0.5, 2, size).astype(np.float32), NAMES)
 
 
 def settings_of(**values):
@@ -39,10 +40,10 @@ def fit_both(monkeypatch):
     """Fit a booster and catch the model of scikit-learn that it was read from."""
     caught = []
     fit = trees.sklearn_boosters._fit
-    monkeypatch.setattr(trees.sklearn_boosters, "_fit", lambda model, rows: (caught.append(model), fit(model, rows)))
+    monkeypatch.setattr(trees.sklearn_boosters, "_fit", lambda model, *rest: (caught.append(model), fit(model, *rest)))
 
     def fitted(kind, rows, labels, settings, **options):
-        booster = kind.fit(rows, NAMES, labels, settings, **options)
+        booster = learn(kind, rows, labels, settings, **options)
         return booster, caught[-1]
 
     return fitted
@@ -52,7 +53,7 @@ def fit_both(monkeypatch):
 @pytest.mark.parametrize("labels", [2, 3])
 def test_the_arrays_predict_what_scikit_learn_predicts(kind, values, labels, fit_both):
     booster, model = fit_both(kind, rows_of(labels), labels, settings_of(**values))
-    rows = rows_of(labels, seed=1).features
+    rows = rows_of(labels, seed=1).read()
     # Missing where nothing was in training; and values that are cuts.
     rows[::7, 0] = np.nan
     rows[: len(booster.forest.cuts.cuts[2]), 2] = np.nan_to_num(booster.forest.cuts.cuts[2], posinf=9)
@@ -65,25 +66,25 @@ def test_the_arrays_predict_what_scikit_learn_predicts(kind, values, labels, fit
 @pytest.mark.parametrize("absent", [0, 1, 2, 3])
 def test_classes_that_were_never_seen_have_no_probability(kind, values, absent, fit_both):
     rows = rows_of(4)
-    rows = rows.take(~np.isin(rows.label, [absent, 3]))
+    rows = pick(rows, ~np.isin(rows.label, [absent, 3]))
     booster, model = fit_both(kind, rows, 4, settings_of(**values))
-    proba = booster.predict_proba(rows.features)
-    np.testing.assert_allclose(proba[:, model.classes_], model.predict_proba(rows.features), rtol=0, atol=1e-6)
+    proba = booster.predict_proba(rows.read())
+    np.testing.assert_allclose(proba[:, model.classes_], model.predict_proba(rows.read()), rtol=0, atol=1e-6)
     assert (proba[:, np.setdiff1d(range(4), model.classes_)] == 0).all()
 
 
 def test_held_out_rows_may_be_of_a_class_never_learned():
-    learn = rows_of(3)
-    learn = learn.take(learn.label < 2)
-    booster = HistGradientBoostingBooster.fit(learn, NAMES, 3, settings_of(), stop=rows_of(3, seed=1))
-    assert booster.predict_proba(learn.features)[:, 2].max() == 0
+    rows = rows_of(3)
+    rows = pick(rows, rows.label < 2)
+    booster = learn(HistGradientBoostingLearner, rows, 3, settings_of(), stop=rows_of(3, seed=1))
+    assert booster.predict_proba(rows.read())[:, 2].max() == 0
 
 
 @BOTH
 def test_the_probability_rises_with_a_monotone_column(kind, values):
     rows = rows_of()
     settings = settings_of(**values, monotone={"full": -1, "stepped": 1})
-    booster = kind.fit(rows, NAMES, 2, settings)
+    booster = learn(kind, rows, 2, settings)
     line = np.zeros((200, 3), np.float32)
     for column, sign in ((0, -1), (2, 1)):
         moved = line.copy()
@@ -94,14 +95,14 @@ def test_the_probability_rises_with_a_monotone_column(kind, values):
 @BOTH
 def test_what_it_cannot_do_is_said(kind, values):
     with pytest.raises(MemberError, match=r"categorical: expected none with .*got stepped\. Use lightgbm"):
-        kind.fit(rows_of(), NAMES, 2, settings_of(**values, booster="random_forest", categorical=["stepped"]))
+        learn(kind, rows_of(), 2, settings_of(**values, booster="random_forest", categorical=["stepped"]))
     with pytest.raises(MemberError, match=r"scikit-learn was built without CUDA|there is no CUDA device"):
-        kind.fit(rows_of(), NAMES, 2, settings_of(**values), device="cuda")
+        learn(kind, rows_of(), 2, settings_of(**values), device="cuda")
 
 
 @BOTH
 def test_the_file_holds_arrays_and_text_alone(kind, values, tmp_path):
-    kind.fit(rows_of(), NAMES, 2, settings_of(**values)).save(tmp_path / "model.npz")
+    learn(kind, rows_of(), 2, settings_of(**values)).save(tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
         assert arrays["cut"].dtype == np.float32
         assert arrays["feature"].shape == arrays["left"].shape == arrays["missing"].shape
@@ -114,4 +115,4 @@ def test_a_forest_grows_to_all_its_trees_and_has_defaults_of_its_own():
     assert not TreeSettings(booster="random_forest").random_cuts
     assert TreeSettings(booster="random_forest", rounds=7).rounds == 7
     assert TreeSettings().rounds == 600
-    assert RandomForestBooster.fit(rows_of(), NAMES, 2, settings_of(), stop=rows_of(seed=1)).rounds == 15
+    assert learn(RandomForestLearner, rows_of(), 2, settings_of(), stop=rows_of(seed=1)).rounds == 15

@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from trees.booster import Rows, predict_proba
-from trees.catboost_booster import CatBoostBooster
-from trees.member import BOOSTERS
+from trees.booster import predict_proba
+from trees.catboost_booster import CatBoostLearner
+from trees.learning import LEARNERS
 from trees.settings import TreeSettings
 from trees.stopping import score_held_out, stop_name
 
-KINDS = {name: kind for name, kind in BOOSTERS.items() if kind.stops and kind is not CatBoostBooster}
+from ..conftest import join, table_of
+
+KINDS = {name: kind for name, kind in LEARNERS.items() if kind.stops and kind is not CatBoostLearner}
 NAMES = ["signal", "noise"]
 
 
@@ -17,7 +19,7 @@ def rows_of(labels=2, size=400, seed=0):
     label = rng.integers(0, labels, size).astype(np.uint8)
     features = rng.normal(size=(size, 2)).astype(np.float32)
     features[:, 0] += 0.8 * label
-    return Rows(features, label, rng.uniform(0.2, 3, size).astype(np.float32))
+    return table_of(features, label, rng.uniform(0.2, 3, size).astype(np.float32))
 
 
 def test_scores_are_those_of_scikit_learn():
@@ -32,19 +34,19 @@ def test_scores_are_those_of_scikit_learn():
         "log_loss": -oracle.log_loss(rows.label, proba, **weight),
     }
     for name, score in expected.items():
-        assert score_held_out(name, rows, proba[:, None], 2) == pytest.approx(score)
+        assert score_held_out(name, rows.label, rows.weight, proba[:, None], 2) == pytest.approx(score)
 
 
 def test_scores_of_several_classes_are_of_the_likeliest():
     rows = rows_of(3)
     proba = np.random.default_rng(1).dirichlet([1, 1, 1], len(rows))
     expected = oracle.jaccard_score(rows.label, proba.argmax(axis=1), average="macro", sample_weight=rows.weight)
-    assert score_held_out("macro_iou", rows, proba, 3) == pytest.approx(expected)
+    assert score_held_out("macro_iou", rows.label, rows.weight, proba, 3) == pytest.approx(expected)
 
 
 def test_nothing_to_find_and_nothing_found_is_no_score():
     rows = rows_of()
-    assert score_held_out("iou", Rows(rows.features, rows.label * 0, rows.weight), np.zeros(len(rows)), 2) == 0
+    assert score_held_out("iou", rows.label * 0, rows.weight, np.zeros(len(rows)), 2) == 0
 
 
 def test_the_score_is_by_default_that_of_the_map():
@@ -62,11 +64,17 @@ def test_the_round_that_scores_best_on_the_rows_held_out_is_kept(kind, labels, s
     settings = TreeSettings(
         rounds=40, patience=8, leaves=6, min_leaf_rows=5, learning_rate=0.2, feature_share=1, stop_by=stop_by
     )
-    learn, held = rows_of(labels), rows_of(labels, seed=1)
-    chosen = kind.fit(learn, NAMES, labels, settings, stop=held)
+    held = rows_of(labels, seed=1)
+    rows, shown = join(rows_of(labels), held)
+    learner = kind(rows, labels)
+    chosen = learner.fit(settings, shown, stop=~shown)
     scores = [
         score_held_out(
-            stop_by, held, predict_proba(kind.fit(learn, NAMES, labels, settings, rounds=rounds), held.features), labels
+            stop_by,
+            held.label,
+            held.weight,
+            predict_proba(learner.fit(settings, shown, rounds=rounds), held.read()),
+            labels,
         )
         for rounds in range(1, min(chosen.rounds + 8, 40) + 1)
     ]

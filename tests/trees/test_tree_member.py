@@ -1,6 +1,9 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import trees.learning
 import trees.member
 from data.errors import MemberError
 from data.files import read_json
@@ -11,7 +14,8 @@ from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
 from trees import TreeMember, TreeSettings, fit_member, load_member
-from trees.lightgbm_booster import LightGBMBooster
+from trees.learning import LEARNERS
+from trees.lightgbm_booster import LightGBMLearner
 
 from ..conftest import BANDS, LAND
 
@@ -38,7 +42,7 @@ def fitted(make_scenes, tmp_path):
 class Echo:
     """A booster that returns feature k: every error of reshaping shows."""
 
-    suffix, library, rounds, stops, forest = "", "numpy", 0, True, None
+    suffix, rounds, forest = "", 0, None
 
     def __init__(self, columns):
         self.columns = columns
@@ -78,22 +82,20 @@ def test_multiclass_members_sum_to_one(fitted, make_scenes):
         np.testing.assert_allclose(proba.sum(axis=0)[~np.isnan(proba[0])], 1, rtol=1e-5)
 
 
-def test_the_model_of_a_fold_never_reads_that_fold(fitted, make_scenes, tmp_path):
-    catalogue, directory = fitted()
-    before = (directory / "fold0.txt").read_bytes()
+@pytest.mark.parametrize("booster", LEARNERS)
+def test_the_model_of_a_fold_never_sees_the_labels_of_that_fold(fitted, tmp_path, booster):
+    settings = SETTINGS.model_copy(update={"booster": booster})
+    catalogue, directory = fitted(settings=settings)
     for scene in catalogue.in_fold(0):
-        table_path(tmp_path / "pixels", scene).write_bytes(b"not parquet")
-    fit_member(
-        "lgbm",
-        SETTINGS,
-        catalogue,
-        tmp_path / "pixels",
-        FeatureSet(BANDS, NAMES),
-        tmp_path / "again",
-        seed=0,
-        folds=[0],
-    )
-    assert (tmp_path / "again" / "fold0.txt").read_bytes() == before
+        path = table_path(tmp_path / "pixels", scene)
+        rows = pq.read_table(path, partitioning=None)
+        label = pa.array(1 - rows["label"].to_numpy())
+        pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", label), path)
+    fitted(catalogue, settings, tmp_path / "again")
+    suffix = LEARNERS[booster].booster.suffix
+    for fold, same in ((0, True), (1, False)):
+        before, after = (path / f"fold{fold}{suffix}" for path in (directory, tmp_path / "again"))
+        assert (before.read_bytes() == after.read_bytes()) == same
 
 
 def test_finished_folds_are_kept_and_one_can_be_trained_alone(fitted):
@@ -109,19 +111,19 @@ def test_finished_folds_are_kept_and_one_can_be_trained_alone(fitted):
 
 def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_from(fitted, make_scenes, monkeypatch):
     calls = []
-    fit = LightGBMBooster.fit.__func__
+    fit = LightGBMLearner.fit
 
-    def spy(cls, rows, names, n_labels, settings, **options):
-        booster = fit(cls, rows, names, n_labels, settings, **options)
-        calls.append((len(rows), options.get("stop"), options.get("rounds"), booster.rounds))
+    def spy(self, settings, chosen, **options):
+        booster = fit(self, settings, chosen, **options)
+        calls.append((chosen, options.get("stop"), options.get("rounds"), booster.rounds))
         return booster
 
-    monkeypatch.setattr(LightGBMBooster, "fit", classmethod(spy))
+    monkeypatch.setattr(LightGBMLearner, "fit", spy)
     fitted(make_scenes(n_scenes=8), folds=[0])
     (part, stop, _, chosen), (whole, no_stop, rounds, used) = calls
-    assert stop is not None
+    assert stop.any()
     assert no_stop is None
-    assert part + len(stop) == whole
+    np.testing.assert_array_equal(part ^ stop, whole)
     assert rounds == used == chosen <= 12
 
 
@@ -196,7 +198,7 @@ def test_a_random_forest_is_a_member_like_any_other(fitted):
 
 
 def test_a_library_that_is_not_installed_is_named_before_anything_is_learned(fitted, monkeypatch):
-    monkeypatch.setattr(trees.member.CatBoostBooster, "library", "catbird")
+    monkeypatch.setattr(trees.learning.CatBoostLearner, "library", "catbird")
     with pytest.raises(MemberError, match=r"expected catbird, it is not installed\. Install `terrablend\[catbird\]`"):
         fitted(settings=TreeSettings(booster="catboost"))
 

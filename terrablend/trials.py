@@ -1,0 +1,137 @@
+"""What a member would score with other settings: it is learned anew and applied to the folds that it has not seen."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+import cnn
+from cnn.settings import CnnSettings
+from data.classes import IGNORE
+from data.confusion import plain_prediction, weighted_counts
+from data.files import fingerprint
+from data.maps import NODATA, quantise
+from data.members import Member
+from data.scene import read_label
+from ensemble.thresholds import histogram_counts, score_histogram
+from terrablend.base_run import BaseRun
+from terrablend.experiment import E, change_experiment
+from terrablend.run_folder import RunFolder
+from trees.learning import MemberRows
+from trees.settings import TreeSettings
+
+__all__ = ["Counts", "Trials"]
+
+Counts = NDArray[np.float64]
+"""(n_cuts, n_labels, n_labels + 1): confusion counts of every threshold where there are two labels, else of the
+likeliest class alone."""
+Pieces = Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]
+"""Label (n,), weight (n,) and probability (n, n_classes) of some pixels at a time."""
+
+
+class Trials(Generic[E]):
+    """Scores one member with changed settings; what trials have in common is kept between them.
+
+    Parameters
+    ----------
+    run : BaseRun
+        Whose check is done, and for a member of the trees its pixel table.
+    name : str
+        Of the member.
+    directory : Path
+        For what a trial needs and nobody later; removed by `close`.
+    """
+
+    def __init__(self, run: BaseRun[E], name: str, directory: Path) -> None:
+        self.run, self.name, self.directory = run, name, directory
+        self.catalogue = run.load_catalogue()
+        self._rows: tuple[Any, MemberRows] | None = None
+
+    def count(self, changes: Mapping[str, Any]) -> Iterator[Counts]:
+        """Yield the confusion counts of each fold in turn, as predicted by models that never saw it.
+
+        A member of the trees is counted on the rows of the pixel table, which by their weights stand for the full
+        scenes; one of the CNN branch on the full scenes.
+
+        Parameters
+        ----------
+        changes : mapping of str to value
+            By dotted key of the experiment file.
+
+        Raises
+        ------
+        TerrablendError
+            If the member cannot be learned so.
+        """
+        run = replace(self.run, experiment=change_experiment(self.run.experiment, changes, self.run.source))
+        settings = run.experiment.members[self.name]
+        if isinstance(settings, TreeSettings):
+            rows = self._open_rows(self._with_table(run), settings)
+            for fold in self.catalogue.folds:
+                booster, _ = rows.fit(settings, fold, run.experiment.seed)
+                yield self._count(rows.predict_held_out(booster, fold))
+        else:
+            directory = self.directory / f"network-{fingerprint(dict(changes))[:16]}"
+            for fold in self.catalogue.folds:
+                yield self._count(self._predict_scenes(self._train(run, settings, directory, fold), fold))
+            shutil.rmtree(directory)
+
+    def close(self) -> None:
+        """Remove what the trials needed."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _with_table(self, run: BaseRun[E]) -> BaseRun[E]:
+        """Return a run whose folder holds the pixel table of its features, which is built if they are others."""
+        if run.folder.state(run.features) == "done":
+            return run
+        made_from = run.features.made_from
+        folder = RunFolder(self.directory / f"features-{fingerprint(made_from)[:16]}")
+        if not folder.path.exists():
+            # One table at a time: they are large.
+            self.close()
+            (folder.path / "stages").mkdir(parents=True)
+            for file in ("catalogue.parquet", "folds.txt", "stages/check.json"):
+                shutil.copyfile(run.folder.path / file, folder.path / file)
+        changed = replace(run, folder=folder)
+        folder.carry_out(changed.features)
+        return changed
+
+    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> MemberRows:
+        key = run.pixels, settings.booster, settings.features, settings.weights
+        if self._rows is None or self._rows[0] != key:
+            self._rows = None
+            rows = MemberRows(
+                self.name, settings, self.catalogue, run.pixels, run.feature_set(self.catalogue),
+                threads=run.workers, device=run.device or settings.device,
+            )  # fmt: skip
+            self._rows = key, rows
+        return self._rows[1]
+
+    def _train(self, run: BaseRun[E], settings: CnnSettings, directory: Path, fold: int) -> Member:
+        device = run.device or settings.device
+        cnn.fit_member(
+            self.name, settings, self.catalogue, directory, formulas=run.formulas, seed=run.experiment.seed,
+            threads=run.workers, device=device, folds=[fold],
+        )  # fmt: skip
+        return cnn.load_member(directory, run.workers, device)
+
+    def _predict_scenes(self, member: Member, fold: int) -> Pieces:
+        for scene in self.catalogue.in_fold(fold):
+            for window, proba in member.predict_proba(scene, [fold]):
+                label = read_label(scene, window).ravel()
+                yield label, np.ones(len(label)), proba.reshape(len(proba), -1).T
+
+    def _count(self, pieces: Pieces) -> Counts:
+        n_labels = len(self.catalogue.classes.label_names)
+        histogram, counts = np.zeros((2, NODATA + 1)), np.zeros((1, n_labels, n_labels + 1))
+        for label, weight, proba in pieces:
+            if n_labels == 2:
+                histogram += score_histogram(quantise(proba[:, 0]), label, weight)
+            else:
+                prediction = np.where(np.isnan(proba[:, 0]), np.uint8(IGNORE), plain_prediction(proba))
+                counts += weighted_counts(label, prediction, weight, n_labels)
+        return histogram_counts(histogram) if n_labels == 2 else counts

@@ -1,0 +1,290 @@
+"""Looking for better settings of a member, by Optuna; an interrupted search goes on where it was."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import polars as pl
+from optuna.trial import FrozenTrial, TrialState
+
+from data.errors import ExperimentError, TerrablendError
+from data.files import replacing
+from data.metrics import METRICS, MetricName
+from ensemble.scores import suitable_metrics
+from terrablend.base_run import BaseRun
+from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
+from terrablend.search import SPACES, Range, Space, chosen_values, describe_value, suggest
+from terrablend.trials import Counts, Trials
+from terrablend.tuning_page import write_page
+
+__all__ = ["Found", "Trial", "tune_member"]
+
+logger = logging.getLogger(__name__)
+
+FEWEST = 4
+"""Trials below which nothing is said of what matters."""
+
+ENDS = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Settings that were tried.
+
+    Parameters
+    ----------
+    number : int
+        From 1; 0 are the settings as they are written.
+    values : mapping of str to value
+        By dotted key.
+    score : float
+        Of all folds, with a threshold that was chosen on the others; where it was stopped, of those that were
+        learned, with the best for them; NaN if it failed.
+    folds : tuple of float
+        Of each fold, if all were learned.
+    end : {"done", "stopped early", "failed"}
+    seconds : float
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    score: float
+    folds: tuple[float, ...]
+    end: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Parameters
+    ----------
+    member : str
+    metric : str
+    space : mapping
+    as_written : Trial
+    trials : tuple of Trial
+        In the order in which they were tried.
+    importance : mapping of str to float
+        Of each key, its share in how much scores differ; empty with too few trials to tell.
+    """
+
+    member: str
+    metric: MetricName
+    space: Space
+    as_written: Trial
+    trials: tuple[Trial, ...]
+    importance: Mapping[str, float]
+
+    @property
+    def best(self) -> Trial:
+        """The trial of all folds that scores best; the settings as they are written where none is better."""
+        done = [trial for trial in self.trials if trial.end == "done"]
+        return max([self.as_written, *done], key=lambda trial: trial.score)
+
+
+def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> None:
+    """Try settings of a member until there are so many trials, those of earlier calls included.
+
+    Parameters
+    ----------
+    run : BaseRun
+        Whose check is done, and for a member of the trees its pixel table.
+    name : str
+        Of the member.
+    trials : int
+    directory : Path
+        Gets ``study.db``, which Optuna's own tools read, ``trials.csv``, ``index.html`` and ``best.yaml``.
+
+    Raises
+    ------
+    ExperimentError
+        If the search or the metric does not suit the experiment.
+    """
+    space, metric = search_space(run.experiment, name, run.source), metric_name(run.experiment)
+    member = Trials(run, name, directory / "work")
+    with quiet_optuna():
+        study = open_study(directory)
+        try_as_written(study, member, metric)
+        tried = len(finished_trials(study))
+        for number in run.track(range(tried, trials), f"{name}: trials", max(trials - tried, 0)):
+            # What is tried next depends on the seed and the trials that ended, not on interruptions.
+            seed = run.experiment.seed + number
+            study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
+            try_next(study, member, space, metric)
+        member.close()
+        found = read_study(study, name, space, metric)
+    write_table(found, directory / "trials.csv")
+    write_page(found, directory / "index.html", run.experiment.name)
+    best = change_experiment(run.experiment, found.best.values, run.source)
+    save_experiment(best, directory / "best.yaml")
+    for line in describe(found):
+        logger.info("%s", line)
+
+
+def search_space(experiment: AnyExperiment, name: str, source: Path) -> Space:
+    """Return what may be changed of a member, and of the features.
+
+    Raises
+    ------
+    ExperimentError
+        If a key would change what trials are compared on, or one of its values does not suit the experiment.
+    """
+    own = f"members.{name}."
+    search = experiment.tune.search
+    space: Space = {
+        key: choice for key, choice in search.items() if not key.startswith("members.") or key.startswith(own)
+    }
+    if not space:
+        space = {own + key: choice for key, choice in SPACES[experiment.members[name].branch].items()}
+    for key, choice in space.items():
+        if not key.startswith((own, "features.")):
+            raise ExperimentError(
+                f"{source}: tune.search: expected settings of members and features, got {key}. Leave it out: "
+                "trials are compared on the same scenes, classes and folds."
+            )
+        for value in (choice.low, choice.high) if isinstance(choice, Range) else choice:
+            change_experiment(experiment, {key: value}, source)
+    return space
+
+
+def metric_name(experiment: AnyExperiment) -> MetricName:
+    """Return what is raised; raises ExperimentError if it does not suit the task."""
+    known = suitable_metrics(experiment.task)
+    metric = experiment.tune.metric or (experiment.ensemble.metric if isinstance(experiment, Experiment) else None)
+    metric = metric or ("dice" if experiment.task == "binary" else "macro_iou")
+    if metric not in known:
+        raise ExperimentError(f"tune.metric: expected one of {', '.join(known)} for the task, got {metric}.")
+    return metric
+
+
+def open_study(directory: Path) -> optuna.Study:
+    """Open the study in a folder, or begin one; a trial that was interrupted is forgotten."""
+    directory.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=f"sqlite:///{directory / 'study.db'}", study_name="tune", direction="maximize", load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
+    )  # fmt: skip
+    for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials that came to their own end: those that were interrupted say nothing."""
+    return [
+        trial for trial in study.get_trials(deepcopy=False) if "seconds" in trial.user_attrs and trial.state in ENDS
+    ]
+
+
+def try_as_written(study: optuna.Study, member: Trials[E], metric: MetricName) -> None:
+    """Score the settings as they are written, once."""
+    if "as_written" not in study.user_attrs:
+        begun = time.perf_counter()
+        score, folds = nested_scores(list(member.count({})), metric)
+        seconds = time.perf_counter() - begun
+        study.set_user_attr("as_written", {"score": score, "folds": folds, "seconds": seconds})
+
+
+def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: MetricName) -> None:
+    """Try what the study suggests, fold by fold; what falls behind the others is stopped."""
+    trial = study.ask()
+    begun, counted = time.perf_counter(), []
+    n_folds, end = len(member.catalogue.folds), TrialState.COMPLETE
+    try:
+        for counts in member.count(suggest(trial, space)):
+            counted.append(counts)
+            trial.report(best_score(counted, metric), len(counted))
+            if len(counted) < n_folds and trial.should_prune():
+                end = TrialState.PRUNED
+                break
+    except TerrablendError as error:
+        logger.warning("trial %d: %s", trial.number + 1, error)
+        end = TrialState.FAIL
+    score, folds = nested_scores(counted, metric) if end is TrialState.COMPLETE else (None, [])
+    trial.set_user_attr("folds", folds)
+    trial.set_user_attr("seconds", time.perf_counter() - begun)
+    study.tell(trial, score, end)
+
+
+def best_score(counted: Sequence[Counts], metric: MetricName) -> float:
+    """Return the score of some folds together, at the cut that serves them best."""
+    scores = np.nan_to_num(METRICS[metric].of(sum(counted)))
+    return float(scores.max())
+
+
+def nested_scores(counted: Sequence[Counts], metric: MetricName) -> tuple[float, list[float]]:
+    """Return the score of all folds together, and of each, at cuts that were chosen on the others."""
+    score, total = METRICS[metric].of, sum(counted)
+    chosen = [counts[np.argmax(np.nan_to_num(score(total - counts)))] for counts in counted]
+    return float(np.nan_to_num(score(sum(chosen)))), [float(np.nan_to_num(score(counts))) for counts in chosen]
+
+
+def read_study(study: optuna.Study, name: str, space: Space, metric: MetricName) -> Found:
+    """Return what a study holds."""
+    written = study.user_attrs["as_written"]
+    trials = tuple(
+        Trial(
+            number, chosen_values(trial.params, space), trial.value if trial.value is not None else math.nan,
+            tuple(trial.user_attrs["folds"]), ENDS[trial.state], trial.user_attrs["seconds"],
+        )
+        for number, trial in enumerate(finished_trials(study), 1)
+    )  # fmt: skip
+    as_written = Trial(0, {}, written["score"], tuple(written["folds"]), "done", written["seconds"])
+    importance: dict[str, float] = {}
+    if len({trial.score for trial in trials if trial.end == "done"}) >= FEWEST:
+        importance = optuna.importance.get_param_importances(study)
+    return Found(name, metric, space, as_written, trials, importance)
+
+
+def describe(found: Found) -> Iterator[str]:
+    """Say in words what was found."""
+    title, best, before = METRICS[found.metric].title, found.best, found.as_written
+    ends = [trial.end for trial in found.trials]
+    others = ", ".join(f"{ends.count(end)} {end}" for end in ("stopped early", "failed") if end in ends)
+    yield f"{found.member}: {len(ends)} trials" + (f" ({others})" if others else "")
+    if best is before:
+        yield f"{found.member}: no trial beats the settings as they are written, {title} {before.score:.4f}"
+        return
+    better = sum(new > old for new, old in zip(best.folds, before.folds, strict=True))
+    yield (
+        f"{found.member}: {title} {best.score:.4f} by trial {best.number}, {before.score:.4f} as written; "
+        f"better on {better} of {len(best.folds)} folds. The best of many flatters itself: expect less elsewhere."
+    )
+    yield "  ".join(f"{key}={describe_value(value)}" for key, value in best.values.items())
+
+
+def write_table(found: Found, path: Path) -> None:
+    """Write a row a trial."""
+    rows = [
+        {
+            "trial": trial.number,
+            "end": trial.end,
+            found.metric: trial.score,
+            **{f"{found.metric}_fold{number}": value for number, value in enumerate(trial.folds)},
+            "seconds": round(trial.seconds, 1),
+            **{key: describe_value(value) for key, value in trial.values.items()},
+        }
+        for trial in (found.as_written, *found.trials)
+    ]
+    with replacing(path) as temporary:
+        pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Let Optuna warn, and leave what it tells to us."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

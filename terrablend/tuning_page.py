@@ -1,0 +1,123 @@
+"""The page of a search: what was found, how the scores went, and what each setting did to them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from data.files import replacing
+from data.metrics import METRICS
+from ensemble.report import Axis
+from terrablend.search import Range, describe_value
+
+if TYPE_CHECKING:
+    from terrablend.tuning import Found, Trial
+
+__all__ = ["write_page"]
+
+ROWS = 20
+"""Trials in the table that is shown at once."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial in a plot, placed in percent from the left and from the bottom."""
+
+    x: float
+    y: float
+    kind: str
+    text: str
+
+
+def write_page(found: "Found", path: Path, experiment: str) -> None:
+    """Write what a search found as one HTML file that works offline."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["written"] = describe_value
+    template = environment.from_string(resources.files("terrablend").joinpath("tuning.html").read_text("utf-8"))
+    scored = [trial for trial in found.trials if math.isfinite(trial.score)]
+    axis = _score_axis([found.as_written, *scored])
+    keys = sorted(found.space, key=lambda key: -found.importance.get(key, 0.0))
+    page = template.render(
+        experiment=experiment,
+        found=found,
+        title=METRICS[found.metric].title,
+        best=found.best,
+        better=sum(new > old for new, old in zip(found.best.folds, found.as_written.folds, strict=True)),
+        axis=axis,
+        as_written=_height(axis, found.as_written.score),
+        history=_history(found, scored, axis),
+        steps=_best_so_far(found, axis),
+        numbers=[(_across(found, number), f"trial {number}") for number in sorted({1, len(found.trials)})],
+        plots=[
+            {"key": key, "importance": found.importance.get(key), **_slice(key, found, scored, axis)} for key in keys
+        ],
+        ranked=sorted([found.as_written, *found.trials], key=lambda trial: -_or_least(trial.score)),
+        keys=keys,
+        rows=ROWS,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def _score_axis(trials: Sequence["Trial"]) -> Axis:
+    """Return a scale that the better half fills: what lies far below is drawn on its lower edge."""
+    scores = np.array([trial.score for trial in trials])
+    low = max(scores.min(), np.median(scores) - 2 * (scores.max() - np.median(scores)))
+    return Axis.spanning([float(low), float(scores.max())])
+
+
+def _height(axis: Axis, score: float) -> float:
+    return max(axis.place(score), 0.0)
+
+
+def _point(trial: "Trial", x: float, axis: Axis, found: "Found") -> Point:
+    kind = "best" if trial is found.best else "early" if trial.end == "stopped early" else "done"
+    return Point(round(x, 2), _height(axis, trial.score), kind, f"trial {trial.number}: {trial.score:.4f}")
+
+
+def _history(found: "Found", scored: Sequence["Trial"], axis: Axis) -> list[Point]:
+    return [_point(trial, _across(found, trial.number), axis, found) for trial in scored]
+
+
+def _across(found: "Found", number: int) -> float:
+    return round(100 * number / (len(found.trials) + 1), 2)
+
+
+def _best_so_far(found: "Found", axis: Axis) -> list[tuple[float, float]]:
+    """Return the corners of the line of the best trial up to each, as (x, y) in percent."""
+    best, corners = found.as_written.score, [(0.0, _height(axis, found.as_written.score))]
+    for trial in found.trials:
+        if trial.end == "done" and trial.score > best:
+            x = _across(found, trial.number)
+            corners.append((x, _height(axis, best)))
+            best = trial.score
+            corners.append((x, _height(axis, best)))
+    return [*corners, (100.0, _height(axis, best))]
+
+
+def _slice(key: str, found: "Found", scored: Sequence["Trial"], axis: Axis) -> dict[str, Any]:
+    """Return the trials by their value of one setting, and what is written below the plot."""
+    choice = found.space[key]
+    if isinstance(choice, Range):
+        scale = math.log if choice.log else float
+        low, high = scale(choice.low), scale(choice.high)
+        places = [100 * (scale(trial.values[key]) - low) / (high - low) for trial in scored]
+        ends = [(0.0, describe_value(choice.low)), (100.0, describe_value(choice.high))]
+    else:
+        # Trials of one value stand beside each other in the order of their numbers.
+        width = 100 / len(choice)
+        places = [
+            width * (choice.index(trial.values[key]) + 0.15 + 0.007 * _across(found, trial.number)) for trial in scored
+        ]
+        ends = [(width * (number + 0.5), describe_value(value)) for number, value in enumerate(choice)]
+    points = [_point(trial, x, axis, found) for trial, x in zip(scored, places, strict=True)]
+    return {"points": points, "ends": ends, "log": isinstance(choice, Range) and choice.log}
+
+
+def _or_least(value: float) -> float:
+    return value if math.isfinite(value) else -math.inf

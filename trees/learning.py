@@ -1,0 +1,181 @@
+"""The rows that a member learns from, with their folds and groups."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.errors import MemberError
+from data.hold_out import hold_out_groups
+from features.feature_set import FeatureSet
+from features.table import open_table
+from trees.booster import Booster, Learner, predict_proba
+from trees.catboost_booster import CatBoostLearner
+from trees.lightgbm_booster import LightGBMLearner
+from trees.settings import BoosterName, DeviceName, TreeSettings
+from trees.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
+from trees.xgboost_booster import XGBoostLearner
+
+__all__ = ["LEARNERS", "MemberRows"]
+
+logger = logging.getLogger(__name__)
+
+LEARNERS: dict[BoosterName, type[Learner]] = {
+    "lightgbm": LightGBMLearner, "xgboost": XGBoostLearner, "catboost": CatBoostLearner,
+    "random_forest": RandomForestLearner, "hist_gradient_boosting": HistGradientBoostingLearner,
+}  # fmt: skip
+
+
+class MemberRows:
+    """All rows that a member learns from, fold by fold.
+
+    Parameters
+    ----------
+    name : str
+        Of the member, for messages.
+    settings : TreeSettings
+    catalogue : Catalogue
+        With folds.
+    pixels : Path
+        Folder of the pixel table.
+    feature_set : FeatureSet
+        Of the table.
+    threads : int
+    device : {"auto", "cpu", "cuda"}
+
+    Raises
+    ------
+    MemberError
+        If the settings do not suit the table or the classes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: TreeSettings,
+        catalogue: Catalogue,
+        pixels: Path,
+        feature_set: FeatureSet,
+        *,
+        threads: int = 1,
+        device: DeviceName = "auto",
+    ) -> None:
+        self.name = name
+        self.labels = catalogue.classes.label_names
+        names = _check_settings(name, settings, feature_set.names, len(self.labels))
+        scenes = catalogue.split("train")
+        table = open_table(pixels, scenes, names)
+        weight = np.ones_like(table.weight) if settings.weights == "none" else table.weight / table.weight.mean()
+        kind = LEARNERS[settings.booster]
+        self.learner = kind(replace(table, weight=weight), len(self.labels), threads, device)
+        self.made_with: Mapping[str, str] = {kind.library: _version(kind.library, name)}
+        self._weight = table.weight.astype(np.float64)
+        self._fold = np.array([scene.fold for scene in scenes])[table.scene]
+        self._group = np.array([scene.group for scene in scenes])[table.scene]
+
+    def fit(self, settings: TreeSettings, fold: int, seed: int) -> tuple[Booster, dict[str, Any]]:
+        """Learn from the rows outside a fold.
+
+        Parameters
+        ----------
+        settings : TreeSettings
+            Those of before, or others with the same booster, features and weights.
+        fold, seed : int
+
+        Returns
+        -------
+        booster : Booster
+        facts : dict
+            Rows learned from, rounds, and whether these were chosen by groups held out.
+
+        Raises
+        ------
+        MemberError
+            If the rows lack a class altogether, or the settings do not suit the library.
+        """
+        learner, outside = self.learner, self._fold != fold
+        self._require_labels(outside, fold)
+        held = np.zeros(len(outside), bool)
+        if learner.stops and settings.holdout > 0:
+            rng = np.random.default_rng([seed, fold])
+            label, weight = learner.table.label[outside], learner.table.weight[outside]
+            held[outside] = hold_out_groups(self._group[outside], label, weight, settings.holdout, rng)
+            if not held.any():
+                logger.warning(
+                    "fold %d: a single group to learn from, so all %d rounds are used", fold, settings.rounds
+                )
+        if not held.any():
+            booster = learner.fit(settings, outside, seed=seed)
+        else:
+            booster = learner.fit(settings, outside & ~held, stop=held, seed=seed)
+            if settings.refit:
+                booster = learner.fit(settings, outside, rounds=booster.rounds, seed=seed)
+        facts = {
+            "rows": int(np.count_nonzero(outside)),
+            "rounds": booster.rounds,
+            "chosen_by_groups_held_out": bool(held.any()),
+        }
+        return booster, facts
+
+    def predict_held_out(
+        self, booster: Booster, fold: int
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]:
+        """Yield label (n,), design weight (n,) and probability (n, n_classes) of a fold's rows, some at a time."""
+        table = self.learner.table
+        for places, features in table.batches(self._fold == fold):
+            yield table.label[places], self._weight[places], predict_proba(booster, features, self.learner.threads)
+
+    def _require_labels(self, chosen: NDArray[np.bool_], fold: int) -> None:
+        counts = np.bincount(self.learner.table.label[chosen], minlength=len(self.labels))
+        if np.count_nonzero(counts) < 2:
+            found = ", ".join(f"{count} {label}" for label, count in zip(self.labels, counts, strict=True))
+            raise MemberError(
+                f"member {self.name}, fold {fold}: expected rows of at least two classes to learn from, got {found}. "
+                "Lower folds.count, or label more scenes."
+            )
+        absent = [label for label, count in zip(self.labels, counts, strict=True) if count == 0]
+        if absent:
+            logger.warning("%s, fold %d: no row of %s outside this fold", self.name, fold, ", ".join(absent))
+
+
+def _check_settings(name: str, settings: TreeSettings, columns: Sequence[str], n_labels: int) -> tuple[str, ...]:
+    """Return the names of the columns to learn from."""
+    names = tuple(columns if settings.features is None else settings.features)
+    unknown = [column for column in names if column not in columns]
+    if unknown:
+        raise MemberError(
+            f"member {name}: expected columns of the pixel table, got {', '.join(unknown)}. "
+            "Add them under features, or take them out of the member's features."
+        )
+    unused = [column for column in (*settings.categorical, *settings.monotone) if column not in names]
+    if unused:
+        raise MemberError(
+            f"member {name}: expected columns that it learns from under categorical and monotone, "
+            f"got {', '.join(unused)}. Add them to the features, or take them out there."
+        )
+    if settings.monotone and n_labels > 2:
+        raise MemberError(
+            f"member {name}: expected no monotone columns with more than two classes, "
+            f"got {', '.join(settings.monotone)}. Leave monotone out."
+        )
+    if settings.stop_by in ("iou", "average_precision") and n_labels > 2:
+        raise MemberError(
+            f"member {name}: expected stop_by macro_iou, accuracy or log_loss with more than two classes, "
+            f"got {settings.stop_by}. Change it, or leave it out."
+        )
+    return names
+
+
+def _version(library: str, name: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise MemberError(
+            f"member {name}: expected {library}, it is not installed. Install `terrablend[{library}]`."
+        ) from error
