@@ -116,13 +116,13 @@ class TestFiles:
     def test_an_empty_cell_is_not_a_number(self, fill, tmp_path):
         root = fill(a_csv="kind,red,place\n1,,a\n0,2,a\n1,3,b\n")
         groups = read_back(table(group="place"), root, tmp_path / "ours")
-        np.testing.assert_array_equal(groups["a"].features, [[math.nan], [2]])
-        np.testing.assert_array_equal(groups["b"].features, [[3]])
+        np.testing.assert_array_equal(groups["a"].read(), [[math.nan], [2]])
+        np.testing.assert_array_equal(groups["b"].read(), [[3]])
 
     def test_truth_values_are_zeros_and_ones(self, fill, tmp_path):
         root = fill(a_csv="kind,cloudy,place\n1,true,a\n0,false,a\n1,,a\n")
         groups = read_back(table(group="place"), root, tmp_path / "ours")
-        np.testing.assert_array_equal(groups["a"].features, [[1], [0], [math.nan]])
+        np.testing.assert_array_equal(groups["a"].read(), [[1], [0], [math.nan]])
 
     def test_rows_are_numbered_through_all_files(self, fill, tmp_path):
         root = fill(a_csv=ROWS, b_csv=ROWS)
