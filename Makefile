@@ -22,6 +22,7 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
 	$(BIN)/python benchmarks/tree_prediction.py
+	$(BIN)/python benchmarks/cnn_prediction.py
 	$(BIN)/python benchmarks/tree_rows.py
 	$(BIN)/python benchmarks/tree_gpu.py
 

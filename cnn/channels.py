@@ -1,73 +1,27 @@
-"""Input planes: named features of a scene, normalised by what the training scenes look like."""
+"""Input planes: named features of a scene."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.errors import MemberError
+from cnn.normalisation import Spread
 from data.scene import Scene
 from data.statistics import Moments
-from data.windows import Window
+from data.windows import Grid, Window, tile_windows
 from features.feature_set import FeatureSet
+from features.scene_facts import lattice_of
 
-__all__ = ["Normalisation", "default_inputs", "merge_moments", "read_channels"]
+__all__ = ["default_inputs", "lattice_pixels", "measure_spread", "read_channels", "survey_windows"]
 
-
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of C input planes over the valid pixels of some scenes."""
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    @classmethod
-    def from_moments(cls, moments: Moments, names: Sequence[str]) -> Self:
-        """Return the normalisation that gives each plane mean 0 and deviation 1; a constant plane becomes 0.
-
-        Raises
-        ------
-        MemberError
-            If a plane has no valid pixel at all.
-        """
-        empty = [name for name, count in zip(names, moments.count, strict=True) if count == 0]
-        if empty:
-            raise MemberError(
-                f"inputs: expected training scenes with data in each of them, got none in {', '.join(empty)}. "
-                "Leave them out of inputs, or check scenes.nodata."
-            )
-        deviation = np.where(moments.deviation > 0, moments.deviation, 1.0)
-        return cls(tuple(moments.mean.tolist()), tuple(deviation.tolist()))
-
-    def apply(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the normalised planes (C, H, W) float32, 0 (the mean) where there is no data."""
-        mean = np.array(self.mean, np.float32)[:, None, None]
-        scale = (1 / np.array(self.deviation)).astype(np.float32)[:, None, None]
-        normal = channels - mean
-        normal *= scale
-        normal[np.isnan(normal)] = 0
-        return normal
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the normalisation that `dataclasses.asdict` turned into plain values."""
-        return cls(tuple(values["mean"]), tuple(values["deviation"]))
+BLOCK = 1024
+"""Side of the windows that scenes are surveyed in, pixels."""
 
 
 def default_inputs(bands: Sequence[str], scenes: Iterable[Scene]) -> tuple[str, ...]:
     """Return the bands that are no mask in any of the scenes: those that a pixel's look consists of."""
     masks = {band for scene in scenes for band, _ in scene.invalid}
     return tuple(band for band in bands if band not in masks)
-
-
-def merge_moments(moments: Iterable[Moments], channels: int) -> Moments:
-    """Return the moments of several scenes together."""
-    merged = Moments.empty(channels)
-    for one in moments:
-        merged = merged.merge(one)
-    return merged
 
 
 def read_channels(
@@ -83,3 +37,23 @@ def read_channels(
     """
     opened = feature_set.open(scene)
     return opened.compute(window), opened.valid(window)
+
+
+def survey_windows(grid: Grid) -> Iterable[Window]:
+    """Return the windows in which a scene is measured, in memory that does not grow with it."""
+    return tile_windows(grid.height, grid.width, BLOCK)
+
+
+def lattice_pixels(channels: NDArray[np.float32], grid: Grid, window: Window) -> NDArray[np.float32]:
+    """Return the pixels (C, n) of a window's planes that lie on the scene's lattice of about a million."""
+    return channels[:, *lattice_of(grid, window)].reshape(len(channels), -1)
+
+
+def measure_spread(feature_set: FeatureSet, scene: Scene) -> Spread:
+    """Measure how the values of a scene's input planes spread, window by window."""
+    moments, pixels = [], []
+    for window in survey_windows(scene.grid):
+        channels, _ = read_channels(feature_set, scene, window)
+        moments.append(Moments.of(channels))
+        pixels.append(lattice_pixels(channels, scene.grid, window))
+    return Spread.of(moments, np.concatenate(pixels, axis=1))

@@ -1,8 +1,9 @@
 """A member of the CNN branch: one network per fold, fitted on the scenes of the other folds."""
 
+import csv
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -10,32 +11,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from cnn.channels import Normalisation, default_inputs
-from cnn.model_file import read_about, read_tensors, write_tensors
-from cnn.network import build_network, check_network, input_multiple, takes_other_sizes
-from cnn.patches import Crops, SceneStore
-from cnn.predict import Fitted, Tiling, predict_scene
+from cnn.channels import default_inputs
+from cnn.fold_data import build_crops, build_loss, check_names, fit_normalisations, target_labels
+from cnn.loggers import check_loggers
+from cnn.machine import choose_device, limit_threads
+from cnn.model_file import model_path, read_about, write_tensors
+from cnn.network import build_network, fitting_side, input_multiple, takes_other_sizes
+from cnn.patches import SceneStore
 from cnn.settings import CnnSettings, DeviceName
-from cnn.training import choose_device, choose_precision, limit_threads, train_network
+from cnn.training import check_devices, train_network
+from cnn.validation import Tiles
 from cnn.weights import load_weights
 from data.catalogue import Catalogue
 from data.errors import MemberError
-from data.files import fingerprint, read_json, write_json
+from data.files import fingerprint, write_json
+from data.hold_out import hold_out_scenes
 from data.progress import Track, untracked
 from data.scene import Scene
-from data.windows import Window
 from features.feature_set import FeatureSet
 
-__all__ = ["CnnMember", "fit_member", "load_member"]
+__all__ = ["fit_member"]
 
 logger = logging.getLogger(__name__)
 
 LIBRARIES = ("terrablend", "torch", "lightning", "segmentation-models-pytorch", "timm", "numpy")
 
 # What says how a network is applied or where it is trained, not what it learns.
-APPLYING = {"device", "cache_gb", "tile", "overlap", "turns"}
+APPLYING = {
+    "device", "cache_gb", "tile", "overlap", "turns", "predict_batch", "predict_precision", "pictures", "log_to",
+}  # fmt: skip
 
 
 def fit_member(
@@ -46,7 +51,8 @@ def fit_member(
     """Train a member's networks, one per fold on the scenes of all other folds; those that exist are kept.
 
     Writes ``fold{k}.safetensors`` (weights, normalisation and all else that is needed to apply them),
-    ``fold{k}.csv`` (the loss of each epoch) and ``member.json``.
+    ``fold{k}.csv`` and ``fold{k}.html`` (what was seen of each epoch), pictures of held-out scenes in
+    ``fold{k}-scenes``, and ``member.json``. A training that is killed goes on from ``fold{k}.ckpt``.
 
     Parameters
     ----------
@@ -77,9 +83,11 @@ def fit_member(
     inputs = tuple(settings.inputs or default_inputs(catalogue.bands, catalogue.scenes))
     feature_set = FeatureSet(catalogue.bands, inputs, formulas)
     outputs = len(catalogue.classes.names)
-    targets = (1,) if catalogue.classes.task == "binary" else tuple(range(outputs))
     if not catalogue.folds:
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
+    check_names(settings, catalogue, inputs)
+    check_devices(settings, where)
+    check_loggers(settings.log_to)
     about = {
         fold: {
             "fold": fold,
@@ -92,13 +100,15 @@ def fit_member(
         }
         for fold in catalogue.folds
     }
-    done = [fold for fold in catalogue.folds if _is_done(_model_path(directory, fold), about[fold])]
+    done = [fold for fold in catalogue.folds if _is_done(model_path(directory, fold), about[fold])]
     todo = [fold for fold in (catalogue.folds if folds is None else folds) if fold not in done]
+    for fold in done:
+        # Left behind if it was killed between the two.
+        model_path(directory, fold).with_suffix(".ckpt").unlink(missing_ok=True)
     with limit_threads(threads), torch.random.fork_rng():
         network = build_network(settings, len(inputs), outputs)
         multiple = input_multiple(network)
-        side = -(-settings.crop // multiple) * multiple
-        check_network(network, settings, len(inputs), outputs, side)
+        side = fitting_side(network, settings, len(inputs), outputs)
         fixed = not takes_other_sizes(network, len(inputs), side)
         logger.info(
             "member %s: %s with %s, %.1f M weights, inputs %s, on %s", name, settings.architecture, settings.encoder,
@@ -107,20 +117,38 @@ def fit_member(
         if todo:
             scenes = {scene.id: scene for fold in todo for scene in catalogue.outside_fold(fold)}
             store = SceneStore(
-                feature_set, list(scenes.values()), targets, settings.cache_gb * 1e9, seed, track, f"{name}: scenes"
-            )
+                feature_set, list(scenes.values()), target_labels(catalogue.classes), settings.cache_gb * 1e9, seed,
+                quantiles=settings.normalise.by == "quantile", track=track, what=f"{name}: scenes",
+            )  # fmt: skip
         for fold in todo:
             begun = time.perf_counter()
-            crops = _crops(store, catalogue, fold, settings, side, seed)
-            torch.manual_seed(crops.seed)
+            held = _hold_out(catalogue, fold, settings, seed)
+            learned = _learned(catalogue, fold, held)
+            own_seed = fold_seed(seed, fold)
+            try:
+                normalisations = fit_normalisations(settings.normalise, store, learned, held)
+                crops = build_crops(store, catalogue, learned, normalisations, settings, side, own_seed)
+            except MemberError as error:
+                raise MemberError(f"the scenes outside fold {fold}: {error}") from error
+            tiles = Tiles(store, held, normalisations, side, settings.resize) if held else None
+            loss = build_loss(settings, catalogue.classes, store.label_counts(learned, crops.augmentation.labels))
+            torch.manual_seed(own_seed)
             network = build_network(settings, len(inputs), outputs)
             load_weights(network, settings, inputs, outputs)
-            train_network(
-                network, crops, settings, directory / f"fold{fold}.csv", device=where, seed=crops.seed,
+            path = model_path(directory, fold)
+            kept = train_network(
+                network, crops, tiles, loss, settings, catalogue.classes, path.with_suffix(""), device=where,
+                seed=own_seed, made_from=fingerprint([about[fold], [scene.id for scene in held]]),
                 workers=min(threads - 1, 8) if where.type == "cuda" else 0, track=track, what=f"{name}: fold {fold}",
             )  # fmt: skip
-            path = _model_path(directory, fold)
-            write_tensors(path, network.state_dict(), {**about[fold], "normalisation": asdict(crops.normalisation)})
+            write_tensors(
+                path, network.state_dict(),
+                {
+                    **about[fold], "epoch": kept.epoch, "score": kept.score, "held_out": [scene.id for scene in held],
+                    "normalisation": None if settings.normalise.per_scene else asdict(normalisations[learned[0].id]),
+                },
+            )  # fmt: skip
+            path.with_suffix(".ckpt").unlink()
             logger.info("member %s: fold %d in %.0f s → %s", name, fold, time.perf_counter() - begun, path)
     write_json(
         directory / "member.json",
@@ -133,6 +161,7 @@ def fit_member(
             "bands": catalogue.bands,
             "classes": catalogue.classes.names,
             "crop": side,
+            "multiple": multiple,
             "fixed_size": fixed,
             "parameters": count_weights(network),
             "seed": seed,
@@ -140,103 +169,6 @@ def fit_member(
             "versions": {library: version(library) for library in LIBRARIES},
         },
     )
-
-
-def load_member(directory: Path, threads: int = 1, device: DeviceName = "auto") -> "CnnMember":
-    """Load a member from its files alone.
-
-    Raises
-    ------
-    MemberError
-        If ``directory`` holds no member of this branch.
-    """
-    path = directory / "member.json"
-    if not path.is_file():
-        raise MemberError(f"{path}: expected a trained member, got no such file. Train it with `terrablend cnn`.")
-    about = read_json(path)
-    if about.get("branch") != "cnn":
-        raise MemberError(f"{path}: expected a member of the branch cnn, got {about.get('branch')}.")
-    return CnnMember(directory, about, threads, choose_device(device))
-
-
-class CnnMember:
-    """A fitted member; networks are loaded from their files when a fold is first asked for.
-
-    Parameters
-    ----------
-    directory : Path
-    about : mapping
-        What ``member.json`` holds.
-    threads : int
-    device : torch.device
-
-    Attributes
-    ----------
-    name : str
-    folds : tuple of int
-        Fold k's network has never seen a scene of fold k.
-    classes : tuple of str
-        One name per plane of the probabilities.
-    """
-
-    def __init__(self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device) -> None:
-        self.directory, self.threads, self.device = directory, threads, device
-        self.name: str = about["name"]
-        self.folds = tuple(int(fold) for fold in about["folds"])
-        self.classes: tuple[str, ...] = tuple(about["classes"])
-        self.settings = CnnSettings(**about["settings"])
-        self.feature_set = FeatureSet(about["bands"], about["inputs"], about["formulas"])
-        self.crop: int = about["crop"]
-        self.fixed_size: bool = about["fixed_size"]
-        self._models: dict[int, Fitted] = {}
-
-    def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
-        """Yield the mean probability of some folds' networks, strip by strip.
-
-        Parameters
-        ----------
-        scene : Scene
-        folds : sequence of int
-
-        Yields
-        ------
-        window : Window
-            All of them cover the scene exactly once.
-        proba : (n_classes, height, width) float32 in [0, 1]
-            NaN where the scene is not valid.
-
-        Raises
-        ------
-        MemberError
-            If there is no network of a fold.
-        """
-        models = [self._model(fold) for fold in folds]
-        multiple = input_multiple(models[0].network)
-        size = self.crop if self.fixed_size else max(self.crop, -(-self.settings.tile // multiple) * multiple)
-        batch = max(1, self.settings.batch_size * self.crop**2 // size**2)
-        tiling = Tiling(size, min(self.settings.overlap, size // 2), multiple, least=self.crop, batch=batch)
-        precision = choose_precision(self.settings.precision, self.device)
-        with limit_threads(self.threads):
-            yield from predict_scene(
-                scene, self.feature_set, models, len(self.classes), tiling, device=self.device,
-                precision=precision, turns=self.settings.turns,
-            )  # fmt: skip
-
-    def _model(self, fold: int) -> Fitted:
-        if fold not in self._models:
-            path = _model_path(self.directory, fold)
-            if not path.is_file():
-                raise MemberError(
-                    f"member {self.name}: expected the network of fold {fold} in {path}, got no such file. "
-                    f"Train it with `terrablend cnn {self.name} --fold {fold}`."
-                )
-            tensors, about = read_tensors(path)
-            with torch.random.fork_rng(devices=[]):
-                network = build_network(self.settings, len(self.feature_set.names), len(self.classes))
-            network.load_state_dict(tensors)
-            network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            self._models[fold] = Fitted(network, Normalisation.from_dict(about["normalisation"]))
-        return self._models[fold]
 
 
 def fold_seed(seed: int, fold: int) -> int:
@@ -247,10 +179,6 @@ def fold_seed(seed: int, fold: int) -> int:
 def count_weights(network: torch.nn.Module) -> int:
     """Return the number of numbers that training sets."""
     return sum(weight.numel() for weight in network.parameters())
-
-
-def _model_path(directory: Path, fold: int) -> Path:
-    return directory / f"fold{fold}.safetensors"
 
 
 def _is_done(path: Path, about: Mapping[str, Any]) -> bool:
@@ -271,34 +199,31 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _crops(store: SceneStore, catalogue: Catalogue, fold: int, settings: CnnSettings, side: int, seed: int) -> Crops:
-    """Return the crops that a fold's network learns from: of the scenes outside it, normalised by them alone."""
-    scenes = catalogue.outside_fold(fold)
+def _hold_out(catalogue: Catalogue, fold: int, settings: CnnSettings, seed: int) -> tuple[Scene, ...]:
+    """Choose the scenes that a fold's training is watched on, which are none of the fold's own."""
+    held = hold_out_scenes(catalogue, fold, settings.holdout, np.random.default_rng([seed, fold]))
+    if settings.holdout and not held:
+        logger.warning("fold %d: a single group to learn from, so that none is held out", fold)
+    return held
+
+
+def _learned(catalogue: Catalogue, fold: int, held: Sequence[Scene]) -> list[Scene]:
+    """Return the scenes that a fold's network learns from: those outside it that are not held out."""
+    scenes = [scene for scene in catalogue.outside_fold(fold) if scene not in held]
     if not scenes:
         raise MemberError(f"fold {fold}: expected training scenes in other folds, got none. Use more than one fold.")
-    area = sum(scene.grid.height * scene.grid.width for scene in scenes)
-    steps = settings.steps or max(1, round(area / (settings.batch_size * side**2)))
-    share = settings.positive_share
-    if share is None:
-        share = 0.5 if catalogue.classes.task == "binary" else 0.0
-    try:
-        return Crops(
-            store, scenes, Normalisation.from_moments(store.moments(scenes), store.names), side=side,
-            count=steps * settings.batch_size, positive_share=share, flips=settings.flips, seed=fold_seed(seed, fold),
-        )  # fmt: skip
-    except MemberError as error:
-        raise MemberError(f"the scenes outside fold {fold}: {error}") from error
+    return scenes
 
 
 def _describe_fold(directory: Path, fold: int) -> dict[str, Any]:
     """Return what is known of a trained fold, from its files; times are only in its log, which may be gone."""
-    path = _model_path(directory, fold)
+    path = model_path(directory, fold)
     log = path.with_suffix(".csv")
-    last = log.read_text("utf-8").splitlines()[-1].split(",") if log.is_file() else None
+    last = list(csv.DictReader(log.read_text("utf-8").splitlines()))[-1] if log.is_file() else None
+    about = read_about(path)
     return {
-        "normalisation": read_about(path)["normalisation"],
-        "loss": last and float(last[1]),
-        "seconds": last and float(last[3]),
+        **{key: about[key] for key in ("normalisation", "epoch", "score")},
+        **{key: last and float(last[key]) for key in ("loss", "seconds")},
     }
 
 

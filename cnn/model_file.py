@@ -12,10 +12,15 @@ from torch import Tensor
 from data.errors import MemberError
 from data.files import replacing
 
-__all__ = ["read_about", "read_tensors", "write_tensors"]
+__all__ = ["model_path", "read_about", "read_tensors", "write_tensors"]
 
 KEY = "terrablend"
 """One header entry holds everything: the order of several entries is not the same from run to run."""
+
+
+def model_path(directory: Path, fold: int) -> Path:
+    """Return the file of a fold's network in its member's folder."""
+    return directory / f"fold{fold}.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:

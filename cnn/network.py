@@ -23,12 +23,22 @@ __all__ = [
     "check_network",
     "create",
     "encoder_names",
+    "first_line",
+    "fitting_side",
     "input_multiple",
     "nearest",
     "takes_other_sizes",
 ]
 
 logger = logging.getLogger(__name__)
+
+ATTENTION = "decoder_attention_type"
+
+LARGEST = 512
+"""Pixels on a side up to which an input is looked for that a network takes."""
+
+NOT_TAKEN = (AssertionError, RuntimeError, ValueError)
+"""What networks raise on inputs that they do not take."""
 
 # Arguments that other settings give; and networks must end in logits alone.
 TAKEN = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
@@ -79,6 +89,8 @@ def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: st
     _check_name("encoder", encoder, encoder.split(".")[0] if encoder.startswith("tu-") else encoder, encoder_names())
     _check_parameters(settings)
     parameters = dict(settings.parameters)
+    if settings.attention is not None:
+        parameters[ATTENTION] = settings.attention
     if settings.encoder_depth is not None:
         parameters["encoder_depth"] = settings.encoder_depth
     decoder_channels = settings.decoder_channels or _shallow_decoder(settings)
@@ -98,10 +110,32 @@ def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: st
         ValueError,
     ) as error:
         raise MemberError(
-            f"{settings.architecture} with the encoder {encoder}: expected a network, got: {_first_line(error)}. "
+            f"{settings.architecture} with the encoder {encoder}: expected a network, got: {first_line(error)}. "
             "Change architecture, encoder, encoder_depth, decoder_channels or parameters."
         ) from error
     return network
+
+
+def fitting_side(network: nn.Module, settings: CnnSettings, planes: int, outputs: int) -> int:
+    """Return the smallest side of a square input, at least ``settings.crop``, that a network maps to such logits.
+
+    Sides must be multiples of `input_multiple`, of a transformer's windows too, and some have but one.
+
+    Raises
+    ------
+    MemberError
+        If there is none up to `LARGEST` pixels, or to ``settings.crop`` where that is more.
+    """
+    multiple = input_multiple(network)
+    least = -(-settings.crop // multiple) * multiple
+    for side in range(least, max(LARGEST, least) + 1, multiple):
+        try:
+            if _output_shape(network, planes, side, side) == (1, outputs, side, side):
+                return side
+        except NOT_TAKEN:
+            continue
+    check_network(network, settings, planes, outputs, least)  # Says what is wrong with the first.
+    return least
 
 
 def check_network(network: nn.Module, settings: CnnSettings, planes: int, outputs: int, side: int) -> None:
@@ -115,10 +149,10 @@ def check_network(network: nn.Module, settings: CnnSettings, planes: int, output
     wanted = (1, outputs, side, side)
     try:
         got = _output_shape(network, planes, side, side)
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except NOT_TAKEN as error:
         raise MemberError(
             f"{settings.architecture} with the encoder {settings.encoder}: expected it to take inputs of "
-            f"{side} × {side} pixels, got: {_first_line(error)}. Change crop, or give parameters such as img_size."
+            f"{side} × {side} pixels, got: {first_line(error)}. Change crop, or give parameters such as img_size."
         ) from error
     if got != wanted:
         raise MemberError(
@@ -131,7 +165,7 @@ def takes_other_sizes(network: nn.Module, planes: int, side: int) -> bool:
     """Tell whether a network that takes inputs of ``side`` × ``side`` pixels takes others: some transformers do not."""
     try:
         _output_shape(network, planes, side, side + input_multiple(network))
-    except (AssertionError, RuntimeError, ValueError):
+    except NOT_TAKEN:
         return False
     return True
 
@@ -168,7 +202,13 @@ def _check_name(key: str, name: str, bare: str, known: Sequence[str]) -> None:
 
 def _check_parameters(settings: CnnSettings) -> None:
     """Refuse parameters that would be ignored in silence, or that would contradict other settings."""
-    known = set(_signature(settings)) - TAKEN
+    known = set(_signature(settings.architecture)) - TAKEN
+    if settings.attention is not None and ATTENTION not in known:
+        able = [name for name in architecture_names() if ATTENTION in _signature(name)]
+        raise MemberError(
+            f"attention {settings.attention}: expected an architecture that has it in its decoder, "
+            f"{' or '.join(able)}, got {settings.architecture}. Change architecture, or leave attention out."
+        )
     for key in settings.parameters:
         # What an architecture does not know goes to the encoder: timm's refuse what they do not know either.
         if key in TAKEN or (key not in known and not settings.encoder.startswith("tu-")):
@@ -178,9 +218,8 @@ def _check_parameters(settings: CnnSettings) -> None:
             )
 
 
-def _signature(settings: CnnSettings) -> Mapping[str, inspect.Parameter]:
-    architecture = smp.MODEL_ARCHITECTURES_MAPPING[settings.architecture.lower()]
-    return inspect.signature(architecture.__init__).parameters
+def _signature(architecture: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[architecture.lower()].__init__).parameters
 
 
 def _shallow_decoder(settings: CnnSettings) -> tuple[int, ...] | None:
@@ -188,7 +227,7 @@ def _shallow_decoder(settings: CnnSettings) -> tuple[int, ...] | None:
 
     smp's default widths fit its default depth alone.
     """
-    parameter = _signature(settings).get("decoder_channels")
+    parameter = _signature(settings.architecture).get("decoder_channels")
     if settings.encoder_depth is None or parameter is None or not isinstance(parameter.default, tuple):
         return None
     widths: tuple[int, ...] = parameter.default
@@ -203,5 +242,6 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says of an error, without a full stop."""
     return (str(error.args[0] if error.args else error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

@@ -1,8 +1,8 @@
-"""Training crops: which scene, where, turned how. Crop n depends on the seed and n, not on who cuts it."""
+"""Training crops, and the scenes they are cut from. Crop n depends on the seed and n, not on who cuts it."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,35 +10,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from cnn.channels import Normalisation, merge_moments, read_channels
-from cnn.turns import TURNS, turn
+from cnn.augmentation import Augmentation
+from cnn.channels import lattice_pixels, read_channels, survey_windows
+from cnn.draws import Draws, draw_alteration
+from cnn.input_settings import AugmentSettings
+from cnn.normalisation import Normalisation, Spread
+from cnn.placement import Placement
+from cnn.resize import scene_side
+from cnn.turns import TURNS, turn, turn_matrix
 from data.classes import IGNORE
-from data.errors import MemberError
 from data.files import scene_rng
 from data.progress import Track, untracked
 from data.scene import Scene, read_label
 from data.statistics import Moments
-from data.windows import Window, tile_windows
+from data.windows import Window
 from features.feature_set import FeatureSet
 
 __all__ = ["CropSampler", "Crops", "SceneStore"]
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 1024
-"""Side of the windows that scenes are surveyed in, pixels."""
 SPOTS = 1024
-"""Most pixels of a class that are remembered in one such window as places for a crop."""
+"""Most pixels of a class that are remembered as places for a crop, of each window that a scene is surveyed in."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Survey:
-    """What one pass over a scene found."""
+    """What one pass over a scene found; its pixels, if they are kept."""
 
-    moments: Moments
-    spots: dict[int, NDArray[np.int32]] = field(default_factory=dict)
-    channels: NDArray[np.float32] | None = None
-    label: NDArray[np.uint8] | None = None
+    spread: Spread
+    label_counts: NDArray[np.int64]
+    spots: dict[int, NDArray[np.int32]]
+    pixels: tuple[NDArray[np.float32], NDArray[np.uint8]] | None
 
 
 class SceneStore:
@@ -55,6 +58,8 @@ class SceneStore:
     cache_bytes : float
         Memory that the scenes may take.
     seed : int
+    quantiles : bool
+        Whether those of the channels are measured.
     track : Track
     what : str
         Shown by ``track``.
@@ -62,9 +67,9 @@ class SceneStore:
 
     def __init__(
         self, feature_set: FeatureSet, scenes: Sequence[Scene], targets: Sequence[int], cache_bytes: float, seed: int,
-        track: Track = untracked, what: str = "scenes",
+        *, quantiles: bool = False, track: Track = untracked, what: str = "scenes",
     ) -> None:  # fmt: skip
-        self.feature_set, self.targets = feature_set, tuple(targets)
+        self.feature_set, self.targets, self.quantiles = feature_set, tuple(targets), quantiles
         self.names = tuple(feature_set.names)
         pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
         needed = pixels * (4 * len(self.names) + 1)
@@ -77,26 +82,32 @@ class SceneStore:
     def read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the channels (C, h, w), NaN where there is no data, and the label (h, w) of a window.
 
-        The label is `IGNORE` where the scene is not valid. The window may reach over the lower and right edge.
+        The label is `IGNORE` where the scene is not valid. The window may reach over its edges.
         """
-        survey = self._surveys[scene.id]
-        if survey.channels is None or survey.label is None:
+        kept = self._surveys[scene.id].pixels
+        if kept is None:
             return self._read(scene, window)
-        rows, cols = window.slices
-        channels, label = survey.channels[:, rows, cols], survey.label[rows, cols]
-        below, beside = window.height - label.shape[0], window.width - label.shape[1]
-        if below or beside:
-            channels = np.pad(channels, ((0, 0), (0, below), (0, beside)), constant_values=np.nan)
-            label = np.pad(label, ((0, below), (0, beside)), constant_values=IGNORE)
-        return channels, label
+        inner = window.meet(scene.grid.window)
+        channels, label = kept[0][:, *inner.slices], kept[1][inner.slices]
+        if inner == window:
+            return channels, label
+        wider = np.full((len(channels), window.height, window.width), np.nan, np.float32)
+        wider_label = np.full((window.height, window.width), IGNORE, np.uint8)
+        wider[:, *inner.within(window)], wider_label[inner.within(window)] = channels, label
+        return wider, wider_label
 
-    def spots(self, scene: Scene, label: int) -> NDArray[np.int32]:
-        """Return (row, col) of pixels of a label index (n, 2), at most 1 024 a block of 1 024 × 1 024 pixels."""
-        return self._surveys[scene.id].spots.get(label, np.empty((0, 2), np.int32))
+    def spots(self, scene: Scene) -> Mapping[int, NDArray[np.int32]]:
+        """Return (row, col) of pixels (n, 2) of each target found, at most 1 024 a block of 1 024 × 1 024 pixels."""
+        return self._surveys[scene.id].spots
 
-    def moments(self, scenes: Sequence[Scene]) -> Moments:
-        """Return the moments of the channels over the valid pixels of some of the scenes."""
-        return merge_moments((self._surveys[scene.id].moments for scene in scenes), len(self.names))
+    def spread(self, scene: Scene) -> Spread:
+        """Return how the values of the channels spread over the valid pixels of a scene."""
+        return self._surveys[scene.id].spread
+
+    def label_counts(self, scenes: Sequence[Scene], labels: int) -> NDArray[np.int64]:
+        """Return the valid pixels of each label index (labels,) in some of the scenes."""
+        counts: NDArray[np.int64] = np.sum([self._surveys[scene.id].label_counts for scene in scenes], axis=0)
+        return counts[:labels]
 
     def _read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         channels, valid = read_channels(self.feature_set, scene, window)
@@ -105,18 +116,25 @@ class SceneStore:
         return channels, label
 
     def _survey(self, scene: Scene, seed: int) -> _Survey:
-        grid = scene.grid
-        survey = _Survey(Moments.empty(len(self.names)))
+        grid, planes = scene.grid, len(self.names)
+        kept = None
         if self.in_memory:
-            survey.channels = np.empty((len(self.names), grid.height, grid.width), np.float32)
-            survey.label = np.empty((grid.height, grid.width), np.uint8)
+            kept = (
+                np.empty((planes, grid.height, grid.width), np.float32),
+                np.empty((grid.height, grid.width), np.uint8),
+            )
+        counts = np.zeros(IGNORE + 1, np.int64)
         found: dict[int, list[NDArray[np.int32]]] = {}
+        moments, pixels = [], [np.empty((planes, 0), np.float32)]
         rng = scene_rng(seed, scene.id)
-        for window in tile_windows(grid.height, grid.width, BLOCK):
+        for window in survey_windows(grid):
             channels, label = self._read(scene, window)
-            survey.moments = survey.moments.merge(Moments.of(channels))
-            if survey.channels is not None and survey.label is not None:
-                survey.channels[:, *window.slices], survey.label[window.slices] = channels, label
+            moments.append(Moments.of(channels))
+            if self.quantiles:
+                pixels.append(lattice_pixels(channels, grid, window))
+            counts += np.bincount(label.ravel(), minlength=IGNORE + 1)
+            if kept is not None:
+                kept[0][:, *window.slices], kept[1][window.slices] = channels, label
             for index in self.targets:
                 places = np.flatnonzero(label == index)
                 if len(places) > SPOTS:
@@ -125,31 +143,41 @@ class SceneStore:
                     rows, cols = np.divmod(places, window.width)
                     where = np.stack([rows + window.row, cols + window.col], axis=1).astype(np.int32)
                     found.setdefault(index, []).append(where)
-        survey.spots = {index: np.concatenate(parts) for index, parts in found.items()}
-        return survey
+        spread = Spread.of(moments, np.concatenate(pixels, axis=1))
+        return _Survey(spread, counts, {index: np.concatenate(parts) for index, parts in found.items()}, kept)
 
 
-class Crops(Dataset[tuple[Tensor, Tensor]]):
-    """Random square crops of some scenes, numbered on through all epochs.
-
-    A share of them holds a pixel of a class drawn evenly from the store's targets, of a scene drawn evenly from
-    those that have it, anywhere in the crop. The others are spread over the area of the scenes: epoch by epoch each
-    scene gets its due.
+class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
+    """Random square crops of some scenes, numbered on through all epochs; see `Placement` for where they are cut.
 
     Parameters
     ----------
     store : SceneStore
     scenes : sequence of Scene
         Of the store.
-    normalisation : Normalisation
+    normalisations : mapping of str to Normalisation
+        By scene id.
+    augment : AugmentSettings
     side : int
-        Of a crop, pixels; a smaller scene is continued by pixels without data, labelled `IGNORE`.
+        Of what the network sees, pixels.
+    resize : float
+        Pixels that the network sees a pixel of a scene.
+    labels : int
+        How many label indices there are.
     count : int
         Crops an epoch.
     positive_share : float in [0, 1]
-    flips : bool
-        Whether crops are turned and mirrored at random.
+        Of the crops that are placed on a pixel of one of the store's targets.
+    target_weights : (n_targets,) float, optional
+        How often on each of them; evenly by default.
+    scene_weights : (n_scenes,) float64, optional
+        How often each scene is shown, besides its size; evenly by default.
     seed : int
+
+    Attributes
+    ----------
+    augmentation : Augmentation
+        What makes of a batch of crops one as the network is to see it.
 
     Raises
     ------
@@ -158,64 +186,59 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     """
 
     def __init__(
-        self, store: SceneStore, scenes: Sequence[Scene], normalisation: Normalisation, *, side: int, count: int,
-        positive_share: float, flips: bool, seed: int,
+        self, store: SceneStore, scenes: Sequence[Scene], normalisations: Mapping[str, Normalisation],
+        augment: AugmentSettings, *, side: int, resize: float = 1.0, labels: int, count: int, positive_share: float,
+        target_weights: Sequence[float] | None = None, scene_weights: NDArray[np.float64] | None = None, seed: int,
     ) -> None:  # fmt: skip
-        self.store, self.scenes, self.normalisation = store, scenes, normalisation
-        self.side, self.count, self.positive_share, self.flips, self.seed = side, count, positive_share, flips, seed
-        holders = [(target, [scene for scene in scenes if len(store.spots(scene, target))]) for target in store.targets]
-        self.with_target = [(target, scenes) for target, scenes in holders if scenes]
-        if not self.with_target:
-            raise MemberError(
-                f"expected a labelled pixel of a class to learn in these {len(scenes)} scenes, got none. "
-                "Check the labels, or change folds such that one class is not in one fold alone."
-            )
-        self.area = np.cumsum([scene.grid.height * scene.grid.width for scene in scenes])
+        self.store, self.normalisations, self.augment = store, normalisations, augment
+        self.side, self.count, self.seed = side, count, seed
+        self.augmentation = Augmentation(augment, side, labels)
+        cut = scene_side(self.augmentation.reach, resize)
+        self.placement = Placement(
+            scenes,
+            [store.spots(scene) for scene in scenes],
+            dict(zip(store.targets, target_weights or [1.0] * len(store.targets), strict=True)),
+            np.ones(len(scenes)) if scene_weights is None else scene_weights,
+            side=side, cut=cut, scale=self.augmentation.reach / cut, count=count, positive_share=positive_share,
+            seed=seed,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        """Cut crop ``number``: inputs (C, side, side) float32, normalised, and label (side, side) uint8."""
-        rng = np.random.default_rng([self.seed, 1, number])
-        scene, window = self._place(number, rng)
-        channels, label = self.store.read(scene, window)
-        image, mask = torch.from_numpy(self.normalisation.apply(channels)), torch.from_numpy(label)
-        way = int(rng.integers(len(TURNS))) if self.flips else 0
-        return turn(image, way).contiguous(), turn(mask, way).contiguous()
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Draws]:
+        """Cut crop ``number``.
 
-    def _place(self, number: int, rng: np.random.Generator) -> tuple[Scene, Window]:
-        if rng.random() < self.positive_share:
-            target, holders = self.with_target[rng.integers(len(self.with_target))]
-            scene = holders[rng.integers(len(holders))]
-            spots = self.store.spots(scene, target)
-            spot = spots[rng.integers(len(spots))]
-            row, col = (int(place) - int(rng.integers(self.side)) for place in spot)
-        else:
-            epoch, position = divmod(number, self.count)
-            order = np.random.default_rng([self.seed, 2, epoch]).permutation(self.count)
-            drawn = (order[position] + rng.random()) / self.count * self.area[-1]
-            scene = self.scenes[int(np.searchsorted(self.area, drawn, side="right"))]
-            row, col = (
-                int(rng.integers(max(length - self.side, 0) + 1)) for length in (scene.grid.height, scene.grid.width)
-            )
-        row = max(0, min(row, scene.grid.height - self.side))
-        col = max(0, min(col, scene.grid.width - self.side))
-        return scene, Window(row, col, self.side, self.side)
+        Returns
+        -------
+        inputs : (C, cut, cut) float32
+            Normalised, NaN where there is no data.
+        label : (cut, cut) uint8
+        draws : Draws
+            How it is to be altered.
+        """
+        rng = np.random.default_rng([self.seed, 3, number])
+        way = int(rng.integers(len(TURNS))) if self.augment.turns else 0
+        draws = draw_alteration(self.augment, rng, len(self.store.names), self.side)
+        warp = draws["warp"].double().numpy() if "warp" in draws else np.eye(2)
+        scene, window = self.placement.draw(number, turn_matrix(way) @ warp)
+        channels, label = self.store.read(scene, window)
+        inputs = torch.from_numpy(self.normalisations[scene.id].rescale(channels))
+        return turn(inputs, way).contiguous(), turn(torch.from_numpy(label), way).contiguous(), draws
 
 
 class CropSampler(Sampler[int]):
-    """The numbers of an epoch's crops; Lightning tells the epoch."""
+    """The numbers of an epoch's crops, or of one of several equal parts of them; Lightning tells the epoch."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, count: int, part: int = 0, parts: int = 1) -> None:
+        self.count, self.part, self.parts = count, part, parts
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self.count
+        return self.count // self.parts
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.count, (self.epoch + 1) * self.count))
+        return iter(range(self.epoch * self.count + self.part, (self.epoch + 1) * self.count, self.parts))
 
     def set_epoch(self, epoch: int) -> None:
         """Take the number of the epoch that is about to begin, from 0."""

@@ -2,75 +2,86 @@
 
 Neighbouring windows share at least ``overlap`` pixels, over which the one fades into the other along a raised
 cosine. The shares of the windows at a pixel add up to exactly one, so where all windows agree, as those of a
-translation-equivariant network do, the blend is what each of them says.
+translation-equivariant network do, the blend is what each of them says. A network that halves its input is only
+equivariant to shifts of as many pixels as it halves them to one, so windows start at multiples of them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from cnn.channels import Normalisation, read_channels
-from cnn.turns import TURNS, turn, unturn
+from cnn.channels import read_channels
+from cnn.resize import scene_side
+from cnn.runner import Runner
 from data.scene import Scene
 from data.windows import Window
 from features.feature_set import FeatureSet
 
-__all__ = ["Fitted", "Tiling", "blend_shares", "predict_scene", "tile_starts"]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The trained network of one fold and the normalisation of the scenes that it learned from."""
-
-    network: nn.Module
-    normalisation: Normalisation
+__all__ = ["Tiling", "blend_shares", "predict_scene", "tile_starts"]
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a scene is cut into windows.
+    """How a scene is cut into windows; in pixels that the network sees.
 
     Parameters
     ----------
     size : int
-        Side of a window, pixels.
+        Side of a window.
     overlap : int
-        Least overlap of neighbouring windows, pixels, less than ``size``.
+        Least overlap of neighbouring windows, less than ``size``.
     multiple : int
         What the sides of a network's input must be multiples of; ``size`` is one.
     least : int
         Smallest side that a network is given, a multiple of ``multiple``.
-    batch : int
-        Windows that go through a network at once.
+    resize : float
+        Such pixels a pixel of the scene.
     """
 
     size: int
     overlap: int
     multiple: int
     least: int
-    batch: int = 1
+    resize: float = 1.0
 
     def side(self, length: int) -> int:
-        """Return the side of the windows along one side of a scene: all of it, rounded up, up to ``size``."""
-        return min(self.size, max(self.least, -(-length // self.multiple) * self.multiple))
+        """Return the side of the windows along one side of a scene, in its pixels: all of it, or that of a window."""
+        whole = -(-round(length * self.resize, 6) // self.multiple) * self.multiple
+        return scene_side(min(self.size, max(self.least, int(whole))), self.resize)
+
+    def starts(self, length: int) -> list[int]:
+        """Return where the windows along one side of a scene start, in its pixels."""
+        step = self.multiple / self.resize
+        return tile_starts(length, self.side(length), self.fade(length), int(step) if step.is_integer() else 1)
+
+    def fade(self, length: int) -> int:
+        """Return over how many pixels of the scene neighbouring windows fade, at most half a window."""
+        return min(round(self.overlap / self.resize), self.side(length) // 2)
 
 
-def tile_starts(length: int, side: int, overlap: int) -> list[int]:
+def tile_starts(length: int, side: int, overlap: int, step: int = 1) -> list[int]:
     """Return where windows of a side start that cover a length, evenly spread, at least ``overlap`` shared.
+
+    All are multiples of ``step``, unless that is more than what a window does not share. The last may reach over the
+    end.
 
     >>> tile_starts(1000, 512, 128)
     [0, 244, 488]
+    >>> tile_starts(1000, 512, 128, step=32)
+    [0, 256, 512]
     >>> tile_starts(300, 512, 128)
     [0]
     """
     if length <= side:
         return [0]
-    count = -(-(length - overlap) // (side - overlap))
-    return [round(position * (length - side) / (count - 1)) for position in range(count)]
+    if step > side - overlap:
+        step = 1
+    last = -(-(length - side) // step)
+    count = -(-last // ((side - overlap) // step))
+    return [position * last // count * step for position in range(count + 1)]
 
 
 def blend_shares(length: int, starts: Sequence[int], side: int, overlap: int) -> NDArray[np.float32]:
@@ -91,24 +102,21 @@ def blend_shares(length: int, starts: Sequence[int], side: int, overlap: int) ->
 
 
 def predict_scene(
-    scene: Scene, feature_set: FeatureSet, models: Sequence[Fitted], outputs: int, tiling: Tiling, *,
-    device: torch.device, precision: torch.dtype, turns: bool,
-) -> Iterator[tuple[Window, NDArray[np.float32]]]:  # fmt: skip
-    """Yield the mean probability of some models, strip by strip from the top, as soon as a strip is finished.
+    scene: Scene, feature_set: FeatureSet, model: nn.Module, outputs: int, tiling: Tiling, runner: Runner
+) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+    """Yield the probability that a model gives, strip by strip from the top, as soon as a strip is finished.
 
     Parameters
     ----------
     scene : Scene
     feature_set : FeatureSet
-    models : sequence of Fitted
-        In evaluation mode, on ``device``.
+        The input planes.
+    model : nn.Module
+        Planes (N, C, H, W), NaN where there is no data, to probabilities (N, outputs, H, W).
     outputs : int
-        Logits a pixel; 1 means sigmoid, more softmax.
     tiling : Tiling
-    device : torch.device
-    precision : torch.dtype
-    turns : bool
-        Average over the eight mirror images and quarter turns of each window.
+    runner : Runner
+        On whose device the model is.
 
     Yields
     ------
@@ -119,45 +127,35 @@ def predict_scene(
     """
     height, width = scene.grid.height, scene.grid.width
     tall, wide = tiling.side(height), tiling.side(width)
-    tops, lefts = (tile_starts(length, side, tiling.overlap) for length, side in ((height, tall), (width, wide)))
-    down = blend_shares(height, tops, tall, min(tiling.overlap, tall // 2))
-    across = blend_shares(width, lefts, wide, min(tiling.overlap, wide // 2))
+    tops, lefts = tiling.starts(height), tiling.starts(width)
+    down = blend_shares(height, tops, tall, tiling.fade(height))
+    across = blend_shares(width, lefts, wide, tiling.fade(width))
     blended = np.zeros((outputs, tall, lefts[-1] + wide), np.float32)
-
-    def infer(batch: Tensor, network: nn.Module) -> Tensor:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits: Tensor = network(batch).float()
-        return logits.sigmoid() if outputs == 1 else logits.softmax(dim=1)
-
-    for number, top in enumerate(tops):
-        strip = Window(top, 0, tall, lefts[-1] + wide)
-        channels, valid = read_channels(feature_set, scene, strip)
+    strips = _read_strips(scene, feature_set, tops, tall, lefts[-1] + wide)
+    for number, (channels, valid) in enumerate(strips):
         seen = [tile for tile, left in enumerate(lefts) if valid[:, left : left + wide].any()]
-        for model in models:
-            normal = torch.from_numpy(model.normalisation.apply(channels))
-            for first in range(0, len(seen), tiling.batch):
-                some = seen[first : first + tiling.batch]
-                batch = torch.stack([normal[:, :, lefts[tile] : lefts[tile] + wide] for tile in some])
-                proba = _apply(model.network, batch, infer, device, turns) / len(models)
-                for tile, one in zip(some, proba.cpu().numpy(), strict=True):
-                    share = down[number][:, None] * across[tile]
-                    blended[:, :, lefts[tile] : lefts[tile] + wide] += one * share
-        bottom = tops[number + 1] if number + 1 < len(tops) else height
-        rows = bottom - top
+        windows = [channels[:, :, lefts[tile] : lefts[tile] + wide] for tile in seen]
+        for tile, proba in zip(seen, runner.apply(model, windows), strict=True):
+            share = down[number][:, None] * across[tile]
+            blended[:, :, lefts[tile] : lefts[tile] + wide] += proba * share
+        top = tops[number]
+        rows = (tops[number + 1] if number + 1 < len(tops) else height) - top
         finished = blended[:, :rows, :width].clip(0, 1)
         finished[:, ~valid[:rows, :width]] = np.nan
         yield Window(top, 0, rows, width), finished
         blended = np.concatenate([blended[:, rows:], np.zeros_like(blended[:, :rows])], axis=1)
 
 
-def _apply(
-    network: nn.Module, batch: Tensor, infer: Callable[[Tensor, nn.Module], Tensor], device: torch.device, turns: bool
-) -> Tensor:
-    batch = batch.to(device)
-    with torch.inference_mode():
-        if not turns:
-            return infer(batch.contiguous(memory_format=torch.channels_last), network)
-        views = (
-            unturn(infer(turn(batch, way).contiguous(memory_format=torch.channels_last), network), way) for way in TURNS
-        )
-        return torch.stack(list(views)).mean(dim=0)
+def _read_strips(
+    scene: Scene, feature_set: FeatureSet, tops: Sequence[int], tall: int, wide: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
+    """Yield the planes (C, tall, wide) of each row of windows and where they are valid; no pixel is read twice."""
+    channels, valid = np.empty((len(feature_set), 0, wide), np.float32), np.empty((0, wide), bool)
+    end = 0
+    for top in tops:
+        shared = end - top
+        below = read_channels(feature_set, scene, Window(end, 0, top + tall - end, wide))
+        channels = np.concatenate([channels[:, channels.shape[1] - shared :], below[0]], axis=1)
+        valid = np.concatenate([valid[len(valid) - shared :], below[1]])
+        end = top + tall
+        yield channels, valid

@@ -5,12 +5,14 @@ an earlier run the planes it was trained on.
 """
 
 import logging
-import urllib.error
+import socket
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlsplit
 
 import huggingface_hub.constants
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from cnn.model_file import read_tensors
 from cnn.network import create
-from cnn.settings import CnnSettings
+from cnn.settings import CnnSettings, PlanesName
 from data.errors import MemberError
 
 __all__ = ["adapt_planes", "load_weights"]
@@ -28,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 RGB = ("red", "green", "blue")
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-PATIENCE = 3.0
-"""Seconds that the hub may take to answer at all; its own client asks for half a minute before it gives up."""
+PATIENCE = 0.5
+"""Seconds that a connection to the hub may take; its own client tries for half a minute before it gives up."""
 
 
 def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str], outputs: int) -> None:
@@ -70,7 +72,9 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
             "Name the encoder that the file was made for, or write `weights: null`."
         )
     for key in _plane_keys(own, settings, len(planes), outputs):
-        found[key] = adapt_planes(found[key], source_planes or _unnamed(found[key], settings), planes)
+        found[key] = adapt_planes(
+            found[key], source_planes or _unnamed(found[key], settings), planes, settings.first_planes
+        )
     taken = {key: tensor for key, tensor in found.items() if tensor.shape == own[key].shape}
     misfits = [key for key in found if key.startswith("encoder.") and key not in taken]
     if misfits:
@@ -83,25 +87,44 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
     logger.info("weights %s: %d of %d tensors taken", settings.weights, len(taken), len(own))
 
 
-def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str]) -> Tensor:
+def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str], others: PlanesName = "mean") -> Tensor:
     """Turn weights on some input planes into weights on others.
 
-    A plane of a name that the source has takes its weights, any other takes their mean. All are scaled by the
-    ratio of the numbers of planes, as smp does, which keeps the size of what the next layer sees.
+    A plane of a name that the source has takes its weights. All are scaled by the ratio of the numbers of planes that
+    have a say, as smp does, which keeps the size of what the next layer sees.
 
     Parameters
     ----------
     weight : (out, len(source), …)
     source, planes : sequence of str
         Names of the input planes that there are, and that are wanted.
+    others : {"mean", "copy", "zero"}
+        What a plane of another name takes: the mean of the source's weights, those of the source's planes in turn,
+        or zeros, so that at first the network does without it.
 
     Returns
     -------
     weight : (out, len(planes), …)
+
+    Raises
+    ------
+    MemberError
+        If all would be zero.
     """
-    mean = weight.mean(dim=1)
-    own = [weight[:, source.index(name)] if name in source else mean for name in planes]
-    return torch.stack(own, dim=1) * (len(source) / len(planes))
+    unnamed = [name for name in planes if name not in source]
+    if others == "zero" and len(unnamed) == len(planes):
+        raise MemberError(
+            f"first_planes zero: expected inputs among {', '.join(source)}, which the weights know, got "
+            f"{', '.join(planes)}: nothing would be seen. Write `first_planes: mean`."
+        )
+    fills: dict[PlanesName, Callable[[int], Tensor]] = {
+        "mean": lambda place: weight.mean(dim=1),
+        "copy": lambda place: weight[:, place % len(source)],
+        "zero": lambda place: torch.zeros_like(weight[:, 0]),
+    }
+    own = [weight[:, source.index(name)] if name in source else fills[others](unnamed.index(name)) for name in planes]
+    seen = len(planes) - len(unnamed) if others == "zero" else len(planes)
+    return torch.stack(own, dim=1) * (len(source) / seen)
 
 
 def _plane_keys(own: dict[str, Tensor], settings: CnnSettings, planes: int, outputs: int) -> list[str]:
@@ -188,11 +211,28 @@ def _offline() -> Iterator[None]:
 
 
 def _reach_hub() -> None:
-    """Raise OSError at once if the hub does not answer."""
+    """Raise OSError at once if there is no way to the hub, or to the proxy that stands before it."""
     if huggingface_hub.constants.HF_HUB_OFFLINE:
         raise OSError("HF_HUB_OFFLINE is set")
-    request = urllib.request.Request(huggingface_hub.constants.ENDPOINT, method="HEAD")
-    try:
-        urllib.request.urlopen(request, timeout=PATIENCE).close()
-    except urllib.error.HTTPError as answer:
-        answer.close()  # Any answer is one.
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    proxies = {} if urllib.request.proxy_bypass(hub.hostname or "") else urllib.request.getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    gate = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
+    address = gate.hostname or "", gate.port or (443 if gate.scheme == "https" else 80)
+    failures: list[OSError | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, PATIENCE).close()
+        except OSError as error:
+            failures.append(error)
+        else:
+            failures.append(None)
+
+    # In a thread of its own: nothing limits the time that looking up a name takes.
+    attempt = Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(PATIENCE)
+    failure = failures[0] if failures else TimeoutError(f"no answer from {address[0]} in {PATIENCE} s")
+    if failure is not None:
+        raise failure

@@ -1,12 +1,47 @@
-"""Whole groups kept out of training, to see when it has learned enough."""
+"""Groups held out among those that a model learns from: they tell when to stop, and a fold stays unseen."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["hold_out_groups"]
+from data.catalogue import Catalogue
+from data.scene import Scene
+
+__all__ = ["hold_out_groups", "hold_out_scenes"]
 
 DEALS = 50
 """Ways of holding groups out that are tried, to find one whose labels are like those of all."""
+
+
+def hold_out_scenes(catalogue: Catalogue, fold: int, share: float, rng: np.random.Generator) -> tuple[Scene, ...]:
+    """Choose whole groups of a fold's training scenes to hold out, with about a share of the pixels of each class.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        With folds and statistics.
+    fold : int
+        Its own scenes are never chosen.
+    share : float
+    rng : Generator
+
+    Returns
+    -------
+    held : tuple of Scene
+        None where there are fewer than two groups, or the share is 0.
+    """
+    scenes = catalogue.outside_fold(fold)
+    if share == 0:
+        return ()
+    counts = np.stack([catalogue.label_counts(scene.id) for scene in scenes])
+    labels = counts.shape[1]
+    held = hold_out_groups(
+        np.repeat([scene.group for scene in scenes], labels),
+        np.tile(np.arange(labels, dtype=np.uint8), len(scenes)),
+        counts.ravel().astype(np.float32),
+        share,
+        rng,
+    )
+    return tuple(scene for scene, chosen in zip(scenes, held[::labels], strict=True) if chosen)
 
 
 def hold_out_groups(

@@ -15,6 +15,7 @@ from data.classes import Classes
 from data.files import replacing
 from data.metrics import CLASS_METRICS, METRICS
 from data.progress import Track, untracked
+from data.quicklook import ERROR_COLORS
 from ensemble.axis import Axis, minus
 from ensemble.ensemble import Ensemble
 from ensemble.evaluation import BLEND, Evaluation
@@ -22,7 +23,7 @@ from ensemble.explained import explained_rows
 from ensemble.maps import MemberMaps
 from ensemble.scores import suitable_metrics
 from ensemble.settings import EnsembleSettings
-from ensemble.thumbnails import ERROR_COLORS, Quicklook, draw_thumbnails
+from ensemble.thumbnails import Quicklook, draw_thumbnails
 from features.description import TableFacts
 from trees.explanation import Explanation
 

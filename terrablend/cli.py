@@ -230,6 +230,23 @@ def predict(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="A trained member of the CNN branch.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write; a card in JSON goes beside it.")],
+    fold: Annotated[list[int] | None, typer.Option("--fold", help="Take the networks of these folds only.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write a network as an ONNX file, to use it where there is no Terrablend."""
+    with plain_endings(verbose):
+        from cnn import export_member, load_member
+
+        opened = open_scene_run(run)
+        [name] = _chosen(opened, "cnn", member)
+        export_member(load_member(opened.member_path(name), device="cpu"), out, fold)
+
+
+@app.command()
 def evaluate(
     source: Source,
     maps: Annotated[Path, typer.Argument(metavar="MAPS", help="Folder of class maps <id>.tif.")],

@@ -1,15 +1,25 @@
 """A small world that a small network can learn: bright blobs on dark ground, seen through nodata corners."""
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
+import torch
 
+from cnn.model_file import model_path, write_tensors
+from cnn.network import build_network
+from cnn.normalisation import Normalisation
 from cnn.settings import CnnSettings
+from cnn.trained import CnnMember, load_member
 from data.catalogue import Catalogue
 from data.classes import Classes
+from data.discovery import SceneFiles
+from data.files import write_json
+from data.inspection import inspect_scene
 from data.scene import ImageFile, LabelFile, Scene
 from data.windows import Grid
 
@@ -25,6 +35,17 @@ def write(path: Path, planes: np.ndarray, nodata: float | None = None) -> None:
         transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
     ) as raster:  # fmt: skip
         raster.write(planes)
+
+
+def catalogue_of(classes: Classes, scenes: tuple[Scene, ...]) -> Catalogue:
+    """Return the catalogue of some scenes, with their statistics."""
+    statistics = {}
+    for scene in scenes:
+        files = SceneFiles(scene.id, scene.split, scene.images, scene.label)
+        found = inspect_scene(files, classes, scene.invalid).statistics
+        assert found is not None
+        statistics[scene.split, scene.id] = found
+    return Catalogue(classes, BANDS, scenes, statistics)
 
 
 @pytest.fixture
@@ -64,14 +85,14 @@ def make_scene(tmp_path: Path) -> Callable[..., Scene]:
 def catalogue(make_scene: Callable[..., Scene]) -> Catalogue:
     """Eight training scenes in two folds, and one test scene."""
     train = tuple(make_scene(f"scene{number}", fold=number % 2) for number in range(8))
-    return Catalogue(BINARY, BANDS, (*train, make_scene("unseen", 70, 33, fold=None, split="test")))
+    return catalogue_of(BINARY, (*train, make_scene("unseen", 70, 33, fold=None, split="test")))
 
 
 @pytest.fixture
 def multiclass_catalogue(make_scene: Callable[..., Scene]) -> Catalogue:
     """Four training scenes of three classes in two folds."""
     train = tuple(make_scene(f"scene{number}", fold=number % 2, multiclass=True) for number in range(4))
-    return Catalogue(MULTICLASS, BANDS, train)
+    return catalogue_of(MULTICLASS, train)
 
 
 @pytest.fixture
@@ -81,3 +102,38 @@ def tiny() -> CnnSettings:
         encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=32, batch_size=4, epochs=2, steps=2,
         tile=32, overlap=8,
     )  # fmt: skip
+
+
+@pytest.fixture
+def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
+    """Write a member of two folds that has learned nothing, and load it."""
+    inputs = ("NDVI", "red", "nir_mean_r3")
+    normalisations = [
+        Normalisation((0.2, 80.0, 500.0), (0.3, 40.0, 50.0)),
+        Normalisation((0.0, 0.0, 0.0), (99.0, 99.0, 99.0), clip=2.0),
+    ]
+
+    def make(
+        classes: tuple[str, ...] = ("dark", "bright"), *, fixed_size: bool = False, threads: int = 1, **values: Any
+    ) -> CnnMember:
+        settings = CnnSettings(
+            encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=16, **values
+        )  # fmt: skip
+        for fold, normalisation in enumerate(normalisations):
+            torch.manual_seed(fold)
+            network = build_network(settings, len(inputs), len(classes))
+            # As after training: other statistics than those that a network starts with.
+            for module in network.modules():
+                if isinstance(module, torch.nn.BatchNorm2d):
+                    module.running_var.mul_(2).add_(0.1)
+            about = {"normalisation": None if settings.normalise.per_scene else asdict(normalisation)}
+            write_tensors(model_path(tmp_path / "net", fold), network.state_dict(), about)
+        card = {
+            "name": "net", "branch": "cnn", "settings": settings.model_dump(mode="json"), "inputs": inputs,
+            "formulas": {}, "bands": BANDS, "classes": classes, "crop": settings.crop, "multiple": 4,
+            "fixed_size": fixed_size, "folds": {"0": {}, "1": {}},
+        }  # fmt: skip
+        write_json(tmp_path / "net" / "member.json", card)
+        return load_member(tmp_path / "net", threads, "cpu")
+
+    return make

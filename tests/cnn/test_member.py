@@ -53,7 +53,7 @@ def test_a_second_start_keeps_finished_folds(catalogue: Catalogue, tiny: CnnSett
         name = f"fold{fold}.safetensors"
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     assert {path.name for path in parts.iterdir()} == {
-        "fold0.safetensors", "fold1.safetensors", "fold0.csv", "fold1.csv", "member.json",
+        "fold0.safetensors", "fold1.safetensors", "fold0.csv", "fold1.csv", "fold0.html", "fold1.html", "member.json",
     }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_normalisation_knows_the_training_folds_only(
     pixels = np.concatenate(
         [read_scene(scene, bands=["red", "nir"]).reshape(2, -1) for scene in changed.outside_fold(0)], axis=1
     )
-    np.testing.assert_allclose(about["normalisation"]["mean"], np.nanmean(pixels, 1, dtype=np.float64), rtol=1e-6)
+    np.testing.assert_allclose(about["normalisation"]["offset"], np.nanmean(pixels, 1, dtype=np.float64), rtol=1e-6)
 
 
 def test_it_learns_an_easy_problem_and_keeps_nodata(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
@@ -160,10 +160,11 @@ def test_the_card_and_the_log_say_what_was_done(
     card = json.loads((tmp_path / "net/member.json").read_text())
     assert card["inputs"] == ["red", "nir"]
     assert card["classes"] == ["bright"]
-    assert set(card["folds"]["1"]) == {"loss", "normalisation", "seconds"}
+    assert set(card["folds"]["1"]) == {"loss", "normalisation", "seconds", "epoch", "score"}
+    assert card["folds"]["1"]["epoch"] == 2
     with (tmp_path / "net/fold1.csv").open() as stream:
         rows = list(csv.DictReader(stream))
-    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
     assert float(rows[1]["loss"]) < float(rows[0]["loss"])
 
 

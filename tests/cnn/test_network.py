@@ -6,12 +6,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import cnn.weights
 from cnn.model_file import write_tensors
 from cnn.network import (
     architecture_names,
     build_network,
     check_network,
     encoder_names,
+    fitting_side,
     input_multiple,
     takes_other_sizes,
 )
@@ -93,10 +95,37 @@ def test_pretrained_weights_without_hub_or_cache_fail_at_once(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
     settings = CnnSettings(encoder=encoder, weights="imagenet", encoder_depth=3)
+    network = build_network(settings, 4, 1)
     start = time.perf_counter()
     with pytest.raises(MemberError, match=r"weights imagenet: expected .*`weights: null`, or a local file"):
-        load_weights(build_network(settings, 4, 1), settings, ["red", "green", "blue", "nir"], 1)
-    assert time.perf_counter() - start < 5
+        load_weights(network, settings, ["red", "green", "blue", "nir"], 1)
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy.example:3128", "proxy.example:3128"])
+def test_a_network_that_swallows_everything_is_noticed_within_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, proxy: str | None
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def never(address: tuple[str, int], timeout: float) -> None:
+        asked.append(address)
+        time.sleep(2)
+        raise TimeoutError
+
+    monkeypatch.setattr(cnn.weights.socket, "create_connection", never)
+    monkeypatch.setattr(cnn.weights.urllib.request, "getproxies", lambda: {"https": proxy} if proxy else {})
+    monkeypatch.setattr(cnn.weights.urllib.request, "proxy_bypass", lambda host: False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.example")
+    settings = CnnSettings(encoder="resnet18", weights="imagenet", encoder_depth=3)
+    network = build_network(settings, 4, 1)
+    start = time.perf_counter()
+    with pytest.raises(MemberError, match=r"no answer from .*example"):
+        load_weights(network, settings, ["red", "green", "blue", "nir"], 1)
+    assert time.perf_counter() - start < 1
+    assert asked == [("proxy.example", 3128) if proxy else ("hub.example", 443)]
 
 
 def test_an_unknown_name_of_weights_lists_the_known_ones() -> None:
@@ -172,3 +201,66 @@ def test_weights_on_other_planes_keep_the_size_of_the_response() -> None:
     weight = torch.rand(4, 3, 3, 3)
     adapted = adapt_planes(weight, ["red", "green", "blue"], ["a", "b", "c", "d", "e"])
     torch.testing.assert_close(adapted.sum(1), weight.sum(1))
+
+
+RGB = ["red", "green", "blue"]
+
+
+def test_planes_without_a_name_take_the_mean_copies_in_turn_or_nothing() -> None:
+    weight, planes = torch.rand(4, 3, 3, 3), ["nir", "blue", "swir", "ndvi", "red", "dem"]
+    mean, copy, zero = (adapt_planes(weight, RGB, planes, how) for how in ("mean", "copy", "zero"))
+    for adapted, factor in ((mean, 0.5), (copy, 0.5), (zero, 1.5)):
+        torch.testing.assert_close(adapted[:, [4, 1]], weight[:, [0, 2]] * factor)
+    torch.testing.assert_close(mean[:, 0], weight.mean(1) * 0.5)
+    torch.testing.assert_close(copy[:, [0, 2, 3, 5]], weight[:, [0, 1, 2, 0]] * 0.5)
+    assert (zero[:, [0, 2, 3, 5]] == 0).all()
+
+
+def test_zero_for_planes_without_a_name_leaves_the_response_to_the_others_as_it_was() -> None:
+    weight = torch.rand(4, 3, 3, 3)
+    adapted = adapt_planes(weight, RGB, ["nir", *RGB], "zero")
+    assert torch.equal(adapted[:, 1:], weight)
+    with pytest.raises(MemberError, match="first_planes zero: expected inputs among red, green, blue"):
+        adapt_planes(weight, RGB, ["nir", "swir"], "zero")
+
+
+def test_first_planes_is_a_setting_of_weights(tmp_path: Path) -> None:
+    source = build_network(TINY, 3, 1)
+    torch.save({f"encoder.{key}": tensor for key, tensor in source.encoder.state_dict().items()}, tmp_path / "rgb.pth")  # type: ignore[union-attr]
+    settings = TINY.model_copy(update={"weights": str(tmp_path / "rgb.pth"), "first_planes": "zero"})
+    network = build_network(settings, 4, 1)
+    load_weights(network, settings, ["red", "nir", "green", "blue"], 1)
+    first = network.encoder.state_dict()["model.stem.conv.weight"]  # type: ignore[union-attr]
+    assert (first[:, 1] == 0).all()
+    assert torch.equal(first[:, [0, 2, 3]], source.encoder.state_dict()["model.stem.conv.weight"])  # type: ignore[union-attr]
+
+
+def test_attention_is_put_into_the_decoder_or_refused() -> None:
+    settings = CnnSettings(encoder="resnet18", encoder_depth=3, attention="scse")
+    network = build_network(settings, 2, 1)
+    assert any(type(module).__name__ == "SCSEModule" for module in network.decoder.modules())  # type: ignore[union-attr]
+    check_network(network, settings, 2, 1, 32)
+    with pytest.raises(MemberError, match=r"attention scse: expected .* unet or unetplusplus, got fpn"):
+        build_network(settings.model_copy(update={"architecture": "fpn", "encoder_depth": None}), 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "crop", "side", "others"),
+    [
+        ("resnet18", 100, 128, True),
+        ("tu-swin_tiny_patch4_window7_224", 128, 224, False),
+        ("tu-swinv2_tiny_window8_256", 200, 256, False),
+        ("tu-maxvit_tiny_tf_224", 200, 224, False),
+    ],
+)
+def test_a_crop_is_made_as_large_as_the_network_takes(encoder: str, crop: int, side: int, others: bool) -> None:
+    settings = CnnSettings(encoder=encoder, crop=crop)
+    network = build_network(settings, 3, 1)
+    assert fitting_side(network, settings, 3, 1) == side
+    assert takes_other_sizes(network, 3, side) == others
+
+
+def test_a_crop_larger_than_the_only_size_that_a_network_takes_is_refused() -> None:
+    settings = CnnSettings(encoder="tu-swin_tiny_patch4_window7_224", crop=256)
+    with pytest.raises(MemberError, match=r"256 × 256 pixels.*img_size"):
+        fitting_side(build_network(settings, 3, 1), settings, 3, 1)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.quicklook import ERROR_COLORS, telling_window
 from data.windows import Grid, Window
-from ensemble import thumbnails as thumbnails_module
 from ensemble.axis import Axis
 from ensemble.decision import Decision
 from ensemble.maps import MemberMaps
-from ensemble.thumbnails import ERROR_COLORS, draw_thumbnails, telling_window
+from ensemble.thumbnails import draw_thumbnails
 from features.description import ColumnFacts, TableFacts
 
 from .conftest import KELP, LAND, quicklook
@@ -105,11 +105,10 @@ def test_errors_are_drawn_as_hit_miss_false_alarm_and_nothing_where_all_is_right
     assert (errors[~is_kelp & ~said_kelp & ~ignored][:, 3] == 0).all()
 
 
-def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_catalogue, write_raster, monkeypatch):
+def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_catalogue, write_raster):
     scene = make_catalogue().scenes[0]
-    assert telling_window(scene) == Window(0, 0, 24, 31)
+    assert telling_window(scene, 512) == Window(0, 0, 24, 31)
     label = np.zeros((24, 31), np.uint8)
     label[13, 21] = 1
     large = replace(scene, label=replace(scene.label, path=str(write_raster("large.tif", label))), grid=Grid(24, 31))
-    monkeypatch.setattr(thumbnails_module, "CROP", 10)
-    assert telling_window(large) == Window(10, 20, 10, 10)
+    assert telling_window(large, 10) == Window(10, 20, 10, 10)

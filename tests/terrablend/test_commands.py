@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,30 @@ def test_a_member_that_does_not_exist_is_answered_with_those_that_do(small_coast
     outcome = terrablend("cnn", small_coast, "lightgbm", "--run", tmp_path / "run")
     assert outcome.code == 2
     assert "expected a member of the branch cnn (unet), got lightgbm" in outcome.err
+
+
+def test_a_network_is_written_as_a_file_of_its_own(small_coast, terrablend, tmp_path, monkeypatch):
+    common, run, file = (
+        (small_coast, "--run", tmp_path / "run", "--workers", 1),
+        tmp_path / "run",
+        tmp_path / "unet.onnx",
+    )
+    assert terrablend("check", *common).code == 0
+    outcome = terrablend("export", run, "unet", "-o", file)
+    assert outcome.code == 2
+    assert "expected a trained member" in outcome.err
+    assert terrablend("cnn", *common, "--fold", 1).code == 0
+    outcome = terrablend("export", run, "lightgbm", "-o", file)
+    assert "expected a member of the branch cnn (unet), got lightgbm" in outcome.err
+    if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+        assert terrablend("export", run, "unet", "-o", file).code == 0
+        card = read_json(file.with_suffix(".json"))
+        assert [plane["name"] for plane in card["inputs"]["planes"]] == ["red", "green", "blue", "nir", "NDVI"]
+        assert card["folds"] == [1]
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    outcome = terrablend("export", run, "unet", "-o", file)
+    assert outcome.code == 2
+    assert "pip install terrablend[onnx]" in outcome.err
 
 
 class TestBadInput:

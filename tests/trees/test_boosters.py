@@ -3,7 +3,6 @@ import pytest
 from scipy.special import softmax
 
 from data.errors import MemberError
-from data.hold_out import hold_out_groups
 from trees.booster import predict_proba
 from trees.device import choose_device, count_gpus
 from trees.learning import LEARNERS
@@ -277,22 +276,3 @@ def test_xgboost_learns_and_predicts_on_a_gpu(tmp_path):
         proba[device], there = (predict_proba(booster, rows.read()) for booster in boosters)
         np.testing.assert_allclose(there, proba[device], atol=1e-5)
     np.testing.assert_allclose(proba["cuda"], proba["cpu"], atol=0.05)
-
-
-def test_held_out_groups_are_whole_and_hold_every_class():
-    rng = np.random.default_rng(0)
-    groups = rng.choice(list("abcdefghij"), 2000)
-    label = ((groups == "a") | (groups == "b")).astype(np.uint8)
-    held = hold_out_groups(groups, label, np.ones(2000, np.float32), 0.2, np.random.default_rng(1))
-    assert not set(groups[held]) & set(groups[~held])
-    assert len({*groups[held]} & {"a", "b"}) == 1
-    assert 0.1 < held.mean() < 0.5
-    again = hold_out_groups(groups, label, np.ones(2000, np.float32), 0.2, np.random.default_rng(1))
-    np.testing.assert_array_equal(held, again)
-
-
-def test_a_single_group_cannot_be_held_out():
-    held = hold_out_groups(
-        np.array(["a"] * 5), np.zeros(5, np.uint8), np.ones(5, np.float32), 0.2, np.random.default_rng(0)
-    )
-    assert not held.any()

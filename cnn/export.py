@@ -1,0 +1,240 @@
+"""A trained member as an ONNX file, for use where there is no torch.
+
+The graph takes the input planes by their names, as they are measured, and gives probabilities: normalisation, the
+networks of all folds and their mean are inside. Features are not: the card beside the file says what each plane is.
+"""
+
+import importlib
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from cnn.applied import Mean
+from cnn.network import first_line
+from cnn.trained import CnnMember
+from data.errors import MemberError
+from data.files import replacing, write_json
+
+__all__ = ["ByName", "export_member", "random_windows", "trace"]
+
+logger = logging.getLogger(__name__)
+
+LIBRARIES = ("terrablend", "torch", "onnx", "onnxscript", "onnxruntime")
+OPSET = 18
+OUTPUT = "proba"
+TOLERANCE = 1e-4
+"""Largest difference of a probability from torch's; float32 on two runtimes differs by about 1e-6."""
+MOST_BYTES = 2**31 - 2**20
+"""What a file of protocol buffers can hold."""
+
+
+class ByName(nn.Module):
+    """A model that is given each input plane by itself.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Planes (N, C, H, W) to probabilities (N, K, H, W).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *planes: Tensor) -> Tensor:
+        """Turn C planes (N, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W)."""
+        proba: Tensor = self.model(torch.stack(planes, dim=1))
+        return proba
+
+
+def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = None) -> float:
+    """Write a member as an ONNX file, with a card of the same name in JSON that says how to use it.
+
+    Parameters
+    ----------
+    member : CnnMember
+        On the CPU.
+    path : Path
+        Ends in ``.onnx``.
+    folds : sequence of int, optional
+        Whose networks to take the mean of; all by default.
+
+    Returns
+    -------
+    difference : float
+        Largest difference of a probability from torch's, over random windows.
+
+    Raises
+    ------
+    MemberError
+        If the file cannot be made or does not say what the member says, or a library that makes it is missing.
+    """
+    if path.suffix != ".onnx":
+        raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
+    _library("onnx")
+    _library("onnxscript")
+    runtime = _library("onnxruntime")
+    folds = member.folds if folds is None else tuple(folds)
+    names = member.feature_set.names
+    applied = [member.apply_fold(fold) for fold in folds]
+    size = sum(tensor.numel() * tensor.element_size() for one in applied for tensor in one.state_dict().values())
+    if size > MOST_BYTES:
+        raise MemberError(
+            f"member {member.name}: expected weights of 2 GB at most in one file, got {size / 1e9:.1f} GB. "
+            "Write fewer folds: --fold."
+        )
+    model = ByName(Mean(applied)).eval()
+    program, any_size = trace(model, member)
+    with replacing(path) as temporary:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # What torch and onnxscript say to those who develop them.
+                torch.onnx.export(
+                    program, (), temporary, input_names=names, output_names=[OUTPUT], opset_version=OPSET,
+                    dynamo=True, external_data=False, verbose=False,
+                )  # fmt: skip
+        except torch.onnx.OnnxExporterError as error:
+            raise MemberError(
+                f"member {member.name}: expected a network that ONNX has all operations of, got: {first_line(error)}. "
+                "Try other versions of torch and onnxscript, or another architecture."
+            ) from error
+        session = runtime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        differences = []
+        for windows in random_windows(member, folds[0], any_size):
+            inputs = dict(zip(names, windows, strict=True))
+            with torch.inference_mode():
+                wanted = model(*map(torch.from_numpy, windows)).numpy()
+            differences.append(np.abs(session.run([OUTPUT], inputs)[0] - wanted).max())
+        difference = float(np.max(differences))
+        if not difference <= TOLERANCE:
+            raise MemberError(
+                f"{path}: expected the probabilities of torch to within {TOLERANCE:g}, got some {difference:.1e} off, "
+                "and wrote nothing. Try other versions of torch, onnxscript and onnxruntime."
+            )
+    write_json(path.with_suffix(".json"), _card(member, folds, any_size, difference))
+    logger.info("member %s: folds %s, probabilities within %.1e of torch's → %s", member.name, folds, difference, path)
+    return difference
+
+
+def trace(model: ByName, member: CnnMember) -> tuple[ExportedProgram, bool]:
+    """Record what a model computes, for windows of any size, or of the training crops' if it takes no others.
+
+    Returns
+    -------
+    program : ExportedProgram
+    any_size : bool
+    """
+    number, sides = Dim("n"), [Dim(name, min=_least(member) // member.multiple) for name in ("height", "width")]
+    if not member.fixed_size:
+        try:
+            dynamic = {0: number, **{axis: member.multiple * side for axis, side in enumerate(sides, start=1)}}
+            return _trace(model, member, dynamic), True
+        except (AssertionError, RuntimeError, ValueError) as error:
+            logger.warning(
+                "member %s: a file for windows of %d × %d pixels alone, since %s cannot be recorded for others: %s",
+                member.name, member.crop, member.crop, member.settings.architecture, first_line(error),
+            )  # fmt: skip
+    try:
+        return _trace(model, member, {0: number}), False
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise MemberError(
+            f"member {member.name}: expected {member.settings.architecture} with {member.settings.encoder} to be a "
+            f"graph that torch.export can record, got: {first_line(error)}. Choose another encoder."
+        ) from error
+
+
+def random_windows(member: CnnMember, fold: int, any_size: bool) -> list[list[NDArray[np.float32]]]:
+    """Return some windows, each as its planes (N, H, W) of plausible values, with a corner of nodata."""
+    rng, seen = np.random.default_rng(0), member.normalisation(fold)
+    windows = []
+    for shape in _shapes(member, any_size):
+        planes = [
+            rng.normal(middle, spread, shape).astype(np.float32)
+            for middle, spread in zip(seen.offset, seen.scale, strict=True)
+        ]
+        for plane in planes:
+            plane[:, :5, :7] = np.nan
+        windows.append(planes)
+    return windows
+
+
+def _trace(model: ByName, member: CnnMember, dynamic: dict[int, Any]) -> ExportedProgram:
+    planes, any_size = len(member.feature_set.names), len(dynamic) > 1
+    # Neither side is the least, nor are both the same: torch takes such numbers for a must.
+    shape = (2, member.crop, member.crop)
+    if any_size:
+        shape = (2, _least(member) + member.multiple, _least(member) + 2 * member.multiple)
+    # Tensors of their own: the same one given twice is taken for a single input.
+    example = tuple(torch.zeros(shape) for _ in range(planes))
+    with torch.no_grad():
+        program = torch.export.export(model, example, dynamic_shapes={"planes": (dynamic,) * planes}, strict=False)
+        for other in _shapes(member, any_size):
+            program.module()(*(torch.zeros(other) for _ in range(planes)))
+    return program
+
+
+def _shapes(member: CnnMember, any_size: bool) -> list[tuple[int, int, int]]:
+    """Return the numbers, heights and widths of windows that the file is tried with."""
+    if not any_size:
+        return [(1, member.crop, member.crop), (2, member.crop, member.crop)]
+    least, more = _least(member), _least(member) + member.multiple
+    return [(1, least, least), (2, least, more), (3, more + member.multiple, least), (1, 2 * least, 2 * more)]
+
+
+def _least(member: CnnMember) -> int:
+    """Return the least side of a window; a side of one pixel at the deepest level would be taken for a must."""
+    return max(member.crop, 2 * member.multiple)
+
+
+def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: float) -> dict[str, Any]:
+    sides: dict[str, Any] = {"equal": member.crop}
+    if any_size:
+        sides = {"multiple_of": member.multiple, "at_least": _least(member)}
+    return {
+        "member": member.name,
+        "folds": folds,
+        "inputs": {
+            "shape": ["n", "height", "width"],
+            "type": "float32",
+            "nodata": "NaN",
+            "sides": sides,
+            "resize": member.settings.resize,
+            "planes": member.feature_set.describe(),
+        },
+        "bands": member.feature_set.scene_bands,
+        "formulas": member.feature_set.formulas,
+        "output": {
+            "name": OUTPUT,
+            "shape": ["n", len(member.classes), "height", "width"],
+            "type": "float32",
+            "classes": member.classes,
+            "of": "sigmoid" if len(member.classes) == 1 else "softmax",
+        },
+        "normalisation": {fold: asdict(member.normalisation(fold)) for fold in folds},
+        "architecture": member.settings.architecture,
+        "encoder": member.settings.encoder,
+        "opset": OPSET,
+        "difference_from_torch": difference,
+        "versions": {library: version(library) for library in LIBRARIES},
+    }
+
+
+def _library(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MemberError(
+            f"expected {name}, which writes or checks ONNX files, got no such library. "
+            "Install it with `pip install terrablend[onnx]`."
+        ) from error

@@ -1,0 +1,65 @@
+"""What a machine offers a network: a device, the arithmetic it is fast at, threads."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from cnn.settings import PrecisionName
+from data.errors import MemberError
+
+__all__ = ["choose_device", "choose_precision", "fast_on_cpu", "limit_threads"]
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that ``auto``, ``cpu`` or ``cuda`` means on this machine.
+
+    Raises
+    ------
+    MemberError
+        If a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MemberError("device cuda: expected a GPU that torch can use, got none. Write `device: auto` or `cpu`.")
+    return torch.device(name)
+
+
+def choose_precision(name: PrecisionName, device: torch.device, on_cpu: torch.dtype = torch.float32) -> torch.dtype:
+    """Return the type that the network's products are computed in; weights are float32 in any case.
+
+    Parameters
+    ----------
+    name : {"auto", "float32", "bfloat16", "float16"}
+        float16 is for GPUs: in its place a CPU computes in float32.
+    device : torch.device
+    on_cpu : torch.dtype
+        What auto means on a CPU. On a GPU it is 16 bits wide, bfloat16 where there are instructions for it.
+    """
+    if name == "float16" and device.type == "cpu":
+        return torch.float32
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
+    if device.type == "cpu":
+        return on_cpu
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
+def fast_on_cpu() -> torch.dtype:
+    """Return bfloat16 if this CPU has instructions for it, AVX-512 BF16 or AMX; else it is emulated, and slow."""
+    # Releases of torch that cannot tell what a CPU has are given float32.
+    known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32
+
+
+@contextmanager
+def limit_threads(threads: int) -> Iterator[None]:
+    """Let torch use so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

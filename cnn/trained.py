@@ -1,0 +1,171 @@
+"""A trained member of the CNN branch, at work."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cnn.applied import Applied, Mean, Turned
+from cnn.channels import measure_spread
+from cnn.machine import choose_device, choose_precision, fast_on_cpu
+from cnn.model_file import model_path, read_tensors
+from cnn.network import build_network
+from cnn.normalisation import Normalisation, fit_normalisation
+from cnn.predict import Tiling, predict_scene
+from cnn.runner import Runner
+from cnn.settings import CnnSettings, DeviceName
+from data.errors import MemberError
+from data.files import read_json
+from data.scene import Scene
+from data.windows import Window
+from features.feature_set import FeatureSet
+
+__all__ = ["CnnMember", "load_member"]
+
+logger = logging.getLogger(__name__)
+
+
+def load_member(directory: Path, threads: int = 1, device: DeviceName = "auto") -> "CnnMember":
+    """Load a member from its files alone.
+
+    Raises
+    ------
+    MemberError
+        If ``directory`` holds no member of this branch.
+    """
+    path = directory / "member.json"
+    if not path.is_file():
+        raise MemberError(f"{path}: expected a trained member, got no such file. Train it with `terrablend cnn`.")
+    about = read_json(path)
+    if about.get("branch") != "cnn":
+        raise MemberError(f"{path}: expected a member of the branch cnn, got {about.get('branch')}.")
+    return CnnMember(directory, about, threads, choose_device(device))
+
+
+class CnnMember:
+    """A fitted member; networks are loaded from their files when a fold is first asked for.
+
+    Parameters
+    ----------
+    directory : Path
+    about : mapping
+        What ``member.json`` holds.
+    threads : int
+        Cores to use.
+    device : torch.device
+
+    Attributes
+    ----------
+    name : str
+    folds : tuple of int
+        Fold k's network has never seen a scene of fold k.
+    classes : tuple of str
+        One name per plane of the probabilities.
+    crop : int
+        Side of the squares that the networks learned from, in pixels that they see.
+    multiple : int
+        What the sides of a network's input must be multiples of.
+    fixed_size : bool
+        Whether they take no others.
+    """
+
+    def __init__(self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device) -> None:
+        self.directory, self.device = directory, device
+        self.name: str = about["name"]
+        self.folds = tuple(int(fold) for fold in about["folds"])
+        self.classes: tuple[str, ...] = tuple(about["classes"])
+        self.settings = CnnSettings(**about["settings"])
+        self.feature_set = FeatureSet(about["bands"], about["inputs"], about["formulas"])
+        self.crop: int = about["crop"]
+        self.multiple: int = about["multiple"]
+        self.fixed_size: bool = about["fixed_size"]
+        precision = choose_precision(self.settings.predict_precision, device, fast_on_cpu())
+        at_once = None if self.settings.predict_batch == "auto" else self.settings.predict_batch
+        self._runner = Runner(device, precision, threads, at_once)
+        self._networks: dict[int, tuple[nn.Module, Normalisation | None]] = {}
+
+    def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+        """Yield the mean probability of some folds' networks, strip by strip.
+
+        Parameters
+        ----------
+        scene : Scene
+        folds : sequence of int
+
+        Yields
+        ------
+        window : Window
+            All of them cover the scene exactly once.
+        proba : (n_classes, height, width) float32 in [0, 1]
+            NaN where the scene is not valid.
+
+        Raises
+        ------
+        MemberError
+            If there is no network of a fold, or a window does not fit the GPU's memory.
+        """
+        if not self._networks:
+            logger.info("member %s: predicts by %s", self.name, self._runner)
+        settings, own = self.settings, None
+        if settings.normalise.per_scene:
+            spread = measure_spread(self.feature_set, scene)
+            own = fit_normalisation(settings.normalise, [spread], self.feature_set.names)
+        model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds])
+        if settings.turns:
+            model = Turned(model)
+        size = self.crop
+        if not self.fixed_size:
+            size = max(size, -(-settings.tile // self.multiple) * self.multiple)
+        tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
+        yield from predict_scene(
+            scene, self.feature_set, model.to(self.device).eval(), len(self.classes), tiling, self._runner
+        )
+
+    def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
+        """Return the network of a fold as it is applied, with a scene's own normalisation or that of its training.
+
+        Raises
+        ------
+        MemberError
+            If there is no such network or normalisation.
+        """
+        return Applied(self._load(fold)[0], own or self.normalisation(fold), resize, self.multiple)
+
+    def normalisation(self, fold: int) -> Normalisation:
+        """Return the normalisation of the scenes that a fold's network learned from.
+
+        Raises
+        ------
+        MemberError
+            If each scene has its own.
+        """
+        stored = self._load(fold)[1]
+        if stored is None:
+            raise MemberError(
+                f"member {self.name}: expected a normalisation that holds for all scenes, got one of each scene's "
+                "own. Train it without normalise.per_scene."
+            )
+        return stored
+
+    def _load(self, fold: int) -> tuple[nn.Module, Normalisation | None]:
+        """Return the network of a fold and the normalisation stored with it: none if each scene has its own."""
+        if fold not in self._networks:
+            path = model_path(self.directory, fold)
+            if not path.is_file():
+                raise MemberError(
+                    f"member {self.name}: expected the network of fold {fold} in {path}, got no such file. "
+                    f"Train it with `terrablend cnn {self.name} --fold {fold}`."
+                )
+            tensors, about = read_tensors(path)
+            with torch.random.fork_rng(devices=[]):
+                network = build_network(self.settings, len(self.feature_set.names), len(self.classes))
+            network.load_state_dict(tensors)
+            network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+            stored = about["normalisation"]
+            self._networks[fold] = network, stored and Normalisation.from_dict(stored)
+        return self._networks[fold]

@@ -1,0 +1,94 @@
+"""The page of a training: its curves, what it confuses, and the newest sheet of pictures."""
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+
+from cnn.curves import Curve, draw_curves
+from data.classes import Classes
+from data.files import replacing
+from data.metrics import CLASS_METRICS
+
+__all__ = ["write_page"]
+
+INK, SOFT, ACCENT = "#0072b2", "#999999", "#d55e00"
+
+
+def write_page(
+    path: Path, rows: Sequence[Mapping[str, float]], batches: Sequence[float], sheets: Sequence[Path], classes: Classes,
+    *, what: str, epochs: int, stop_by: str,
+) -> None:  # fmt: skip
+    """Write the page of a training, of which some epochs are over.
+
+    Parameters
+    ----------
+    path : Path
+    rows : sequence of mappings
+        What is known of each epoch; see `cnn.watching.Watch`.
+    batches : sequence of float
+        The loss of each batch.
+    sheets : sequence of Path
+        In order of their epochs.
+    classes : Classes
+    what : str
+        The title.
+    epochs : int
+        Of the whole training.
+    stop_by : str
+        What ``score`` is.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(resources.files("cnn").joinpath("training.html").read_text("utf-8"))
+    held_out = "score" in rows[-1]
+    best = max(rows, key=lambda row: row["score"]) if held_out else None
+    page = template.render(
+        what=what,
+        rows=rows,
+        epochs=epochs,
+        stop_by=stop_by,
+        best=best,
+        charts=[
+            {"title": title, "curves": curves, "svg": draw_curves(curves, epochs)}
+            for title, curves in _charts(rows, batches, classes, stop_by if held_out else None).items()
+        ],
+        label_names=classes.label_names,
+        confusion=_confusion(rows[-1], classes) if held_out else [],
+        sheets=sheets,
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def _charts(
+    rows: Sequence[Mapping[str, float]], batches: Sequence[float], classes: Classes, score: str | None
+) -> dict[str, list[Curve]]:
+    def curve(name: str, column: str, color: str = INK) -> Curve:
+        return Curve(name, color, [(row["epoch"], row[column]) for row in rows])
+
+    a_batch = len(rows) / max(len(batches), 1)
+    losses = [
+        Curve("of batches", SOFT, [((number + 0.5) * a_batch, loss) for number, loss in enumerate(batches)], thin=True),
+        curve("of epochs", "loss"),
+    ]
+    charts = {"Loss": [*losses, curve("of held-out scenes", "held_out_loss", ACCENT)] if score else losses}
+    if score:
+        charts["Score"] = [curve(score, "score")]
+        for name, metric in CLASS_METRICS.items():
+            colors = zip(classes.label_names, classes.label_colors, strict=True)
+            charts[metric.title] = [
+                curve(label, f"{name}_{label}", "#{:02x}{:02x}{:02x}".format(*color)) for label, color in colors
+            ]
+    charts["Learning rate"] = [curve("highest of all weights", "learning_rate")]
+    charts["Images a second"] = [curve("while training", "images_per_second")]
+    return charts
+
+
+def _confusion(row: Mapping[str, float], classes: Classes) -> list[tuple[str, list[tuple[float, int]]]]:
+    """Return each label's cells: share of the label's pixels, and pixels."""
+    table = []
+    for label in classes.label_names:
+        counts = [int(row[f"pixels_{label}_as_{other}"]) for other in classes.label_names]
+        table.append((label, [(count / max(sum(counts), 1), count) for count in counts]))
+    return table

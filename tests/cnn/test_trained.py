@@ -1,0 +1,85 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from cnn.applied import Applied, Mean
+from cnn.channels import measure_spread, read_channels
+from cnn.normalisation import Normalisation, fit_normalisation
+from cnn.resize import resize_planes, resize_proba
+from cnn.settings import CnnSettings
+from cnn.trained import CnnMember
+from data.scene import Scene
+
+Make = Callable[..., CnnMember]
+
+
+@pytest.fixture
+def scene(make_scene: Callable[..., Scene]) -> Scene:
+    return make_scene("any", 64, 96)
+
+
+def proba_of(member: CnnMember, scene: Scene) -> np.ndarray:
+    return np.concatenate([proba for _, proba in member.predict_proba(scene, member.folds)], axis=1)
+
+
+def test_maps_do_not_depend_on_threads_or_on_how_many_windows_are_worked_on_at_once(
+    make_member: Make, scene: Scene
+) -> None:
+    one = proba_of(make_member(tile=32, overlap=8), scene)
+    np.testing.assert_array_equal(proba_of(make_member(tile=32, overlap=8, threads=3), scene), one)
+    np.testing.assert_array_equal(proba_of(make_member(tile=32, overlap=8, threads=3, predict_batch=2), scene), one)
+
+
+def test_a_scene_in_one_window_is_what_the_networks_say_of_it(make_member: Make, scene: Scene) -> None:
+    member = make_member(tile=256, predict_precision="float32")
+    planes, valid = read_channels(member.feature_set, scene)
+    with torch.inference_mode():
+        wanted = Mean([member.apply_fold(fold) for fold in (0, 1)])(torch.from_numpy(planes)[None])[0].numpy()
+    wanted[:, ~valid] = np.nan
+    np.testing.assert_allclose(proba_of(member, scene), wanted, atol=1e-6)
+
+
+def test_a_scene_is_resized_for_the_network_and_its_map_brought_back(make_member: Make, scene: Scene) -> None:
+    member = make_member(tile=256, resize=2.0, predict_precision="float32")
+    planes, valid = read_channels(member.feature_set, scene)
+    wanted = []
+    for fold in (0, 1):
+        normal = torch.from_numpy(member.normalisation(fold).rescale(planes))[None]
+        larger = resize_planes(normal, 128, 192)
+        with torch.inference_mode():
+            logits = member.apply_fold(fold).network(larger.nan_to_num(0.0))
+        wanted.append(resize_proba(logits.softmax(dim=1), 64, 96)[0].numpy())
+    mean = np.mean(wanted, axis=0)
+    mean[:, ~valid] = np.nan
+    np.testing.assert_allclose(proba_of(member, scene), mean, atol=1e-6)
+
+
+def test_each_scene_has_a_normalisation_of_its_own_if_asked(make_member: Make, scene: Scene) -> None:
+    member = make_member(tile=256, normalise={"per_scene": True}, predict_precision="float32")
+    own = fit_normalisation(
+        member.settings.normalise, [measure_spread(member.feature_set, scene)], member.feature_set.names
+    )
+    networks = [member.apply_fold(fold, own).network for fold in (0, 1)]
+    planes = torch.from_numpy(read_channels(member.feature_set, scene)[0])[None]
+    with torch.inference_mode():
+        wanted = Mean([Applied(network, own) for network in networks])(planes)[0].numpy()
+        other = Applied(networks[0], Normalisation((0.0,) * 3, (1.0,) * 3))(planes)[0].numpy()
+    proba = proba_of(member, scene)
+    seen = np.isfinite(proba)
+    np.testing.assert_allclose(proba[seen], wanted[seen], atol=1e-6)
+    assert np.abs(proba - other)[seen].max() > 0.01, "or the test shows nothing"
+
+
+def test_fewer_bits_change_probabilities_a_little(make_member: Make, scene: Scene) -> None:
+    exact, short = (proba_of(make_member(predict_precision=name), scene) for name in ("float32", "bfloat16"))
+    np.testing.assert_array_equal(np.isnan(exact), np.isnan(short))
+    assert 0 < np.nanmax(np.abs(exact - short)) < 0.05
+
+
+@pytest.mark.parametrize("windows", [0, "all", -3])
+def test_windows_at_once_are_a_number_or_auto(windows: object) -> None:
+    with pytest.raises(ValueError, match="predict_batch"):
+        CnnSettings(predict_batch=windows)
+    assert CnnSettings(predict_batch=3).predict_batch == 3
