@@ -3,6 +3,7 @@
 import ctypes
 import logging
 from collections.abc import Callable
+from functools import cache
 
 from data.errors import MemberError
 from trees.settings import Device, DeviceName
@@ -47,7 +48,13 @@ def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) 
         raise MemberError(
             f"device cuda: expected a GPU that {library} can use, got none: {why}. Use device: auto or cpu."
         )
+    if there and not able:
+        _say_once(f"{library} was built without CUDA: it runs on the CPU")
     chosen: Device = "cuda" if able else "cpu"
-    why = f" ({library} was built without CUDA)" if there and not able else ""
-    logger.debug("%s runs on %s%s", library, chosen, why)
+    logger.debug("%s runs on %s", library, chosen)
     return chosen
+
+
+@cache
+def _say_once(text: str) -> None:
+    logger.info(text)

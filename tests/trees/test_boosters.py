@@ -211,14 +211,16 @@ def test_the_number_of_bins_may_be_named_as_the_library_does(kind, name, tmp_pat
     assert (tmp_path / "neither").read_bytes() != (tmp_path / "setting").read_bytes()
 
 
-def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch):
+def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, caplog):
     monkeypatch.setattr("trees.device.count_gpus", lambda: 0)
     with pytest.raises(MemberError, match="there is no CUDA device"):
         choose_device("cuda", "XGBoost", lambda: True)
     assert choose_device("auto", "XGBoost", lambda: True) == "cpu"
     monkeypatch.setattr("trees.device.count_gpus", lambda: 1)
     assert choose_device("auto", "XGBoost", lambda: True) == "cuda"
-    assert choose_device("auto", "LightGBM", lambda: False) == "cpu"
+    with caplog.at_level("INFO", "trees"):
+        assert [choose_device("auto", "Lightning trees", lambda: False) for _ in range(3)] == ["cpu"] * 3
+    assert [one.message for one in caplog.records] == ["Lightning trees was built without CUDA: it runs on the CPU"]
     with pytest.raises(MemberError, match="LightGBM was built without CUDA"):
         choose_device("cuda", "LightGBM", lambda: False)
 
