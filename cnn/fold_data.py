@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from cnn.input_settings import NormaliseSettings
 from cnn.loss_terms import parse_loss
 from cnn.losses import LossOptions, WeightedLoss
-from cnn.named_weights import named_weights
 from cnn.normalisation import Normalisation, fit_normalisation
 from cnn.patches import Crops, SceneStore
 from cnn.scene_weights import weigh_scenes
 from cnn.settings import CnnSettings
 from data.catalogue import Catalogue
 from data.classes import Classes
+from data.names import named_weights
 from data.scene import Scene
 
 __all__ = ["build_crops", "build_loss", "check_names", "fit_normalisations", "target_labels"]

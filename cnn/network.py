@@ -3,9 +3,8 @@
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import nn
 
 from cnn.settings import CnnSettings
 from data.errors import MemberError
+from data.names import nearest
 
 __all__ = [
     "architecture_names",
@@ -26,7 +26,6 @@ __all__ = [
     "first_line",
     "fitting_side",
     "input_multiple",
-    "nearest",
     "takes_other_sizes",
 ]
 
@@ -174,12 +173,6 @@ def input_multiple(network: nn.Module) -> int:
     """Return the number of pixels that the sides of an input must be a multiple of."""
     multiple: int = network.encoder.output_stride  # type: ignore[union-attr,assignment]
     return multiple
-
-
-def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
-    """Return the known names that are most like one, as text."""
-    names = list(known)
-    return ", ".join(get_close_matches(name, names, n=count, cutoff=0.5) or sorted(names)[:count])
 
 
 def _output_shape(network: nn.Module, planes: int, height: int, width: int) -> tuple[int, ...]:

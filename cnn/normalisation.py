@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.input_settings import NormaliseSettings
-from cnn.named_weights import named_weights
 from data.errors import MemberError
+from data.names import named_weights
 from data.statistics import Moments
 
 __all__ = ["Normalisation", "Spread", "fit_normalisation"]

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from data.catalogue import Catalogue
 from data.errors import MemberError
 from data.hold_out import hold_out_groups
+from data.names import named_weights
 from features.feature_set import FeatureSet
-from features.table import open_table
+from features.table import Table, open_table
 from trees.booster import Booster, Learner, predict_proba
 from trees.catboost_booster import CatBoostLearner
 from trees.lightgbm_booster import LightGBMLearner
@@ -71,7 +72,7 @@ class MemberRows:
         names = _check_settings(name, settings, feature_set.names, len(self.labels))
         scenes = catalogue.split("train")
         table = open_table(pixels, scenes, names)
-        weight = np.ones_like(table.weight) if settings.weights == "none" else table.weight / table.weight.mean()
+        weight = _weigh(table, settings, self.labels)
         kind = LEARNERS[settings.booster]
         self.learner = kind(replace(table, weight=weight), len(self.labels), threads, device)
         self.made_with: Mapping[str, str] = {kind.library: _version(kind.library, name)}
@@ -170,6 +171,20 @@ def _check_settings(name: str, settings: TreeSettings, columns: Sequence[str], n
             f"got {settings.stop_by}. Change it, or leave it out."
         )
     return names
+
+
+def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArray[np.float32]:
+    """Return what each row counts in learning, 1 in the mean."""
+    weight = np.ones(len(table)) if settings.weights == "none" else table.weight.astype(np.float64)
+    totals = np.bincount(table.label, weight, len(labels))
+    if settings.class_weights == "balanced":
+        by_label = np.divide(totals.sum(), totals, out=np.zeros(len(labels)), where=totals > 0)
+    else:
+        given = {} if settings.class_weights == "none" else settings.class_weights
+        by_label = np.array(named_weights("class_weights", given, labels, [1.0] * len(labels)))
+    weight = weight * by_label[table.label]
+    relative: NDArray[np.float32] = (weight / weight.mean()).astype(np.float32)
+    return relative
 
 
 def _version(library: str, name: str) -> str:

@@ -1,6 +1,6 @@
 """What a member of the tree branch can be told in the experiment file."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,7 @@ from data.settings import Settings
 
 __all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
+ClassWeight = Annotated[float, Field(ge=0)]
 BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
 Device = Literal["cpu", "cuda"]
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -29,6 +30,12 @@ class TreeSettings(Settings):
     features: list[str] | None = Field(None, description="columns of the pixel table; default: all of them")
     weights: Literal["design", "none"] = Field(
         "design", description="rows count 1 / the probability they were drawn with, or all alike"
+    )
+
+    class_weights: Literal["none", "balanced"] | dict[str, ClassWeight] = Field(
+        "none",
+        description="what rows of a class count besides: all the same, as much in all as those of any other class, or "
+        "by name, 1 if not named",
     )
 
     categorical: list[str] = Field([], description="columns whose values are codes of kinds, whole numbers from 0")

@@ -152,6 +152,22 @@ def test_design_weights_give_the_prior_of_full_scenes(fitted, make_scenes, tmp_p
     assert means["none"] > 1.5 * truth
 
 
+@pytest.mark.parametrize(
+    ("class_weights", "mean"), [("balanced", 0.5), ({"kelp": 0.02}, 0.001), ({"background": 2.0, "kelp": 2.0}, 0.05)]
+)
+def test_class_weights_raise_and_lower_what_a_class_counts(fitted, make_scenes, class_weights, mean):
+    catalogue = make_scenes(n_scenes=6)
+    settings = SETTINGS.model_copy(update={"class_weights": class_weights, "features": ["red"]})
+    _, directory = fitted(catalogue, settings)
+    ((_, proba),) = load_member(directory).predict_proba(catalogue.scenes[0], [0])
+    assert np.nanmean(proba) == pytest.approx(mean, rel=0.3)
+
+
+def test_weights_of_classes_that_there_are_not_are_refused(fitted):
+    with pytest.raises(MemberError, match=r"expected names among background, kelp, got kelpp\. Nearest: kelp"):
+        fitted(settings=SETTINGS.model_copy(update={"class_weights": {"kelpp": 2.0}}))
+
+
 def test_a_column_that_the_table_lacks_is_refused(fitted):
     with pytest.raises(MemberError, match="member lgbm: expected columns of the pixel table, got EVI"):
         fitted(settings=SETTINGS.model_copy(update={"features": ["nir", "EVI"]}))

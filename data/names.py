@@ -1,11 +1,17 @@
-"""Weights that a user gives to some things by their names."""
+"""Names that a user writes, and weights that are given by them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 
-from cnn.network import nearest
 from data.errors import MemberError
 
-__all__ = ["named_weights"]
+__all__ = ["named_weights", "nearest"]
+
+
+def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
+    """Return the known names that are most like one, as text."""
+    names = list(known)
+    return ", ".join(get_close_matches(name, names, n=count, cutoff=0.5) or sorted(names)[:count])
 
 
 def named_weights(
