@@ -1,6 +1,7 @@
-"""Input planes: named features of a scene."""
+"""Input planes: what a network sees of a scene, by name."""
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,49 @@ from cnn.normalisation import Spread
 from data.scene import Scene
 from data.statistics import Moments
 from data.windows import Grid, Window, tile_windows
-from features.feature_set import FeatureSet
 from features.scene_facts import lattice_of
 
-__all__ = ["default_inputs", "lattice_pixels", "measure_spread", "read_channels", "survey_windows"]
+__all__ = [
+    "OpenPlanes",
+    "Planes",
+    "default_inputs",
+    "lattice_pixels",
+    "measure_spread",
+    "read_channels",
+    "survey_windows",
+]
 
 BLOCK = 1024
 """Side of the windows that scenes are surveyed in, pixels."""
+
+
+class OpenPlanes(Protocol):
+    """A scene whose planes are read window by window."""
+
+    def compute(self, window: Window | None = None) -> NDArray[np.float32]:
+        """Return the planes (C, height, width) of a window, NaN where there is no data."""
+        ...
+
+    def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
+        """Tell where a window of the scene was seen, (height, width) bool."""
+        ...
+
+
+class Planes(Protocol):
+    """Named input planes, such as a `FeatureSet`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the planes, in order."""
+        ...
+
+    def describe(self) -> list[dict[str, str | int]]:
+        """Say of each plane what it is: name, kind, definition, halo, reference, unit."""
+        ...
+
+    def open(self, scene: Scene) -> OpenPlanes:
+        """Return the scene, ready to be read."""
+        ...
 
 
 def default_inputs(bands: Sequence[str], scenes: Iterable[Scene]) -> tuple[str, ...]:
@@ -25,7 +62,7 @@ def default_inputs(bands: Sequence[str], scenes: Iterable[Scene]) -> tuple[str, 
 
 
 def read_channels(
-    feature_set: FeatureSet, scene: Scene, window: Window | None = None
+    planes: Planes, scene: Scene, window: Window | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Read the input planes of a window and where it is valid.
 
@@ -35,7 +72,7 @@ def read_channels(
         Not normalised, NaN where there is no data.
     valid : (height, width) bool
     """
-    opened = feature_set.open(scene)
+    opened = planes.open(scene)
     return opened.compute(window), opened.valid(window)
 
 
@@ -49,11 +86,11 @@ def lattice_pixels(channels: NDArray[np.float32], grid: Grid, window: Window) ->
     return channels[:, *lattice_of(grid, window)].reshape(len(channels), -1)
 
 
-def measure_spread(feature_set: FeatureSet, scene: Scene) -> Spread:
+def measure_spread(planes: Planes, scene: Scene) -> Spread:
     """Measure how the values of a scene's input planes spread, window by window."""
     moments, pixels = [], []
     for window in survey_windows(scene.grid):
-        channels, _ = read_channels(feature_set, scene, window)
+        channels, _ = read_channels(planes, scene, window)
         moments.append(Moments.of(channels))
         pixels.append(lattice_pixels(channels, scene.grid, window))
     return Spread.of(moments, np.concatenate(pixels, axis=1))

@@ -1,7 +1,8 @@
 """A trained member as an ONNX file, for use where there is no torch.
 
 The graph takes the input planes by their names, as they are measured, and gives probabilities: normalisation, the
-networks of all folds and their mean are inside. Features are not: the card beside the file says what each plane is.
+networks of all folds and their mean are inside. Features and other members' probabilities are not: the card beside the
+file says what each plane is.
 """
 
 import importlib
@@ -86,7 +87,7 @@ def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = N
     _library("onnxscript")
     runtime = _library("onnxruntime")
     folds = member.folds if folds is None else tuple(folds)
-    names = member.feature_set.names
+    names = member.planes.names
     applied = [member.apply_fold(fold) for fold in folds]
     size = sum(tensor.numel() * tensor.element_size() for one in applied for tensor in one.state_dict().values())
     if size > MOST_BYTES:
@@ -170,7 +171,7 @@ def random_windows(member: CnnMember, fold: int, any_size: bool) -> list[list[ND
 
 
 def _trace(model: ByName, member: CnnMember, dynamic: dict[int, Any]) -> ExportedProgram:
-    planes, any_size = len(member.feature_set.names), len(dynamic) > 1
+    planes, any_size = len(member.planes.names), len(dynamic) > 1
     # Neither side is the least, nor are both the same: torch takes such numbers for a must.
     shape = (2, member.crop, member.crop)
     if any_size:
@@ -210,7 +211,7 @@ def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: f
             "nodata": "NaN",
             "sides": sides,
             "resize": member.settings.resize,
-            "planes": member.feature_set.describe(),
+            "planes": member.planes.describe(),
         },
         "bands": member.feature_set.scene_bands,
         "formulas": member.feature_set.formulas,

@@ -20,6 +20,7 @@ from cnn.model_file import model_path, read_about, write_tensors
 from cnn.network import build_network, fitting_side, input_multiple, takes_other_sizes
 from cnn.patches import SceneStore
 from cnn.settings import CnnSettings, DeviceName
+from cnn.stacked import input_planes
 from cnn.training import check_devices, train_network
 from cnn.validation import Tiles
 from cnn.weights import load_weights
@@ -46,7 +47,7 @@ APPLYING = {
 def fit_member(
     name: str, settings: CnnSettings, catalogue: Catalogue, directory: Path, *, seed: int, threads: int,
     formulas: Mapping[str, str] | None = None, device: DeviceName = "auto", folds: Sequence[int] | None = None,
-    track: Track = untracked,
+    members: Path | None = None, track: Track = untracked,
 ) -> None:  # fmt: skip
     """Train a member's networks, one per fold on the scenes of all other folds; those that exist are kept.
 
@@ -70,6 +71,8 @@ def fit_member(
     device : {"auto", "cpu", "cuda"}
     folds : sequence of int, optional
         All by default.
+    members : Path, optional
+        Holds the folders of the members that it is stacked on, with their maps; that of ``directory`` by default.
     track : Track
 
     Raises
@@ -78,11 +81,14 @@ def fit_member(
         If the network cannot be built or trained as asked, or ``directory`` holds one that was made otherwise.
     FeatureError
         If an input is unknown.
+    MapError
+        If a map of a member that it is stacked on is missing, in-sample or of another make.
     """
     where = choose_device(device)
-    inputs = tuple(settings.inputs or default_inputs(catalogue.bands, catalogue.scenes))
-    feature_set = FeatureSet(catalogue.bands, inputs, formulas)
-    outputs = len(catalogue.classes.names)
+    names = settings.inputs or default_inputs(catalogue.bands, catalogue.scenes)
+    feature_set = FeatureSet(catalogue.bands, names, formulas)
+    planes = input_planes(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
+    inputs, outputs = planes.names, len(catalogue.classes.names)
     if not catalogue.folds:
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
     check_names(settings, catalogue, inputs)
@@ -117,7 +123,7 @@ def fit_member(
         if todo:
             scenes = {scene.id: scene for fold in todo for scene in catalogue.outside_fold(fold)}
             store = SceneStore(
-                feature_set, list(scenes.values()), target_labels(catalogue.classes), settings.cache_gb * 1e9, seed,
+                planes, list(scenes.values()), target_labels(catalogue.classes), settings.cache_gb * 1e9, seed,
                 quantiles=settings.normalise.by == "quantile", track=track, what=f"{name}: scenes",
             )  # fmt: skip
         for fold in todo:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cnn.augmentation import Augmentation
-from cnn.channels import lattice_pixels, read_channels, survey_windows
+from cnn.channels import Planes, lattice_pixels, read_channels, survey_windows
 from cnn.draws import Draws, draw_alteration
 from cnn.input_settings import AugmentSettings
 from cnn.normalisation import Normalisation, Spread
@@ -24,7 +24,6 @@ from data.progress import Track, untracked
 from data.scene import Scene, read_label
 from data.statistics import Moments
 from data.windows import Window
-from features.feature_set import FeatureSet
 
 __all__ = ["CropSampler", "Crops", "SceneStore"]
 
@@ -49,8 +48,8 @@ class SceneStore:
 
     Parameters
     ----------
-    feature_set : FeatureSet
-        Names the input planes.
+    planes : Planes
+        What the network sees.
     scenes : sequence of Scene
         With labels.
     targets : sequence of int
@@ -66,11 +65,11 @@ class SceneStore:
     """
 
     def __init__(
-        self, feature_set: FeatureSet, scenes: Sequence[Scene], targets: Sequence[int], cache_bytes: float, seed: int,
+        self, planes: Planes, scenes: Sequence[Scene], targets: Sequence[int], cache_bytes: float, seed: int,
         *, quantiles: bool = False, track: Track = untracked, what: str = "scenes",
     ) -> None:  # fmt: skip
-        self.feature_set, self.targets, self.quantiles = feature_set, tuple(targets), quantiles
-        self.names = tuple(feature_set.names)
+        self.planes, self.targets, self.quantiles = planes, tuple(targets), quantiles
+        self.names = planes.names
         pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
         needed = pixels * (4 * len(self.names) + 1)
         self.in_memory = needed <= cache_bytes
@@ -110,7 +109,7 @@ class SceneStore:
         return counts[:labels]
 
     def _read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        channels, valid = read_channels(self.feature_set, scene, window)
+        channels, valid = read_channels(self.planes, scene, window)
         label = read_label(scene, window)
         label[~valid] = IGNORE
         return channels, label

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.channels import read_channels
+from cnn.channels import Planes, read_channels
 from cnn.resize import scene_side
 from cnn.runner import Runner
 from data.scene import Scene
 from data.windows import Window
-from features.feature_set import FeatureSet
 
 __all__ = ["Tiling", "blend_shares", "predict_scene", "tile_starts"]
 
@@ -102,15 +101,15 @@ def blend_shares(length: int, starts: Sequence[int], side: int, overlap: int) ->
 
 
 def predict_scene(
-    scene: Scene, feature_set: FeatureSet, model: nn.Module, outputs: int, tiling: Tiling, runner: Runner
+    scene: Scene, planes: Planes, model: nn.Module, outputs: int, tiling: Tiling, runner: Runner
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """Yield the probability that a model gives, strip by strip from the top, as soon as a strip is finished.
 
     Parameters
     ----------
     scene : Scene
-    feature_set : FeatureSet
-        The input planes.
+    planes : Planes
+        What the model sees.
     model : nn.Module
         Planes (N, C, H, W), NaN where there is no data, to probabilities (N, outputs, H, W).
     outputs : int
@@ -131,7 +130,7 @@ def predict_scene(
     down = blend_shares(height, tops, tall, tiling.fade(height))
     across = blend_shares(width, lefts, wide, tiling.fade(width))
     blended = np.zeros((outputs, tall, lefts[-1] + wide), np.float32)
-    strips = _read_strips(scene, feature_set, tops, tall, lefts[-1] + wide)
+    strips = _read_strips(scene, planes, tops, tall, lefts[-1] + wide)
     for number, (channels, valid) in enumerate(strips):
         seen = [tile for tile, left in enumerate(lefts) if valid[:, left : left + wide].any()]
         windows = [channels[:, :, lefts[tile] : lefts[tile] + wide] for tile in seen]
@@ -147,14 +146,14 @@ def predict_scene(
 
 
 def _read_strips(
-    scene: Scene, feature_set: FeatureSet, tops: Sequence[int], tall: int, wide: int
+    scene: Scene, planes: Planes, tops: Sequence[int], tall: int, wide: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Yield the planes (C, tall, wide) of each row of windows and where they are valid; no pixel is read twice."""
-    channels, valid = np.empty((len(feature_set), 0, wide), np.float32), np.empty((0, wide), bool)
+    channels, valid = np.empty((len(planes.names), 0, wide), np.float32), np.empty((0, wide), bool)
     end = 0
     for top in tops:
         shared = end - top
-        below = read_channels(feature_set, scene, Window(end, 0, top + tall - end, wide))
+        below = read_channels(planes, scene, Window(end, 0, top + tall - end, wide))
         channels = np.concatenate([channels[:, channels.shape[1] - shared :], below[0]], axis=1)
         valid = np.concatenate([valid[len(valid) - shared :], below[1]])
         end = top + tall

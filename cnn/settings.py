@@ -67,6 +67,10 @@ class CnnSettings(Settings):
         min_length=1,
         description="bands and features that are its input planes; default: all bands but masks",
     )
+    stack: list[str] = Field(
+        [],
+        description="members whose probabilities are input planes too, one a class, out of fold wherever it learns",
+    )
 
     normalise: NormaliseSettings = NormaliseSettings()
     resize: float = Field(
@@ -202,6 +206,13 @@ class CnnSettings(Settings):
     @classmethod
     def _suit_the_optimizer(cls, values: Any) -> Any:
         return {**OTHERWISE.get(values.get("optimizer"), {}), **values} if isinstance(values, dict) else values
+
+    @field_validator("stack")
+    @classmethod
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each member once, got {', '.join(names)}")
+        return names
 
     @field_validator("log_to", mode="before")
     @classmethod

@@ -19,6 +19,7 @@ from cnn.normalisation import Normalisation, fit_normalisation
 from cnn.predict import Tiling, predict_scene
 from cnn.runner import Runner
 from cnn.settings import CnnSettings, DeviceName
+from cnn.stacked import input_planes, stacked_names
 from data.errors import MemberError
 from data.files import read_json
 from data.scene import Scene
@@ -30,8 +31,20 @@ __all__ = ["CnnMember", "load_member"]
 logger = logging.getLogger(__name__)
 
 
-def load_member(directory: Path, threads: int = 1, device: DeviceName = "auto") -> "CnnMember":
+def load_member(
+    directory: Path, threads: int = 1, device: DeviceName = "auto", members: Path | None = None
+) -> "CnnMember":
     """Load a member from its files alone.
+
+    Parameters
+    ----------
+    directory : Path
+        The member's.
+    threads : int
+        Cores to use.
+    device : {"auto", "cpu", "cuda"}
+    members : Path, optional
+        Holds the folders of the members that it is stacked on, with their maps; that of ``directory`` by default.
 
     Raises
     ------
@@ -44,7 +57,7 @@ def load_member(directory: Path, threads: int = 1, device: DeviceName = "auto") 
     about = read_json(path)
     if about.get("branch") != "cnn":
         raise MemberError(f"{path}: expected a member of the branch cnn, got {about.get('branch')}.")
-    return CnnMember(directory, about, threads, choose_device(device))
+    return CnnMember(directory, about, threads, choose_device(device), members or directory.parent)
 
 
 class CnnMember:
@@ -58,6 +71,8 @@ class CnnMember:
     threads : int
         Cores to use.
     device : torch.device
+    members : Path
+        Holds the folders of the members that it is stacked on.
 
     Attributes
     ----------
@@ -66,6 +81,10 @@ class CnnMember:
         Fold k's network has never seen a scene of fold k.
     classes : tuple of str
         One name per plane of the probabilities.
+    feature_set : FeatureSet
+        The features among its input planes.
+    planes : Planes
+        All of its input planes.
     crop : int
         Side of the squares that the networks learned from, in pixels that they see.
     multiple : int
@@ -74,13 +93,18 @@ class CnnMember:
         Whether they take no others.
     """
 
-    def __init__(self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device) -> None:
+    def __init__(
+        self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device, members: Path
+    ) -> None:
         self.directory, self.device = directory, device
         self.name: str = about["name"]
         self.folds = tuple(int(fold) for fold in about["folds"])
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.settings = CnnSettings(**about["settings"])
-        self.feature_set = FeatureSet(about["bands"], about["inputs"], about["formulas"])
+        stack = self.settings.stack
+        features = [name for name in about["inputs"] if name not in stacked_names(stack, self.classes)]
+        self.feature_set = FeatureSet(about["bands"], features, about["formulas"])
+        self.planes = input_planes(self.feature_set, stack, self.classes, members)
         self.crop: int = about["crop"]
         self.multiple: int = about["multiple"]
         self.fixed_size: bool = about["fixed_size"]
@@ -113,8 +137,8 @@ class CnnMember:
             logger.info("member %s: predicts by %s", self.name, self._runner)
         settings, own = self.settings, None
         if settings.normalise.per_scene:
-            spread = measure_spread(self.feature_set, scene)
-            own = fit_normalisation(settings.normalise, [spread], self.feature_set.names)
+            spread = measure_spread(self.planes, scene)
+            own = fit_normalisation(settings.normalise, [spread], self.planes.names)
         model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds])
         if settings.turns:
             model = Turned(model)
@@ -123,7 +147,7 @@ class CnnMember:
             size = max(size, -(-settings.tile // self.multiple) * self.multiple)
         tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
         yield from predict_scene(
-            scene, self.feature_set, model.to(self.device).eval(), len(self.classes), tiling, self._runner
+            scene, self.planes, model.to(self.device).eval(), len(self.classes), tiling, self._runner
         )
 
     def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
@@ -163,7 +187,7 @@ class CnnMember:
                 )
             tensors, about = read_tensors(path)
             with torch.random.fork_rng(devices=[]):
-                network = build_network(self.settings, len(self.feature_set.names), len(self.classes))
+                network = build_network(self.settings, len(self.planes.names), len(self.classes))
             network.load_state_dict(tensors)
             network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             stored = about["normalisation"]

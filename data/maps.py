@@ -27,6 +27,7 @@ __all__ = [
     "MapWriter",
     "dequantise",
     "map_names",
+    "map_tags",
     "map_writer",
     "quantise",
     "read_class_map",
@@ -115,6 +116,13 @@ def map_names(path: Path) -> tuple[str, ...]:
     """Return the class names of a probability map's bands."""
     with _open_map(path) as raster:
         return tuple(description or "" for description in raster.descriptions)
+
+
+def map_tags(path: Path) -> dict[str, str]:
+    """Return what else a probability map says of itself, such as the member and the folds that made it."""
+    with _open_map(path) as raster:
+        tags: dict[str, str] = raster.tags()
+    return tags
 
 
 def write_class_map(

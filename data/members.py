@@ -19,12 +19,17 @@ from data.progress import Track, untracked
 from data.scene import Scene, keep_open
 from data.windows import Window
 
-__all__ = ["MAP_FOLDERS", "Member", "write_map", "write_maps"]
+__all__ = ["MAP_FOLDERS", "Member", "map_path", "write_map", "write_maps"]
 
 logger = logging.getLogger(__name__)
 
 MAP_FOLDERS = {"train": "oof", "val": "val", "test": "test"}
 """Folder of a member's maps for each split."""
+
+
+def map_path(directory: Path, scene: Scene) -> Path:
+    """Return where the map of a scene lies in a member's folder."""
+    return directory / MAP_FOLDERS[scene.split] / f"{scene.id}.tif"
 
 
 class Member(Protocol):
@@ -72,7 +77,7 @@ def write_maps(member: Member, catalogue: Catalogue, directory: Path, track: Tra
             f"member {member.name}: expected a model for each of the folds {', '.join(map(str, catalogue.folds))}, "
             f"got none for {', '.join(map(str, missing))}. Train them first: leave out --fold."
         )
-    paths = {scene: directory / MAP_FOLDERS[scene.split] / f"{scene.id}.tif" for scene in catalogue.scenes}
+    paths = {scene: map_path(directory, scene) for scene in catalogue.scenes}
     todo = [scene for scene, path in paths.items() if not path.exists()]
     for scene in track(todo, f"{member.name}: maps", len(todo)):
         folds = member.folds if scene.fold is None else (scene.fold,)

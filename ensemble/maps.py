@@ -11,7 +11,7 @@ from data.catalogue import Catalogue
 from data.errors import EnsembleError
 from data.files import scene_rng
 from data.maps import map_names, read_map
-from data.members import MAP_FOLDERS
+from data.members import map_path
 from data.progress import Track, untracked
 from data.scene import Scene, read_label
 from data.windows import Window, tile_windows
@@ -41,7 +41,7 @@ class MemberMaps:
 
     def path(self, member: str, scene: Scene) -> Path:
         """Return a member's map of a scene."""
-        return self.directories[member] / MAP_FOLDERS[scene.split] / f"{scene.id}.tif"
+        return map_path(self.directories[member], scene)
 
     def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
         """Read every member's map of a scene or a window, (n_members, n_classes, H, W) uint16 as stored.

@@ -9,7 +9,7 @@ import polars as pl
 
 from data.discovery import find_files, image_files, label_values, mask_rules
 from data.errors import ExperimentError, MapError, SceneError
-from data.members import write_map
+from data.members import map_path, write_map
 from data.metrics import CLASS_METRICS, METRICS
 from data.scene import LabelFile, Scene, read_grid
 from data.settings import LabelSettings
@@ -17,6 +17,7 @@ from ensemble.evaluation import MAP, evaluate_class_maps
 from ensemble.predict import write_prediction
 from ensemble.scores import score_table
 from terrablend.experiment import Experiment
+from terrablend.stacking import learning_order
 from terrablend.stages import Run
 
 __all__ = ["evaluate_maps", "predict_scenes", "scene_of_files"]
@@ -49,14 +50,18 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
-    members = [run.load_member(name) for name in ensemble.used]
     out.mkdir(parents=True, exist_ok=True)
-    for scene in run.track(opened, "scenes", len(opened)):
-        with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as folder:
-            maps = [Path(folder) / f"{member.name}.tif" for member in members]
-            for member, path in zip(members, maps, strict=True):
-                write_map(member, scene, member.folds, ensemble.classes.names, path)
-            write_prediction(ensemble, maps, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif")
+    with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
+        folder = Path(temporary)
+        members = [run.load_member(name, folder) for name in learning_order(run.experiment.members, ensemble.used)]
+        for scene in run.track(opened, "scenes", len(opened)):
+            maps = {member.name: map_path(folder / member.name, scene) for member in members}
+            for member in members:
+                write_map(member, scene, member.folds, ensemble.classes.names, maps[member.name])
+            used = [maps[name] for name in ensemble.used]
+            write_prediction(ensemble, used, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif")
+            for path in maps.values():
+                path.unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)
 
 

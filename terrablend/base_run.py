@@ -24,6 +24,7 @@ from features.description import TableFacts, describe_table, load_facts, save_fa
 from features.feature_set import FeatureSet
 from terrablend.experiment import E, save_experiment
 from terrablend.run_folder import RunFolder, Stage
+from terrablend.stacking import learning_order, stack_of
 from trees.explain import explain_member
 from trees.explanation import Explanation, load_explanation
 from trees.settings import TreeSettings
@@ -86,8 +87,9 @@ class BaseRun(ABC, Generic[E]):
         """Return the columns of the pixel table."""
 
     def members(self, branch: Branch) -> list[str]:
-        """Return the names of the members of a branch."""
-        return [name for name, settings in self.experiment.members.items() if settings.branch == branch]
+        """Return the names of the members of a branch, in the order in which they are learned."""
+        members = self.experiment.members
+        return [name for name in learning_order(members) if members[name].branch == branch]
 
     @cached_property
     def check(self) -> Stage:
@@ -110,11 +112,11 @@ class BaseRun(ABC, Generic[E]):
         kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
         if isinstance(settings, CnnSettings):
             kept["formulas"] = self.formulas
-        reads = (self.check, self.features) if isinstance(settings, TreeSettings) else (self.check,)
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
-        return self._stage(name, f"{settings.branch} {name}", work, reads, outputs, kept, complete=folds is None)
+        command = f"{settings.branch} {name}"
+        return self._stage(name, command, work, self._read_by(name), outputs, kept, complete=folds is None)
 
     def explain(self, name: str) -> Stage:
         """Tell what the boosters of a member of the tree branch look at."""
@@ -129,10 +131,9 @@ class BaseRun(ABC, Generic[E]):
             "member": _jsonable(self._member_settings(name).model_dump(mode="json", exclude={"device"})),
         }
         settings["tune"] = self.experiment.tune.model_dump(mode="json", exclude={"trials"})
-        reads = (self.check, self.features) if name in self.members("trees") else (self.check,)
-        work, command = partial(self._tune, name, trials), f"tune {name}"
+        work, command, outputs = partial(self._tune, name, trials), f"tune {name}", (f"tune/{name}",)
         # There can always be more trials.
-        return self._stage(f"tune-{name}", command, work, reads, (f"tune/{name}",), settings, complete=False)
+        return self._stage(f"tune-{name}", command, work, self._read_by(name), outputs, settings, complete=False)
 
     def save_experiment(self) -> None:
         """Write the resolved experiment into the run folder.
@@ -162,16 +163,21 @@ class BaseRun(ABC, Generic[E]):
         """Return what the boosters of a member look at."""
         return load_explanation(self.folder.path / "explain" / f"{name}.json")
 
+    @property
+    def members_folder(self) -> Path:
+        """The folder of all members' folders."""
+        return self.folder.path / "members"
+
     def member_path(self, name: str) -> Path:
         """Return the folder of a member."""
-        return self.folder.path / "members" / name
+        return self.members_folder / name
 
-    def load_member(self, name: str) -> Member:
-        """Return a trained member of either branch."""
+    def load_member(self, name: str, stacked: Path | None = None) -> Member:
+        """Return a trained member of either branch; it reads maps of others in ``stacked``, or in the run."""
         settings, directory = self._member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
             return trees.load_member(directory, self.workers, self.device or settings.device)
-        return cnn.load_member(directory, self.workers, self.device or settings.device)
+        return cnn.load_member(directory, self.workers, self.device or settings.device, stacked)
 
     @property
     def pixels(self) -> Path:
@@ -248,6 +254,12 @@ class BaseRun(ABC, Generic[E]):
         from terrablend.tuning import tune_member
 
         tune_member(self, name, trials, self.folder.path / "tune" / name)
+
+    def _read_by(self, name: str) -> tuple[Stage, ...]:
+        """Return the stages whose results a member learns from."""
+        settings = self._member_settings(name)
+        table = (self.features,) if isinstance(settings, TreeSettings) else ()
+        return (self.check, *table, *map(self.member, stack_of(settings)))
 
     def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
         if name not in self.experiment.members:

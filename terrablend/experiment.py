@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cnn.settings import CnnSettings
 from data.classes import Classes, Task
@@ -20,6 +20,7 @@ from data.settings import ClassSettings, FoldSettings, GroupSettings, SceneSetti
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.settings import FeatureSettings, TableSettings
 from terrablend.search import TuneSettings
+from terrablend.stacking import learning_order
 from trees.settings import TreeSettings
 
 __all__ = [
@@ -78,6 +79,11 @@ class Experiment(BaseExperiment):
     members: dict[MemberName, MemberSettings]
     ensemble: EnsembleSettings = EnsembleSettings()
     submission: SubmissionSettings = SubmissionSettings()
+
+    @model_validator(mode="after")
+    def _stacked_in_an_order(self) -> "Experiment":
+        learning_order(self.members)
+        return self
 
 
 class TableExperiment(BaseExperiment):

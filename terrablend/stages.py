@@ -7,7 +7,7 @@ from data.catalogue import Catalogue
 from data.discovery import SceneFiles, find_scenes, stat_files
 from data.errors import SubmissionError
 from data.inspection import build_catalogue
-from data.members import MAP_FOLDERS, write_maps
+from data.members import map_path, write_maps
 from data.quicklook import quicklook
 from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
@@ -22,6 +22,7 @@ from features.table import build_table
 from terrablend.base_run import BaseRun
 from terrablend.experiment import Experiment
 from terrablend.run_folder import Stage
+from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
 
@@ -35,7 +36,8 @@ class Run(BaseRun[Experiment]):
         """Every stage, in order."""
         table = [self.features] if self.members("trees") else []
         last = [self.submit] if self.experiment.scenes.test is not None else []
-        return [self.check, *table, *map(self.member, self.experiment.members), *self._explained, self.ensemble, *last]
+        members = map(self.member, learning_order(self.experiment.members))
+        return [self.check, *table, *members, *self._explained, self.ensemble, *last]
 
     @cached_property
     def ensemble(self) -> Stage:
@@ -114,6 +116,6 @@ class Run(BaseRun[Experiment]):
         if not scenes:
             raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
         for scene in self.track(scenes, "class maps", len(scenes)):
-            members = [self.member_path(name) / MAP_FOLDERS["test"] / f"{scene.id}.tif" for name in ensemble.used]
+            members = [map_path(self.member_path(name), scene) for name in ensemble.used]
             write_prediction(ensemble, members, scene, maps / f"{scene.id}.tif")
         write_submission(self.experiment.submission.format, self.folder.path, scenes, maps, catalogue.classes)

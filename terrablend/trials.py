@@ -113,11 +113,14 @@ class Trials(Generic[E]):
 
     def _train(self, run: BaseRun[E], settings: CnnSettings, directory: Path, fold: int) -> Member:
         device = run.device or settings.device
+        for below in settings.stack:
+            # Its maps are those of the experiment as it is written, whatever else a trial changes.
+            self.run.folder.require(self.run.member(below))
         cnn.fit_member(
             self.name, settings, self.catalogue, directory, formulas=run.formulas, seed=run.experiment.seed,
-            threads=run.workers, device=device, folds=[fold],
+            threads=run.workers, device=device, folds=[fold], members=run.members_folder,
         )  # fmt: skip
-        return cnn.load_member(directory, run.workers, device)
+        return cnn.load_member(directory, run.workers, device, run.members_folder)
 
     def _predict_scenes(self, member: Member, fold: int) -> Pieces:
         for scene in self.catalogue.in_fold(fold):

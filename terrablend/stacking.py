@@ -1,0 +1,55 @@
+"""Members that learn from the maps of others come after them."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+
+from cnn.settings import CnnSettings
+from trees.settings import TreeSettings
+
+__all__ = ["learning_order", "stack_of"]
+
+
+def stack_of(settings: TreeSettings | CnnSettings) -> list[str]:
+    """Return the names of the members that a member is stacked on."""
+    return settings.stack if isinstance(settings, CnnSettings) else []
+
+
+def learning_order(
+    members: Mapping[str, TreeSettings | CnnSettings], wanted: Iterable[str] | None = None
+) -> tuple[str, ...]:
+    """Return members and all that they are stacked on, these first; else as they are listed.
+
+    Parameters
+    ----------
+    members : mapping of str to settings
+    wanted : iterable of str, optional
+        Names of some members; all by default.
+
+    Raises
+    ------
+    ValueError
+        If a member is stacked on itself, at whatever remove, or on one that there is not.
+    """
+    ordered: list[str] = []
+
+    def place(name: str, above: tuple[str, ...]) -> None:
+        if name in above:
+            circle = (*above[above.index(name) :], name)
+            raise ValueError(
+                f"expected members stacked on others than themselves, got {' on '.join(circle)}. "
+                "Take one of them out of a stack."
+            )
+        for below in stack_of(members[name]):
+            if below not in members:
+                nearest = get_close_matches(below, members, n=1)
+                hint = f" Did you mean {nearest[0]}?" if nearest else ""
+                raise ValueError(
+                    f"members.{name}.stack: expected members among {', '.join(members)}, got {below}.{hint}"
+                )
+            place(below, (*above, name))
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in members if wanted is None else wanted:
+        place(name, ())
+    return tuple(ordered)
