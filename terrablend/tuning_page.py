@@ -40,7 +40,7 @@ def write_page(found: "Found", path: Path, experiment: str) -> None:
     environment.filters["written"] = describe_value
     template = environment.from_string(resources.files("terrablend").joinpath("tuning.html").read_text("utf-8"))
     scored = [trial for trial in found.trials if math.isfinite(trial.score)]
-    axis = _score_axis([found.as_written, *scored])
+    axis = _score_axis([found.as_written, *(trial for trial in scored if trial.end == "done")])
     keys = sorted(found.space, key=lambda key: -found.importance.get(key, 0.0))
     page = template.render(
         experiment=experiment,
@@ -56,7 +56,9 @@ def write_page(found: "Found", path: Path, experiment: str) -> None:
         plots=[
             {"key": key, "importance": found.importance.get(key), **_slice(key, found, scored, axis)} for key in keys
         ],
-        ranked=sorted([found.as_written, *found.trials], key=lambda trial: -_or_least(trial.score)),
+        ranked=sorted(
+            [found.as_written, *found.trials], key=lambda trial: (trial.end != "done", -_or_least(trial.score))
+        ),
         keys=keys,
         rows=ROWS,
     )
@@ -76,7 +78,10 @@ def _height(axis: Axis, score: float) -> float:
 
 
 def _point(trial: "Trial", x: float, axis: Axis, found: "Found") -> Point:
-    kind = "best" if trial is found.best else "early" if trial.end == "stopped early" else "done"
+    if trial.end == "stopped early":
+        # Its score is of some folds alone, which may be the easy ones.
+        return Point(round(x, 2), 0.0, "early", f"trial {trial.number}, stopped early")
+    kind = "best" if trial is found.best else "done"
     return Point(round(x, 2), _height(axis, trial.score), kind, f"trial {trial.number}: {trial.score:.4f}")
 
 
