@@ -28,7 +28,7 @@ class Stage:
     Parameters
     ----------
     name : str
-        ``check``, ``features``, a member's name, ``ensemble`` or ``submit``.
+        ``check``, ``features``, a member's name, ``explain-`` or ``tune-`` and one, ``ensemble`` or ``submit``.
     command : str
         The command line that runs it.
     work : callable
