@@ -111,7 +111,9 @@ def measure_speed(bands: int, threads: int, turns: int, encoder: str) -> None:
     ways = {"plain torch": run_plain}
     for precision in (torch.float32, torch.bfloat16):
         runner = Runner(torch.device("cpu"), precision, threads)
-        ways[str(precision).removeprefix("torch.")] = lambda runner=runner: list(runner.apply(fast, windows))
+        name, compiled = str(precision).removeprefix("torch."), runner.compile(plain)
+        ways[name] = lambda runner=runner: list(runner.apply(fast, windows))
+        ways[f"{name}, OpenVINO"] = lambda runner=runner, compiled=compiled: list(runner.apply(compiled, windows))
     times: dict[str, list[float]] = {way: [] for way in ways}
     for run in ways.values():
         run()
@@ -124,7 +126,7 @@ def measure_speed(bands: int, threads: int, turns: int, encoder: str) -> None:
     for way, some in times.items():
         seconds = statistics.median(some)
         print(
-            f"{encoder}, {threads} thread(s), {way:<11}: {len(windows) / seconds:5.2f} windows/s "
+            f"{encoder}, {threads} thread(s), {way:<18}: {len(windows) / seconds:5.2f} windows/s "
             f"({first / seconds:.1f} ×)",
             flush=True,
         )

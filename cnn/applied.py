@@ -49,7 +49,8 @@ class Applied(nn.Module):
         """
         normal = (planes - self.offset).mul_(self.factor)
         if self.clip is not None:
-            normal = normal.clamp(-self.clip, self.clip)
+            # torch would leave NaN as it is, other runtimes do not.
+            normal = normal.clamp(-self.clip, self.clip).where(~normal.isnan(), normal)
         height, width = normal.shape[-2:]
         if self.resize != 1:
             normal = resize_planes(normal, self._network_side(height), self._network_side(width))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cnn.channels import default_inputs
+from cnn.compiled import require_openvino
 from cnn.fold_data import build_crops, build_loss, check_names, fit_normalisations, target_labels
 from cnn.loggers import check_loggers
 from cnn.machine import choose_device, limit_threads
@@ -40,7 +41,8 @@ LIBRARIES = ("terrablend", "torch", "lightning", "segmentation-models-pytorch", 
 
 # What says how a network is applied or where it is trained, not what it learns.
 APPLYING = {
-    "device", "cache_gb", "tile", "overlap", "turns", "predict_batch", "predict_precision", "pictures", "log_to",
+    "device", "cache_gb", "tile", "overlap", "turns", "predict_batch", "predict_precision", "predict_engine",
+    "pictures", "log_to",
 }  # fmt: skip
 
 
@@ -94,6 +96,8 @@ def fit_member(
     check_names(settings, catalogue, inputs)
     check_devices(settings, where)
     check_loggers(settings.log_to)
+    if settings.predict_engine == "openvino":
+        require_openvino()
     about = {
         fold: {
             "fold": fold,

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cnn.compiled import Compiled
 from cnn.machine import limit_threads
 from data.errors import MemberError
 
@@ -51,6 +52,10 @@ class Runner:
     def __str__(self) -> str:
         name = str(self.precision).removeprefix("torch.")
         return f"{name} on {self.device}, {self.at_once} windows at once"
+
+    def compile(self, model: nn.Module) -> Compiled:
+        """Return a model that OpenVINO computes on the CPU, with the arithmetic and cores of this runner."""
+        return Compiled(model, self.precision, self.threads, self.at_once)
 
     def apply(self, model: nn.Module, windows: Sequence[Planes]) -> Iterator[Planes]:
         """Yield what a model, on the device and in evaluation mode, makes of each window (C, H, W), in their order.

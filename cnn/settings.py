@@ -188,6 +188,9 @@ class CnnSettings(Settings):
         description="of the arithmetic of prediction; auto: bfloat16 where the GPU or CPU has instructions for it, "
         "else float16 on a GPU and float32 on a CPU",
     )
+    predict_engine: Literal["torch", "openvino"] = Field(
+        "torch", description="what computes maps on a CPU; openvino is an extra, and compiles for seconds first"
+    )
 
     device: DeviceName = Field("auto", description="auto takes a GPU when there is one")
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, that share each batch while training")
@@ -226,6 +229,8 @@ class CnnSettings(Settings):
         watched = [key for key in ("stop_by", "patience", "pictures") if getattr(self, key) is not None]
         if watched and self.holdout == 0:
             raise ValueError(f"expected a holdout, which {', '.join(watched)} is about, got none")
+        if self.predict_engine == "openvino" and self.normalise.per_scene:
+            raise ValueError("expected one normalisation to compile, got predict_engine: openvino with per_scene")
         if self.batch_size % self.devices:
             raise ValueError(
                 f"expected batch_size to be a multiple of devices, got {self.batch_size} on {self.devices}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from cnn.applied import Applied, Mean, Turned
 from cnn.channels import measure_spread
+from cnn.compiled import Compiled
 from cnn.machine import choose_device, choose_precision, fast_on_cpu
 from cnn.model_file import model_path, read_tensors
 from cnn.network import build_network
@@ -112,6 +113,7 @@ class CnnMember:
         at_once = None if self.settings.predict_batch == "auto" else self.settings.predict_batch
         self._runner = Runner(device, precision, threads, at_once)
         self._networks: dict[int, tuple[nn.Module, Normalisation | None]] = {}
+        self._compiled: dict[tuple[int, ...], Compiled] = {}
 
     def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
         """Yield the mean probability of some folds' networks, strip by strip.
@@ -139,7 +141,9 @@ class CnnMember:
         if settings.normalise.per_scene:
             spread = measure_spread(self.planes, scene)
             own = fit_normalisation(settings.normalise, [spread], self.planes.names)
-        model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds])
+        model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds]).eval()
+        if settings.predict_engine == "openvino" and self.device.type == "cpu":
+            model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
         if settings.turns:
             model = Turned(model)
         size = self.crop

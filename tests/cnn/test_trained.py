@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ from cnn.normalisation import Normalisation, fit_normalisation
 from cnn.resize import resize_planes, resize_proba
 from cnn.settings import CnnSettings
 from cnn.trained import CnnMember
+from data.errors import MemberError
 from data.scene import Scene
 
 Make = Callable[..., CnnMember]
@@ -76,6 +78,33 @@ def test_fewer_bits_change_probabilities_a_little(make_member: Make, scene: Scen
     exact, short = (proba_of(make_member(predict_precision=name), scene) for name in ("float32", "bfloat16"))
     np.testing.assert_array_equal(np.isnan(exact), np.isnan(short))
     assert 0 < np.nanmax(np.abs(exact - short)) < 0.05
+
+
+@pytest.mark.parametrize("turns", [False, True])
+def test_openvino_says_what_torch_says(make_member: Make, scene: Scene, turns: bool) -> None:
+    settings = {"tile": 32, "overlap": 8, "predict_precision": "float32", "turns": turns}
+    wanted = proba_of(make_member(**settings), scene)
+    compiled = make_member(**settings, predict_engine="openvino", threads=2)
+    np.testing.assert_allclose(proba_of(compiled, scene), wanted, atol=1e-5)
+    assert proba_of(compiled, scene).tobytes() == proba_of(compiled, scene).tobytes()
+    assert sys.modules["openvino_telemetry"] is None, "or OpenVINO tells its makers"
+
+
+def test_openvino_computes_with_fewer_bits_too(make_member: Make, scene: Scene) -> None:
+    exact = proba_of(make_member(predict_precision="float32", predict_engine="openvino"), scene)
+    short = proba_of(make_member(predict_precision="bfloat16", predict_engine="openvino"), scene)
+    assert np.nanmax(np.abs(exact - short)) < 0.05
+
+
+def test_openvino_that_is_not_installed_is_asked_for(make_member: Make, scene: Scene, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(MemberError, match=r"pip install terrablend\[openvino\]"):
+        proba_of(make_member(predict_engine="openvino"), scene)
+
+
+def test_a_normalisation_of_each_scene_cannot_be_compiled() -> None:
+    with pytest.raises(ValueError, match="per_scene"):
+        CnnSettings(predict_engine="openvino", normalise={"per_scene": True})
 
 
 @pytest.mark.parametrize("windows", [0, "all", -3])
