@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.classes import Classes
 from data.errors import CatalogueError
 from data.files import replacing
+from data.histogram import Histogram
 from data.scene import ImageFile, LabelFile, Scene, Split
 from data.windows import Grid
 
@@ -38,6 +39,9 @@ SCHEMA = pa.schema(
         ("images", pa.list_(IMAGE)),
         ("label", pa.string()),
         ("label_values", pa.list_(MEANING)),
+        ("label_colors", pa.bool_()),
+        ("label_nearest", pa.bool_()),
+        ("tags", pa.list_(pa.uint8())),
         ("invalid", pa.list_(MASK)),
         ("valid_pixels", pa.int64()),
         ("label_counts", pa.list_(pa.int64())),
@@ -55,7 +59,8 @@ class SceneStatistics:
     valid_pixels : int
         Pixels with any band finite.
     label_counts : tuple of int
-        Pixels of each label index; empty without a label.
+        Pixels of each label index; when the task is multilabel 1 for each tag that the scene has, 0 for the others;
+        empty without a label.
     bands : tuple of dict
         ``band``, ``count``, ``mean``, ``deviation``, ``minimum`` and ``maximum`` of each band's finite pixels.
     """
@@ -78,12 +83,15 @@ class Catalogue:
         Sorted by split (train, val, test) and id.
     statistics : dict
         (split, scene id) → SceneStatistics.
+    histograms : tuple of Histogram
+        Of each band that has a finite pixel.
     """
 
     classes: Classes
     bands: tuple[str, ...]
     scenes: tuple[Scene, ...]
     statistics: dict[tuple[Split, str], SceneStatistics] = field(default_factory=dict)
+    histograms: tuple[Histogram, ...] = ()
 
     def split(self, name: Split) -> tuple[Scene, ...]:
         """Return the scenes of one split."""
@@ -103,13 +111,14 @@ class Catalogue:
         return tuple(scene for scene in self.split("train") if scene.fold != fold)
 
     def label_counts(self, scene_id: str) -> NDArray[np.int64]:
-        """Return the pixels of each label index (n_labels,) of a training scene."""
+        """Return the pixels of each label index (n_labels,) of a training scene, or which tags it has, 0 or 1."""
         return np.array(self.statistics["train", scene_id].label_counts, np.int64)
 
     def save(self, path: Path) -> None:
         """Write the catalogue as parquet, one row a scene."""
         rows = [_to_row(scene, self.statistics.get((scene.split, scene.id))) for scene in self.scenes]
-        about = {"classes": asdict(self.classes), "bands": self.bands}
+        histograms = [histogram.to_dict() for histogram in self.histograms]
+        about = {"classes": asdict(self.classes), "bands": self.bands, "histograms": histograms}
         table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"terrablend": json.dumps(about)})
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
@@ -132,10 +141,15 @@ class Catalogue:
             raise CatalogueError(
                 f"{path}: expected a catalogue, got another file. Run `terrablend check --overwrite`."
             ) from error
+        if table.column_names != SCHEMA.names or "histograms" not in about:
+            raise CatalogueError(
+                f"{path}: expected a catalogue of this version, got another's. Run `terrablend check --overwrite`."
+            )
         classes = Classes.from_dict(about["classes"])
         pairs = [_from_row(row) for row in table.to_pylist()]
         statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
-        return cls(classes, tuple(about["bands"]), tuple(scene for scene, _ in pairs), statistics)
+        histograms = tuple(Histogram.from_dict(values) for values in about["histograms"])
+        return cls(classes, tuple(about["bands"]), tuple(scene for scene, _ in pairs), statistics, histograms)
 
     def with_folds(self, groups: dict[tuple[Split, str], str], folds: dict[str, int]) -> "Catalogue":
         """Return the catalogue with a group for each (split, id) given, and a fold for each training scene."""
@@ -164,6 +178,9 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "images": [asdict(image) for image in scene.images],
         "label": label and label.path,
         "label_values": label and [{"value": value, "label": index} for value, index in label.values],
+        "label_colors": label and label.colors,
+        "label_nearest": label and label.nearest,
+        "tags": scene.tags,
         "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
         "valid_pixels": found and found.valid_pixels,
         "label_counts": found and found.label_counts,
@@ -177,9 +194,11 @@ def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
     grid = Grid(row["height"], row["width"], row["crs"], None if transform is None else tuple(transform))
     label = None
     if row["label"] is not None:
-        label = LabelFile(row["label"], tuple((m["value"], m["label"]) for m in row["label_values"]))
+        values = tuple((meaning["value"], meaning["label"]) for meaning in row["label_values"])
+        label = LabelFile(row["label"], values, row["label_colors"], row["label_nearest"])
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
-    scene = Scene(row["id"], row["split"], images, grid, label, invalid, row["group"], row["fold"])
+    tags = None if row["tags"] is None else tuple(row["tags"])
+    scene = Scene(row["id"], row["split"], images, grid, label, invalid, row["group"], row["fold"], tags)
     if row["valid_pixels"] is None:
         return scene, None
     return scene, SceneStatistics(row["valid_pixels"], tuple(row["label_counts"]), tuple(row["bands"]))

@@ -3,31 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from data.colors import BACKGROUND_COLOR, PALETTE
 from data.errors import ExperimentError
 from data.settings import ClassSettings
 
 __all__ = ["BACKGROUND", "IGNORE", "Classes", "Task"]
 
-Task = Literal["binary", "multiclass"]
+Task = Literal["binary", "multiclass", "multilabel"]
 
 IGNORE = 255
 """Label value that is never trained on or scored, and value of a class map where nothing was predicted."""
 
 BACKGROUND = "background"
-
-# Okabe and Ito's palette, readable with any colour vision, then three more.
-PALETTE = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-    (120, 94, 60),
-    (150, 150, 150),
-    (60, 60, 60),
-)
 
 
 @dataclass(frozen=True)
@@ -35,11 +22,12 @@ class Classes:
     """The classes of an experiment.
 
     In arrays a label is an *index* into ``label_names``: 0 (background) or 1 when the task is binary,
-    0 … K-1 when it is multiclass. In files it is the class's id.
+    0 … K-1 when it is multiclass. In files it is the class's id. When the task is multilabel the classes are
+    tags, of which a scene as a whole has any number.
 
     Parameters
     ----------
-    task : {"binary", "multiclass"}
+    task : {"binary", "multiclass", "multilabel"}
     ids : tuple of int
         Value of each class in label files and class maps, 0 … 254.
     names : tuple of str
@@ -62,6 +50,8 @@ class Classes:
         ExperimentError
             If their number does not suit the task, a name is used twice, or an id is not in 0 … 254.
         """
+        if not settings:
+            raise ExperimentError("classes: expected at least one class, got none. Name what is to be told apart.")
         ids = tuple(sorted(settings))
         names = tuple(settings[value].name for value in ids)
         if task == "binary" and (len(ids) != 1 or ids[0] == 0):
@@ -74,8 +64,11 @@ class Classes:
                 f"classes: expected at least two classes for the task multiclass, got {len(ids)}. "
                 "Name every class, background too, or use the task binary."
             )
-        if len(set(names)) < len(names):
-            raise ExperimentError(f"classes: expected distinct names, got {', '.join(names)}.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ExperimentError(
+                f"classes: expected distinct names, got {', '.join(twice)} twice. Rename one of them."
+            )
         if ids[0] < 0 or ids[-1] >= IGNORE:
             raise ExperimentError(f"classes: expected ids from 0 to {IGNORE - 1}, got {ids[0]} … {ids[-1]}.")
         colors = []
@@ -103,4 +96,4 @@ class Classes:
     @property
     def label_colors(self) -> tuple[tuple[int, int, int], ...]:
         """Colour of each label index."""
-        return ((30, 30, 30), *self.colors) if self.task == "binary" else self.colors
+        return (BACKGROUND_COLOR, *self.colors) if self.task == "binary" else self.colors

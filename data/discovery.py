@@ -1,26 +1,31 @@
 """Which files make which scene: patterns with {id}, matched against the files on disk."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.classes import BACKGROUND, IGNORE, Classes
+from data.classes import Classes
 from data.errors import CatalogueError, ExperimentError
+from data.labels import label_file
+from data.names import listed_name
 from data.scene import ImageFile, LabelFile, Split
-from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings
+from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, TagSettings
+from data.tags import TagTable, read_tag_table
 
-__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "label_values", "mask_rules", "stat_files"]
+__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "mask_rules", "stat_files"]
 
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """The files of one scene, found but not yet opened."""
+    """The files of one scene, found but not yet opened, and the tags that a table says it has."""
 
     id: str
     split: Split
     images: tuple[ImageFile, ...]
-    label: LabelFile | None
+    label: LabelFile | None = None
+    tags: tuple[int, ...] | None = None
+    tag_table: str | None = None
 
 
 def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[list[SceneFiles], list[str]]:
@@ -38,7 +43,8 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
     scenes : list of SceneFiles
         Complete scenes, sorted by split and id.
     problems : list of str
-        One line for every scene that lacks an image or a label, and every label without an image.
+        One line for every scene that lacks an image or a label, every label without an image, and all that is wrong
+        in a table of tags.
 
     Raises
     ------
@@ -46,18 +52,28 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
         If a pattern matches no file at all.
     ExperimentError
         If the bands of a file are not named, or a band is named twice.
+    LabelError
+        If a table of tags cannot be read.
     """
     scenes: list[SceneFiles] = []
     problems: list[str] = []
+    tables: dict[str, TagTable] = {}
     splits: tuple[tuple[Split, SplitSettings | None], ...] = (
         ("train", settings.train), ("val", settings.val), ("test", settings.test)
     )  # fmt: skip
     for split, part in splits:
         if part is not None:
             found, missing = _find_split(split, part, settings, classes, root)
-            scenes += found
             problems += missing
-    return scenes, problems
+            if isinstance(part.label, TagSettings):
+                table, wrong = read_tag_table(part.label, classes, root)
+                tables[table.path] = table
+                found, untagged = _tag_scenes(found, table)
+                problems += [*wrong, *untagged]
+            scenes += found
+    problems += _rows_without_image(tables, scenes)
+    # Splits may share a table, and what is wrong in it.
+    return scenes, list(dict.fromkeys(problems))
 
 
 def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[str]) -> tuple[ImageFile, ...]:
@@ -77,35 +93,9 @@ def stat_files(scenes: list[SceneFiles]) -> list[tuple[str, int, int]]:
     """Return path, size and modification time (ns) of every file of the scenes, to notice a changed input."""
     paths = [image.path for scene in scenes for image in scene.images]
     paths += [scene.label.path for scene in scenes if scene.label is not None]
+    paths += {scene.tag_table for scene in scenes if scene.tag_table is not None}
     stats = ((path, Path(path).stat()) for path in sorted(paths))
     return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
-
-
-def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, int], ...]:
-    """Return what each value of a label file means, as (file value, label index or `IGNORE`) pairs.
-
-    Without ``values`` a file holds class ids (and 0 for the background of a binary task).
-
-    Raises
-    ------
-    ExperimentError
-        If ``values`` names a class that is not declared.
-    """
-    index = {name: position for position, name in enumerate(classes.label_names)} | {"ignore": IGNORE}
-    if settings.values is None:
-        meanings = {value: position for position, value in enumerate(classes.label_ids)}
-    else:
-        unknown = sorted(set(settings.values.values()) - set(index))
-        if unknown:
-            raise ExperimentError(
-                f"label.values: expected class names among {', '.join(index)}, got {', '.join(unknown)}. "
-                "Declare them under classes."
-            )
-        meanings = {value: index[name] for value, name in settings.values.items()}
-        if BACKGROUND in index and BACKGROUND not in settings.values.values():
-            meanings.setdefault(0, index[BACKGROUND])
-    meanings |= dict.fromkeys(settings.ignore, IGNORE)
-    return tuple(sorted(meanings.items()))
 
 
 def _find_split(
@@ -121,15 +111,15 @@ def _find_split(
     images = [_find_or_name(pattern, root) for pattern in patterns]
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
     names = set().union(*(found for found in images if isinstance(found, dict))) or {Path(patterns[0]).stem}
-    label = _find_or_name(part.label.path, root) if part.label is not None else None
-    values = label_values(part.label, classes) if part.label is not None else ()
+    rasters = None if isinstance(part.label, TagSettings) else part.label
+    label = None if rasters is None else _find_or_name(rasters.path, root)
 
     scenes, problems = [], []
     for name in sorted(names):
         files = {pattern: _file_of(name, found) for pattern, found in zip(patterns, images, strict=True)}
-        label_file = None
-        if part.label is not None and label is not None:
-            label_file = files[part.label.path] = _file_of(name, label)
+        label_path = None
+        if rasters is not None and label is not None:
+            label_path = files[rasters.path] = _file_of(name, label)
         lacking = [pattern for pattern, path in files.items() if path is None]
         if lacking:
             problems.append(
@@ -137,13 +127,38 @@ def _find_split(
             )
             continue
         paths = [path for pattern in patterns if (path := files[pattern]) is not None]
-        scene_label = None if label_file is None else LabelFile(label_file, values)
+        scene_label = None if rasters is None or label_path is None else label_file(label_path, rasters, classes)
         scenes.append(SceneFiles(name, split, image_files(part, settings, paths), scene_label))
     problems += [
         f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
         for name in sorted(set(label if isinstance(label, dict) else ()) - names)
     ]
     return scenes, problems
+
+
+def _tag_scenes(scenes: Sequence[SceneFiles], table: TagTable) -> tuple[list[SceneFiles], list[str]]:
+    """Give scenes the tags that a table has for them; return those that it has, and a line for each of the others."""
+    tagged, problems = [], []
+    for scene in scenes:
+        name = _row_of(scene, table)
+        if name is None:
+            what = f"{scene.split} scene {scene.id}"
+            problems.append(f"{what}: expected a row in {table.path}, got none. Add it, or remove the scene.")
+        else:
+            tagged.append(replace(scene, tags=table.tags[name], tag_table=table.path))
+    return tagged, problems
+
+
+def _rows_without_image(tables: Mapping[str, TagTable], scenes: Sequence[SceneFiles]) -> list[str]:
+    return [
+        f"{path}: expected an image for each row, got none for {name}. Add it, or remove the row."
+        for path, table in tables.items()
+        for name in sorted(set(table.tags) - {_row_of(scene, table) for scene in scenes if scene.tag_table == path})
+    ]
+
+
+def _row_of(scene: SceneFiles, table: TagTable) -> str | None:
+    return listed_name(scene.id, [image.path for image in scene.images], table.tags)
 
 
 def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:

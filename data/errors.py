@@ -5,6 +5,7 @@ The command line prints the message alone and exits with status 2; ``-v`` adds t
 """
 
 __all__ = [
+    "BundleError",
     "CatalogueError",
     "EnsembleError",
     "ExperimentError",
@@ -71,3 +72,7 @@ class SubmissionError(TerrablendError):
 
 class RunError(TerrablendError):
     """The run folder cannot be written, or holds results of other settings."""
+
+
+class BundleError(TerrablendError):
+    """A bundle is damaged, was changed, or holds what no bundle may hold."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint", "read_json", "replacing", "scene_rng", "sync_files", "write_json"]
+__all__ = ["fingerprint", "hash_file", "read_json", "replacing", "scene_rng", "sync_files", "write_json"]
 
 
 @contextmanager
@@ -75,6 +75,12 @@ def fingerprint(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def scene_rng(seed: int, scene_id: str) -> np.random.Generator:

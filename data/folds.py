@@ -1,6 +1,7 @@
 """Folds: groups dealt out for cross-validation, never split and as alike as they can be."""
 
 import logging
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.catalogue import Catalogue
+from data.classes import BACKGROUND, Classes
 from data.errors import FoldError
 from data.groups import group_scenes
 from data.leakage import LeakageReport, leakage_report
@@ -23,8 +25,8 @@ logger = logging.getLogger(__name__)
 PASSES = 10
 """Most rounds of moving and swapping groups; it settles after three or four."""
 
-TOLERANCE = 1e-9
-"""Least fall of the sum of squared loads that is worth a move: less is rounding."""
+GRAIN = 2.0**24
+"""Loads are whole numbers of such parts: then sums and products are exact, and ties the same on any machine."""
 
 WEIGHTS = {"scenes": 1.0, "presence": 2.0, "pixels": 0.5}
 """What evenness counts for: pixels least, since one large bed outweighs many scenes and cannot be divided."""
@@ -70,8 +72,8 @@ def plan_folds(
         groups |= {(split, scene): group for scene, group in found.items()}
     train = catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])
-    names = catalogue.classes.label_names
-    folds = assign_folds(train, {scene.id: groups["train", scene.id] for scene in train}, counts, settings, seed, names)
+    group_of = {scene.id: groups["train", scene.id] for scene in train}
+    folds = assign_folds(train, group_of, counts, settings, seed, catalogue.classes)
     planned = catalogue.with_folds(groups, folds)
     return planned, leakage_report(planned, small, settings.group.similarity)
 
@@ -82,7 +84,7 @@ def assign_folds(
     counts: NDArray[np.int64],
     settings: FoldSettings,
     seed: int,
-    names: Sequence[str] = (),
+    classes: Classes,
 ) -> dict[str, int]:
     """Deal groups out to folds.
 
@@ -98,14 +100,14 @@ def assign_folds(
     groups : mapping
         Scene id → group.
     counts : (n_scenes, n_labels) int64
-        Pixels of each label index. With two labels the second is the positive class, without which a fold can
-        be neither learned from nor scored.
+        Pixels of each label index, or for tags 0 and 1.
     settings : FoldSettings
         ``stratify: none`` evens out the number of scenes only.
     seed : int
         Breaks ties between groups and between folds that are alike.
-    names : sequence of str, optional
-        Of the labels, for messages.
+    classes : Classes
+        Without the positive class of a binary task a fold can be neither learned from nor scored; a rare class among
+        many, or a rare tag, is worth a warning.
 
     Returns
     -------
@@ -125,9 +127,8 @@ def assign_folds(
             f"folds.count: expected at least {settings.count} groups of training scenes, got {len(named)} "
             f"({len(scenes)} scenes). Lower folds.count to {len(named)} or less, or group less strictly in folds.group."
         )
-    names = names or [f"label {index}" for index in range(counts.shape[1])]
     shown = _sum_by(group_of, counts > 0, len(named))
-    _check_classes(shown, names, settings)
+    _check_classes(shown, classes, settings)
 
     present = np.column_stack([np.ones(len(named), bool), shown > 0])
     columns = {"scenes": np.bincount(group_of, minlength=len(named))[:, None]}
@@ -135,18 +136,20 @@ def assign_folds(
         columns |= {"presence": shown, "pixels": _sum_by(group_of, counts, len(named))}
     # Squared loads are compared, hence the root of the weight.
     load = np.concatenate([np.sqrt(WEIGHTS[name]) * _shares(column) for name, column in columns.items()], axis=1)
+    load = np.rint(load * GRAIN)
     dealt = _deal(load, present, settings.count, np.random.default_rng(seed))
     dealt = _even_out(dealt, load, present, settings.count)
     return {scene.id: int(dealt[group]) for scene, group in zip(scenes, group_of, strict=True)}
 
 
-def _check_classes(shown: NDArray[np.int64], names: Sequence[str], settings: FoldSettings) -> None:
+def _check_classes(shown: NDArray[np.int64], classes: Classes, settings: FoldSettings) -> None:
     """Raise where a fold would lack positives, warn where it would lack a class."""
     n_groups = (shown > 0).sum(axis=0)
-    for label, (name, known) in enumerate(zip(names, n_groups.tolist(), strict=True)):
+    what = "tag" if classes.task == "multilabel" else "class"
+    for name, known in zip(classes.label_names, n_groups.tolist(), strict=True):
         if known >= settings.count:
             continue
-        if len(names) == 2 and label == 1:
+        if classes.task == "binary" and name != BACKGROUND:
             advice = (
                 f"Lower folds.count to {known}"
                 if known >= 2
@@ -158,10 +161,12 @@ def _check_classes(shown: NDArray[np.int64], names: Sequence[str], settings: Fol
             )
         if known < 2:
             logger.warning(
-                "the class %s lies in %d group: a model that is scored on it cannot have learned it", name, known
+                "the %s %s lies in %d group: a model that is scored on it cannot have learned it", what, name, known
             )
         else:
-            logger.warning("the class %s lies in %d groups: not all %d folds can have it", name, known, settings.count)
+            logger.warning(
+                "the %s %s lies in %d groups: not all %d folds can have it", what, name, known, settings.count
+            )
 
 
 def _sum_by(group_of: NDArray[np.int64], values: NDArray[np.generic], count: int) -> NDArray[np.int64]:
@@ -208,35 +213,60 @@ def _deal(
 def _even_out(
     dealt: NDArray[np.int64], load: NDArray[np.float64], present: NDArray[np.bool_], count: int
 ) -> NDArray[np.int64]:
-    """Move and swap groups as long as the sum of squared loads falls and no fold loses a class that it has."""
+    """Move and swap groups as long as the sum of squared loads falls and no fold loses a class that it has.
+
+    Groups that bring the same are one kind, and it matters only how many of a kind a fold holds: scenes with tags
+    are many and of few kinds.
+    """
     dealt = dealt.copy()
-    sums = np.zeros((count, load.shape[1]))
-    np.add.at(sums, dealt, load)
-    holders = np.zeros((count, present.shape[1]), np.int64)
-    np.add.at(holders, dealt, present)
-    # Moving a group to fold f is swapping it with nothing there: the last `count` rows.
-    partner_load = np.concatenate([load, np.zeros_like(sums)])
-    partner_has = np.concatenate([present, np.zeros_like(holders, dtype=bool)])
-    partner_fold = np.concatenate([dealt, np.arange(count)])
+    first, kind_of = _kinds(np.column_stack([load, present]))
+    # Moving a group to another fold is swapping it with nothing, of which each fold has some: the last kind.
+    nothing = len(first)
+    brings = np.concatenate([load[first], np.zeros((1, load.shape[1]))])
+    shows = np.concatenate([present[first], np.zeros((1, present.shape[1]), bool)]).astype(np.int64)
+    members: list[list[deque[int]]] = [[deque() for _ in range(count)] for _ in range(nothing)]
+    for group, (kind, fold) in enumerate(zip(kind_of, dealt, strict=True)):
+        members[kind][fold].append(group)
+    held = np.array([*([len(groups) for groups in folds] for folds in members), [1] * count])
+    sums, holders = held[:nothing].T @ brings[:nothing], held[:nothing].T @ shows[:nothing]
+    # Inner products of the kinds' loads with the folds', kept up to date; those with each other, found when needed.
+    products, squares = brings @ sums.T, (brings**2).sum(axis=1)
+
+    def move(kind: int, source: int, target: int) -> None:
+        if kind != nothing:
+            group = members[kind][source].popleft()
+            members[kind][target].append(group)
+            dealt[group] = target
+            held[kind, source] -= 1
+            held[kind, target] += 1
+
     for _ in range(PASSES):
         before = (sums**2).sum()
-        for group in np.argsort(-load.max(axis=1), kind="stable"):
-            here = partner_fold[group]
-            gain = partner_load - load[group]
-            change = ((sums[here] - sums[partner_fold] + gain) * gain).sum(axis=1)
-            change[partner_fold == here] = 0
-            partner = int(np.argmin(change))
-            there, swapped = partner_fold[partner], partner_has[partner].astype(np.int64) - present[group]
-            after_here, after_there = holders[here] + swapped, holders[there] - swapped
-            loses = ((after_here == 0) & (holders[here] > 0)) | ((after_there == 0) & (holders[there] > 0))
-            if change[partner] > -TOLERANCE or loses.any():
-                continue
-            sums[here] += gain[partner]
-            sums[there] -= gain[partner]
-            holders[here], holders[there] = after_here, after_there
-            partner_fold[group] = there
-            if partner < len(load):
-                partner_fold[partner] = here
-        if (sums**2).sum() > before - TOLERANCE:
+        for kind in np.argsort(-load[first].max(axis=1), kind="stable").tolist():
+            for here in np.flatnonzero(held[kind]).tolist():
+                ahead = products - products[kind]
+                change = ahead[:, [here]] - ahead + (squares + squares[kind] - 2 * (brings @ brings[kind]))[:, None]
+                change[held == 0] = 0
+                change[:, here] = 0
+                partner, there = divmod(int(np.argmin(change)), count)
+                swapped = shows[partner] - shows[kind]
+                after_here, after_there = holders[here] + swapped, holders[there] - swapped
+                loses = ((after_here == 0) & (holders[here] > 0)) | ((after_there == 0) & (holders[there] > 0))
+                if change[partner, there] >= 0 or loses.any():
+                    continue
+                move(kind, here, there)
+                move(partner, there, here)
+                holders[here], holders[there] = after_here, after_there
+                sums[here] += brings[partner] - brings[kind]
+                sums[there] -= brings[partner] - brings[kind]
+                products[:, [here, there]] = brings @ sums[[here, there]].T
+        if (sums**2).sum() == before:
             break
-    return partner_fold[: len(load)]
+    return dealt
+
+
+def _kinds(rows: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Number different rows in the order in which they appear; return the first of each, and each row's number."""
+    _, first, kind_of = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return first[order], np.argsort(order)[kind_of]

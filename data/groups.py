@@ -5,7 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from data.errors import FoldError
 from data.footprints import has_footprint, overlapping_pairs
+from data.names import listed_name
 from data.scene import Scene
 from data.settings import GroupSettings
 from data.similarity import Thumbnails, read_thumbnails, similar_pairs
 
-__all__ = ["connected_components", "group_scenes"]
+__all__ = ["connected_components", "group_scenes", "linking_rules"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,21 +56,9 @@ def group_scenes(
     # In the order of ids, so that the first of a component is the smallest.
     order = sorted(range(len(scenes)), key=lambda position: scenes[position].id)
     scenes = [scenes[position] for position in order]
-    names: dict[str, dict[str, str]] = {}
-    if settings.pattern is not None:
-        names["pattern"] = _match_pattern(scenes, settings.pattern)
-    if settings.file is not None:
-        names["file"] = _look_up(scenes, root / settings.file, settings.column)
-
-    pairs = [_pairs_of(scenes, found) for found in names.values()]
-    if settings.overlap:
-        _require_all(scenes, [s for s in scenes if not has_footprint(s)], "georeferencing, to find what overlaps", (
-            "Georeference them, or group by folds.group.file, pattern or similar instead of overlap"
-        ))  # fmt: skip
-        pairs.append(overlapping_pairs(scenes))
-    if settings.similar is not None:
-        small = read_thumbnails(scenes, settings.similar) if thumbnails is None else thumbnails.take(order)
-        pairs.append(similar_pairs(small, settings.similarity))
+    names = _given_names(scenes, settings, root)
+    small = None if thumbnails is None else thumbnails.take(order)
+    pairs = _linked_pairs(scenes, settings, names, small).values()
 
     component = connected_components(len(scenes), np.concatenate([np.empty((0, 2), np.int64), *pairs]))
     groups = {scene.id: scenes[first].id for scene, first in zip(scenes, component, strict=True)}
@@ -78,6 +67,13 @@ def group_scenes(
     if scenes:
         logger.info("%d scenes in %d groups", len(scenes), len(set(groups.values())))
     return groups
+
+
+def linking_rules(scenes: Sequence[Scene], settings: GroupSettings, root: Path) -> tuple[str, ...]:
+    """Return which of the rules ``pattern``, ``file``, ``overlap`` and ``similar`` link any two of these scenes."""
+    pairs = _linked_pairs(scenes, settings, _given_names(scenes, settings, root))
+    # The first scene of a name is paired with itself.
+    return tuple(rule for rule, found in pairs.items() if (found[:, 0] != found[:, 1]).any())
 
 
 def connected_components(count: int, pairs: Iterable[Sequence[int]]) -> NDArray[np.int64]:
@@ -100,6 +96,35 @@ def connected_components(count: int, pairs: Iterable[Sequence[int]]) -> NDArray[
         low, high = sorted((root_of(int(one)), root_of(int(other))))
         parent[high] = low
     return np.array([root_of(item) for item in range(count)], np.int64)
+
+
+def _given_names(scenes: Sequence[Scene], settings: GroupSettings, root: Path) -> dict[str, dict[str, str]]:
+    """Return the names that rules give to the groups of scenes: rule → scene id → name."""
+    names: dict[str, dict[str, str]] = {}
+    if settings.pattern is not None:
+        names["pattern"] = _match_pattern(scenes, settings.pattern)
+    if settings.file is not None:
+        names["file"] = _look_up(scenes, root / settings.file, settings.column)
+    return names
+
+
+def _linked_pairs(
+    scenes: Sequence[Scene],
+    settings: GroupSettings,
+    names: Mapping[str, Mapping[str, str]],
+    thumbnails: Thumbnails | None = None,
+) -> dict[str, NDArray[np.int64]]:
+    """Return the pairs (n, 2) of positions in ``scenes`` that each rule links; by name each scene and the first."""
+    pairs = {rule: _pairs_of(scenes, found) for rule, found in names.items()}
+    if settings.overlap:
+        _require_all(scenes, [s for s in scenes if not has_footprint(s)], "georeferencing, to find what overlaps", (
+            "Georeference them, or group by folds.group.file, pattern or similar instead of overlap"
+        ))  # fmt: skip
+        pairs["overlap"] = overlapping_pairs(scenes)
+    if settings.similar is not None:
+        small = read_thumbnails(scenes, settings.similar) if thumbnails is None else thumbnails
+        pairs["similar"] = similar_pairs(small, settings.similarity)
+    return pairs
 
 
 def _match_pattern(scenes: Sequence[Scene], pattern: str) -> dict[str, str]:
@@ -129,9 +154,7 @@ def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[st
         listed = _parse_json(text, path)
     names = {}
     for scene in scenes:
-        files = [PurePath(image.path) for image in scene.images]
-        keys = [scene.id, *(file.name for file in files), *(file.stem for file in files)]
-        known = next((key for key in keys if key in listed), None)
+        known = listed_name(scene.id, [image.path for image in scene.images], listed)
         if known is not None:
             names[scene.id] = listed[known]
     absent = [scene for scene in scenes if scene.id not in names]

@@ -13,7 +13,7 @@ DEALS = 50
 
 
 def hold_out_scenes(catalogue: Catalogue, fold: int, share: float, rng: np.random.Generator) -> tuple[Scene, ...]:
-    """Choose whole groups of a fold's training scenes to hold out, with about a share of the pixels of each class.
+    """Choose whole groups of a fold's training scenes to hold out, with about a share of each class's pixels or tags.
 
     Parameters
     ----------
@@ -34,8 +34,9 @@ def hold_out_scenes(catalogue: Catalogue, fold: int, share: float, rng: np.rando
         return ()
     counts = np.stack([catalogue.label_counts(scene.id) for scene in scenes])
     labels = counts.shape[1]
+    _, group = np.unique([scene.group for scene in scenes], return_inverse=True)
     held = hold_out_groups(
-        np.repeat([scene.group for scene in scenes], labels),
+        np.repeat(group, labels),
         np.tile(np.arange(labels, dtype=np.uint8), len(scenes)),
         counts.ravel().astype(np.float32),
         share,
@@ -45,7 +46,7 @@ def hold_out_scenes(catalogue: Catalogue, fold: int, share: float, rng: np.rando
 
 
 def hold_out_groups(
-    groups: NDArray[np.str_],
+    groups: NDArray[np.str_] | NDArray[np.int64],
     label: NDArray[np.uint8],
     weight: NDArray[np.float32],
     share: float,
@@ -55,7 +56,7 @@ def hold_out_groups(
 
     Parameters
     ----------
-    groups : (n,) str
+    groups : (n,) str or int64
         Group of each row.
     label : (n,) uint8
     weight : (n,) float32
@@ -68,17 +69,19 @@ def hold_out_groups(
         All False where there are fewer than two groups, or the share is 0.
     """
     names, group = np.unique(groups, return_inverse=True)
-    if len(names) < 2 or share == 0:
+    if len(names) < 2 or share == 0 or not weight.any():
         return np.zeros(len(label), bool)
     mass = np.zeros((len(names), int(label.max()) + 1))
     np.add.at(mass, (group, label), weight)
+    # Of a label that no row has there is no share to hold out.
+    mass = mass[:, mass.any(axis=0)]
     per_label = mass / mass.sum(axis=0).clip(min=1e-12)
     best, best_miss = np.zeros(len(names), bool), np.inf
     for _ in range(DEALS):
+        order = rng.permutation(len(names))
+        reached = np.cumsum(per_label[order].mean(axis=1))
         held = np.zeros(len(names), bool)
-        for candidate in rng.permutation(len(names)):
-            if not held.any() or per_label[held].sum(axis=0).mean() < share:
-                held[candidate] = True
+        held[order[: np.searchsorted(reached, share) + 1]] = True
         # A class wholly on one side is worst of all; else the nearer to the share in every class the better.
         shares = per_label[held].sum(axis=0)
         miss = np.abs(shares - share).sum() + 10.0 * ((shares <= 0) | (shares >= 1)).sum()

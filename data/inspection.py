@@ -5,19 +5,23 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.catalogue import Catalogue, SceneStatistics
 from data.classes import IGNORE, Classes
 from data.discovery import SceneFiles, mask_rules
 from data.errors import CatalogueError, TerrablendError
+from data.histogram import KEYS, Histogram, Tally, draw_up_histogram
 from data.progress import Track, untracked
-from data.scene import Scene, read_grid, read_label, read_scene, valid_mask
+from data.scene import Scene, band_problem, keep_open, open_raster, read_grid, read_label, read_scene, valid_mask
 from data.settings import SceneSettings
 from data.statistics import Moments
+from data.tags import read_tags
 from data.windows import Window
 from data.workers import map_ordered
 
@@ -29,6 +33,9 @@ Invalid = tuple[tuple[str, tuple[int, ...]], ...]
 
 STRIP_PIXELS = 2**22
 """Pixels held at a time while a scene is inspected."""
+
+SLOW_PIXELS = 2**21
+"""Pixels from which on it tells that a picture has no blocks: a window of it takes several times as long to read."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Inspection:
         Both None where there are problems.
     digest : str
         SHA-256 of the pixels: equal for scenes that are the same.
+    tally : Tally or None
+        How often values occur in each band; None where there are problems, and once it is counted.
     """
 
     name: str
@@ -56,6 +65,7 @@ class Inspection:
     scene: Scene | None = None
     statistics: SceneStatistics | None = None
     digest: str = ""
+    tally: Tally | None = None
 
 
 def build_catalogue(
@@ -90,7 +100,11 @@ def build_catalogue(
         With a line for every problem of every scene.
     """
     work = partial(inspect_scene, classes=classes, invalid=mask_rules(settings))
-    inspections = list(track(map_ordered(work, files, executor), "scenes read", len(files)))
+    totals: dict[str, NDArray[np.int64]] = {}
+    inspections = [
+        _count_in(inspection, totals)
+        for inspection in track(map_ordered(work, files, executor), "scenes read", len(files))
+    ]
     found = [*problems, *(problem for inspection in inspections for problem in inspection.problems)]
     scenes = [inspection.scene for inspection in inspections if inspection.scene is not None]
     bands = scenes[0].bands if scenes else ()
@@ -107,55 +121,79 @@ def build_catalogue(
         )
     statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
     warnings = [warning for inspection in inspections for warning in inspection.warnings] + _find_copies(inspections)
+    warnings += _find_slow(scenes)
     logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
-    return Catalogue(classes, bands, tuple(scenes), statistics), warnings
+    return Catalogue(classes, bands, tuple(scenes), statistics, _histograms(bands, totals)), warnings
+
+
+def _count_in(inspection: Inspection, totals: dict[str, NDArray[np.int64]]) -> Inspection:
+    """Add a scene's tally to that of its split, so that not all need be held at once."""
+    scene, tally = inspection.scene, inspection.tally
+    if scene is not None and tally is not None:
+        total = totals.setdefault(scene.split, np.zeros((len(scene.bands), KEYS), np.int64))
+        # Scenes of other bands are a problem that ends in an error.
+        if len(total) == len(scene.bands):
+            tally.add_to(total)
+    return replace(inspection, tally=None)
+
+
+def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> tuple[Histogram, ...]:
+    found = (
+        draw_up_histogram(band, {split: total[position] for split, total in totals.items()})
+        for position, band in enumerate(bands)
+    )
+    return tuple(histogram for histogram in found if histogram is not None)
 
 
 def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
     """Read one scene from end to end and say what is wrong with it."""
+    # Files without blocks, such as JPEGs, are then decoded once.
+    with keep_open():
+        return _inspect(files, classes, invalid)
+
+
+def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
     name = f"{files.split} scene {files.id}"
+    grids, problems = [], []
     try:
-        grids = [read_grid(image.path) for image in files.images]
+        for image in files.images:
+            grids.append(read_grid(image.path)[0])
+            with open_raster(image.path) as raster:
+                problems += [problem for problem in [band_problem(image, raster)] if problem]
     except TerrablendError as error:
         return Inspection(name, (str(error),))
-    grid = grids[0][0]
-    problems = [
-        f"{image.path}: expected {len(image.bands)} bands ({', '.join(image.bands)}), the file has {count}. "
-        "Name the bands of this file in scenes.bands, in file order."
-        for image, (_, count) in zip(files.images, grids, strict=True)
-        if count != len(image.bands)
-    ]
+    grid = grids[0]
     problems += [
         f"{image.path}: expected {grid.height} × {grid.width} pixels like {files.images[0].path}, "
         f"got {other.height} × {other.width}. Resample it to that grid."
-        for image, (other, _) in zip(files.images, grids, strict=True)
+        for image, other in zip(files.images, grids, strict=True)
         if (other.height, other.width) != (grid.height, grid.width)
     ]
-    scene = Scene(files.id, files.split, files.images, grid, files.label, invalid)
+    scene = Scene(files.id, files.split, files.images, grid, files.label, invalid, tags=files.tags)
     absent = [band for band, _ in invalid if band not in scene.bands]
     if absent:
         problems.append(f"{name}: expected the mask band {', '.join(absent)}, the scene has {', '.join(scene.bands)}.")
     if problems:
         return Inspection(name, tuple(problems))
     try:
-        statistics, digest = _read_statistics(scene, classes)
+        statistics, digest, tally = _read_statistics(scene, classes)
     except TerrablendError as error:
         return Inspection(name, (str(error),))
     warnings = (
         [] if statistics.valid_pixels else [f"{name}: no valid pixel; nothing can be learned or predicted from it."]
     )
-    return Inspection(name, (), tuple(warnings), scene, statistics, digest)
+    return Inspection(name, (), tuple(warnings), scene, statistics, digest, tally)
 
 
-def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str]:
-    moments = Moments.empty(len(scene.bands))
+def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str, Tally]:
+    moments, tally = Moments.empty(len(scene.bands)), Tally.empty(len(scene.bands))
     counts = np.zeros(len(classes.label_names), np.int64)
     valid, digest = 0, hashlib.sha256()
     rows = max(1, STRIP_PIXELS // scene.grid.width)
     for row in range(0, scene.grid.height, rows):
         window = Window(row, 0, min(rows, scene.grid.height - row), scene.grid.width)
         pixels = read_scene(scene, window)
-        moments = moments.merge(Moments.of(pixels))
+        moments, tally = moments.merge(Moments.of(pixels)), tally.merge(Tally.of(pixels))
         valid += int(valid_mask(scene, pixels).sum())
         digest.update(pixels.tobytes())
         if scene.label is not None:
@@ -172,8 +210,10 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, s
         }
         for c, band in enumerate(scene.bands)
     )
-    label_counts = tuple(counts.tolist()) if scene.label is not None else ()
-    return SceneStatistics(valid, label_counts, bands), digest.hexdigest()
+    if scene.tags is not None:
+        counts += read_tags(scene, len(counts))
+    label_counts = tuple(counts.tolist()) if scene.label is not None or scene.tags is not None else ()
+    return SceneStatistics(valid, label_counts, bands), digest.hexdigest(), tally
 
 
 def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:
@@ -185,11 +225,13 @@ def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[s
     ]
     if not counts:
         return ["train: expected at least one scene to learn from, got none. Correct root or scenes.train."]
-    pixels = np.sum(counts, axis=0)
+    if classes.task == "multilabel":
+        what, advice = "scenes with the tag", "Correct its name under classes, or leave it out."
+    else:
+        what, advice = "pixels of the class", "Correct the ids under classes or label.values, or leave the class out."
     return [
-        f"train: expected pixels of the class {name}, got none in {len(counts)} scenes. "
-        "Correct the ids under classes or label.values, or leave the class out."
-        for name, total in zip(classes.label_names, pixels, strict=True)
+        f"train: expected {what} {name}, got none in {len(counts)} scenes. {advice}"
+        for name, total in zip(classes.label_names, np.sum(counts, axis=0), strict=True)
         if total == 0
     ]
 
@@ -203,4 +245,18 @@ def _find_copies(inspections: Sequence[Inspection]) -> list[str]:
         f"{', '.join(names)}: the same pixels. Keep one of them, or group them with folds.group."
         for names in copies.values()
         if len(names) > 1
+    ]
+
+
+def _find_slow(scenes: Sequence[Scene]) -> list[str]:
+    large = [scene for scene in scenes if scene.grid.height * scene.grid.width > SLOW_PIXELS]
+    paths = [image.path for scene in large for image in scene.images]
+    paths += [scene.label.path for scene in large if scene.label is not None]
+    slow = [path for path in paths if Path(path).suffix.lower() in (".jpg", ".jpeg", ".png")]
+    if not slow:
+        return []
+    return [
+        f"{len(slow)} files are large JPEGs or PNGs ({slow[0]} …): each window of them is decoded "
+        "from the top. To train faster, convert images and labels once: "
+        "gdal_translate -co TILED=YES -co COMPRESS=DEFLATE picture.jpg picture.tif"
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,8 @@ class LeakageReport:
         Training scenes in each fold.
     groups : tuple of int
         Groups with a scene in each fold.
-    pixels : dict
-        Class → its pixels in each fold.
+    labelled : dict
+        Class → its pixels in each fold; tag → the scenes that have it.
     split_groups : tuple of str
         Groups that lie in several folds; empty unless something went wrong.
     georeferenced : int
@@ -41,11 +42,15 @@ class LeakageReport:
         Split → those of its scenes that touch or overlap a training scene.
     outside_duplicates : dict
         Split → those of its scenes that nearly equal a training scene; empty where none were looked for.
+    unit : str
+        What is counted in ``labelled``.
+    blank : tuple of int
+        Scenes in each fold without a pixel of the positive class, or without a tag; empty when multiclass.
     """
 
     scenes: tuple[int, ...]
     groups: tuple[int, ...]
-    pixels: Mapping[str, tuple[int, ...]]
+    labelled: Mapping[str, tuple[int, ...]]
     split_groups: tuple[str, ...]
     georeferenced: int
     neighbours: tuple[tuple[str, str], ...]
@@ -53,6 +58,8 @@ class LeakageReport:
     outside: Mapping[str, int]
     outside_neighbours: Mapping[str, tuple[str, ...]]
     outside_duplicates: Mapping[str, tuple[str, ...]]
+    unit: Literal["px", "scene"] = "px"
+    blank: tuple[int, ...] = ()
 
     @property
     def leaks(self) -> bool:
@@ -64,10 +71,14 @@ class LeakageReport:
         lines = [f"{sum(self.scenes)} training scenes in {len(self.scenes)} folds; {self._split_line()}"]
         for fold, (scenes, groups) in enumerate(zip(self.scenes, self.groups, strict=True)):
             shares = (
-                f"{name} {counts[fold]} px ({counts[fold] / max(sum(counts), 1):.0%})"
-                for name, counts in self.pixels.items()
+                f"{name} {_many(counts[fold], self.unit)} ({counts[fold] / max(sum(counts), 1):.0%})"
+                for name, counts in self.labelled.items()
             )
             lines.append(f"fold {fold}: {_many(scenes, 'scene')}, {_many(groups, 'group')}; {', '.join(shares)}")
+        if any(self.blank):
+            what = "a tag" if self.unit == "scene" else [*self.labelled][-1]
+            folds = ", ".join(f"{count} in fold {fold}" for fold, count in enumerate(self.blank) if count)
+            lines.append(f"scenes without {what}: {sum(self.blank)} of {sum(self.scenes)} ({folds})")
         if self.georeferenced:
             lines.append(f"scene pairs across folds that touch or overlap on the ground: {_pairs(self.neighbours)}")
         else:
@@ -116,10 +127,13 @@ def leakage_report(
     touching = touching_pairs(scenes)
     alike = None if thumbnails is None else similar_pairs(thumbnails, similarity)
     outside = {name: len(catalogue.split(name)) for name in ("val", "test") if catalogue.split(name)}
+    task = catalogue.classes.task
+    first = 1 if task == "binary" else 0
+    bare = counts[:, first:].sum(axis=1) == 0
     return LeakageReport(
         scenes=tuple(int((fold_of == fold).sum()) for fold in folds),
         groups=tuple(len({scene.group for scene in catalogue.in_fold(fold)}) for fold in folds),
-        pixels={
+        labelled={
             name: tuple(int(counts[fold_of == fold, label].sum()) for fold in folds)
             for label, name in enumerate(catalogue.classes.label_names)
         },
@@ -130,6 +144,8 @@ def leakage_report(
         outside=outside,
         outside_neighbours=_beside_training(catalogue, touching),
         outside_duplicates={} if alike is None else _beside_training(catalogue, alike),
+        unit="scene" if task == "multilabel" else "px",
+        blank=() if task == "multiclass" else tuple(int(bare[fold_of == fold].sum()) for fold in folds),
     )
 
 
@@ -163,4 +179,4 @@ def _first(names: Sequence[str]) -> str:
 
 
 def _many(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
+    return f"{count} {what}" + ("" if count == 1 or what == "px" else "s")

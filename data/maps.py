@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
 from data.classes import IGNORE, Classes
+from data.cog import replacing_cog
 from data.errors import MapError
 from data.files import replacing
 from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
@@ -69,7 +70,9 @@ class MapWriter:
 
 
 @contextmanager
-def map_writer(path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, str]) -> Iterator[MapWriter]:
+def map_writer(
+    path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, str], cloud_optimized: bool = False
+) -> Iterator[MapWriter]:
     """Open a probability map for writing; it appears under its name once it is complete.
 
     Parameters
@@ -82,9 +85,12 @@ def map_writer(path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, 
         Band descriptions, one class each.
     tags : mapping
         What else the file says of itself.
+    cloud_optimized : bool
+        Whether it is handed on: with overviews, for readers anywhere, rather than written and read here as fast
+        as can be.
     """
     with (
-        replacing(path) as temporary,
+        replacing_cog(path, "average") if cloud_optimized else replacing(path) as temporary,
         _create(temporary, grid, len(names), "uint16", NODATA, predictor="2") as raster,
     ):
         raster.scales = [1 / TOP] * len(names)
@@ -128,7 +134,7 @@ def map_tags(path: Path) -> dict[str, str]:
 def write_class_map(
     path: Path, label: NDArray[np.uint8], grid: Grid, classes: Classes, tags: Mapping[str, str]
 ) -> None:
-    """Write a class map that QGIS shows in the classes' colours, with their names.
+    """Write a class map that QGIS shows in the classes' colours, with their names: a Cloud Optimized GeoTIFF.
 
     Parameters
     ----------
@@ -144,7 +150,7 @@ def write_class_map(
     ids[: len(classes.label_ids)] = classes.label_ids
     _write_category_names(path, classes)
     with (
-        replacing(path) as temporary,
+        replacing_cog(path, "mode") as temporary,
         _create(temporary, grid, 1, "uint8", IGNORE, photometric="palette") as raster,
     ):
         raster.write_colormap(

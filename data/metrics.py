@@ -11,7 +11,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CLASS_METRICS", "METRICS", "Metric", "MetricName"]
+__all__ = [
+    "CLASS_METRICS",
+    "METRICS",
+    "Counts",
+    "Metric",
+    "MetricName",
+    "Scores",
+    "expected_cost",
+    "fbeta",
+    "labelled",
+    "nan_mean",
+    "precision_at",
+    "recall_at",
+]
 
 MetricName = Literal["dice", "iou", "macro_dice", "macro_iou", "accuracy", "kappa"]
 
@@ -47,7 +60,8 @@ def _hits(counts: Counts) -> Counts:
     return np.diagonal(counts, axis1=-2, axis2=-1)
 
 
-def _labelled(counts: Counts) -> Counts:
+def labelled(counts: Counts) -> Counts:
+    """Return the pixels of each label, (…, n_labels)."""
     return counts.sum(axis=-1)
 
 
@@ -57,11 +71,11 @@ def _predicted(counts: Counts) -> Counts:
 
 def _class_iou(counts: Counts) -> Scores:
     hits = _hits(counts)
-    return _divide(hits, _labelled(counts) + _predicted(counts) - hits)
+    return _divide(hits, labelled(counts) + _predicted(counts) - hits)
 
 
 def _class_dice(counts: Counts) -> Scores:
-    return _divide(2 * _hits(counts), _labelled(counts) + _predicted(counts))
+    return _divide(2 * _hits(counts), labelled(counts) + _predicted(counts))
 
 
 def _accuracy(counts: Counts) -> Scores:
@@ -69,16 +83,73 @@ def _accuracy(counts: Counts) -> Scores:
 
 
 def _kappa(counts: Counts) -> Scores:
-    total = counts.sum(axis=(-2, -1))
-    chance = _divide(
-        (_labelled(counts) * _predicted(counts).astype(np.float64)).sum(axis=-1), total.astype(np.float64) ** 2
-    )
-    return _divide(_accuracy(counts) - chance, 1 - chance)
+    # Agreement of two raters is that of what both have rated: pixels without a prediction are no part of it.
+    rated = np.asarray(counts[..., :-1], np.float64)
+    total = rated.sum(axis=(-2, -1))
+    chance = _divide((rated.sum(axis=-1) * rated.sum(axis=-2)).sum(axis=-1), total**2)
+    return _divide(_divide(_hits(rated).sum(axis=-1), total) - chance, 1 - chance)
 
 
-def _mean(scores: Scores) -> Scores:
+def nan_mean(scores: Scores, axis: int = -1) -> Scores:
+    """Return the mean of what is not NaN along an axis; NaN where nothing is."""
     seen = np.isfinite(scores)
-    return _divide(np.where(seen, scores, 0).sum(axis=-1), seen.sum(axis=-1))
+    return _divide(np.where(seen, scores, 0).sum(axis=axis), seen.sum(axis=axis))
+
+
+def fbeta(beta: float) -> Metric:
+    """Return F-beta of each class: recall counts β times as much as precision (van Rijsbergen 1979)."""
+    title = f"F{beta:g}"
+    square = beta**2
+
+    def of(counts: Counts) -> Scores:
+        return _divide((1 + square) * _hits(counts), square * labelled(counts) + _predicted(counts))
+
+    return Metric(title, f"{title}, in which recall counts {beta:g} times as much as precision", of)
+
+
+def precision_at(recall: float) -> Metric:
+    """Return the precision of each class if its recall is at least so high; else, below 0, what recall lacks."""
+
+    def of(counts: Counts) -> Scores:
+        reached = _divide(_hits(counts), labelled(counts))
+        # A recall above 0 has hits, and with them a precision.
+        return np.where(reached >= recall - 1e-12, _divide(_hits(counts), _predicted(counts)), reached - recall)
+
+    title = f"precision at recall ≥ {recall:g}"
+    return Metric(title, f"{title} (below 0: what recall lacks)", of)
+
+
+def recall_at(precision: float) -> Metric:
+    """Return the recall of each class if its precision is at least so high; else, below 0, what precision lacks.
+
+    Nothing is wrong where nothing is predicted, so recall is then 0 at any precision.
+    """
+
+    def of(counts: Counts) -> Scores:
+        hits, whole = _hits(counts), labelled(counts)
+        reached = np.where(_predicted(counts) > 0, _divide(hits, _predicted(counts)), 1.0)
+        scores = np.where(reached >= precision - 1e-12, _divide(hits, whole), reached - precision)
+        return np.where(whole > 0, scores, np.nan)
+
+    title = f"recall at precision ≥ {precision:g}"
+    return Metric(title, f"{title} (below 0: what precision lacks)", of)
+
+
+def expected_cost(costs: NDArray[np.float64]) -> Metric:
+    """Return minus the mean cost of a labelled pixel.
+
+    Parameters
+    ----------
+    costs : (n_labels, n_labels) float64
+        Of what is labelled as the row and predicted as the column. A pixel without a prediction costs as much as the
+        dearest error of its label.
+    """
+    matrix = np.column_stack([costs, costs.max(axis=1)])
+
+    def of(counts: Counts) -> Scores:
+        return -_divide((counts * matrix).sum(axis=(-2, -1)), counts.sum(axis=(-2, -1)))
+
+    return Metric("minus cost", "minus the mean cost of a pixel: the nearer to 0, the better", of)
 
 
 METRICS: dict[MetricName, Metric] = {
@@ -87,13 +158,15 @@ METRICS: dict[MetricName, Metric] = {
     "macro_dice": Metric(
         "macro Dice",
         "mean over the classes, background too, of their pooled Dice (F1)",
-        lambda c: _mean(_class_dice(c)),
+        lambda c: nan_mean(_class_dice(c)),
     ),
     "macro_iou": Metric(
-        "macro IoU", "mean over the classes, background too, of their pooled IoU (mIoU)", lambda c: _mean(_class_iou(c))
+        "macro IoU",
+        "mean over the classes, background too, of their pooled IoU (mIoU)",
+        lambda c: nan_mean(_class_iou(c)),
     ),
     "accuracy": Metric("accuracy", "share of all pixels that are right (overall accuracy)", _accuracy),
-    "kappa": Metric("kappa", "Cohen's kappa over all pixels", _kappa),
+    "kappa": Metric("kappa", "Cohen's kappa over all pixels that have a prediction", _kappa),
 }
 """Scores of a whole map, by the name they have in experiment files."""
 
@@ -108,7 +181,7 @@ CLASS_METRICS: dict[str, Metric] = {
     "recall": Metric(
         "recall",
         "share of a class that is mapped as it (producer's accuracy)",
-        lambda c: _divide(_hits(c), _labelled(c)),
+        lambda c: _divide(_hits(c), labelled(c)),
     ),
 }
 """Scores of each class."""

@@ -1,11 +1,23 @@
 """Names that a user writes, and weights that are given by them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from pathlib import PurePath
 
 from data.errors import MemberError
 
-__all__ = ["named_weights", "nearest"]
+__all__ = ["listed_name", "named_weights", "nearest"]
+
+
+def listed_name(scene_id: str, paths: Iterable[str], listed: Container[str]) -> str | None:
+    """Return the name that a table has for a scene: its id, or the name of one of its files, with its suffix or not.
+
+    >>> listed_name("7", ["train-jpg/train_7.jpg"], {"train_7": "clear"})
+    'train_7'
+    """
+    files = [PurePath(path) for path in paths]
+    names = [scene_id, *(file.name for file in files), *(file.stem for file in files)]
+    return next((name for name in names if name in listed), None)
 
 
 def nearest(name: str, known: Iterable[str], count: int = 5) -> str:

@@ -10,10 +10,12 @@ from typing import Any, Literal
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from data.classes import IGNORE
+from data.color_labels import read_color_label, read_palette
 from data.errors import LabelError, SceneError
 from data.windows import Grid, Window
 
@@ -22,6 +24,7 @@ __all__ = [
     "LabelFile",
     "Scene",
     "Split",
+    "band_problem",
     "keep_open",
     "open_raster",
     "read_grid",
@@ -65,10 +68,22 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class LabelFile:
-    """A scene's label raster and what its values mean: (file value, label index or `IGNORE`) pairs."""
+    """A scene's label raster, and what its values mean.
+
+    Parameters
+    ----------
+    path : str
+    values : tuple of (file value, label index or `IGNORE`)
+    colors : bool
+        The raster is a picture, and the values are colours as `data.color_labels.pack_color` makes them.
+    nearest : bool
+        Other colours stand for the nearest of these.
+    """
 
     path: str
     values: tuple[tuple[int, int], ...]
+    colors: bool = False
+    nearest: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +105,8 @@ class Scene:
         Scenes of one group stay in one fold.
     fold : int or None
         The fold that holds this training scene out.
+    tags : tuple of int or None
+        The tags that it has as a whole, as sorted indices into ``Classes.names``; None where they are not known.
     """
 
     id: str
@@ -100,6 +117,7 @@ class Scene:
     invalid: tuple[tuple[str, tuple[int, ...]], ...] = ()
     group: str = ""
     fold: int | None = None
+    tags: tuple[int, ...] | None = None
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -164,6 +182,25 @@ def read_grid(path: str) -> tuple[Grid, int]:
         transform = None if raster.transform.is_identity else tuple(raster.transform)[:6]
         crs = raster.crs.to_wkt() if raster.crs else None
         return Grid(raster.height, raster.width, crs, transform), raster.count
+
+
+def band_problem(image: ImageFile, raster: Any) -> str | None:
+    """Say why an open raster has not the bands that are named for it; None if it has.
+
+    A raster of one band with a palette has one, or the red, green, blue (and alpha) of its palette.
+    """
+    wanted = len(image.bands)
+    if raster.count == wanted:
+        return None
+    palette = read_palette(raster) is not None
+    if palette and wanted in (3, 4):
+        return None
+    advice = "Name the bands of this file in scenes.bands, in file order."
+    if palette:
+        advice = "It has a palette: name one band for the values, or red, green and blue for the colours."
+    elif raster.colorinterp[-1] == ColorInterp.alpha and raster.count == wanted + 1:
+        advice = "The last is its alpha: name it too, and set scenes.invalid: {alpha: [0]}."
+    return f"{image.path}: expected {wanted} bands ({', '.join(image.bands)}), the file has {raster.count}. {advice}"
 
 
 def read_scene(
@@ -242,24 +279,37 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     if inside is None:
         return label
     target, source = inside
+    values = dict(scene.label.values)
     with open_raster(scene.label.path) as raster:
         if raster.shape != (scene.grid.height, scene.grid.width):
             raise LabelError(
                 f"{scene.label.path}: expected {scene.grid.height} × {scene.grid.width} pixels like the image of scene "
                 f"{scene.id}, got {raster.height} × {raster.width}. Export the label on the image's grid."
             )
-        values = raster.read(1, window=source)
-        undeclared = {} if raster.nodata is None else {raster.nodata: IGNORE}
-    meanings = {**undeclared, **dict(scene.label.values)}
+        if scene.label.colors:
+            label[target] = read_color_label(raster, source, values, scene.label.nearest)
+        else:
+            label[target] = _read_values(raster, source, values)
+    return label
+
+
+def _read_values(raster: Any, window: RasterWindow, declared: Mapping[int, int]) -> NDArray[np.uint8]:
+    if raster.count > 2:
+        raise LabelError(
+            f"{raster.name}: expected one band of class values, got {raster.count}. If it is a picture with a colour "
+            "for each class, set label.colors: true and name the colours as the classes' color."
+        )
+    values = raster.read(1, window=window)
+    undeclared = {} if raster.nodata is None else {raster.nodata: IGNORE}
+    meanings = {**undeclared, **declared}
     codes, unknown = recode(values, meanings)
     if unknown:
         raise LabelError(
-            f"{scene.label.path}: expected the values {', '.join(map(str, sorted(meanings)))}, got also "
+            f"{raster.name}: expected the values {', '.join(map(str, sorted(meanings)))}, got also "
             f"{', '.join(f'{value:g}' for value in unknown[:5])}. "
             "Declare them under classes, in label.values or in label.ignore."
         )
-    label[target] = codes
-    return label
+    return codes
 
 
 def recode(values: NDArray[Any], meanings: Mapping[Any, int]) -> tuple[NDArray[np.uint8], list[float]]:
@@ -306,24 +356,30 @@ def _read_image(
         return
     target, source = inside
     with open_raster(image.path) as raster:
-        if raster.count != len(image.bands):
-            raise SceneError(
-                f"{image.path}: expected {len(image.bands)} bands ({', '.join(image.bands)}), "
-                f"the file has {raster.count}. "
-                "Name the bands of this file in scenes.bands, in file order."
-            )
-        indexes = [image.bands.index(band) + 1 for band in places]
-        values = raster.read(indexes, window=source)
-        declared = [raster.nodatavals[index - 1] for index in indexes]
+        problem = band_problem(image, raster)
+        if problem:
+            raise SceneError(problem)
+        indexes = [image.bands.index(band) for band in places]
+        if raster.count == len(image.bands):
+            stored = values = raster.read([index + 1 for index in indexes], window=source)
+            declared = [raster.nodatavals[index] for index in indexes]
+        else:
+            palette = read_palette(raster)
+            assert palette is not None
+            stored = np.repeat(raster.read([1], window=source), len(indexes), axis=0)
+            values = palette[indexes][:, stored[0]]
+            declared = [raster.nodata] * len(indexes)
     whole = values.shape[1:] == pixels.shape[1:]
-    for place, read, own in zip(places.values(), values, declared, strict=True):
+    for place, read, kept, own in zip(places.values(), values, stored, declared, strict=True):
         if not whole:
             pixels[place] = np.nan
         plane = pixels[place][target]
         plane[...] = read
-        for nodata in (*image.nodata, *(() if own is None else (own,))):
-            # Compared before the turn to float32, in which a large integer can be another number.
+        # Compared before the turn to float32, in which a large integer can be another number.
+        for nodata in image.nodata:
             plane[read == nodata] = np.nan
+        if own is not None:
+            plane[kept == own] = np.nan
         if read.dtype.kind == "f":
             plane[~np.isfinite(plane)] = np.nan
 

@@ -3,10 +3,11 @@
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 __all__ = [
     "ClassSettings",
+    "Color",
     "FileSettings",
     "FoldSettings",
     "GroupSettings",
@@ -14,9 +15,12 @@ __all__ = [
     "SceneSettings",
     "Settings",
     "SplitSettings",
+    "TagSettings",
 ]
 
 Nodata = float | list[float]
+Color = Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=3, max_length=3)]
+"""Red, green and blue."""
 
 
 class Settings(BaseModel):
@@ -55,13 +59,50 @@ class LabelSettings(Settings):
         None, description="what a value in the file means: a class name, `background` or `ignore`"
     )
     ignore: list[int] = Field([], description="values never trained on or scored")
+    colors: bool | dict[str, Color | list[Color]] = Field(
+        False,
+        description="the file is a picture: each class is drawn in its `color`; or the colours by class name, "
+        "`background` or `ignore`, those not named as under `classes`",
+    )
+    nearest: bool = Field(
+        False,
+        description="take a colour that none is drawn in for the nearest that one is, as labels saved as JPEG need",
+    )
+
+    @model_validator(mode="after")
+    def _values_or_colors(self) -> "LabelSettings":
+        if self.colors is not False and (self.values is not None or self.ignore):
+            raise ValueError("expected values or colors, got both. Name what is ignored as colors: {ignore: [0, 0, 0]}")
+        if self.nearest and self.colors is False:
+            raise ValueError("nearest is for colours: set colors too")
+        return self
+
+
+class TagSettings(Settings):
+    """The table that says which tags a scene has."""
+
+    tags: str = Field(description="CSV file under `root`, one row a scene")
+    id: str = Field("id", description="column of the scene's id, or of the name of its file")
+    column: str = Field("tags", description="column of its tags; a scene may have none")
+    separator: str = Field(" ", min_length=1, description="what stands between tags")
+    ignore: list[str] = Field([], description="tags in the table that are no class of the experiment")
+
+
+def _kind_of_label(value: Any) -> str:
+    return "table" if isinstance(value, TagSettings) or (isinstance(value, dict) and "tags" in value) else "raster"
 
 
 class SplitSettings(Settings):
     """The scenes of one split: the pattern of their image file or files, and of their label."""
 
     image: list[FileSettings]
-    label: LabelSettings | None = None
+    label: (
+        Annotated[
+            Annotated[LabelSettings, Tag("raster")] | Annotated[TagSettings, Tag("table")],
+            Discriminator(_kind_of_label),
+        ]
+        | None
+    ) = None
 
     @field_validator("image", mode="before")
     @classmethod
@@ -99,7 +140,7 @@ class ClassSettings(Settings):
     """A class: its name, and the colour it is drawn in."""
 
     name: str
-    color: tuple[Annotated[int, Field(ge=0, le=255)], ...] | None = Field(None, min_length=3, max_length=3)
+    color: Color | None = None
 
 
 class GroupSettings(Settings):

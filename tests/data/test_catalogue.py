@@ -1,13 +1,15 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from data.catalogue import Catalogue
 from data.classes import Classes
-from data.discovery import find_scenes, label_values, stat_files
+from data.discovery import find_scenes, stat_files
 from data.errors import CatalogueError, ExperimentError
 from data.inspection import build_catalogue
+from data.labels import label_values
 from data.settings import ClassSettings, LabelSettings, SceneSettings
 from data.workers import open_executor
 
@@ -174,6 +176,16 @@ def test_another_parquet_file_is_no_catalogue(tmp_path):
     (tmp_path / "x.parquet").write_text(json.dumps({}))
     with pytest.raises(CatalogueError, match="got another file"):
         Catalogue.load(tmp_path / "x.parquet")
+
+
+def test_a_catalogue_of_another_version_is_to_be_made_again(root, tmp_path):
+    path = tmp_path / "catalogue.parquet"
+    build(root)[0].save(path)
+    pq.write_table(pq.read_table(path).drop_columns("label_colors"), path)
+    with pytest.raises(
+        CatalogueError, match=r"expected a catalogue of this version.*Run `terrablend check --overwrite`"
+    ):
+        Catalogue.load(path)
 
 
 @pytest.mark.real

@@ -19,6 +19,12 @@ from data.windows import Grid
 KELP = Classes.from_settings("binary", {1: ClassSettings(name="kelp")})
 
 
+def classes_of(n_labels, task="multiclass"):
+    if n_labels == 2 and task == "multiclass":
+        return KELP
+    return Classes.from_settings(task, {k: ClassSettings(name=f"label {k}") for k in range(n_labels)})
+
+
 def scenes_of(count):
     return [Scene(f"s{k:03d}", "train", (), Grid(1, 1)) for k in range(count)]
 
@@ -26,7 +32,8 @@ def scenes_of(count):
 def deal(group_of, counts, count, seed=0, **rest):
     scenes = scenes_of(len(group_of))
     groups = {scene.id: f"g{group}" for scene, group in zip(scenes, group_of, strict=True)}
-    folds = assign_folds(scenes, groups, np.array(counts, np.int64), FoldSettings(count=count, **rest), seed)
+    counts = np.array(counts, np.int64)
+    folds = assign_folds(scenes, groups, counts, FoldSettings(count=count, **rest), seed, classes_of(counts.shape[1]))
     return np.array([folds[scene.id] for scene in scenes])
 
 
@@ -73,9 +80,9 @@ def test_folds_do_not_depend_on_the_order_of_scenes(case, random):
     groups = {scene.id: f"g{group}" for scene, group in zip(scenes, group_of, strict=True)}
     order = list(range(len(scenes)))
     random.shuffle(order)
-    once = assign_folds(scenes, groups, np.array(counts), FoldSettings(count=count), 3)
+    once = assign_folds(scenes, groups, np.array(counts), FoldSettings(count=count), 3, KELP)
     again = assign_folds(
-        [scenes[k] for k in order], groups, np.array([counts[k] for k in order]), FoldSettings(count=count), 3
+        [scenes[k] for k in order], groups, np.array([counts[k] for k in order]), FoldSettings(count=count), 3, KELP
     )
     assert once == again
 
@@ -138,6 +145,89 @@ def test_a_rare_class_among_many_is_only_a_warning(caplog):
     assert "label 2" not in caplog.text
 
 
+SHARES = [
+    0.93,
+    0.31,
+    0.2,
+    0.18,
+    0.11,
+    0.09,
+    0.07,
+    0.05,
+    0.02,
+    0.02,
+    0.0085,
+    0.0084,
+    0.0083,
+    0.0082,
+    0.005,
+    0.0025,
+    0.0024,
+]
+"""Of the scenes, that have each of 17 tags: nearly as Planet's of the Amazon."""
+
+
+def stratify_iteratively(tags, count):
+    """Deal out scenes by the rarest tag first (Sechidis, Tsoumakas and Vlahavas 2011)."""
+    room, wanted = np.full(count, len(tags) / count), np.tile(tags.sum(axis=0) / count, (count, 1))
+    folds, left = np.full(len(tags), -1), np.ones(len(tags), bool)
+    while left.any():
+        total = tags[left].sum(axis=0)
+        rarest = np.argmin(np.where(total > 0, total, len(tags) + 1))
+        chosen = np.flatnonzero(left & (tags[:, rarest] > 0)) if total.any() else np.flatnonzero(left)
+        for scene in chosen:
+            fold = np.lexsort((-room, -wanted[:, rarest] if total.any() else -room))[0]
+            folds[scene], left[scene] = fold, False
+            room[fold] -= 1
+            wanted[fold] -= tags[scene]
+    return folds
+
+
+def tag_unevenness(tags, folds):
+    """Return their measure: how far the odds of each tag in each fold are from those in all, on average."""
+    odds = tags.sum(axis=0) / (len(tags) - tags.sum(axis=0))
+    held = [tags[folds == fold] for fold in np.unique(folds)]
+    return np.mean([np.abs(part.sum(axis=0) / (len(part) - part.sum(axis=0)) - odds) for part in held])
+
+
+def deal_tags(tags, group_of, count=5, seed=0):
+    scenes = scenes_of(len(tags))
+    groups = {scene.id: f"g{group}" for scene, group in zip(scenes, group_of, strict=True)}
+    classes = classes_of(tags.shape[1], "multilabel")
+    folds = assign_folds(scenes, groups, tags, FoldSettings(count=count), seed, classes)
+    return np.array([folds[scene.id] for scene in scenes])
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_folds_of_tagged_scenes_are_as_even_as_iterative_stratification_makes_them(seed):
+    tags = (np.random.default_rng(seed).random((1000, 17)) < SHARES).astype(np.int64)
+    folds = deal_tags(tags, range(1000))
+    assert np.ptp(np.bincount(folds)) <= 1
+    assert tag_unevenness(tags, folds) <= 1.05 * tag_unevenness(tags, stratify_iteratively(tags, 5))
+
+
+@pytest.mark.parametrize("scenes_a_group", [1, 5])
+def test_forty_thousand_scenes_of_seventeen_tags_are_dealt_out_evenly(scenes_a_group):
+    rng = np.random.default_rng(0)
+    tags = (rng.random((40_000, 17)) < SHARES).astype(np.int64)
+    group_of = np.arange(40_000) if scenes_a_group == 1 else rng.integers(0, 40_000 // scenes_a_group, 40_000)
+    folds = deal_tags(tags, group_of)
+    for fold in range(1, 5):
+        assert not set(group_of[folds == fold]) & set(group_of[folds < fold])
+    assert np.ptp(np.bincount(folds)) <= 2
+    spread = np.ptp([tags[folds == fold].sum(axis=0) for fold in range(5)], axis=0)
+    assert (spread <= np.maximum(2, tags.sum(axis=0) / 5 / 1000)).all()
+
+
+def test_a_rare_tag_is_only_a_warning_though_there_are_two(caplog):
+    tags = np.array([(1, 0)] * 8 + [(1, 1)] * 2)
+    with caplog.at_level(logging.WARNING):
+        folds = deal_tags(tags, range(10))
+    assert caplog.messages == ["the tag label 1 lies in 2 groups: not all 5 folds can have it"]
+    assert len(set(folds[8:])) == 2
+
+
 def test_a_plan_holds_groups_and_folds_and_reports_no_leak(tmp_path):
     catalogue = catalogue_of([(0, 0), (5, 0), (40, 0), (45, 0), (80, 0), (120, 0)], [5, 5, 5, 5, 5, 0])
     rules = FoldSettings(count=3, group=GroupSettings(overlap=True))
@@ -149,8 +239,9 @@ def test_a_plan_holds_groups_and_folds_and_reports_no_leak(tmp_path):
     assert not report.leaks
     assert report.neighbours == ()
     assert sum(report.scenes) == 6
-    assert sum(report.pixels["kelp"]) == 25
+    assert sum(report.labelled["kelp"]) == 25
     assert "none of the 4 groups is split" in report.lines()[0]
+    assert f"scenes without kelp: 1 of 6 (1 in fold {fold['train5']})" in report.lines()
     assert plan_folds(catalogue, rules, tmp_path, 0) == (planned, report)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from data.errors import FoldError, SceneError
 from data.footprints import overlapping_pairs, touching_pairs
-from data.groups import connected_components, group_scenes
+from data.groups import connected_components, group_scenes, linking_rules
 from data.scene import ImageFile, Scene, maybe_ungeoreferenced
 from data.settings import GroupSettings
 from data.similarity import BLOCKS, Thumbnails, read_thumbnails, similar_pairs
@@ -265,3 +265,14 @@ def test_a_rules_name_that_is_another_groups_scene_joins_nothing(tmp_path):
     (tmp_path / "a.json").write_text('{"1": "x", "2": "x"}')
     scenes = [scene_at(name, split="val") for name in ("1", "2", "x")]
     assert sets_of(group_scenes(scenes, GroupSettings(file="a.json"), tmp_path)) == [["1", "2"], ["x"]]
+
+
+def test_which_rules_link_scenes_is_told_of_those_that_link_any_two(tmp_path):
+    names = ("a_1", "a_2", "b_1", "c_9")
+    scenes = [Scene(name, "train", (), Grid(5, 5)) for name in names]
+    (tmp_path / "groups.json").write_text(json.dumps({"a_1": "x", "a_2": "y", "b_1": "x", "c_9": "z"}))
+    settings = GroupSettings(pattern="^[a-z]", file="groups.json")
+    assert linking_rules(scenes, settings, tmp_path) == ("pattern", "file")
+    assert linking_rules(scenes[:2], settings, tmp_path) == ("pattern",)
+    assert linking_rules([scenes[0], scenes[2]], settings, tmp_path) == ("file",)
+    assert linking_rules([scenes[1], scenes[3]], settings, tmp_path) == ()

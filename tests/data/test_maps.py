@@ -16,6 +16,7 @@ from data.maps import (
     read_proba,
     write_class_map,
 )
+from data.scene import maybe_ungeoreferenced
 from data.windows import Grid, tile_windows
 
 GRID = Grid(30, 41, "EPSG:32610", (30, 0, 500, 0, -30, 900))
@@ -89,3 +90,64 @@ def test_another_raster_is_no_probability_map(tmp_path, write_raster):
         read_map(tmp_path / "none.tif")
     with pytest.raises(MapError, match="got another raster"):
         read_map(write_raster("x.tif", np.zeros((2, 2), np.uint8)))
+
+
+LARGE = Grid(700, 1100, GRID.crs, GRID.transform)
+
+
+def is_cog(path):
+    with maybe_ungeoreferenced(), rasterio.open(path) as raster:
+        return raster.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG", raster.overviews(1)
+
+
+def test_overviews_of_a_class_map_hold_the_commonest_class_never_a_mean(tmp_path):
+    label = np.zeros((700, 1100), np.uint8)
+    label[:, 1::2], label[1::2, ::2], label[:100, :100] = 2, 2, IGNORE
+    path = tmp_path / "a.tif"
+    write_class_map(path, label, LARGE, LAND, {"model": "x"})
+    assert is_cog(path) == (True, [2, 4])
+    with rasterio.open(path) as raster:
+        assert raster.tags()["model"] == "x"
+        assert raster.colormap(1)[7] == (7, 8, 9, 255)
+    with rasterio.open(path, overview_level=0) as raster:
+        overview = raster.read(1)
+        assert raster.colormap(1)[7] == (7, 8, 9, 255)
+    assert (overview[:50, :50] == IGNORE).all()
+    assert (overview[50:, 50:] == 7).all()
+    np.testing.assert_array_equal(read_class_map(path, LAND), label)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tif", "a.tif.aux.xml"]
+
+
+def test_overviews_of_probabilities_hold_the_mean_of_what_was_predicted(tmp_path):
+    proba = np.random.default_rng(3).random((2, 700, 1100)).astype(np.float32)
+    proba[:, :4, :4] = np.nan
+    proba[:, 4, 4] = np.nan
+    path = tmp_path / "a.tif"
+    with map_writer(path, LARGE, ("land", "kelp"), {"model": "x"}, cloud_optimized=True) as writer:
+        for window in tile_windows(700, 1100, 400):
+            writer.write(window, proba[:, *window.slices])
+    assert is_cog(path) == (True, [2, 4])
+    np.testing.assert_array_equal(read_map(path), quantise(proba))
+    assert map_names(path) == ("land", "kelp")
+    with rasterio.open(path, overview_level=0) as raster:
+        overview = dequantise(raster.read())
+    assert np.isnan(overview[:, :2, :2]).all()
+    expected = np.nanmean(proba[:, 4:6, 4:6], axis=(1, 2))
+    np.testing.assert_allclose(overview[:, 2, 2], expected, atol=1 / TOP)
+    np.testing.assert_allclose(overview[:, 100, 100], proba[:, 200:202, 200:202].mean(axis=(1, 2)), atol=1 / TOP)
+
+
+def test_a_small_map_needs_no_overviews(tmp_path):
+    write_class_map(tmp_path / "a.tif", np.zeros((512, 300), np.uint8), Grid(512, 300), LAND, {})
+    assert is_cog(tmp_path / "a.tif") == (True, [])
+
+
+def test_a_cloud_optimized_map_that_was_not_finished_does_not_exist_and_the_same_has_the_same_bytes(tmp_path):
+    path = tmp_path / "a.tif"
+    with pytest.raises(ZeroDivisionError), map_writer(path, GRID, LAND.names, {}, cloud_optimized=True):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    label = np.random.default_rng(4).integers(0, 3, (700, 1100)).astype(np.uint8)
+    for name in ("a.tif", "b.tif"):
+        write_class_map(tmp_path / name, label, LARGE, LAND, {})
+    assert path.read_bytes() == (tmp_path / "b.tif").read_bytes()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from data.confusion import confusion_counts
-from data.metrics import CLASS_METRICS, METRICS
+from data.metrics import CLASS_METRICS, METRICS, expected_cost, fbeta, precision_at, recall_at
 
 LABELS = st.integers(2, 5).flatmap(
     lambda n: st.tuples(
@@ -59,3 +59,52 @@ def test_a_class_that_is_nowhere_is_left_out_of_the_mean():
     assert float(METRICS["macro_iou"].of(counts)) == pytest.approx((2 / 3 + 1 / 2) / 2)
     assert np.isnan(CLASS_METRICS["iou"].of(counts)[2])
     assert np.isnan(METRICS["macro_iou"].of(np.zeros((3, 4), int)))
+
+
+@given(LABELS, st.floats(0.1, 5))
+def test_fbeta_is_that_of_scikit_learn(case, beta):
+    n, pairs = case
+    label, prediction = np.array([*pairs, *((value, value) for value in range(n))], np.uint8).T
+    expected = oracle.fbeta_score(label, prediction, beta=beta, average=None)
+    np.testing.assert_allclose(fbeta(beta).of(confusion_counts(label, prediction, n)), expected)
+
+
+def test_kappa_is_the_agreement_on_what_was_predicted():
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 3, 400).astype(np.uint8)
+    prediction = np.where(rng.random(400) < 0.7, label, rng.integers(0, 3, 400)).astype(np.uint8)
+    nothing = rng.random(400) < 0.6
+    expected = oracle.cohen_kappa_score(label[~nothing], prediction[~nothing])
+    prediction[nothing] = 255
+    assert float(METRICS["kappa"].of(confusion_counts(label, prediction, 3))) == pytest.approx(expected)
+
+
+@given(st.integers(0, 200), st.floats(0.05, 1))
+def test_precision_counts_once_recall_is_reached_and_before_that_only_what_recall_lacks(seed, least):
+    rng = np.random.default_rng(seed)
+    label, prediction = rng.integers(0, 2, (2, 12)).astype(np.uint8)
+    label[:2], prediction[:2] = (0, 1), (1, 1)
+    counts = confusion_counts(label, prediction, 2)
+    precision, recall = oracle.precision_score(label, prediction), oracle.recall_score(label, prediction)
+    expected = precision if recall >= least - 1e-12 else recall - least
+    assert precision_at(least).of(counts)[1] == pytest.approx(expected)
+    expected = recall if precision >= least - 1e-12 else precision - least
+    assert recall_at(least).of(counts)[1] == pytest.approx(expected)
+
+
+def test_nothing_predicted_has_no_recall_but_is_not_wrong_either():
+    nothing = confusion_counts(np.uint8([0, 1, 1]), np.uint8([0, 0, 0]), 2)
+    assert recall_at(0.9).of(nothing)[1] == 0
+    assert precision_at(0.9).of(nothing)[1] == -0.9
+    empty = confusion_counts(np.uint8([0, 0]), np.uint8([0, 1]), 2)
+    assert np.isnan(recall_at(0.9).of(empty)[1])
+    assert np.isnan(precision_at(0.9).of(empty)[1])
+
+
+def test_the_expected_cost_is_the_mean_over_pixels_and_nothing_predicted_costs_the_most():
+    rng = np.random.default_rng(0)
+    costs = np.array([[0, 1, 2], [5, 0, 3], [7, 0.5, 0]])
+    label = rng.integers(0, 3, 300).astype(np.uint8)
+    prediction = rng.choice([0, 1, 2, 255], 300).astype(np.uint8)
+    each = [costs[a].max() if b == 255 else costs[a, b] for a, b in zip(label, prediction, strict=True)]
+    assert float(expected_cost(costs).of(confusion_counts(label, prediction, 3))) == pytest.approx(-np.mean(each))

@@ -1,0 +1,46 @@
+"""Scales that numbers are drawn on."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from data.numerals import many, number
+
+__all__ = ["Axis"]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A scale that scores are drawn on.
+
+    Parameters
+    ----------
+    low, high : float
+    ticks : tuple of (position in percent, text)
+    """
+
+    low: float
+    high: float
+    ticks: tuple[tuple[float, str], ...]
+
+    @classmethod
+    def spanning(cls, values: Iterable[float]) -> "Axis":
+        """Return a scale over some values, with two to five round ticks."""
+        finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+        low, high = min(finite), max(finite)
+        margin = (high - low) * 0.04 or 0.01
+        low, high = low - margin, high + margin
+        span = high - low
+        step = next(
+            size * 10.0**power for power in range(-6, 18) for size in (1, 2, 5) if span / (size * 10.0**power) <= 4
+        )
+        digits = max(0, -math.floor(math.log10(step) + 1e-9))
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        round_values = [place * step + 0.0 for place in range(first, last + 1)]
+        texts = [number(value, digits) if digits else many(value) for value in round_values]
+        places = [round(100 * (value - low) / span, 2) for value in round_values]
+        return cls(low, high, tuple(zip(places, texts, strict=True)))
+
+    def place(self, value: float) -> float:
+        """Return where a value lies, in percent."""
+        return round(100 * (value - self.low) / (self.high - self.low), 2)

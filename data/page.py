@@ -1,0 +1,85 @@
+"""Pages for people: one HTML file each that works offline, all in one style.
+
+A page extends ``page.html``, which holds ``page.css``, and adds what is its own; small things that pages share to draw
+with are in ``parts.html``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from data.classes import Classes
+from data.files import replacing
+from data.numerals import area, many, minus, number, percent, short
+
+__all__ = ["Mark", "label_marks", "write_page"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a class is told from the others by: its colour and, since colour must never be the only sign, its id.
+
+    Parameters
+    ----------
+    label : str
+    id : int
+        As in label files.
+    color, ink : str
+        ``#rrggbb`` of the class, and of what is written on it.
+    """
+
+    label: str
+    id: int
+    color: str
+    ink: str
+
+
+def label_marks(classes: Classes) -> tuple[Mark, ...]:
+    """Return the mark of each label index."""
+    return tuple(
+        Mark(label, value, "#{:02x}{:02x}{:02x}".format(*color), "#000000" if _is_light(color) else "#ffffff")
+        for label, value, color in zip(classes.label_names, classes.label_ids, classes.label_colors, strict=True)
+    )
+
+
+def write_page(
+    path: Path, package: str, template: str, *, filters: dict[str, Callable[..., str]] | None = None, **values: Any
+) -> None:
+    """Fill in a template and write it, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.html``.
+    package : str
+        Whose template it is; it may include others of this package.
+    template : str
+        Its file, which extends ``page.html``.
+    filters : dict, optional
+        The page's own; all have ``area``, ``many``, ``minus``, ``number``, ``percent`` and ``short``.
+    **values
+        What the template shows. Text is escaped.
+    """
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("data", "")]),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters.update(
+        area=area, many=many, minus=minus, number=number, percent=percent, short=short, **filters or {}
+    )  # fmt: skip
+    page = environment.get_template(template).render(**values)
+    with replacing(path) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def _is_light(color: tuple[int, int, int]) -> bool:
+    """Tell whether black is easier to read on a colour than white, by their contrast as WCAG 2 defines it."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in color)
+    ]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (luminance + 0.05) ** 2 > 1.05 * 0.05

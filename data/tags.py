@@ -1,0 +1,115 @@
+"""Tags: what a table says of each scene as a whole."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import Classes
+from data.errors import LabelError
+from data.names import nearest
+from data.scene import Scene
+from data.settings import TagSettings
+
+__all__ = ["TagTable", "read_tag_table", "read_tags"]
+
+
+@dataclass(frozen=True)
+class TagTable:
+    """The rows of a table of tags.
+
+    Parameters
+    ----------
+    path : str
+    tags : mapping
+        Id → sorted indices into ``Classes.names``.
+    """
+
+    path: str
+    tags: Mapping[str, tuple[int, ...]]
+
+
+def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple[TagTable, list[str]]:
+    """Read a CSV table of scenes and their tags.
+
+    Parameters
+    ----------
+    settings : TagSettings
+    classes : Classes
+        Of a multilabel task.
+    root : Path
+        Folder that a relative ``settings.tags`` starts from.
+
+    Returns
+    -------
+    table : TagTable
+    problems : list of str
+        One line for every tag that is no class, id that is listed twice and row that is cut short.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read or lacks a column.
+    """
+    path = root / settings.tags
+    try:
+        # A table saved by a spreadsheet starts with a byte order mark.
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: expected a CSV table of tags, got: {error}. Correct label.tags or root.") from error
+    rows = csv.DictReader(StringIO(text, newline=""))
+    header = list(rows.fieldnames or ())
+    lacking = [column for column in (settings.id, settings.column) if column not in header]
+    if lacking:
+        raise LabelError(
+            f"{path}: expected the columns {settings.id} and {settings.column}, got {', '.join(header) or 'none'}. "
+            "Name the column of ids as label.id and that of tags as label.column."
+        )
+    index = {name: position for position, name in enumerate(classes.names)}
+    tags: dict[str, tuple[int, ...]] = {}
+    unknown: dict[str, list[str]] = {}
+    problems = []
+    for row in rows:
+        key, written = row[settings.id], row[settings.column]
+        if key is None or written is None:
+            problems.append(
+                f"{path}, line {rows.line_num}: expected {len(header)} columns, got fewer. Complete the row."
+            )
+            continue
+        key = key.strip()
+        if key in tags:
+            problems.append(f"{path}, line {rows.line_num}: expected each scene once, got {key} again. Remove a row.")
+        names = {name for part in written.split(settings.separator) if (name := part.strip())}
+        for name in sorted(names - set(index) - set(settings.ignore)):
+            unknown.setdefault(name, []).append(key)
+        tags[key] = tuple(sorted(index[name] for name in names & set(index)))
+    problems += [
+        f"{path}: expected tags among the classes, got {name} in {len(keys)} rows (first: {keys[0]}). "
+        f"Nearest: {nearest(name, index)}. Add it to classes, or to label.ignore."
+        for name, keys in sorted(unknown.items())
+    ]
+    return TagTable(str(path), tags), problems
+
+
+def read_tags(scene: Scene, n_classes: int) -> NDArray[np.uint8]:
+    """Return which tags a scene has.
+
+    Returns
+    -------
+    tags : (n_classes,) uint8
+        1 for each tag that it has, 0 for the others.
+
+    Raises
+    ------
+    LabelError
+        If the scene's tags are not known.
+    """
+    if scene.tags is None:
+        raise LabelError(f"scene {scene.id}: expected tags, the {scene.split} split has none.")
+    present = np.zeros(n_classes, np.uint8)
+    present[[*scene.tags]] = 1
+    return present
