@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from data.errors import TableError
 from data.files import read_json, write_json
-from data.scene import Scene
-from features.feature_set import FeatureSet
-from features.table import open_table
+from features.table import Columns, Table
 
 __all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts", "weighted_quantiles"]
 
@@ -64,14 +62,14 @@ class ColumnFacts:
 
 @dataclass(frozen=True)
 class TableFacts:
-    """What the columns of a pixel table are.
+    """What the columns of a table are.
 
     Parameters
     ----------
     rows : int
         Rows that were looked at.
     labels : tuple of str
-        Name of each label index.
+        Name of each label index, or tag.
     columns : tuple of ColumnFacts
         In the table's order.
     pairs : tuple of (name, name, float in [0, 1])
@@ -86,28 +84,25 @@ class TableFacts:
 
 
 def describe_table(
-    directory: Path,
-    scenes: Sequence[Scene],
-    feature_set: FeatureSet,
+    table: Table,
+    columns: Columns,
     labels: Sequence[str],
     *,
     most_rows: int = 200_000,
     seed: int = 0,
 ) -> TableFacts:
-    """Describe the columns of a pixel table.
+    """Describe the columns of a table.
 
-    One scene is read at a time, and at most ``most_rows`` rows are kept: the same share of each scene's.
+    One block is read at a time, and at most ``most_rows`` rows are kept: the same share of each scene's.
 
     Parameters
     ----------
-    directory : Path
-        Of the pixel table.
-    scenes : sequence of Scene
-        Training scenes.
-    feature_set : FeatureSet
-        The columns wanted.
+    table : Table
+        Of training scenes.
+    columns : Columns
+        Its features.
     labels : sequence of str
-        Name of each label index.
+        Name of each label index, or tag.
     most_rows : int
         At least 1.
     seed : int
@@ -116,14 +111,14 @@ def describe_table(
     Raises
     ------
     TableError
-        If a scene's rows are missing or lack a feature, or if there is no row at all.
+        If there is no row at all.
     """
-    features, label, weight = _draw_rows(directory, scenes, feature_set.names, most_rows, seed)
-    columns = []
-    for row, values in zip(feature_set.describe(), features.T, strict=True):
+    features, label, weight = _draw_rows(table, most_rows, seed)
+    facts = []
+    for row, values in zip(columns.describe(), features.T, strict=True):
         empty = np.isnan(values)
         quantiles, auc = _rank_facts(values, label, weight, len(labels))
-        columns.append(
+        facts.append(
             ColumnFacts(
                 name=str(row["name"]),
                 kind=str(row["kind"]),
@@ -135,8 +130,8 @@ def describe_table(
                 auc=auc,
             )
         )
-    pairs = _most_correlated(feature_set.names, _correlate(features, weight))
-    return TableFacts(len(label), tuple(labels), tuple(columns), pairs)
+    pairs = _most_correlated(columns.names, _correlate(features, weight))
+    return TableFacts(len(label), tuple(labels), tuple(facts), pairs)
 
 
 def save_facts(facts: TableFacts, path: Path) -> None:
@@ -156,14 +151,13 @@ def load_facts(path: Path) -> TableFacts:
 
 
 def _draw_rows(
-    directory: Path, scenes: Sequence[Scene], names: Sequence[str], most_rows: int, seed: int
+    table: Table, most_rows: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]:
-    table = open_table(directory, scenes, names)
-    counts = np.bincount(table.scene, minlength=len(scenes)).tolist()
+    counts = np.bincount(table.scene, minlength=len(table.scenes)).tolist()
     total = len(table)
     if total == 0 or most_rows < 1:
         raise TableError(
-            f"{directory}: expected rows to describe, got none ({len(scenes)} scenes of {total} rows, at most "
+            f"expected rows to describe, got none ({len(table.scenes)} scenes of {total} rows, at most "
             f"{most_rows} rows wanted). Run `terrablend features` first, and ask for at least one row."
         )
     # Rounding the running total instead of each scene's part keeps the sum right, and small scenes in the draw.
@@ -206,8 +200,11 @@ def _weighted_auc(
     """Return the chance that a row of the label lies above one of the rest, ties counting half."""
     tie = np.concatenate([[0], np.cumsum(values[1:] != values[:-1])])
     n_ties = int(tie[-1]) + 1
-    inside = np.bincount(tie * n_labels + label, weight, n_ties * n_labels).reshape(n_ties, n_labels)
-    everything = inside.sum(axis=1)
+    if label.ndim == 1:
+        inside = np.bincount(tie * n_labels + label, weight, n_ties * n_labels).reshape(n_ties, n_labels)
+    else:
+        inside = np.stack([np.bincount(tie, weight * own, n_ties) for own in label.T], axis=1)
+    everything = np.bincount(tie, weight, n_ties)
     auc = []
     for own in inside.T:
         rest = everything - own

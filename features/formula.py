@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.errors import FeatureError
 
-__all__ = ["Formula", "compile_formula"]
+__all__ = ["Formula", "compile_formula", "is_condition"]
 
 Plane = NDArray[np.float32]
 Node = Callable[[Mapping[str, Plane]], Any]
@@ -120,6 +120,19 @@ def compile_formula(text: str, known: Mapping[str, Formula | str] | None = None)
     if isinstance(apply, float):
         raise FeatureError(f"formula {text!r}: expected the name of a band in it, got a constant.")
     return Formula(text, frozenset(builder.names), apply)
+
+
+def is_condition(text: str) -> bool:
+    """Tell whether a formula is a condition, which gives 1 and 0, rather than a number; raises as `compile_formula`.
+
+    >>> is_condition("NDWI > 0 and not cloud"), is_condition("(N - R) / (N + R)")
+    (True, False)
+    """
+    compile_formula(text)
+    match ast.parse(text.strip(), mode="eval").body:
+        case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+            return True
+    return False
 
 
 class _Builder:

@@ -62,8 +62,8 @@ def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Tr
     Raises
     ------
     TableError
-        If a scene has no coordinates or none that can be converted, its rows are missing, or the scenes' rows
-        differ in their columns.
+        If a scene has tags, no coordinates or none that can be converted, if its rows are missing, or the scenes'
+        rows differ in their columns.
 
     References
     ----------
@@ -103,6 +103,8 @@ def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Tr
 def _check_scenes(directory: Path, scenes: Sequence[Scene]) -> None:
     if not scenes:
         raise TableError(f"{directory}: expected scenes with coordinates, got no scene. Name one or more.")
+    if any(scene.tags is not None for scene in scenes):
+        raise TableError(f"{directory}: expected rows that are pixels, got scenes with tags. Leave --points out.")
     nowhere = [scene for scene in scenes if not has_footprint(scene)]
     if nowhere:
         raise TableError(

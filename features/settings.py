@@ -1,16 +1,20 @@
 """Which features there are, and which pixels are drawn for the table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.errors import FeatureError
 from data.settings import Settings
+from features.aggregates import AGGREGATES, QUANTILE, histogram_names
 from features.context import STATISTICS
+from features.formula import is_condition
 from features.indices import contrasts_of, dates_of, indices_of
 
 __all__ = [
+    "AggregateSettings",
     "ChangeSettings",
     "ContextSettings",
     "DistanceSettings",
@@ -18,7 +22,9 @@ __all__ = [
     "RelativeSettings",
     "SampleSettings",
     "TableSettings",
+    "aggregated_names",
     "feature_names",
+    "scene_feature_names",
 ]
 
 Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(gt=0, lt=1, strict=True)]
@@ -40,10 +46,7 @@ class ContextSettings(Settings):
     @field_validator("statistics")
     @classmethod
     def _known(cls, names: list[str]) -> list[str]:
-        unknown = [name for name in names if name not in STATISTICS]
-        if unknown:
-            raise ValueError(f"expected statistics among {', '.join(STATISTICS)}, got {unknown[0]}")
-        return names
+        return _known_surroundings(names)
 
 
 class ChangeSettings(Settings):
@@ -70,6 +73,47 @@ class DistanceSettings(Settings):
 
     to: list[str] = Field(description="formulas that are conditions, by name")
     within: int = Field(64, ge=1, description="pixels; farther counts as this")
+
+
+class AggregateSettings(Settings):
+    """What the pixels of a scene come to, for tags of whole scenes."""
+
+    of: list[str] | None = Field(
+        None, description="features of pixels; default: bands, indices, changes, formulas that are no conditions"
+    )
+    statistics: list[str] = Field(
+        ["mean", "std", "q05", "q25", "q50", "q75", "q95"],
+        description="mean, std, min, max, energy (mean square), or quantiles such as q05",
+    )
+    bins: int = Field(
+        8, ge=0, description="bins of histograms, alike in pixels over the training scenes; 0: no histograms"
+    )
+    edges: dict[str, list[float]] = Field({}, description="between bins, of some features: instead of such bins")
+    radii: list[Annotated[int, Field(ge=1)]] = Field([1, 3], description="pixels; of the texture's windows")
+    texture: dict[str, str] = Field(
+        {"std": "mean", "gradient": "mean", "laplacian": "energy"},
+        description="statistics of pixels' surroundings as under context, and the statistic of the scene that they "
+        "come to",
+    )
+
+    @field_validator("statistics")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        return [_known_statistic(name) for name in names]
+
+    @field_validator("texture")
+    @classmethod
+    def _known_texture(cls, texture: dict[str, str]) -> dict[str, str]:
+        _known_surroundings(list(texture))
+        return {around: _known_statistic(name) for around, name in texture.items()}
+
+    @field_validator("edges")
+    @classmethod
+    def _rising(cls, edges: dict[str, list[float]]) -> dict[str, list[float]]:
+        for name, own in edges.items():
+            if not own or any(low >= high for low, high in pairwise(own)):
+                raise ValueError(f"expected rising numbers for {name}, got {own}")
+        return edges
 
 
 class SampleSettings(Settings):
@@ -103,6 +147,7 @@ class FeatureSettings(Settings):
     place: list[Literal["row", "col", "x", "y"]] = Field([], description="where the pixel lies")
     also: list[str] = Field([], description="any other features, by name")
     sample: SampleSettings = SampleSettings()
+    aggregate: AggregateSettings = AggregateSettings()
 
 
 class TableSettings(Settings):
@@ -140,17 +185,8 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     >>> feature_names(["red", "nir"], FeatureSettings(indices=["NDVI"], context=context))
     ('red', 'nir', 'NDVI', 'red_mean_r3', 'red_std_r3')
     """
-    named = {"all": indices_of, "contrasts": contrasts_of}
-    if isinstance(settings.indices, str):
-        indices = [name for name in named[settings.indices](bands) if name not in bands]
-    else:
-        indices = settings.indices
-    changes = [
-        f"{what}_{change.end}_{how}_{change.start}"
-        for change in settings.changes
-        for what in change.of
-        for how in change.by
-    ]
+    _refuse(settings, ["aggregate"], "only with the task multilabel")
+    indices, changes = _index_names(bands, settings), _change_names(settings)
     context, relative, distance = settings.context, settings.relative, settings.distance
     around = [
         f"{base}_{statistic}_r{radius}"
@@ -166,10 +202,103 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     names = (
         *bands, *indices, *settings.formulas, *changes, *around, *above, *ranks, *far, *shares, *places, *settings.also
     )  # fmt: skip
+    return _once(names)
+
+
+def aggregated_names(bands: Sequence[str], settings: FeatureSettings) -> list[str]:
+    """Return the features of pixels that are aggregated over scenes."""
+    if settings.aggregate.of is not None:
+        return settings.aggregate.of
+    numbers = [name for name, text in settings.formulas.items() if not is_condition(text)]
+    return [*bands, *_index_names(bands, settings), *numbers, *_change_names(settings)]
+
+
+def scene_feature_names(
+    bands: Sequence[str], settings: FeatureSettings, edges: Mapping[str, Sequence[float]]
+) -> tuple[str, ...]:
+    """Return the name of every feature of whole scenes, in the order of the table's columns.
+
+    Parameters
+    ----------
+    bands : sequence of str
+    settings : FeatureSettings
+        The formulas that are conditions give shares.
+    edges : mapping of str to sequence of float
+        Between the bins of histograms, of the features that have one.
+
+    Examples
+    --------
+    >>> aggregate = AggregateSettings(statistics=["mean"], radii=[3], texture={"std": "mean"})
+    >>> settings = FeatureSettings(formulas={"dark": "red < 9"}, indices=[], aggregate=aggregate)
+    >>> scene_feature_names(["red"], settings, {"red": [35]})
+    ('red_mean', 'red_below_35', 'red_from_35', 'red_std_r3_mean', 'dark_share', 'valid_share')
+
+    Raises
+    ------
+    FeatureError
+        If the settings ask for features of single pixels, or for one twice.
+    """
+    _refuse(settings, ["context", "relative", "distance", "place", "sample"], "not with the task multilabel")
+    bases, aggregate = aggregated_names(bands, settings), settings.aggregate
+    unknown = [name for name in aggregate.edges if name not in bases]
+    if unknown:
+        raise FeatureError(
+            f"features.aggregate.edges: expected features that are aggregated, {', '.join(bases)}, got {unknown[0]}. "
+            "Add it to features.aggregate.of, or leave its edges out."
+        )
+    names = [f"{base}_{statistic}" for base in bases for statistic in aggregate.statistics]
+    names += [f"{base}_{part}" for base in bases for part in histogram_names(edges.get(base, ()))]
+    names += [
+        f"{base}_{around}_r{radius}_{statistic}"
+        for base in bases
+        for radius in aggregate.radii
+        for around, statistic in aggregate.texture.items()
+    ]
+    shares = [*(name for name, text in settings.formulas.items() if is_condition(text)), "valid", *settings.shares]
+    return _once((*names, *(f"{name}_share" for name in dict.fromkeys(shares)), *settings.also))
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FeatureError(f"features: expected each feature once, got {', '.join(twice)} twice. Remove one of them.")
     return names
+
+
+def _refuse(settings: FeatureSettings, keys: Sequence[str], when: str) -> None:
+    """Refuse settings that would be passed over; those as they are by default nobody asked for."""
+    given = [key for key in keys if getattr(settings, key) != FeatureSettings.model_fields[key].default]
+    if given:
+        raise FeatureError(f"features: expected {given[0]} {when}, got it nonetheless. Leave features.{given[0]} out.")
+
+
+def _index_names(bands: Sequence[str], settings: FeatureSettings) -> list[str]:
+    named = {"all": indices_of, "contrasts": contrasts_of}
+    if isinstance(settings.indices, str):
+        return [name for name in named[settings.indices](bands) if name not in bands]
+    return settings.indices
+
+
+def _change_names(settings: FeatureSettings) -> list[str]:
+    return [
+        f"{what}_{change.end}_{how}_{change.start}"
+        for change in settings.changes
+        for what in change.of
+        for how in change.by
+    ]
+
+
+def _known_surroundings(names: list[str]) -> list[str]:
+    unknown = [name for name in names if name not in STATISTICS]
+    if unknown:
+        raise ValueError(f"expected statistics among {', '.join(STATISTICS)}, got {unknown[0]}")
+    return names
+
+
+def _known_statistic(name: str) -> str:
+    if name not in AGGREGATES and not QUANTILE.fullmatch(name):
+        raise ValueError(f"expected {', '.join(AGGREGATES)} or a quantile such as q05, got {name}")
+    return name
 
 
 def _default_bases(bands: Sequence[str]) -> list[str]:

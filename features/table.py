@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -25,9 +25,40 @@ from features.feature_set import FeatureSet, feature_windows
 from features.sample import draw_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
-__all__ = ["Block", "RowGroup", "Table", "build_table", "open_table", "table_path"]
+__all__ = [
+    "Block",
+    "Columns",
+    "RowGroup",
+    "Table",
+    "build_table",
+    "column_field",
+    "count_rows",
+    "feature_field",
+    "open_groups",
+    "open_table",
+    "read_columns",
+    "table_path",
+]
 
 logger = logging.getLogger(__name__)
+
+
+class Columns(Protocol):
+    """What the feature columns of a table are, of pixels or of scenes."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return their names, in order."""
+        ...
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """Return the user's own formulas that they may use, by name."""
+        ...
+
+    def describe(self) -> list[dict[str, str | int]]:
+        """Say of each what it is: name, kind, definition, halo, reference, unit."""
+        ...
 
 
 class Block(Protocol):
@@ -66,7 +97,7 @@ class RowGroup:
 
     def read(self) -> NDArray[np.float32]:
         """Return the features (n, F); raises TableError if the file lacks one."""
-        columns = _read_columns(self.path, self.names, self.number)
+        columns = read_columns(self.path, self.names, self.number)
         features = np.empty((self.rows, len(self.names)), np.float32)
         for column, name in enumerate(self.names):
             features[:, column] = columns[name].to_numpy()
@@ -83,15 +114,15 @@ class Table:
         Hold the features of all rows, in order.
     names : tuple of str
         Of the features.
-    label : (n,) uint8
-        Label index.
+    label : (n,) uint8, or (n, n_classes) uint8
+        Label index; of whole scenes 1 for each tag that they have, 0 for the others.
     weight : (n,) float32
         1 / the probability of having been drawn.
     scene : (n,) int32
         Index into ``scenes``.
     scenes : tuple of str
     row : (n,) int32
-        In the scene.
+        In the scene; 0 for whole scenes.
     """
 
     blocks: Sequence[Block]
@@ -167,7 +198,7 @@ def build_table(
         If not a single pixel was drawn.
     """
     paths = {scene: table_path(directory, scene) for scene in catalogue.split("train")}
-    there = {scene: rows for scene, path in paths.items() if (rows := _rows_of(path)) is not None}
+    there = {scene: rows for scene, path in paths.items() if (rows := count_rows(path)) is not None}
     todo = [scene for scene in paths if scene not in there]
     work = partial(
         _write_scene,
@@ -210,19 +241,17 @@ def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
         raise TableError(
             f"{missing[0]}: expected the rows of a scene, got no such file. Run `terrablend features` again."
         )
-    blocks, counts = [], []
+    blocks: list[RowGroup] = []
+    counts = []
     for path in paths:
-        about = pq.read_metadata(path)
-        lacking = set(names) - set(about.schema.names)
-        if lacking:
-            raise _lacks(path, f"none called {min(lacking)}")
-        groups = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
-        blocks += [RowGroup(path, number, rows, tuple(names)) for number, rows in enumerate(groups)]
-        counts.append(about.num_rows)
-    label, weight, row = (np.empty(sum(counts), kind) for kind in (np.uint8, np.float32, np.int32))
+        groups = open_groups(path, names)
+        blocks += groups
+        counts.append(sum(map(len, groups)))
+    total = sum(counts)
+    label, weight, row = np.empty(total, np.uint8), np.empty(total, np.float32), np.empty(total, np.int32)
     start = 0
     for path, count in zip(paths, counts, strict=True):
-        columns = _read_columns(path, ("label", "weight", "row"))
+        columns = read_columns(path, ("label", "weight", "row"))
         for name, values in (("label", label), ("weight", weight), ("row", row)):
             values[start : start + count] = columns[name].to_numpy()
         start += count
@@ -230,12 +259,29 @@ def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
     return Table(blocks, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
 
 
-def _read_columns(path: Path, names: Sequence[str], group: int | None = None) -> pa.Table:
+def open_groups(path: Path, names: Sequence[str]) -> list[RowGroup]:
+    """Return the row groups of a file; raises TableError if it lacks a feature."""
+    about = pq.read_metadata(path)
+    _require(names, about.schema.names, path)
+    groups = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+    return [RowGroup(path, number, rows, tuple(names)) for number, rows in enumerate(groups)]
+
+
+def read_columns(path: Path, names: Sequence[str], group: int | None = None) -> pa.Table:
+    """Read columns of a file, or of one of its row groups; raises TableError if it lacks one."""
     try:
         with pq.ParquetFile(path) as file:
-            return file.read(list(names)) if group is None else file.read_row_group(group, list(names))
+            columns = file.read(list(names)) if group is None else file.read_row_group(group, list(names))
     except pa.ArrowException as error:
         raise _lacks(path, str(error)) from error
+    _require(names, columns.column_names, path)
+    return columns
+
+
+def _require(names: Sequence[str], there: Sequence[str], path: Path) -> None:
+    lacking = set(names) - set(there)
+    if lacking:
+        raise _lacks(path, f"none called {min(lacking)}")
 
 
 def _lacks(path: Path, got: str) -> TableError:
@@ -244,8 +290,19 @@ def _lacks(path: Path, got: str) -> TableError:
     )
 
 
-def _rows_of(path: Path) -> int | None:
-    """Return how many rows of a scene are there; None without a file, or if a power cut left one without its end."""
+def column_field(name: str, kind: pa.DataType, unit: str, text: str) -> pa.Field:
+    """Return a column that says what it is."""
+    return pa.field(name, kind, metadata={"unit": unit, "description": text})
+
+
+def feature_field(row: Mapping[str, str | int]) -> pa.Field:
+    """Return the column of a feature, of what the feature says of itself."""
+    text = {"unit": str(row["unit"]), "description": str(row["definition"]), "reference": str(row["reference"])}
+    return pa.field(str(row["name"]), pa.float32(), metadata=text)
+
+
+def count_rows(path: Path) -> int | None:
+    """Return how many rows a file holds; None without a file, or if a power cut left one without its end."""
     try:
         rows: int = pq.read_metadata(path).num_rows
     except (FileNotFoundError, pa.ArrowException):
@@ -313,10 +370,8 @@ def _schema(feature_set: FeatureSet, classes: Classes, settings: SampleSettings,
         ("stratum", pa.uint8(), "", f"index into {', '.join(strata_names(classes))}"),
         ("weight", pa.float32(), "pixels", "1 / probability of having been drawn"),
     ]
-    columns = [pa.field(name, kind, metadata={"unit": unit, "description": text}) for name, kind, unit, text in fields]
-    for row in feature_set.describe():
-        text = {"unit": str(row["unit"]), "description": str(row["definition"]), "reference": str(row["reference"])}
-        columns.append(pa.field(str(row["name"]), pa.float32(), metadata=text))
+    columns = [column_field(*field) for field in fields]
+    columns += map(feature_field, feature_set.describe())
     about = {
         "experiment": experiment, "sample": settings.model_dump(mode="json"),
         "features": feature_set.names, "formulas": feature_set.formulas,

@@ -1,7 +1,12 @@
 """Scenes on disk that tests are made of, and the guard that keeps tests off the network."""
 
+import html
+import json
 import os
+import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +25,7 @@ WriteRaster = Callable[..., Path]
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 2), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
+TAGS = Classes("multilabel", (0, 1, 2), ("haze", "rough", "never"), ((230, 230, 230), (90, 90, 90), (0, 0, 255)))
 BANDS = ("red", "nir", "green")
 
 
@@ -144,3 +150,75 @@ def make_scenes(write_raster):
         return Catalogue(classes, BANDS, tuple(scenes), statistics)
 
     return make
+
+
+@pytest.fixture
+def make_tagged(write_raster):
+    """Return a function that writes scenes with tags: haze is bright, rough is uneven, and no scene has the third."""
+
+    def make(n_scenes=24, shape=(24, 20), folds=2, holes=0.05):
+        scenes, statistics = [], {}
+        for number in range(n_scenes):
+            rng = np.random.default_rng(number)
+            haze, rough = number // 2 % 2 == 1, number // 4 % 2 == 1
+            pixels = rng.normal(100 + 30 * haze, 20 if rough else 5, (3, *shape)).astype(np.float32)
+            pixels[:, rng.random(shape) < holes] = np.nan
+            image = write_raster(f"t{number}.tif", pixels)
+            tags = tuple(np.flatnonzero([haze, rough, False]).tolist())
+            scene = Scene(
+                f"s{number}", "train", (ImageFile(str(image), BANDS),), Grid(*shape),
+                group=f"g{number}", fold=number % folds, tags=tags,
+            )  # fmt: skip
+            scenes.append(scene)
+            statistics["train", scene.id] = SceneStatistics(pixels[0].size, tuple(int(k in tags) for k in range(3)))
+        return Catalogue(TAGS, BANDS, tuple(scenes), statistics)
+
+    return make
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+WATCH = """<script>
+const seen = { problems: [], value: null };
+addEventListener("error", (event) => seen.problems.push(event.message));
+console.error = console.warn = (...words) => seen.problems.push(words.join(" "));
+</script>"""
+
+ACT = """<script>
+addEventListener("load", () => {
+  try { seen.value = (() => { %s })(); } catch (error) { seen.problems.push(String(error)); }
+  const told = document.createElement("pre");
+  told.id = "seen";
+  told.textContent = JSON.stringify(seen);
+  document.body.append(told);
+});
+</script>"""
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Return a function that opens a page in a browser, runs a script in it and returns what that returns.
+
+    Whatever the page complains of is a failure. Without a browser the test is skipped.
+    """
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip("needs Chromium or Chrome")
+
+    def look(page, script="return null"):
+        copy = tmp_path / "looked-at.html"
+        text = page.read_text("utf-8").replace("<head>", f"<head>{WATCH}", 1)
+        copy.write_text(text.replace("</body>", f"{ACT % script}</body>"), "utf-8")
+        command = [
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900",
+            f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=10000", "--dump-dom", copy.as_uri(),
+        ]  # fmt: skip
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        told = re.search(r'<pre id="seen">(.*?)</pre>', shown.stdout, re.DOTALL)
+        assert told, shown.stderr
+        seen = json.loads(html.unescape(told[1]))
+        assert seen["problems"] == []
+        assert "CONSOLE" not in shown.stderr
+        return seen["value"]
+
+    return look

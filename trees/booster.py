@@ -72,7 +72,7 @@ class Learner(ABC):
     Parameters
     ----------
     table : Table
-        Its weights are those that are learned by.
+        Its labels and weights are those that are learned by, until others are given: see `relabel`.
     n_labels : int
         2 when binary; a label that no row has keeps its place.
     threads : int
@@ -90,6 +90,13 @@ class Learner(ABC):
     """The distribution that grows the trees."""
     stops: ClassVar[bool] = True
     """Whether `fit` looks at ``stop``: more rounds can harm it."""
+
+    def __post_init__(self) -> None:
+        self.label, self.weight = self.table.label, self.table.weight
+
+    def relabel(self, label: NDArray[np.uint8], weight: NDArray[np.float32]) -> None:
+        """Learn other labels (n,) of the same rows, by other weights (n,); what was binned is kept."""
+        self.label, self.weight = label, weight
 
     @abstractmethod
     def fit(

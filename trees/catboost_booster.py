@@ -17,7 +17,6 @@ import polars
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from features.table import Table
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.settings import Device, DeviceName, StopName, TreeSettings
@@ -152,15 +151,15 @@ class CatBoostLearner(Learner):
             **({} if on_gpu else {"rsm": settings.feature_share}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
-            **({} if stop is None else {"eval_metric": _metric(settings, self.table.label[stop], self.n_labels)}),
+            **({} if stop is None else {"eval_metric": _metric(settings, self.label[stop], self.n_labels)}),
             **given,
         }
         said = io.StringIO()
         try:
             model = catboost.CatBoostClassifier(**parameters)
             model.fit(
-                _pool(self.table, chosen, settings.categorical),
-                eval_set=None if stop is None else _pool(self.table, stop, settings.categorical),
+                _pool(self, chosen, settings.categorical),
+                eval_set=None if stop is None else _pool(self, stop, settings.categorical),
                 log_cout=said,
                 log_cerr=said,
             )
@@ -204,11 +203,12 @@ def _metric(settings: TreeSettings, held: NDArray[np.uint8], n_labels: int) -> s
     return f"{METRICS[name]};hints=skip_train~true"
 
 
-def _pool(table: Table, chosen: NDArray[np.bool_], categorical: Sequence[str]) -> Any:
+def _pool(learner: CatBoostLearner, chosen: NDArray[np.bool_], categorical: Sequence[str]) -> Any:
+    table = learner.table
     return _import_catboost().Pool(
         _columns(table.read(chosen), table.names, categorical),
-        table.label[chosen],
-        weight=table.weight[chosen],
+        learner.label[chosen],
+        weight=learner.weight[chosen],
         feature_names=list(table.names),
         cat_features=list(categorical) or None,
     )

@@ -18,13 +18,16 @@ from data.confusion import plain_prediction, weighted_counts
 from data.metrics import CLASS_METRICS
 from data.progress import Track, untracked
 from features.description import weighted_quantiles
-from features.table import open_table
+from features.scene_table import open_rows
 from trees.booster import Booster, predict_proba
 from trees.drawing import draw_by_weight, draw_rows
 from trees.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from trees.member import TreeMember
+from trees.tag_member import TreeTagMember
 
 __all__ = ["explain_member"]
+
+AnyMember = TreeMember | TreeTagMember
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +59,7 @@ class _Scores(NamedTuple):
 
 @dataclass(frozen=True)
 class _Part:
-    """Sampled rows of one fold, and the booster that has never seen them."""
+    """Sampled rows of one fold, and the booster that has never seen them; labels (n,), or tags (n, n_classes)."""
 
     booster: Booster
     features: NDArray[np.float32]
@@ -68,22 +71,23 @@ class _Part:
 
 
 def explain_member(
-    member: TreeMember, catalogue: Catalogue, pixels: Path, *, seed: int, track: Track = untracked
+    member: AnyMember, catalogue: Catalogue, pixels: Path, *, seed: int, track: Track = untracked
 ) -> Explanation:
     """Tell what the boosters of a member look at.
 
-    Columns are shuffled in a sample of the rows, see `trees.drawing.draw_rows`: each row gets the value of a row of
+    Columns are shuffled in a sample of the rows, see `trees.drawing.draw_rows`, where scenes with tags are drawn by the
+    rarest tag that they have: each row gets the value of a row of
     its fold that is drawn by weight (Breiman 2001, doi:10.1023/A:1010933404324). SHAP values are the library's own.
     The more trees and columns there are, the smaller the sample, so that the work is bounded.
 
     Parameters
     ----------
-    member : TreeMember
+    member : TreeMember or TreeTagMember
         With a booster for each fold.
     catalogue : Catalogue
         With folds.
     pixels : Path
-        Folder of the pixel table.
+        Folder of the table.
     seed : int
     track : Track
     """
@@ -132,15 +136,15 @@ def _bounded(rows: float, fewest: int, most: int) -> int:
 
 
 def _read_parts(
-    member: TreeMember, catalogue: Catalogue, pixels: Path, rows: int, rng: np.random.Generator
+    member: AnyMember, catalogue: Catalogue, pixels: Path, rows: int, rng: np.random.Generator
 ) -> list[_Part]:
-    scenes = [scene for fold in member.folds for scene in catalogue.in_fold(fold)]
-    table = open_table(pixels, scenes, member.feature_set.names)
-    places, weight = draw_rows(table.label, table.weight, rows, len(catalogue.classes.label_names), rng)
+    table = open_rows(pixels, catalogue, member.feature_set.names, member.folds)
+    places, weight = _draw(table.label, table.weight, rows, len(catalogue.classes.label_names), rng)
     chosen = np.zeros(len(table), bool)
     chosen[places] = True
     drawn = table.read(chosen), table.label[places]
-    fold_of = np.array([scene.fold for scene in scenes])[table.scene[places]]
+    fold = {scene.id: scene.fold for scene in catalogue.split("train")}
+    fold_of = np.array([fold[scene] for scene in table.scenes])[table.scene[places]]
     here = {fold: fold_of == fold for fold in member.folds}
     return [
         _Part(member.boosters[fold], drawn[0][own], drawn[1][own], weight[own])
@@ -151,7 +155,7 @@ def _read_parts(
 
 def _take_few(parts: Sequence[_Part], rows: int, n_labels: int, rng: np.random.Generator) -> list[_Part]:
     label, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "weight"))
-    places, standing = draw_rows(label, weight, rows, n_labels, rng)
+    places, standing = _draw(label, weight, rows, n_labels, rng)
     ends = np.cumsum([len(part.label) for part in parts])
     cuts = np.searchsorted(places, ends)
     few = []
@@ -159,6 +163,16 @@ def _take_few(parts: Sequence[_Part], rows: int, n_labels: int, rng: np.random.G
         if stop > start:
             few.append(part.take(places[start:stop] - (end - len(part.label)), standing[start:stop]))
     return few
+
+
+def _draw(
+    label: NDArray[np.uint8], weight: NDArray[np.floating], rows: int, n_labels: int, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    if label.ndim == 2:
+        scenes = np.where(label == 1, label.sum(axis=0, dtype=np.int64), len(label) + 1)
+        rarest = np.where(label.any(axis=1), scenes.argmin(axis=1), n_labels)
+        return draw_rows(rarest.astype(np.uint8), weight, rows, n_labels + 1, rng)
+    return draw_rows(label, weight, rows, n_labels, rng)
 
 
 def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
@@ -170,7 +184,7 @@ def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], thre
 
 
 def _shuffle_columns(
-    parts: Sequence[_Part], n_labels: int, names: Sequence[str], member: TreeMember, seed: int, track: Track
+    parts: Sequence[_Part], n_labels: int, names: Sequence[str], member: AnyMember, seed: int, track: Track
 ) -> tuple[_Scores, _Scores]:
     """Return the scores (n_classes,), and how they change with each column shuffled (F, repeats, n_classes)."""
     label, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "weight"))
@@ -202,7 +216,7 @@ def _log_losses(
     """Return the log loss of each class against the rest."""
     n_classes = proba.shape[1]
     first = 1 if n_classes == 1 else 0
-    is_class = label[:, None] == np.arange(first, first + n_classes)
+    is_class = label == 1 if label.ndim == 2 else label[:, None] == np.arange(first, first + n_classes)
     right = np.where(is_class, proba, 1 - proba).clip(EPSILON, 1)
     return np.asarray(np.average(-np.log(right, dtype=np.float64), axis=0, weights=weight))
 
@@ -210,7 +224,12 @@ def _log_losses(
 def _ious(
     label: NDArray[np.uint8], proba: NDArray[np.float32], weight: NDArray[np.float64], n_labels: int
 ) -> NDArray[np.float64]:
-    """Return the IoU of each class in the plain map."""
+    """Return the IoU of each class in the plain map, or of each tag with a threshold of 0.5."""
+    if label.ndim == 2:
+        told, has = proba >= 0.5, label == 1
+        hits, either = weight @ (told & has), weight @ (told | has)
+        iou: NDArray[np.float64] = np.divide(hits, either, out=np.full(len(hits), np.nan), where=either > 0)
+        return iou
     counts = weighted_counts(label, plain_prediction(proba), weight, n_labels)
     return np.asarray(CLASS_METRICS["iou"].of(counts)[-proba.shape[1] :])
 
@@ -223,7 +242,7 @@ def _shap_values(few: Sequence[_Part], threads: int) -> NDArray[np.float32] | No
 
 
 def _dependences(
-    parts: Sequence[_Part], few: Sequence[_Part], column: int, member: TreeMember
+    parts: Sequence[_Part], few: Sequence[_Part], column: int, member: AnyMember
 ) -> list[Dependence | None]:
     """Return how each class depends on a column; None if it has no value at all."""
     weight = np.concatenate([part.weight for part in parts])

@@ -14,8 +14,7 @@ from data.catalogue import Catalogue
 from data.errors import MemberError
 from data.hold_out import hold_out_groups
 from data.names import named_weights
-from features.feature_set import FeatureSet
-from features.table import Table, open_table
+from features.table import Columns, Table, open_table
 from trees.booster import Booster, Learner, predict_proba
 from trees.catboost_booster import CatBoostLearner
 from trees.lightgbm_booster import LightGBMLearner
@@ -23,7 +22,7 @@ from trees.settings import BoosterName, DeviceName, TreeSettings
 from trees.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
 from trees.xgboost_booster import XGBoostLearner
 
-__all__ = ["LEARNERS", "MemberRows"]
+__all__ = ["LEARNERS", "MemberRows", "check_columns", "fit_part", "library_version"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class MemberRows:
         With folds.
     pixels : Path
         Folder of the pixel table.
-    feature_set : FeatureSet
+    feature_set : Columns
         Of the table.
     threads : int
     device : {"auto", "cpu", "cuda"}
@@ -62,20 +61,22 @@ class MemberRows:
         settings: TreeSettings,
         catalogue: Catalogue,
         pixels: Path,
-        feature_set: FeatureSet,
+        feature_set: Columns,
         *,
         threads: int = 1,
         device: DeviceName = "auto",
     ) -> None:
         self.name = name
         self.labels = catalogue.classes.label_names
-        names = _check_settings(name, settings, feature_set.names, len(self.labels))
+        names = check_columns(name, settings, feature_set.names)
+        _check_settings(name, settings, len(self.labels))
         scenes = catalogue.split("train")
         table = open_table(pixels, scenes, names)
         weight = _weigh(table, settings, self.labels)
         kind = LEARNERS[settings.booster]
+        self.booster = kind.booster
         self.learner = kind(replace(table, weight=weight), len(self.labels), threads, device)
-        self.made_with: Mapping[str, str] = {kind.library: _version(kind.library, name)}
+        self.made_with: Mapping[str, str] = {kind.library: library_version(kind.library, name)}
         self._weight = table.weight.astype(np.float64)
         self._fold = np.array([scene.fold for scene in scenes])[table.scene]
         self._group = np.array([scene.group for scene in scenes])[table.scene]
@@ -111,12 +112,7 @@ class MemberRows:
                 logger.warning(
                     "fold %d: a single group to learn from, so all %d rounds are used", fold, settings.rounds
                 )
-        if not held.any():
-            booster = learner.fit(settings, outside, seed=seed)
-        else:
-            booster = learner.fit(settings, outside & ~held, stop=held, seed=seed)
-            if settings.refit:
-                booster = learner.fit(settings, outside, rounds=booster.rounds, seed=seed)
+        booster = fit_part(learner, settings, outside, held, seed)
         facts = {
             "rows": int(np.count_nonzero(outside)),
             "rounds": booster.rounds,
@@ -145,8 +141,18 @@ class MemberRows:
             logger.warning("%s, fold %d: no row of %s outside this fold", self.name, fold, ", ".join(absent))
 
 
-def _check_settings(name: str, settings: TreeSettings, columns: Sequence[str], n_labels: int) -> tuple[str, ...]:
-    """Return the names of the columns to learn from."""
+def fit_part(
+    learner: Learner, settings: TreeSettings, chosen: NDArray[np.bool_], held: NDArray[np.bool_], seed: int
+) -> Booster:
+    """Learn from some of the rows (n,); if any of them are held, those tell first how many rounds serve best."""
+    if not held.any():
+        return learner.fit(settings, chosen, seed=seed)
+    booster = learner.fit(settings, chosen & ~held, stop=held, seed=seed)
+    return learner.fit(settings, chosen, rounds=booster.rounds, seed=seed) if settings.refit else booster
+
+
+def check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the columns to learn from; raises MemberError if there are no such columns."""
     names = tuple(columns if settings.features is None else settings.features)
     unknown = [column for column in names if column not in columns]
     if unknown:
@@ -160,6 +166,20 @@ def _check_settings(name: str, settings: TreeSettings, columns: Sequence[str], n
             f"member {name}: expected columns that it learns from under categorical and monotone, "
             f"got {', '.join(unused)}. Add them to the features, or take them out there."
         )
+    return names
+
+
+def library_version(library: str, name: str) -> str:
+    """Return the version of a library; raises MemberError, which names the member, if it is not installed."""
+    try:
+        return version(library)
+    except PackageNotFoundError as error:
+        raise MemberError(
+            f"member {name}: expected {library}, it is not installed. Install `terrablend[{library}]`."
+        ) from error
+
+
+def _check_settings(name: str, settings: TreeSettings, n_labels: int) -> None:
     if settings.monotone and n_labels > 2:
         raise MemberError(
             f"member {name}: expected no monotone columns with more than two classes, "
@@ -170,7 +190,6 @@ def _check_settings(name: str, settings: TreeSettings, columns: Sequence[str], n
             f"member {name}: expected stop_by macro_iou, accuracy or log_loss with more than two classes, "
             f"got {settings.stop_by}. Change it, or leave it out."
         )
-    return names
 
 
 def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArray[np.float32]:
@@ -185,12 +204,3 @@ def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArr
     weight = weight * by_label[table.label]
     relative: NDArray[np.float32] = (weight / weight.mean()).astype(np.float32)
     return relative
-
-
-def _version(library: str, name: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError as error:
-        raise MemberError(
-            f"member {name}: expected {library}, it is not installed. Install `terrablend[{library}]`."
-        ) from error

@@ -126,11 +126,7 @@ class LightGBMLearner(Learner):
         try:
             binned = self._bin(parameters, settings.categorical)
             if stop is not None:
-                name, label, weight = (
-                    stop_name(settings, self.n_labels),
-                    self.table.label[stop],
-                    self.table.weight[stop],
-                )
+                name, label, weight = stop_name(settings, self.n_labels), self.label[stop], self.weight[stop]
                 watch = {
                     "valid_sets": [_part(binned, stop)],
                     "feval": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels), True),
@@ -149,7 +145,7 @@ class LightGBMLearner(Learner):
         reader = _Reader()
         rows = lightgbm.Dataset(
             [_Sequence(block, reader) for block in self.table.blocks if len(block)],
-            self.table.label, weight=self.table.weight, feature_name=list(self.table.names),
+            self.label, weight=self.weight, feature_name=list(self.table.names),
             categorical_feature=list(categorical), params=dict(parameters),
         )  # fmt: skip
         wanted = rows.get_params(), categorical
@@ -157,6 +153,13 @@ class LightGBMLearner(Learner):
             self._binned = None
             self._binned = wanted, rows.construct()
         return self._binned[1]
+
+    def relabel(self, label: NDArray[np.uint8], weight: NDArray[np.float32]) -> None:
+        """Learn other labels of the same rows; see `Learner.relabel`."""
+        super().relabel(label, weight)
+        if self._binned is not None:
+            self._binned[1].set_label(label)
+            self._binned[1].set_weight(weight)
 
 
 class _Reader:

@@ -3,10 +3,12 @@
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +20,17 @@ from data.progress import Track, untracked
 from data.scene import Scene
 from data.windows import Window, tile_windows
 from features.feature_set import FeatureSet
+from features.scene_features import SceneFeatureSet
+from features.table import Columns
 from trees.booster import Booster, predict_proba
 from trees.device import count_gpus
 from trees.learning import LEARNERS, MemberRows
 from trees.settings import Device, DeviceName, TreeSettings
+from trees.tag_boosters import TagBoosters
+from trees.tag_learning import TagRows
+from trees.tag_member import TreeTagMember
 
-__all__ = ["TreeMember", "fit_member", "in_squares", "load_member"]
+__all__ = ["TreeMember", "fit_member", "in_squares", "load_member", "load_tag_member"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +39,8 @@ WINDOW = 512
 
 SQUARE = 8
 """Pixels on a side of the squares in which a window's pixels follow each other."""
+
+B = TypeVar("B", bound=Booster)
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def fit_member(
     settings: TreeSettings,
     catalogue: Catalogue,
     pixels: Path,
-    feature_set: FeatureSet,
+    feature_set: Columns,
     directory: Path,
     *,
     seed: int,
@@ -101,8 +110,8 @@ def fit_member(
     catalogue : Catalogue
         With folds.
     pixels : Path
-        Folder of the pixel table.
-    feature_set : FeatureSet
+        Folder of the pixel table, or of the table of scenes.
+    feature_set : Columns
         Of the table.
     directory : Path
         Gets ``member.json`` and, for each fold, the booster and ``fold<K>.json``.
@@ -119,8 +128,9 @@ def fit_member(
     FeatureError
         If ``settings.features`` names a column that the table does not have.
     """
-    rows = MemberRows(name, settings, catalogue, pixels, feature_set, threads=threads, device=device)
-    suffix = rows.learner.booster.suffix
+    open_rows = TagRows if catalogue.classes.task == "multilabel" else MemberRows
+    rows = open_rows(name, settings, catalogue, pixels, feature_set, threads=threads, device=device)
+    suffix = rows.booster.suffix
     write_json(
         directory / "member.json",
         {
@@ -160,19 +170,21 @@ def load_member(directory: Path, threads: int = 1, device: DeviceName = "cpu") -
     MemberError
         If there is none, or a file of it does not fit the others.
     """
-    if not (directory / "member.json").exists():
-        raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
-    about = read_json(directory / "member.json")
+    about = _read_about(directory)
     kind = LEARNERS[TreeSettings.model_validate(about["settings"]).booster].booster
-    where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
-    boosters: dict[int, Booster] = {}
-    for path in sorted(directory.glob(f"fold*{kind.suffix}")):
-        booster = kind.load(path, where)
-        if list(booster.importance()) != about["features"]:
-            raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
-        boosters[int(path.stem.removeprefix("fold"))] = booster
     feature_set = FeatureSet(about["bands"], about["features"], about["formulas"])
+    boosters = _load_boosters(directory, kind, about["features"], device)
     return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads)
+
+
+def load_tag_member(
+    directory: Path, threads: int = 1, device: DeviceName = "cpu", executor: Executor | None = None
+) -> TreeTagMember:
+    """Load a member that `fit_member` trained to tell tags; see `load_member`."""
+    about = _read_about(directory)
+    feature_set = SceneFeatureSet(about["bands"], about["features"], about["formulas"])
+    boosters = _load_boosters(directory, TagBoosters, about["features"], device)
+    return TreeTagMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads, executor)
 
 
 @lru_cache(maxsize=8)
@@ -183,6 +195,23 @@ def in_squares(height: int, width: int) -> NDArray[np.intp]:
     places[:height, :width] = np.arange(height * width).reshape(height, width)
     squares = places.reshape(down, SQUARE, right, SQUARE).swapaxes(1, 2).ravel()
     return squares[squares >= 0]
+
+
+def _read_about(directory: Path) -> Any:
+    if not (directory / "member.json").exists():
+        raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
+    return read_json(directory / "member.json")
+
+
+def _load_boosters(directory: Path, kind: type[B], features: Sequence[str], device: DeviceName) -> dict[int, B]:
+    where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
+    boosters = {}
+    for path in sorted(directory.glob(f"fold*{kind.suffix}")):
+        booster = kind.load(path, where)
+        if list(booster.importance()) != features:
+            raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
+        boosters[int(path.stem.removeprefix("fold"))] = booster
+    return boosters
 
 
 def _path(directory: Path, fold: int, suffix: str) -> Path:

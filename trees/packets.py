@@ -6,13 +6,15 @@ bits. Source of the idea: ray packets (Wald et al. 2001), for trees QuickScorer 
 """
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core.extending import intrinsic
 from numpy.typing import NDArray
+
+from data.compiled import compiled
 
 __all__ = ["PACKET", "add_trees", "bin_rows"]
 
@@ -24,17 +26,6 @@ BLOCK = 16
 
 SPARSE = 8
 """Up to so many pixels of a packet, a leaf is added to one after the other."""
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile at the first call; kept on disk where there is a place for it."""
-    try:
-        return cast(Callable[P, R], njit(nogil=True, cache=True)(function))
-    except RuntimeError:
-        return cast(Callable[P, R], njit(nogil=True)(function))
 
 
 def built_in(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callable[..., Any]:

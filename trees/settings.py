@@ -34,8 +34,8 @@ class TreeSettings(Settings):
 
     class_weights: Literal["none", "balanced"] | dict[str, ClassWeight] = Field(
         "none",
-        description="what rows of a class count besides: all the same, as much in all as those of any other class, or "
-        "by name, 1 if not named",
+        description="what rows of a class, or scenes with a tag, count besides: all the same, as much in all as those "
+        "of any other class, or by name, 1 if not named",
     )
 
     categorical: list[str] = Field([], description="columns whose values are codes of kinds, whole numbers from 0")
@@ -67,7 +67,9 @@ class TreeSettings(Settings):
         "which serves unseen places better",
     )
     stop_by: StopName | None = Field(
-        None, description="what these are scored by; default: iou of the plain map when binary, else macro_iou"
+        None,
+        description="what these are scored by; default: iou of the plain map when binary, else macro_iou; log_loss of "
+        "tags",
     )
     patience: int = Field(50, ge=1, description="rounds without a gain there before it stops")
     refit: bool = Field(True, description="then learn from all training groups with that number of rounds")

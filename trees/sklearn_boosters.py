@@ -15,7 +15,6 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 
 from data.errors import MemberError
-from features.table import Table
 from trees.booster import Learner, check_parameters
 from trees.device import choose_device
 from trees.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
@@ -102,7 +101,7 @@ class RandomForestLearner(Learner):
             "n_jobs": self.threads,
         }
         model = _make(kind, parameters, self, settings, seed)
-        _fit(model, self.table.read(chosen), self.table, chosen)
+        _fit(model, self.table.read(chosen), self, chosen)
         share = 1 / len(model.estimators_)
         trees = [_forest_tree(each.tree_, model.classes_, self.n_labels, share) for each in model.estimators_]
         gain = dict(zip(self.table.names, model.feature_importances_.tolist(), strict=True))
@@ -143,7 +142,7 @@ class HistGradientBoostingLearner(Learner):
         model = _make(HistGradientBoostingClassifier, parameters, self, settings, seed)
         features = self.table.read(chosen)
         with threadpool_limits(self.threads, "openmp"):
-            _fit(model, features, self.table, chosen)
+            _fit(model, features, self, chosen)
             best = model.n_iter_ if stop is None else self._best_round(model, features, chosen, stop, most, settings)
         grown = model._predictors[:best]
         base = _start(model._baseline_prediction.ravel(), model.classes_, self.n_labels)
@@ -168,7 +167,7 @@ class HistGradientBoostingLearner(Learner):
         settings: TreeSettings,
     ) -> int:
         """Learn on until held-out rows have not gained for so many rounds; return the best round."""
-        held, label, weight = self.table.read(stop), self.table.label[stop], self.table.weight[stop]
+        held, label, weight = self.table.read(stop), self.label[stop], self.weight[stop]
         name = stop_name(settings, self.n_labels)
         best, best_score, seen = 0, -np.inf, 0
         while True:
@@ -184,7 +183,7 @@ class HistGradientBoostingLearner(Learner):
             if seen >= most or seen - best >= settings.patience:
                 return best
             model.set_params(max_iter=min(best + settings.patience, most))
-            _fit(model, features, self.table, chosen)
+            _fit(model, features, self, chosen)
 
 
 def _make(
@@ -201,9 +200,9 @@ def _make(
     return kind(**{**parameters, "monotonic_cst": monotone, "random_state": seed, **settings.parameters})
 
 
-def _fit(model: Any, features: NDArray[np.float32], table: Table, chosen: NDArray[np.bool_]) -> None:
+def _fit(model: Any, features: NDArray[np.float32], learner: Learner, chosen: NDArray[np.bool_]) -> None:
     try:
-        model.fit(features, table.label[chosen], table.weight[chosen])
+        model.fit(features, learner.label[chosen], learner.weight[chosen])
     except ValueError as error:
         raise MemberError(f"scikit-learn could not learn from {len(features)} rows: {error}.") from error
 

@@ -134,7 +134,7 @@ class XGBoostLearner(Learner):
         data = self._bin(chosen, parameters["max_bin"], settings.categorical)
         watch: dict[str, Any] = {}
         if stop is not None:
-            name, label, weight = stop_name(settings, self.n_labels), self.table.label[stop], self.table.weight[stop]
+            name, label, weight = stop_name(settings, self.n_labels), self.label[stop], self.weight[stop]
             watch = {
                 "evals": [(self._bin(stop, parameters["max_bin"], settings.categorical, data), "stop")],
                 "custom_metric": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels)),
@@ -176,8 +176,12 @@ class XGBoostLearner(Learner):
                 nthread=self.threads,
             )  # fmt: skip
 
+        def labelled(rows: xgboost.QuantileDMatrix) -> xgboost.QuantileDMatrix:
+            rows.set_info(label=self.label[chosen], weight=self.weight[chosen])
+            return rows
+
         if reference is not None:
-            return read()
+            return labelled(read())
         key = np.packbits(chosen).tobytes(), bins, tuple(categorical)
         kept: dict[Any, xgboost.QuantileDMatrix] = dict(self._kept)
         if key not in kept:
@@ -186,7 +190,7 @@ class XGBoostLearner(Learner):
                 self._kept = self._kept[1:]
             kept[key] = read()
             self._kept = (*self._kept, (key, kept[key]))
-        return kept[key]
+        return labelled(kept[key])
 
 
 class _Batches(xgboost.DataIter):
@@ -202,9 +206,10 @@ class _Batches(xgboost.DataIter):
 
     def next(self, input_data: Callable[..., None]) -> bool:
         for places, features in self._batches:
+            # Bins are found by the weights.
             input_data(
-                data=features, label=self._table.label[places], weight=self._table.weight[places],
-                feature_names=list(self._table.names), feature_types=self._kinds,
+                data=features, weight=self._table.weight[places], feature_names=list(self._table.names),
+                feature_types=self._kinds,
             )  # fmt: skip
             return True
         return False

@@ -34,12 +34,12 @@ SAMPLE = SampleSettings(buffer=0, negatives=200, quota=100)
 
 @pytest.fixture
 def built(make_scenes, tmp_path):
-    """Return a function that makes scenes and their pixel table."""
+    """Return a function that makes scenes and opens their pixel table."""
 
     def build(classes=KELP, **options):
         catalogue = make_scenes(classes, **options)
         build_table(catalogue, FEATURES, SAMPLE, tmp_path, experiment="test", seed=7)
-        return catalogue, tmp_path
+        return open_table(tmp_path, catalogue.scenes, NAMES)
 
     return build
 
@@ -134,8 +134,8 @@ def test_separability_is_that_of_the_best_label_in_either_direction(auc, expecte
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
 def test_the_band_in_which_classes_differ_separates_them(built, classes):
-    catalogue, directory = built(classes)
-    facts = describe_table(directory, catalogue.scenes, FEATURES, classes.label_names)
+    table = built(classes)
+    facts = describe_table(table, FEATURES, classes.label_names)
     nir, red, ndvi, mean = facts.columns
     for one, row in zip(facts.columns, FEATURES.describe(), strict=True):
         for key in ("name", "kind", "definition", "halo", "reference"):
@@ -153,9 +153,8 @@ def test_the_band_in_which_classes_differ_separates_them(built, classes):
 
 
 def test_the_facts_are_those_of_the_rows_of_the_table(built):
-    catalogue, directory = built()
-    facts = describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names)
-    table = open_table(directory, catalogue.scenes, NAMES)
+    table = built()
+    facts = describe_table(table, FEATURES, KELP.label_names)
     weight = table.weight.astype(np.float64)
     assert facts.rows == len(table)
     for one, values in zip(facts.columns, table.read().T, strict=True):
@@ -165,19 +164,12 @@ def test_the_facts_are_those_of_the_rows_of_the_table(built):
         assert one.auc == pytest.approx((1 - expected, expected))
 
 
-def test_the_share_of_nan_is_weighted(built, monkeypatch):
-    catalogue, directory = built()
-
-    def with_holes(directory, scenes, names):
-        table = open_table(directory, scenes, names)
-        rows = table.read()
-        rows[table.label == 1, 0] = np.nan
-        rows[:, 1] = np.nan
-        return replace(table, blocks=[Held(rows)])
-
-    monkeypatch.setattr(features.description, "open_table", with_holes)
-    facts = describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names)
-    table = open_table(directory, catalogue.scenes, NAMES)
+def test_the_share_of_nan_is_weighted(built):
+    table = built()
+    rows = table.read()
+    rows[table.label == 1, 0] = np.nan
+    rows[:, 1] = np.nan
+    facts = describe_table(replace(table, blocks=[Held(rows)]), FEATURES, KELP.label_names)
     share = table.weight[table.label == 1].sum() / table.weight.sum()
     assert share < 0.6 * (table.label == 1).mean()
     assert facts.columns[0].nan_share == pytest.approx(share, rel=1e-5)
@@ -189,39 +181,30 @@ def test_the_share_of_nan_is_weighted(built, monkeypatch):
 
 
 def test_an_absent_label_has_no_auc(built):
-    catalogue, directory = built()
-    facts = describe_table(directory, catalogue.scenes, FEATURES, [*KELP.label_names, "ice"])
+    table = built()
+    facts = describe_table(table, FEATURES, [*KELP.label_names, "ice"])
     assert [math.isnan(auc) for auc in facts.columns[0].auc] == [False, False, True]
 
 
 @pytest.mark.parametrize("most_rows", [1, 3, 50, 333])
-def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(built, monkeypatch, most_rows):
-    catalogue, directory = built()
-    counts = [len(open_table(directory, [scene], NAMES)) for scene in catalogue.scenes]
+def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(built, most_rows):
+    table = built()
+    counts = np.bincount(table.scene).tolist()
     assert sum(counts) > 333
-
-    def marked(directory, scenes, names):
-        table = open_table(directory, scenes, names)
-        # The first column tells the scene, the second the row.
-        rows = table.read()
-        rows[:, 0], rows[:, 1] = table.scene, np.arange(len(table))
-        return replace(table, blocks=[Held(rows)])
-
-    monkeypatch.setattr(features.description, "open_table", marked)
-    rows, label, weight = features.description._draw_rows(directory, catalogue.scenes, NAMES, most_rows, 0)
+    # The first column tells the scene, the second the row.
+    marks = table.read()
+    marks[:, 0], marks[:, 1] = table.scene, np.arange(len(table))
+    rows, label, weight = features.description._draw_rows(replace(table, blocks=[Held(marks)]), most_rows, 0)
     assert len(rows) == len(label) == len(weight) == most_rows
     assert len({(scene, row) for scene, row in rows[:, :2].tolist()}) == most_rows
     for position, count in enumerate(counts):
         assert abs((rows[:, 0] == position).sum() - count * most_rows / sum(counts)) < 1
-    assert describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names, most_rows=most_rows).rows == (
-        most_rows
-    )
+    assert describe_table(table, FEATURES, KELP.label_names, most_rows=most_rows).rows == most_rows
 
 
 def test_rows_kept_keep_their_features_labels_and_weights(built):
-    catalogue, directory = built()
-    rows, label, weight = features.description._draw_rows(directory, catalogue.scenes, NAMES, 100, 0)
-    table = open_table(directory, catalogue.scenes, NAMES)
+    table = built()
+    rows, label, weight = features.description._draw_rows(table, 100, 0)
     known = {row.tobytes(): position for position, row in enumerate(table.read())}
     positions = [known[row.tobytes()] for row in np.ascontiguousarray(rows)]
     np.testing.assert_array_equal(table.label[positions], label)
@@ -229,10 +212,10 @@ def test_rows_kept_keep_their_features_labels_and_weights(built):
 
 
 def test_the_seed_alone_decides_which_rows_are_looked_at(built):
-    catalogue, directory = built()
+    table = built()
 
     def facts(seed):
-        return asdict(describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names, most_rows=99, seed=seed))
+        return asdict(describe_table(table, FEATURES, KELP.label_names, most_rows=99, seed=seed))
 
     assert facts(1) == facts(1)
     assert facts(1) != facts(2)
@@ -258,18 +241,28 @@ def test_facts_survive_a_trip_through_a_file_that_is_strict_json(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_facts_of_a_table_survive_a_trip_through_a_file(built):
-    catalogue, directory = built(LAND)
-    facts = describe_table(directory, catalogue.scenes, FEATURES, [*LAND.label_names, "ice"])
-    save_facts(facts, directory / "facts.json")
-    np.testing.assert_equal(asdict(load_facts(directory / "facts.json")), asdict(facts))
+def test_facts_of_a_table_survive_a_trip_through_a_file(built, tmp_path):
+    table = built(LAND)
+    facts = describe_table(table, FEATURES, [*LAND.label_names, "ice"])
+    save_facts(facts, tmp_path / "facts.json")
+    np.testing.assert_equal(asdict(load_facts(tmp_path / "facts.json")), asdict(facts))
 
 
-def test_missing_rows_and_no_rows_are_refused(built, tmp_path):
-    catalogue, directory = built()
-    with pytest.raises(TableError, match=r"s0\.parquet: expected the rows of a scene"):
-        describe_table(tmp_path / "elsewhere", catalogue.scenes, FEATURES, KELP.label_names)
-    with pytest.raises(TableError, match="expected rows to describe, got none"):
-        describe_table(directory, [], FEATURES, KELP.label_names)
-    with pytest.raises(TableError, match="expected rows to describe, got none"):
-        describe_table(directory, catalogue.scenes, FEATURES, KELP.label_names, most_rows=0)
+def test_no_rows_are_refused(built):
+    table = built()
+    empty = replace(table, blocks=[], label=table.label[:0], weight=table.weight[:0], scene=table.scene[:0])
+    for rows, most_rows in ((empty, 9), (table, 0)):
+        with pytest.raises(TableError, match="expected rows to describe, got none"):
+            describe_table(rows, FEATURES, KELP.label_names, most_rows=most_rows)
+
+
+def test_each_tag_has_the_auc_of_its_own_rows(built):
+    table = built()
+    tags = np.random.default_rng(0).integers(0, 2, (len(table), 3)).astype(np.uint8)
+    tags[:, 2] = 1
+    facts = describe_table(replace(table, label=tags), FEATURES, ["haze", "road", "primary"])
+    for one, values in zip(facts.columns, table.read().T, strict=True):
+        there = ~np.isnan(values)
+        expected = [roc_auc_score(tag[there], values[there], sample_weight=table.weight[there]) for tag in tags.T[:2]]
+        assert one.auc[:2] == pytest.approx(expected)
+        assert math.isnan(one.auc[2])

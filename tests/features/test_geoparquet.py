@@ -146,6 +146,12 @@ def test_scenes_without_coordinates_are_refused(make_table, tmp_path, places, cu
         write_points(directory, [], tmp_path / "points.parquet")
 
 
+def test_a_table_whose_rows_are_scenes_is_refused(make_table, tmp_path):
+    directory, scenes = make_table((NORTH_UP, ZONE_33))
+    with pytest.raises(TableError, match=r"got scenes with tags\. Leave --points out"):
+        write_points(directory, [replace(scenes[0], tags=())], tmp_path / "points.parquet")
+
+
 def test_a_place_without_longitude_and_latitude_is_refused_and_leaves_no_file(make_table, tmp_path):
     local = 'LOCAL_CS["quarry",UNIT["metre",1]]'
     directory, scenes = make_table((NORTH_UP, ZONE_33), (NORTH_UP, ZONE_34))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -39,6 +41,36 @@ def test_an_easy_problem_is_learned(kind, labels):
     assert list(booster.importance()) == NAMES
     assert booster.importance()["signal"] > 0.8
     assert sum(booster.importance().values()) == pytest.approx(1)
+
+
+@KINDS
+def test_other_labels_of_the_same_rows_are_learned_as_if_they_were_the_only_ones(kind, tmp_path):
+    rows, chosen = rows_of(2), np.arange(600) % 3 > 0
+    other = (rows.read()[:, 1] > 0.5).astype(np.uint8)
+    learner = kind(rows, 2, device="cpu")
+    learner.fit(SETTINGS, chosen)
+    for label, stop in ((other, None), (rows.label, None), (other, ~chosen)):
+        learner.relabel(label, np.ones(600, np.float32))
+        alone = kind(replace(rows, label=label), 2, device="cpu")
+        for name, one in (("again", learner), ("alone", alone)):
+            one.fit(SETTINGS, chosen, stop=stop).save(tmp_path / name)
+        assert (tmp_path / "again").read_bytes() == (tmp_path / "alone").read_bytes()
+
+
+@KINDS
+def test_other_weights_of_the_same_rows_are_learned_by(kind):
+    rows, everything = rows_of(2), np.ones(600, bool)
+    learner = kind(rows, 2, device="cpu")
+    noise = rows.read()[:, 1]
+    contested = (noise > 0).astype(np.uint8)
+    # Each half of the rows says the opposite of the other; the one that weighs more is believed.
+    contested[300:] = 1 - contested[300:]
+    for half, sign in ((slice(300), 1), (slice(300, None), -1)):
+        weight = np.ones(600, np.float32)
+        weight[half] = 100
+        learner.relabel(contested, weight)
+        proba = learner.fit(SETTINGS, everything).predict_proba(rows.read())[:, 0]
+        assert sign * np.corrcoef(proba, noise)[0, 1] > 0.5
 
 
 @KINDS

@@ -7,9 +7,11 @@ from sklearn.metrics import jaccard_score, log_loss
 
 import trees.explain
 from features import FeatureSet, build_table
+from features.scene_features import SceneFeatureSet
+from features.scene_table import build_scene_table, open_scene_table
 from features.settings import SampleSettings
 from features.table import open_table
-from trees import TreeMember, TreeSettings, fit_member, load_member
+from trees import TreeMember, TreeSettings, TreeTagMember, fit_member, load_member, load_tag_member
 from trees.booster import predict_proba
 from trees.explain import explain_member
 from trees.explanation import load_explanation
@@ -171,7 +173,7 @@ def test_what_the_library_does_not_give_is_left_out(explained):
 
 
 def test_rows_without_a_value_have_no_rank_and_a_column_without_any_no_dependence(spied, monkeypatch):
-    read = trees.explain.open_table
+    read = trees.explain.open_rows
 
     class Holed:
         def __init__(self, block):
@@ -190,7 +192,7 @@ def test_rows_without_a_value_have_no_rank_and_a_column_without_any_no_dependenc
         table = read(*arguments)
         return replace(table, blocks=[Holed(block) for block in table.blocks])
 
-    monkeypatch.setattr(trees.explain, "open_table", open_holed)
+    monkeypatch.setattr(trees.explain, "open_rows", open_holed)
     explanation = explain_member(*spied, seed=0)
     half, none = (use_of(explanation, name) for name in ("red", "green"))
     empty = np.isnan(half.swarm.rank)
@@ -225,3 +227,79 @@ def test_the_more_trees_the_fewer_rows(spied, monkeypatch):
     assert rows[1] == rows[2]
     assert rows[2][0] <= 20
     assert rows[2][1] <= 10
+
+
+COLUMNS = ("red_mean", "red_std", "valid_share")
+
+
+@pytest.fixture
+def tagged(make_tagged, tmp_path):
+    catalogue, feature_set = make_tagged(), SceneFeatureSet(BANDS, COLUMNS)
+    build_scene_table(catalogue, feature_set, tmp_path / "pixels", experiment="test")
+    return catalogue, feature_set, tmp_path / "pixels"
+
+
+class TagSpy:
+    """Boosters of which each tells its tag by one column alone, and which keep the rows that they are given."""
+
+    forest, rounds = None, 4
+
+    def __init__(self):
+        self.seen = []
+
+    def predict_proba(self, features, threads=1):
+        self.seen.append(features.copy())
+        return 1 / (1 + np.exp(np.stack([115 - features[:, 0], 12 - features[:, 1], 9 + 0 * features[:, 0]], axis=1)))
+
+    def contributions(self, features, threads=1):
+        return None
+
+    def importance(self):
+        return dict.fromkeys(COLUMNS, 1 / 3)
+
+
+def test_each_tag_needs_its_own_column(tagged):
+    catalogue, feature_set, pixels = tagged
+    explanation = explain_member(
+        TreeTagMember("spy", {0: TagSpy(), 1: TagSpy()}, feature_set, 3), catalogue, pixels, seed=0
+    )
+    haze, rough, never = explanation.classes
+    assert (haze.label, rough.label, never.label) == ("haze", "rough", "never")
+    assert haze.iou == rough.iou == 1
+    assert np.isnan(never.iou)
+    for use, best in ((haze, "red_mean"), (rough, "red_std")):
+        first, *rest = use.columns
+        assert first.name == best
+        assert first.iou.mean > 0.1
+        assert all(other.iou.mean == other.log_loss.mean == 0 for other in rest)
+
+
+def test_the_log_loss_and_iou_of_tags_are_those_of_their_scenes(tagged, tmp_path):
+    catalogue, feature_set, pixels = tagged
+    settings = TreeSettings(rounds=2, leaves=3, min_leaf_rows=4, learning_rate=0.5)
+    fit_member("small", settings, catalogue, pixels, feature_set, tmp_path / "m", seed=0)
+    member = load_tag_member(tmp_path / "m")
+    explanation = explain_member(member, catalogue, pixels, seed=0)
+    table = open_scene_table(pixels, catalogue, COLUMNS)
+    fold_of = {scene.id: scene.fold for scene in catalogue.scenes}
+    proba = np.stack(
+        [
+            member.boosters[fold_of[table.scenes[place]]].predict_proba(row[None])[0]
+            for place, row in zip(table.scene, table.read(), strict=True)
+        ]
+    )
+    assert explanation.rows == len(table)
+    for use, label, own in zip(explanation.classes, table.label.T, proba.T, strict=True):
+        assert use.log_loss == pytest.approx(log_loss(label, own.astype(np.float64), labels=[0, 1]), rel=1e-5)
+        expected = jaccard_score(label, own >= 0.5) if label.any() else np.nan
+        assert use.iou == pytest.approx(expected, nan_ok=True)
+
+
+def test_scenes_of_rare_tags_are_among_those_that_are_looked_at():
+    rng = np.random.default_rng(0)
+    label = np.zeros((5000, 3), np.uint8)
+    label[:4000, 0], label[:, 1], label[7, 2] = 1, rng.random(5000) < 0.2, 1
+    places, weight = trees.explain._draw(label, np.ones(5000, np.float32), 200, 3, rng)
+    assert 7 in places
+    assert weight.sum() == pytest.approx(5000)
+    assert 150 < len(places) <= 201

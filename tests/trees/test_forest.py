@@ -4,8 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import data.compiled
 import trees.forest
-import trees.packets
 from trees.booster import predict_proba
 from trees.catboost_booster import CatBoostLearner
 from trees.forest import Tree, Trees, plant
@@ -187,5 +187,5 @@ def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch):
 
         return refuse if cache else (lambda function: function)
 
-    monkeypatch.setattr(trees.packets, "njit", njit)
-    assert trees.packets.compiled(len) is len
+    monkeypatch.setattr(data.compiled, "njit", njit)
+    assert data.compiled.compiled(len) is len
