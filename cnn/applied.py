@@ -20,7 +20,7 @@ class Applied(nn.Module):
     Parameters
     ----------
     network : nn.Module
-        Normalised planes (N, C, H, W) to logits (N, K, H, W).
+        Normalised planes (N, C, H, W) to logits (N, K, H, W), or of tags (N, K).
     normalisation : Normalisation
         Of the scenes that it learned from, or of the scene that it is applied to.
     resize : float
@@ -45,7 +45,7 @@ class Applied(nn.Module):
     def forward(self, planes: Tensor) -> Tensor:
         """Turn planes (N, C, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W) float32.
 
-        One logit a pixel means sigmoid, more softmax.
+        One logit a pixel means sigmoid, more softmax. Tags (N, K) have a sigmoid each.
         """
         normal = (planes - self.offset).mul_(self.factor)
         if self.clip is not None:
@@ -56,7 +56,9 @@ class Applied(nn.Module):
             normal = resize_planes(normal, self._network_side(height), self._network_side(width))
         # 0 is the middle of the scale, and what convolutions pad with.
         normal = normal.nan_to_num_(0.0).contiguous(memory_format=torch.channels_last)
-        logits = self.network(normal).float()
+        logits: Tensor = self.network(normal).float()
+        if logits.ndim == 2:
+            return logits.sigmoid()
         proba = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
         return proba if self.resize == 1 else resize_proba(proba, height, width)
 
@@ -72,7 +74,7 @@ class Mean(nn.Module):
         self.models = nn.ModuleList(models)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Return the mean probability (N, K, H, W)."""
+        """Return the mean probability (N, K, H, W), or of tags (N, K)."""
         total: Tensor = reduce(torch.add, (model(planes) for model in self.models))
         return total / len(self.models)
 
@@ -85,6 +87,7 @@ class Turned(nn.Module):
         self.model = model
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Return the mean probability (N, K, H, W), each turned back."""
-        total: Tensor = reduce(torch.add, (unturn(self.model(turn(planes, way)), way) for way in TURNS))
+        """Return the mean probability (N, K, H, W), each turned back; or of tags (N, K), which lie no way."""
+        told = (self.model(turn(planes, way)) for way in TURNS)
+        total: Tensor = reduce(torch.add, (unturn(one, way) if one.ndim == 4 else one for way, one in enumerate(told)))
         return total / len(TURNS)

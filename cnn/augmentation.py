@@ -16,7 +16,7 @@ from cnn.losses import label_shares
 from cnn.resize import resize_label, resize_planes
 from data.classes import IGNORE
 
-__all__ = ["Augmentation"]
+__all__ = ["Augmentation", "Batch", "mix_shares"]
 
 Batch = tuple[Tensor, Tensor, Draws]
 
@@ -143,12 +143,18 @@ def mix(inputs: Tensor, truth: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     Zhang, Cissé, Dauphin and Lopez-Paz 2018, mixup, arXiv:1710.09412.
     Yun et al. 2019, CutMix, doi:10.1109/ICCV.2019.00612.
     """
-    share = torch.ones_like(truth[:, :1])
-    if "mixup" in draws:
-        share = share * draws["mixup"][:, None, None, None]
-    if "cutmix" in draws:
-        share = share * ~inside(draws["cutmix"], inputs.shape[-1])[:, None]
+    share = mix_shares(draws, truth[:, :1])
     mixed = torch.lerp(truth.roll(-1, 0), truth, share)
     known = truth.sum(dim=1, keepdim=True)
     sure = ((known > 0) | (share == 0)) & ((known.roll(-1, 0) > 0) | (share == 1))
     return torch.lerp(inputs.roll(-1, 0), inputs, share), mixed * sure
+
+
+def mix_shares(draws: Draws, like: Tensor) -> Tensor:
+    """Return the share (N, 1, side, side) that each crop keeps of its pixels in a mixture with the next one."""
+    share = torch.ones_like(like)
+    if "mixup" in draws:
+        share = share * draws["mixup"][:, None, None, None]
+    if "cutmix" in draws:
+        share = share * ~inside(draws["cutmix"], like.shape[-1])[:, None]
+    return share

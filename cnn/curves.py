@@ -9,7 +9,7 @@ from itertools import groupby
 __all__ = ["Curve", "axis_ticks", "draw_curves"]
 
 WIDTH, HEIGHT = 460, 210
-LEFT, RIGHT, TOP, BOTTOM = 48, 8, 8, 26
+LEFT, RIGHT, TOP, BOTTOM = 48, 22, 8, 26
 POINTS = 400
 """Most points of a curve; more are averaged."""
 
@@ -27,12 +27,15 @@ class Curve:
         In order; the line is broken where the value is NaN.
     thin : bool
         Drawn as a background for the others.
+    mark : str
+        What is written at its end, so that its colour is not the only sign.
     """
 
     name: str
     color: str
     points: Sequence[tuple[float, float]]
     thin: bool = False
+    mark: str = ""
 
 
 def axis_ticks(low: float, high: float) -> list[float]:
@@ -75,8 +78,11 @@ def draw_curves(curves: Sequence[Curve], epochs: int) -> str:
         path = "".join(f"M{line[0]}L{'L'.join(line)}" for line in lines)
         kind = "thin" if curve.thin else "line"
         parts.append(
-            f'<path class="{kind}" stroke="{curve.color}" d="{path}"><title>{escape(curve.name)}</title></path>'
+            f'<path class="{kind}" style="--own: {curve.color}" d="{path}"><title>{escape(curve.name)}</title></path>'
         )
+        if curve.mark and lines:
+            x, y = map(float, lines[-1][-1].split())
+            parts.append(f'<text x="{x + 4:.1f}" y="{y + 4:.1f}">{escape(curve.mark)}</text>')
     return "".join((*parts, "</svg>"))
 
 

@@ -23,6 +23,7 @@ from torch.export import Dim, ExportedProgram
 
 from cnn.applied import Mean
 from cnn.network import first_line
+from cnn.settings import CLASSIFIER
 from cnn.trained import CnnMember
 from data.errors import MemberError
 from data.files import replacing, write_json
@@ -46,7 +47,7 @@ class ByName(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Planes (N, C, H, W) to probabilities (N, K, H, W).
+        Planes (N, C, H, W) to probabilities (N, K, H, W), or of tags (N, K).
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -199,6 +200,7 @@ def _least(member: CnnMember) -> int:
 
 
 def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: float) -> dict[str, Any]:
+    tags = member.settings.architecture.lower() == CLASSIFIER
     sides: dict[str, Any] = {"equal": member.crop}
     if any_size:
         sides = {"multiple_of": member.multiple, "at_least": _least(member)}
@@ -217,10 +219,10 @@ def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: f
         "formulas": member.feature_set.formulas,
         "output": {
             "name": OUTPUT,
-            "shape": ["n", len(member.classes), "height", "width"],
+            "shape": ["n", len(member.classes), *([] if tags else ["height", "width"])],
             "type": "float32",
             "classes": member.classes,
-            "of": "sigmoid" if len(member.classes) == 1 else "softmax",
+            "of": "sigmoid" if tags or len(member.classes) == 1 else "softmax",
         },
         "normalisation": {fold: asdict(member.normalisation(fold)) for fold in folds},
         "architecture": member.settings.architecture,

@@ -6,35 +6,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.input_settings import NormaliseSettings
+from cnn.kinds import check_kind, kind_of
 from cnn.loss_terms import parse_loss
 from cnn.losses import LossOptions, WeightedLoss
 from cnn.normalisation import Normalisation, fit_normalisation
 from cnn.patches import Crops, SceneStore
 from cnn.scene_weights import weigh_scenes
 from cnn.settings import CnnSettings
+from cnn.tag_losses import TagLoss
 from data.catalogue import Catalogue
 from data.classes import Classes
 from data.names import named_weights
 from data.scene import Scene
+from data.tags import read_tags
 
-__all__ = ["build_crops", "build_loss", "check_names", "fit_normalisations", "target_labels"]
+__all__ = ["build_crops", "build_loss", "check_names", "count_labels", "fit_normalisations", "target_labels"]
 
 
 def target_labels(classes: Classes) -> tuple[int, ...]:
-    """Return the label indices that crops are placed on: the positive one when binary, else all."""
+    """Return the label indices that crops are placed on: the positive one when binary, else all; none of tags."""
+    if classes.task == "multilabel":
+        return ()
     return (1,) if classes.task == "binary" else tuple(range(len(classes.names)))
 
 
 def check_names(settings: CnnSettings, catalogue: Catalogue, planes: Sequence[str]) -> None:
-    """Refuse unknown names in the settings before any scene is read.
+    """Refuse settings that do not suit the task, and unknown names in them, before any scene is read.
 
     Raises
     ------
     MemberError
-        If a weight or a scale is given to a class, a fact or a plane that there is not.
+        If a weight or a scale is given to a class, a fact or a plane that there is not, or a setting is not one of
+        the task.
     """
-    build_loss(settings, catalogue.classes, np.ones(len(catalogue.classes.label_names), np.int64))
-    _target_weights(settings, catalogue.classes)
+    classes, labels = catalogue.classes, len(catalogue.classes.label_names)
+    check_kind(settings, classes)
+    build_loss(settings, classes, np.ones((labels, 2) if classes.task == "multilabel" else labels, np.int64))
+    _target_weights(settings, classes)
     weigh_scenes(settings.scene_weights, catalogue, catalogue.split("train"))
     if isinstance(settings.normalise.scale, dict):
         named_weights("normalise.scale", settings.normalise.scale, planes, [1.0] * len(planes))
@@ -78,21 +86,34 @@ def build_crops(
         If there is nothing to learn in these scenes, or a weight is given to a class or a fact that there is not.
     """
     names = catalogue.classes.label_names
-    binary = catalogue.classes.task == "binary"
+    task = catalogue.classes.task
     share = settings.positive_share
     if share is None:
-        share = 0.5 if binary else 0.0
-    area = sum(scene.grid.height * scene.grid.width for scene in scenes) * settings.resize**2
-    steps = settings.steps or max(1, round(area / (settings.batch_size * side**2)))
-    return Crops(
+        share = 0.5 if task == "binary" else 0.0
+    areas = np.array([scene.grid.height * scene.grid.width for scene in scenes])
+    weights = weigh_scenes(settings.scene_weights, catalogue, scenes)
+    crops = areas * settings.resize**2 / side**2
+    if task == "multilabel":
+        # Scenes are what is counted, whatever their size.
+        weights, crops = weights / areas, crops.clip(min=1)
+    steps = settings.steps or max(1, round(crops.sum() / settings.batch_size))
+    return kind_of(catalogue.classes).crops(
         store, scenes, normalisations, settings.augment, side=side, resize=settings.resize, labels=len(names),
         count=steps * settings.batch_size, positive_share=share,
         target_weights=_target_weights(settings, catalogue.classes),
-        scene_weights=weigh_scenes(settings.scene_weights, catalogue, scenes), seed=seed,
+        scene_weights=weights, seed=seed,
     )  # fmt: skip
 
 
-def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np.int64]) -> WeightedLoss:
+def count_labels(store: SceneStore, classes: Classes, scenes: Sequence[Scene]) -> NDArray[np.int64]:
+    """Return the pixels of each label (L,) in some scenes; or the scenes without and with each tag (K, 2)."""
+    if classes.task != "multilabel":
+        return store.label_counts(scenes, len(classes.label_names))
+    tags = np.stack([read_tags(scene, len(classes.names)) for scene in scenes])
+    return np.stack([(tags == has).sum(axis=0, dtype=np.int64) for has in (0, 1)], axis=1)
+
+
+def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np.int64]) -> WeightedLoss | TagLoss:
     """Build the loss that a member's settings ask for.
 
     Parameters
@@ -101,21 +122,26 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
     classes : Classes
     label_counts : (L,) int64
         Pixels of each label in the training scenes: balanced class weights make all labels that there are count the
-        same.
+        same. Of tags (K, 2); see `count_labels`.
 
     Raises
     ------
     MemberError
-        If weights are given to a class that is none.
+        If weights are given to a class that is none, or a loss of pixels to tags.
     """
-    names = classes.label_names
+    names, tags = classes.label_names, classes.task == "multilabel"
     alike = [1.0] * len(names)
     if settings.class_weights == "balanced":
-        usual = label_counts.sum() / len(label_counts)
-        class_weights = tuple(usual / count if count else 0.0 for count in label_counts.tolist())
+        counts = label_counts[:, 1] if tags else label_counts
+        usual = counts.sum() / len(counts)
+        class_weights = tuple(usual / count if count else 0.0 for count in counts.tolist())
     else:
         given = {} if settings.class_weights == "none" else settings.class_weights
         class_weights = named_weights("class_weights", given, names, alike)
+    if tags:
+        positive_weights = _positive_weights(settings, names, label_counts)
+        terms = parse_loss(settings.loss)
+        return TagLoss(terms, class_weights, positive_weights, settings.label_smoothing, settings.focal_gamma)
     regions = [0.0, 1.0] if classes.task == "binary" else alike
     region_weights = named_weights("region_weights", settings.region_weights, names, regions)
     options = LossOptions(
@@ -125,6 +151,18 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
     return WeightedLoss(parse_loss(settings.loss), options)
 
 
+def _positive_weights(
+    settings: CnnSettings, names: Sequence[str], label_counts: NDArray[np.int64]
+) -> tuple[float, ...]:
+    """Return how many times as much each tag counts where there is one: balanced, in sum as much as where not."""
+    given = settings.positive_weights
+    if given == "balanced":
+        return tuple(max(without, 1) / count if count else 1.0 for without, count in label_counts.tolist())
+    return named_weights("positive_weights", {} if given == "none" else given, names, [1.0] * len(names))
+
+
 def _target_weights(settings: CnnSettings, classes: Classes) -> tuple[float, ...]:
     names = [classes.label_names[target] for target in target_labels(classes)]
+    if not names:
+        return ()
     return named_weights("crop_weights", settings.crop_weights, names, [1.0] * len(names))

@@ -14,7 +14,8 @@ import torch
 
 from cnn.channels import default_inputs
 from cnn.compiled import require_openvino
-from cnn.fold_data import build_crops, build_loss, check_names, fit_normalisations, target_labels
+from cnn.fold_data import build_crops, build_loss, check_names, count_labels, fit_normalisations, target_labels
+from cnn.kinds import kind_of
 from cnn.loggers import check_loggers
 from cnn.machine import choose_device, limit_threads
 from cnn.model_file import model_path, read_about, write_tensors
@@ -86,7 +87,7 @@ def fit_member(
     MapError
         If a map of a member that it is stacked on is missing, in-sample or of another make.
     """
-    where = choose_device(device)
+    where, classes = choose_device(device), catalogue.classes
     names = settings.inputs or default_inputs(catalogue.bands, catalogue.scenes)
     feature_set = FeatureSet(catalogue.bands, names, formulas)
     planes = input_planes(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
@@ -128,7 +129,8 @@ def fit_member(
             scenes = {scene.id: scene for fold in todo for scene in catalogue.outside_fold(fold)}
             store = SceneStore(
                 planes, list(scenes.values()), target_labels(catalogue.classes), settings.cache_gb * 1e9, seed,
-                quantiles=settings.normalise.by == "quantile", track=track, what=f"{name}: scenes",
+                quantiles=settings.normalise.by == "quantile", read_label=kind_of(classes).read_label,
+                track=track, what=f"{name}: scenes",
             )  # fmt: skip
         for fold in todo:
             begun = time.perf_counter()
@@ -141,7 +143,7 @@ def fit_member(
             except MemberError as error:
                 raise MemberError(f"the scenes outside fold {fold}: {error}") from error
             tiles = Tiles(store, held, normalisations, side, settings.resize) if held else None
-            loss = build_loss(settings, catalogue.classes, store.label_counts(learned, crops.augmentation.labels))
+            loss = build_loss(settings, classes, count_labels(store, classes, learned))
             torch.manual_seed(own_seed)
             network = build_network(settings, len(inputs), outputs)
             load_weights(network, settings, inputs, outputs)

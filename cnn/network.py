@@ -13,7 +13,8 @@ import timm
 import torch
 from torch import nn
 
-from cnn.settings import CnnSettings
+from cnn.classifier import Classifier
+from cnn.settings import CLASSIFIER, CnnSettings
 from data.errors import MemberError
 from data.names import nearest
 
@@ -39,13 +40,15 @@ LARGEST = 512
 NOT_TAKEN = (AssertionError, RuntimeError, ValueError)
 """What networks raise on inputs that they do not take."""
 
+ARCHITECTURES: Mapping[str, Any] = {**smp.MODEL_ARCHITECTURES_MAPPING, CLASSIFIER: Classifier}
+
 # Arguments that other settings give; and networks must end in logits alone.
 TAKEN = {"self", "kwargs", "encoder_name", "encoder_weights", "in_channels", "classes", "activation", "aux_params"}
 
 
 def architecture_names() -> tuple[str, ...]:
     """Return the names that ``architecture`` can take."""
-    return tuple(smp.MODEL_ARCHITECTURES_MAPPING)
+    return tuple(ARCHITECTURES)
 
 
 @cache
@@ -63,13 +66,13 @@ def build_network(settings: CnnSettings, planes: int, outputs: int) -> nn.Module
     planes : int
         Number of input planes.
     outputs : int
-        Logits a pixel: 1 when the task is binary, else one a class.
+        Logits a pixel, 1 when the task is binary, else one a class; or a scene, one a tag.
 
     Returns
     -------
     network : nn.Module
-        Maps (N, planes, H, W) to (N, outputs, H, W), with H and W multiples of `input_multiple`. It has an
-        ``encoder``, a ``decoder`` and a ``segmentation_head``.
+        Maps (N, planes, H, W) to (N, outputs, H, W), with H and W multiples of `input_multiple`; a classifier to
+        (N, outputs). It has an ``encoder``, all the rest goes with the task.
 
     Raises
     ------
@@ -98,7 +101,9 @@ def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: st
     network: nn.Module
     try:
         with _quiet():
-            network = smp.create_model(settings.architecture, encoder, encoder_weights, planes, outputs, **parameters)
+            network = ARCHITECTURES[settings.architecture.lower()](
+                encoder_name=encoder, encoder_weights=encoder_weights, in_channels=planes, classes=outputs, **parameters
+            )
     except (
         AssertionError,
         AttributeError,
@@ -129,7 +134,7 @@ def fitting_side(network: nn.Module, settings: CnnSettings, planes: int, outputs
     least = -(-settings.crop // multiple) * multiple
     for side in range(least, max(LARGEST, least) + 1, multiple):
         try:
-            if _output_shape(network, planes, side, side) == (1, outputs, side, side):
+            if _output_shape(network, planes, side, side) == _wanted_shape(network, outputs, side):
                 return side
         except NOT_TAKEN:
             continue
@@ -138,14 +143,14 @@ def fitting_side(network: nn.Module, settings: CnnSettings, planes: int, outputs
 
 
 def check_network(network: nn.Module, settings: CnnSettings, planes: int, outputs: int, side: int) -> None:
-    """Make sure that a network maps inputs of some size to logits of the same size.
+    """Make sure that a network maps inputs of some size to logits of the same size, a classifier to one a tag.
 
     Raises
     ------
     MemberError
         If it does not, as architectures with a fixed input size do.
     """
-    wanted = (1, outputs, side, side)
+    wanted = _wanted_shape(network, outputs, side)
     try:
         got = _output_shape(network, planes, side, side)
     except NOT_TAKEN as error:
@@ -185,6 +190,10 @@ def _output_shape(network: nn.Module, planes: int, height: int, width: int) -> t
         network.train(was_training)
 
 
+def _wanted_shape(network: nn.Module, outputs: int, side: int) -> tuple[int, ...]:
+    return (1, outputs) if isinstance(network, Classifier) else (1, outputs, side, side)
+
+
 def _check_name(key: str, name: str, bare: str, known: Sequence[str]) -> None:
     if bare not in known:
         raise MemberError(
@@ -212,7 +221,7 @@ def _check_parameters(settings: CnnSettings) -> None:
 
 
 def _signature(architecture: str) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[architecture.lower()].__init__).parameters
+    return inspect.signature(ARCHITECTURES[architecture.lower()].__init__).parameters
 
 
 def _shallow_decoder(settings: CnnSettings) -> tuple[int, ...] | None:

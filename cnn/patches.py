@@ -1,8 +1,9 @@
 """Training crops, and the scenes they are cut from. Crop n depends on the seed and n, not on who cuts it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ __all__ = ["CropSampler", "Crops", "SceneStore"]
 
 logger = logging.getLogger(__name__)
 
+ReadLabel = Callable[[Scene, Window], NDArray[np.uint8]]
+
 SPOTS = 1024
 """Most pixels of a class that are remembered as places for a crop, of each window that a scene is surveyed in."""
 
@@ -44,14 +47,13 @@ class _Survey:
 
 
 class SceneStore:
-    """Labelled scenes: their channels and labels in memory if they fit, else re-read for each crop.
+    """Scenes to learn from: their channels and labels in memory if they fit, else re-read for each crop.
 
     Parameters
     ----------
     planes : Planes
         What the network sees.
     scenes : sequence of Scene
-        With labels.
     targets : sequence of int
         Label indices whose places are remembered.
     cache_bytes : float
@@ -59,6 +61,8 @@ class SceneStore:
     seed : int
     quantiles : bool
         Whether those of the channels are measured.
+    read_label : callable
+        Reads the label indices (h, w) of a window of a scene.
     track : Track
     what : str
         Shown by ``track``.
@@ -66,9 +70,9 @@ class SceneStore:
 
     def __init__(
         self, planes: Planes, scenes: Sequence[Scene], targets: Sequence[int], cache_bytes: float, seed: int,
-        *, quantiles: bool = False, track: Track = untracked, what: str = "scenes",
+        *, quantiles: bool = False, read_label: ReadLabel = read_label, track: Track = untracked, what: str = "scenes",
     ) -> None:  # fmt: skip
-        self.planes, self.targets, self.quantiles = planes, tuple(targets), quantiles
+        self.planes, self.targets, self.quantiles, self._read_label = planes, tuple(targets), quantiles, read_label
         self.names = planes.names
         pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
         needed = pixels * (4 * len(self.names) + 1)
@@ -110,7 +114,7 @@ class SceneStore:
 
     def _read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         channels, valid = read_channels(self.planes, scene, window)
-        label = read_label(scene, window)
+        label = self._read_label(scene, window)
         label[~valid] = IGNORE
         return channels, label
 
@@ -184,14 +188,17 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
         If no scene holds any of the targets.
     """
 
+    alters: ClassVar[type[Augmentation]] = Augmentation
+    """Of a batch of these crops."""
+
     def __init__(
         self, store: SceneStore, scenes: Sequence[Scene], normalisations: Mapping[str, Normalisation],
         augment: AugmentSettings, *, side: int, resize: float = 1.0, labels: int, count: int, positive_share: float,
         target_weights: Sequence[float] | None = None, scene_weights: NDArray[np.float64] | None = None, seed: int,
     ) -> None:  # fmt: skip
         self.store, self.normalisations, self.augment = store, normalisations, augment
-        self.side, self.count, self.seed = side, count, seed
-        self.augmentation = Augmentation(augment, side, labels)
+        self.side, self.labels, self.count, self.seed = side, labels, count, seed
+        self.augmentation = self.alters(augment, side, labels)
         cut = scene_side(self.augmentation.reach, resize)
         self.placement = Placement(
             scenes,
@@ -216,6 +223,10 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
         draws : Draws
             How it is to be altered.
         """
+        return self.cut(number)[1:]
+
+    def cut(self, number: int) -> tuple[Scene, Tensor, Tensor, Draws]:
+        """Return the scene that crop ``number`` is cut from, its inputs, its label and how it is to be altered."""
         rng = np.random.default_rng([self.seed, 3, number])
         way = int(rng.integers(len(TURNS))) if self.augment.turns else 0
         draws = draw_alteration(self.augment, rng, len(self.store.names), self.side)
@@ -223,7 +234,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
         scene, window = self.placement.draw(number, turn_matrix(way) @ warp)
         channels, label = self.store.read(scene, window)
         inputs = torch.from_numpy(self.normalisations[scene.id].rescale(channels))
-        return turn(inputs, way).contiguous(), turn(torch.from_numpy(label), way).contiguous(), draws
+        return scene, turn(inputs, way).contiguous(), turn(torch.from_numpy(label), way).contiguous(), draws
 
 
 class CropSampler(Sampler[int]):

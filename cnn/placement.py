@@ -28,7 +28,7 @@ class Placement:
     spots : sequence of Spots
         Of each scene.
     target_weights : mapping of int to float
-        How often crops are placed on each label.
+        How often crops are placed on each label; none where there is none to be placed on.
     scene_weights : (n_scenes,) float64
         How often each scene is shown, besides its size.
     side, cut : int
@@ -62,7 +62,7 @@ class Placement:
             if weight > 0
         }
         self.holders = {target: shares for target, shares in holders.items() if shares[-1] > 0}
-        if not self.holders:
+        if target_weights and not self.holders:
             raise MemberError(
                 f"expected a labelled pixel of a class to learn in these {len(scenes)} scenes, got none. "
                 "Check the labels, or change folds such that one class is not in one fold alone."

@@ -20,7 +20,8 @@ def scene_facts(catalogue: Catalogue, scene: Scene) -> dict[str, float]:
     """Return what is known of a training scene, by name.
 
     ``valid_share`` and ``labelled_share`` of its pixels; of each class ``has_kelp``, 1 or 0, and ``kelp_share``, of
-    the labelled pixels; of each band ``nir_mean``, ``nir_deviation``, ``nir_minimum`` and ``nir_maximum``.
+    the labelled pixels; of each band ``nir_mean``, ``nir_deviation``, ``nir_minimum`` and ``nir_maximum``. Tags have no
+    pixels, and so no shares.
     """
     known = catalogue.statistics.get(("train", scene.id))
     if known is None:
@@ -28,9 +29,13 @@ def scene_facts(catalogue: Catalogue, scene: Scene) -> dict[str, float]:
             f"scene_weights: expected statistics of the scene {scene.id}, got none. Run `terrablend check` again."
         )
     pixels, labelled = scene.grid.height * scene.grid.width, sum(known.label_counts)
-    facts = {"valid_share": known.valid_pixels / pixels, "labelled_share": labelled / pixels}
+    tags, facts = catalogue.classes.task == "multilabel", {"valid_share": known.valid_pixels / pixels}
+    if not tags:
+        facts["labelled_share"] = labelled / pixels
     for name, count in zip(catalogue.classes.label_names, known.label_counts, strict=True):
-        facts |= {f"has_{name}": float(count > 0), f"{name}_share": count / max(labelled, 1)}
+        facts[f"has_{name}"] = float(count > 0)
+        if not tags:
+            facts[f"{name}_share"] = count / max(labelled, 1)
     for band in known.bands:
         facts |= {f"{band['band']}_{what}": band[what] for what in ("mean", "deviation", "minimum", "maximum")}
     return facts

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from numpy.typing import NDArray
@@ -12,12 +11,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from cnn.draws import Draws
+from cnn.kinds import Kind, kind_of
 from cnn.losses import Loss
 from cnn.optimisation import build_average, build_optimizer, build_schedule, swa_start
 from cnn.patches import Crops, CropSampler
 from cnn.settings import CnnSettings
 from cnn.stages import encoder_stages, freeze
-from cnn.validation import Tiles, Validation, infer, label_indices, validate
+from cnn.validation import Tiles, Validation, infer
+from data.classes import Classes
 
 __all__ = ["Segmenter"]
 
@@ -36,9 +37,9 @@ class Segmenter(pl.LightningModule):
     tiles : Tiles, optional
         Of scenes that are held out.
     loss : callable
-        (logits (N, K, H, W), label) → scalar.
+        (logits, truth) → scalar.
     settings : CnnSettings
-    n_labels : int
+    classes : Classes
     precision : torch.dtype
         Of the products when held-out scenes are predicted; the trainer has that of training.
     seed : int
@@ -53,16 +54,21 @@ class Segmenter(pl.LightningModule):
 
     def __init__(
         self, network: nn.Module, crops: Crops, tiles: Tiles | None, loss: Loss, settings: CnnSettings, *,
-        n_labels: int, precision: torch.dtype, seed: int, workers: int,
+        classes: Classes, precision: torch.dtype, seed: int, workers: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.network, self.crops, self.tiles, self.loss, self.settings = network, crops, tiles, loss, settings
-        self.n_labels, self.precision, self.seed, self.workers = n_labels, precision, seed, workers
+        self.classes, self.precision, self.seed, self.workers = classes, precision, seed, workers
         by_stage = settings.freeze != "none" or settings.layer_decay < 1
         self.stages = encoder_stages(network, len(crops.store.names), crops.side) if by_stage else {}
         self.average = build_average(network, settings)
         self._call: Callable[[Tensor], Tensor] = network.__call__
         self._held_out: DataLoader[Any] | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What it learns to tell; not kept, since it cannot be sent to other processes."""
+        return kind_of(self.classes)
 
     @property
     def applied(self) -> nn.Module:
@@ -78,17 +84,17 @@ class Segmenter(pl.LightningModule):
         if self._held_out is None:
             own = Subset(self.tiles, range(trainer.global_rank, len(self.tiles), trainer.world_size))
             self._held_out = self._batches(own)
-        return validate(
-            self.applied, self._held_out, self.tiles, self.n_labels, self.loss, device=self.device,
+        return self.kind.validate(
+            self.applied, self._held_out, self.tiles, len(self.classes.label_names), self.loss, device=self.device,
             precision=self.precision, total=lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"),
         )  # fmt: skip
 
-    def predict(self, inputs: Tensor) -> NDArray[np.uint8]:
-        """Return the label indices (N, H, W) of inputs (N, C, H, W) by what would be applied."""
+    def predict(self, inputs: Tensor) -> NDArray[Any]:
+        """Return what would be told of inputs (N, C, H, W); see `cnn.kinds.Kind`."""
         self.applied.eval()
         with torch.inference_mode():
             logits = infer(self.applied, inputs.to(self.device), self.crops.side, self.precision)
-            return label_indices(logits, inputs.shape[-1])
+            return self.kind.tell(logits, inputs.shape[-1])
 
     def setup(self, stage: str) -> None:
         """Compile the network for training, in each process by itself."""

@@ -9,7 +9,7 @@ from cnn.loss_terms import parse_loss
 from data.metrics import MetricName
 from data.settings import Settings
 
-__all__ = ["CnnSettings", "DeviceName", "PrecisionName"]
+__all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -18,9 +18,15 @@ FreezeName = Literal["none", "encoder", "batch_norm", "gradual"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["one_cycle", "cosine", "step", "plateau", "constant"]
 AverageName = Literal["none", "ema", "swa"]
-StopName = MetricName | Literal["loss"]
+StopName = MetricName | Literal["macro_f2", "loss"]
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 Weight = Annotated[float, Field(ge=0)]
+
+CLASSIFIER = "classifier"
+"""The architecture that tells tags of whole scenes, not labels of pixels."""
+
+OF_TAGS: dict[str, Any] = {"architecture": CLASSIFIER, "loss": "bce"}
+"""Defaults of a multilabel task."""
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {
     "adam": {"weight_decay": 0.0},
@@ -34,7 +40,11 @@ class CnnSettings(Settings):
 
     branch: Literal["cnn"] = "cnn"
 
-    architecture: str = Field("unet", description="segmentation-models-pytorch architecture, such as unet or fpn")
+    architecture: str = Field(
+        "unet",
+        description="segmentation-models-pytorch architecture, such as unet or fpn; with the task multilabel "
+        "classifier, an encoder whose deepest features are pooled",
+    )
     encoder: str = Field("resnet34", description="its encoder: an smp name, or `tu-` and a timm name")
     encoder_depth: int | None = Field(
         None, ge=1, le=5, description="times the encoder halves its input; default: the architecture's own"
@@ -81,12 +91,17 @@ class CnnSettings(Settings):
     loss: str = Field(
         "ce+dice",
         description="a sum such as `0.3 bce + 0.5 jaccard + 0.2 focal` of ce, bce, focal, dice, jaccard, tversky, "
-        "lovasz, mcc and boundary",
+        "lovasz, mcc and boundary; with the task multilabel of bce and focal, default bce",
     )
     class_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
         description="what a pixel of a class counts in ce, bce and focal: all the same, 1 / the share of the labelled "
         "pixels, or by name, 1 if not named",
+    )
+    positive_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
+        "none",
+        description="multilabel: how many times as much a tag counts in a scene that has it: as much, as many times as "
+        "there are more scenes without it, or by name, 1 if not named",
     )
     region_weights: dict[str, Weight] = Field(
         {},
@@ -143,7 +158,9 @@ class CnnSettings(Settings):
         "predicted; the best epoch is used then, without it the last",
     )  # fmt: skip
     stop_by: StopName | None = Field(
-        None, description="what these are scored by; default: iou of the plain map when binary, else macro_iou"
+        None,
+        description="what these are scored by; default: iou of the plain map when binary, else macro_iou; "
+        "multilabel: macro_dice (F1) or macro_f2 of tags at 0.5",
     )
     patience: int | None = Field(
         None, ge=1, description="epochs without a gain there before training stops; default: it never does"

@@ -80,7 +80,7 @@ def freeze(network: nn.Module, how: FreezeName, stages: dict[str, int], epoch: i
 
 def _reached(tensor: Tensor, weights: dict[str, nn.Parameter]) -> list[str]:
     """Return the names of the weights that a tensor was computed from."""
-    if not tensor.requires_grad:
+    if not tensor.requires_grad or not weights:
         return []
     gradients = torch.autograd.grad(tensor.sum(), list(weights.values()), retain_graph=True, allow_unused=True)
     return [name for name, gradient in zip(weights, gradients, strict=True) if gradient is not None]

@@ -18,9 +18,11 @@ from cnn.model_file import model_path, read_tensors
 from cnn.network import build_network
 from cnn.normalisation import Normalisation, fit_normalisation
 from cnn.predict import Tiling, predict_scene
+from cnn.resize import scene_side
 from cnn.runner import Runner
 from cnn.settings import CnnSettings, DeviceName
 from cnn.stacked import input_planes, stacked_names
+from cnn.tag_prediction import predict_tags
 from data.errors import MemberError
 from data.files import read_json
 from data.scene import Scene
@@ -81,7 +83,7 @@ class CnnMember:
     folds : tuple of int
         Fold k's network has never seen a scene of fold k.
     classes : tuple of str
-        One name per plane of the probabilities.
+        One name per plane of the probabilities, or tag.
     feature_set : FeatureSet
         The features among its input planes.
     planes : Planes
@@ -135,6 +137,41 @@ class CnnMember:
         MemberError
             If there is no network of a fold, or a window does not fit the GPU's memory.
         """
+        settings, model = self.settings, self._model(folds, scene)
+        size = self.crop
+        if not self.fixed_size:
+            size = max(size, -(-settings.tile // self.multiple) * self.multiple)
+        tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
+        yield from predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
+
+    def predict_tags(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
+        """Yield for each scene, in order, the mean probability of some folds' networks; see `data.members.TagMember`.
+
+        Raises
+        ------
+        MemberError
+            If there is no network of a fold, or a square does not fit the GPU's memory.
+        """
+        side = scene_side(self.crop, self.settings.resize)
+        # With a normalisation of its own each scene has a model of its own.
+        parts = [[scene] for scene in scenes] if self.settings.normalise.per_scene else [scenes]
+        for part in parts:
+            if part:
+                model = self._model(folds, part[0])
+                yield from predict_tags(part, self.planes, model, len(self.classes), side, self._runner)
+
+    def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
+        """Return the network of a fold as it is applied, with a scene's own normalisation or that of its training.
+
+        Raises
+        ------
+        MemberError
+            If there is no such network or normalisation.
+        """
+        return Applied(self._load(fold)[0], own or self.normalisation(fold), resize, self.multiple)
+
+    def _model(self, folds: Sequence[int], scene: Scene) -> nn.Module:
+        """Return what is applied to a scene, and to others if they are normalised alike."""
         if not self._networks:
             logger.info("member %s: predicts by %s", self.name, self._runner)
         settings, own = self.settings, None
@@ -146,23 +183,7 @@ class CnnMember:
             model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
         if settings.turns:
             model = Turned(model)
-        size = self.crop
-        if not self.fixed_size:
-            size = max(size, -(-settings.tile // self.multiple) * self.multiple)
-        tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
-        yield from predict_scene(
-            scene, self.planes, model.to(self.device).eval(), len(self.classes), tiling, self._runner
-        )
-
-    def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
-        """Return the network of a fold as it is applied, with a scene's own normalisation or that of its training.
-
-        Raises
-        ------
-        MemberError
-            If there is no such network or normalisation.
-        """
-        return Applied(self._load(fold)[0], own or self.normalisation(fold), resize, self.multiple)
+        return model.to(self.device).eval()
 
     def normalisation(self, fold: int) -> Normalisation:
         """Return the normalisation of the scenes that a fold's network learned from.

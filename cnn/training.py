@@ -57,7 +57,7 @@ def train_network(
     tiles : Tiles, optional
         Of scenes that are held out to watch the training.
     loss : callable
-        (logits, label) → scalar.
+        (logits, truth) → scalar.
     settings : CnnSettings
     classes : Classes
     stem : Path
@@ -88,8 +88,7 @@ def train_network(
     precision = choose_precision(settings.precision, device)
     network.to(memory_format=torch.channels_last).train()
     segmenter = Segmenter(
-        network, crops, tiles, loss, settings, n_labels=len(classes.label_names), precision=precision, seed=seed,
-        workers=workers,
+        network, crops, tiles, loss, settings, classes=classes, precision=precision, seed=seed, workers=workers,
     )  # fmt: skip
     # The progress bar cannot be reached from the processes of several devices.
     watch = Watch(stem, settings, classes, segmenter, untracked if settings.devices > 1 else track, what)

@@ -1,22 +1,19 @@
 """The page of a training: its curves, what it confuses, and the newest sheet of pictures."""
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-
 from cnn.curves import Curve, draw_curves
+from cnn.kinds import PIXELS, kind_of
 from data.classes import Classes
-from data.files import replacing
-from data.metrics import CLASS_METRICS
+from data.page import label_marks, write_page
 
-__all__ = ["write_page"]
+__all__ = ["write_training_page"]
 
 INK, SOFT, ACCENT = "#0072b2", "#999999", "#d55e00"
 
 
-def write_page(
+def write_training_page(
     path: Path, rows: Sequence[Mapping[str, float]], batches: Sequence[float], sheets: Sequence[Path], classes: Classes,
     *, what: str, epochs: int, stop_by: str,
 ) -> None:  # fmt: skip
@@ -39,11 +36,10 @@ def write_page(
     stop_by : str
         What ``score`` is.
     """
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(resources.files("cnn").joinpath("training.html").read_text("utf-8"))
     held_out = "score" in rows[-1]
     best = max(rows, key=lambda row: row["score"]) if held_out else None
-    page = template.render(
+    write_page(
+        path, "cnn", "training.html",
         what=what,
         rows=rows,
         epochs=epochs,
@@ -53,19 +49,18 @@ def write_page(
             {"title": title, "curves": curves, "svg": draw_curves(curves, epochs)}
             for title, curves in _charts(rows, batches, classes, stop_by if held_out else None).items()
         ],
-        label_names=classes.label_names,
-        confusion=_confusion(rows[-1], classes) if held_out else [],
+        marks=label_marks(classes),
+        mark_of={mark.label: mark for mark in label_marks(classes)},
+        confusion=_confusion(rows[-1], classes) if held_out and kind_of(classes) is PIXELS else [],
         sheets=sheets,
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+    )  # fmt: skip
 
 
 def _charts(
     rows: Sequence[Mapping[str, float]], batches: Sequence[float], classes: Classes, score: str | None
 ) -> dict[str, list[Curve]]:
-    def curve(name: str, column: str, color: str = INK) -> Curve:
-        return Curve(name, color, [(row["epoch"], row[column]) for row in rows])
+    def curve(name: str, column: str, color: str = INK, mark: str = "") -> Curve:
+        return Curve(name, color, [(row["epoch"], row[column]) for row in rows], mark=mark)
 
     a_batch = len(rows) / max(len(batches), 1)
     losses = [
@@ -75,20 +70,19 @@ def _charts(
     charts = {"Loss": [*losses, curve("of held-out scenes", "held_out_loss", ACCENT)] if score else losses}
     if score:
         charts["Score"] = [curve(score, "score")]
-        for name, metric in CLASS_METRICS.items():
-            colors = zip(classes.label_names, classes.label_colors, strict=True)
-            charts[metric.title] = [
-                curve(label, f"{name}_{label}", "#{:02x}{:02x}{:02x}".format(*color)) for label, color in colors
+        for name, (title, _) in kind_of(classes).class_scores.items():
+            charts[title] = [
+                curve(mark.label, f"{name}_{mark.label}", mark.color, str(mark.id)) for mark in label_marks(classes)
             ]
     charts["Learning rate"] = [curve("highest of all weights", "learning_rate")]
     charts["Images a second"] = [curve("while training", "images_per_second")]
     return charts
 
 
-def _confusion(row: Mapping[str, float], classes: Classes) -> list[tuple[str, list[tuple[float, int]]]]:
+def _confusion(row: Mapping[str, float], classes: Classes) -> list[list[tuple[float, int]]]:
     """Return each label's cells: share of the label's pixels, and pixels."""
     table = []
     for label in classes.label_names:
         counts = [int(row[f"pixels_{label}_as_{other}"]) for other in classes.label_names]
-        table.append((label, [(count / max(sum(counts), 1), count) for count in counts]))
+        table.append([(round(count / max(sum(counts), 1), 6), count) for count in counts])
     return table

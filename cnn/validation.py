@@ -1,6 +1,6 @@
 """What a network makes of the scenes that are held out while it learns."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,9 @@ from data.classes import IGNORE
 from data.confusion import confusion_counts
 from data.quicklook import telling_window
 from data.scene import Scene
-from data.windows import Window, tile_windows
+from data.windows import Grid, Window, tile_windows
 
-__all__ = ["Tiles", "Validation", "infer", "label_indices", "validate"]
+__all__ = ["Tiles", "Validation", "infer", "label_indices", "tile_places", "validate"]
 
 
 class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
@@ -49,9 +49,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
         self.cut = cut = scene_side(side, resize)
         self._telling: dict[int, int] = {}
         self.places = [
-            (number, Window(window.row, window.col, cut, cut))
-            for number, scene in enumerate(self.scenes)
-            for window in tile_windows(scene.grid.height, scene.grid.width, cut)
+            (number, own) for number, scene in enumerate(self.scenes) for own, _ in tile_places(scene.grid, cut)
         ]
 
     def __len__(self) -> int:
@@ -60,11 +58,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
     def window(self, number: int) -> Window:
         """Return what is seen of tile ``number``: within the scene as far as that is large enough."""
         scene, own = self.places[number]
-        grid = self.scenes[scene].grid
-        row, col = (
-            max(0, min(*pair)) for pair in ((own.row, grid.height - self.cut), (own.col, grid.width - self.cut))
-        )
-        return Window(row, col, self.cut, self.cut)
+        return _seen_around(own, self.scenes[scene].grid)
 
     def telling(self, scene: int) -> int:
         """Return the number of the tile that is shown of a scene; see `data.quicklook.telling_window`."""
@@ -106,7 +100,7 @@ class Validation:
     ----------
     loss : float
         Mean over the labelled pixels of the loss of the batch that each is part of.
-    counts : (n_labels, n_labels + 1) int64
+    counts : (n_labels, n_labels + 1) or, of tags, (K, 2, 3) int64
         Labelled pixels by label and prediction; see `data.confusion.confusion_counts`.
     scene_losses : (n_scenes,) float64
         Mean over the labelled pixels of a scene of the loss of the tile that each is part of; NaN without any.
@@ -162,8 +156,21 @@ def validate(
     )
 
 
+def tile_places(grid: Grid, side: int) -> Iterator[tuple[Window, Window]]:
+    """Yield the tiles of a scene: the square of ``side`` pixels that is its own, and the one that is seen for it."""
+    for window in tile_windows(grid.height, grid.width, side):
+        own = Window(window.row, window.col, side, side)
+        yield own, _seen_around(own, grid)
+
+
+def _seen_around(own: Window, grid: Grid) -> Window:
+    """Move a square back into the scene as far as that is large enough."""
+    row, col = max(0, min(own.row, grid.height - own.height)), max(0, min(own.col, grid.width - own.width))
+    return Window(row, col, own.height, own.width)
+
+
 def infer(network: nn.Module, inputs: Tensor, side: int, precision: torch.dtype) -> Tensor:
-    """Return the logits (N, K, side, side) float32 of inputs (N, C, h, w), NaN where there is no data."""
+    """Return the logits (N, K, side, side), or of tags (N, K), float32 of inputs (N, C, h, w), NaN without data."""
     seen = resize_planes(inputs, side, side).nan_to_num(nan=0.0)
     with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
         logits: Tensor = network(seen.contiguous(memory_format=torch.channels_last))

@@ -8,51 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from cnn.kinds import kind_of, score_of, stop_name
 from cnn.loggers import close_loggers, open_loggers
 from cnn.segmenter import Segmenter
-from cnn.settings import CnnSettings, StopName
-from cnn.sheet import draw_sheet
-from cnn.training_page import write_page
+from cnn.settings import CnnSettings
+from cnn.training_page import write_training_page
 from cnn.validation import Validation
 from data.classes import Classes
 from data.errors import MemberError
 from data.files import replacing
-from data.metrics import CLASS_METRICS, METRICS
 from data.progress import Track
 
-__all__ = ["Row", "Watch", "score_of", "stop_name"]
+__all__ = ["Row", "Watch"]
 
 Row = dict[str, float]
 """What is known of an epoch, by column of the CSV file."""
 
 SHEETS = 5
 """Sheets of pictures that a training draws unless the settings say otherwise."""
-
-
-def stop_name(settings: CnnSettings, classes: Classes) -> StopName:
-    """Return what held-out scenes are scored by.
-
-    Raises
-    ------
-    MemberError
-        If it is a score of the positive class and there is none.
-    """
-    if settings.stop_by in ("iou", "dice") and classes.task != "binary":
-        raise MemberError(
-            f"stop_by: expected a score of all classes, such as macro_iou, got {settings.stop_by}, which is that of "
-            "the positive class of a binary task. Change it, or leave it out."
-        )
-    return settings.stop_by or ("iou" if classes.task == "binary" else "macro_iou")
-
-
-def score_of(name: StopName, found: Validation) -> float:
-    """Score held-out scenes; the more the better. A score without a pixel to it is 0."""
-    return -found.loss if name == "loss" else float(np.nan_to_num(METRICS[name].of(found.counts)))
 
 
 class Watch(pl.Callback):
@@ -148,7 +125,7 @@ class Watch(pl.Callback):
         self.score = -loss
         found = self.segmenter.validate()
         if found is not None:
-            self.score = score_of(self.stop_by, found)
+            self.score = score_of(self.stop_by, found, kind_of(self.classes))
             row |= self._describe(found)
         row["seconds"] = time.perf_counter() - self._start
         self.rows.append(row)
@@ -187,8 +164,8 @@ class Watch(pl.Callback):
         every = self.settings.pictures or max(1, epochs // SHEETS)
         if found is not None and self.segmenter.tiles is not None and (epoch % every == 0 or epoch == epochs):
             path = folder / f"epoch{epoch:0{len(str(epochs))}}.png"
-            draw_sheet(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
-        write_page(
+            kind_of(self.classes).draw(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
+        write_training_page(
             self.stem.with_suffix(".html"), self.rows, self.batches, sorted(folder.glob("*.png")), self.classes,
             what=self.what, epochs=epochs, stop_by=self.stop_by,
         )  # fmt: skip
@@ -196,11 +173,8 @@ class Watch(pl.Callback):
     def _describe(self, found: Validation) -> Row:
         """Return the columns of held-out scenes: loss, score, scores and confusion counts of each class."""
         row: Row = {"held_out_loss": found.loss, "score": self.score}
-        labels = self.classes.label_names
-        for name, metric in CLASS_METRICS.items():
-            row |= {
-                f"{name}_{label}": float(value) for label, value in zip(labels, metric.of(found.counts), strict=True)
-            }
-        for label, counts in zip(labels, found.counts, strict=True):
-            row |= {f"pixels_{label}_as_{other}": int(count) for other, count in zip(labels, counts, strict=False)}
+        labels, kind = self.classes.label_names, kind_of(self.classes)
+        for name, (_, score) in kind.class_scores.items():
+            row |= {f"{name}_{label}": float(value) for label, value in zip(labels, score(found.counts), strict=True)}
+        row |= kind.columns(labels, found.counts)
         return row
