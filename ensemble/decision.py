@@ -1,91 +1,81 @@
-"""Deciding: the members' weights and the thresholds, from out-of-fold pixels of some folds."""
+"""A decision: how members' maps become labels."""
 
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
-from data.confusion import weighted_counts
-from data.metrics import Metric
-from ensemble.blend import Weights, blend_stored, candidate_weights, select_greedily
-from ensemble.maps import PixelPool
-from ensemble.settings import EnsembleSettings
-from ensemble.thresholds import best_threshold, decide, score_histogram, tune_multipliers
+from ensemble.decide.blend import Blend, Weights
+from ensemble.decide.calibration import Calibration
+from ensemble.decide.cleaning import Cleaning
+from ensemble.decide.stacked import Stacked
+from ensemble.decide.thresholds import Thresholds, decide
 
-__all__ = ["Decision", "Thresholds", "find_thresholds", "find_weights", "plain_thresholds"]
-
-Thresholds = tuple[float, ...]
+__all__ = ["Decision", "calibrate"]
 
 
 @dataclass(frozen=True)
 class Decision:
-    """How maps become labels.
+    """How members' maps become labels.
 
     Parameters
     ----------
-    weights : tuple of float
-        One a member, summing to 1.
+    calibrations : tuple of Calibration
+        One a member.
+    blend : Blend or Stacked
     thresholds : tuple of float
-        Binary: the threshold. Multiclass: a multiplier a class.
+        Binary and multilabel: the threshold of each class. Multiclass: a multiplier a class.
+    cleaning : Cleaning
+        What is done to the labels of a whole scene.
+    by_tag : bool
+        Whether every class has a label of its own (multilabel).
     """
 
-    weights: Weights
+    calibrations: tuple[Calibration, ...]
+    blend: Blend | Stacked
     thresholds: Thresholds
+    cleaning: Cleaning = field(default_factory=Cleaning)
+    by_tag: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Decision":
+        """Return the decision that ``dataclasses.asdict`` turned into plain values, also after JSON."""
+        blend = values["blend"]
+        return cls(
+            tuple(Calibration.from_dict(one) for one in values["calibrations"]),
+            Blend.from_dict(blend) if "weights" in blend else Stacked.from_dict(blend),
+            tuple(values["thresholds"]),
+            Cleaning.from_dict(values["cleaning"]),
+            values["by_tag"],
+        )
+
+    @property
+    def weights(self) -> Weights:
+        """The share that each member has, summing to 1."""
+        return self.blend.shares
+
+    def take(self, members: Sequence[int]) -> "Decision":
+        """Return the decision for the maps of some members alone; the others must have no weight."""
+        chosen = list(members)
+        calibrations = tuple(self.calibrations[member] for member in chosen)
+        return Decision(calibrations, self.blend.take(chosen), self.thresholds, self.cleaning, self.by_tag)
+
+    def proba(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Calibrate and blend members' maps, (n_members, n_classes, …) → (n_classes, …), as stored."""
+        used = [member for member, weight in enumerate(self.weights) if weight > 0]
+        if len(used) < len(stored):
+            return self.take(used).proba(stored[used])
+        return self.blend.of(calibrate(self.calibrations, stored))
 
     def apply(self, stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Turn members' maps (n_members, n_classes, …) into labels (…)."""
-        return decide(blend_stored(stored, self.weights), self.thresholds)
+        """Turn members' maps (n_members, n_classes, …) into labels (…), by tag (n_classes, …), not yet cleaned."""
+        return decide(self.proba(stored), self.thresholds, self.by_tag)
 
 
-def plain_thresholds(classes: Classes) -> Thresholds:
-    """Return what is used without tuning: 0.5, or the plain argmax."""
-    return (0.5,) if classes.task == "binary" else (1.0,) * len(classes.names)
-
-
-def find_weights(pool: PixelPool, classes: Classes, metric: Metric, settings: EnsembleSettings) -> Weights:
-    """Choose the members' weights by the metric on sampled pixels.
-
-    Of equal scores the simplest wins: the best member alone, then equal weights, then found ones.
-    """
-    n_members = len(pool.stored)
-
-    @cache
-    def score(weights: Weights) -> float:
-        blended = blend_stored(pool.stored, weights)
-        if classes.task == "multiclass" or settings.thresholds == "fixed":
-            return _pool_score(pool, blended, plain_thresholds(classes), metric)
-        return best_threshold(score_histogram(blended[0], pool.label, pool.weight), metric)[1]
-
-    candidates = list(candidate_weights(n_members, settings.blend))
-    if settings.blend == "greedy" and n_members > 1:
-        candidates.append(select_greedily(n_members, score))
-    scores = [score(weights) for weights in candidates]
-    return candidates[int(np.argmax(np.nan_to_num(np.round(scores, 6), nan=-np.inf)))]
-
-
-def find_thresholds(pool: PixelPool, weights: Weights, classes: Classes, metric: Metric) -> Thresholds:
-    """Choose multipliers of a multiclass blend on sampled pixels, and only if they gain on folds left out.
-
-    For each fold in turn they are tuned without it and scored on it. Unless that beats the plain argmax, tuning
-    stays its hand: what is gained on the fitting folds alone is luck.
-    """
-    blended = blend_stored(pool.stored, weights)
-    plain, n = plain_thresholds(classes), len(classes.names)
-    prediction = np.empty_like(pool.label)
-    for fold in np.unique(pool.fold):
-        out = pool.fold == fold
-        if out.all():
-            return plain
-        tuned = tune_multipliers(blended[:, ~out], pool.label[~out], pool.weight[~out], metric)
-        prediction[out] = decide(blended[:, out], tuned.tolist())
-    left_out = float(metric.of(weighted_counts(pool.label, prediction, pool.weight, n)))
-    if not left_out > _pool_score(pool, blended, plain, metric):
-        return plain
-    return tuple(tune_multipliers(blended, pool.label, pool.weight, metric).tolist())
-
-
-def _pool_score(pool: PixelPool, blended: NDArray[np.uint16], thresholds: Thresholds, metric: Metric) -> float:
-    n_labels = max(len(blended), 2)
-    return float(metric.of(weighted_counts(pool.label, decide(blended, thresholds), pool.weight, n_labels)))
+def calibrate(calibrations: Sequence[Calibration], stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Calibrate the maps of each member, (n_members, n_classes, …) uint16 as stored."""
+    if all(calibration.method == "none" for calibration in calibrations):
+        return stored
+    return np.stack([calibration.of(planes) for calibration, planes in zip(calibrations, stored, strict=True)])

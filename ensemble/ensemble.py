@@ -1,7 +1,7 @@
-"""The fitted ensemble: weights and thresholds, applied to maps and kept in a JSON file."""
+"""The fitted ensemble: a decision, applied to maps and kept in a JSON file."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from data.classes import Classes
 from data.errors import EnsembleError
 from data.files import read_json, write_json
-from data.metrics import MetricName
-from ensemble.blend import blend_stored
-from ensemble.thresholds import decide
+from ensemble.decide.choice import Choice
+from ensemble.decide.thresholds import Thresholds, decide
+from ensemble.decision import Decision
 
 __all__ = ["Ensemble"]
 
@@ -27,37 +27,60 @@ class Ensemble:
     classes : Classes
     members : tuple of str
     metric : str
-        What was optimised.
-    weights_ : dict
-        Member → weight; they sum to 1, and a member that adds nothing has 0.
-    thresholds_ : tuple of float
-        Binary: the threshold. Multiclass: what each class's probability is multiplied by before the argmax.
+        What was optimised, in words.
+    decision : Decision
+        How the members' maps, in that order, become labels.
     score_ : float
         Nested out-of-fold score of the metric.
     verdict_ : str
         Whether blending pays, in words.
+    spread_ : tuple of float
+        How far each threshold would move with other groups.
+    held_ : bool
+        Whether tuning stayed its hand and the thresholds are the plain ones.
+    choices_ : mapping of str to Choice
+        Step → what there was to choose from on all folds, and its scores on folds left out.
     """
 
     classes: Classes
     members: tuple[str, ...]
-    metric: MetricName
-    weights_: dict[str, float]
-    thresholds_: tuple[float, ...]
+    metric: str
+    decision: Decision
     score_: float
     verdict_: str
+    spread_: tuple[float, ...] = ()
+    held_: bool = False
+    choices_: Mapping[str, Choice] = field(default_factory=dict)
+
+    @property
+    def weights_(self) -> dict[str, float]:
+        """Member → share of the decision; they sum to 1, and a member that adds nothing has 0."""
+        return dict(zip(self.members, self.decision.weights, strict=True))
+
+    @property
+    def thresholds_(self) -> Thresholds:
+        """Binary and multilabel: the threshold of each class. Multiclass: the multiplier of each before the argmax."""
+        return self.decision.thresholds
 
     @property
     def used(self) -> tuple[str, ...]:
         """The members of positive weight: the only ones whose maps are needed."""
-        return tuple(name for name in self.members if self.weights_[name] > 0)
+        return tuple(name for name, weight in self.weights_.items() if weight > 0)
 
-    def blend(self, stored: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
-        """Blend the maps of the members in `used`, in that order: (n_classes, H, W) uint16 each, as stored."""
-        return blend_stored(np.stack(stored), tuple(self.weights_[name] for name in self.used))
+    def proba(self, stored: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
+        """Calibrate and blend the maps of the members in `used`, in that order: (n_classes, H, W) uint16 each."""
+        places = [self.members.index(name) for name in self.used]
+        return self.decision.take(places).proba(np.stack(stored))
 
     def decide(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Turn a blended map into label indices (H, W), 255 where nothing was predicted."""
-        return decide(blended, self.thresholds_)
+        """Turn a blended map into label indices (H, W), by tag (n_classes, …), 255 where nothing was predicted."""
+        return decide(blended, self.decision.thresholds, self.decision.by_tag)
+
+    def clean(
+        self, label: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]] | None = None
+    ) -> NDArray[np.uint8]:
+        """Clean the label indices of a whole scene; ``masks`` says where the condition of each rule holds."""
+        return self.decision.cleaning.apply(label, masks)
 
     def save(self, path: Path) -> None:
         """Write the ensemble as JSON."""
@@ -70,20 +93,27 @@ class Ensemble:
         Raises
         ------
         EnsembleError
-            If there is none, or the file is not one of ours.
+            If there is none, it is of an earlier version, or the file is not one of ours.
         """
         if not path.exists():
             raise EnsembleError(f"{path}: expected an ensemble, got no such file. Run `terrablend ensemble` first.")
         try:
             values = read_json(path)
+            if "thresholds_" in values:
+                raise EnsembleError(
+                    f"{path}: expected an ensemble of this version, got one of an earlier version, which neither "
+                    "calibrated nor cleaned. Run `terrablend ensemble` again."
+                )
             return cls(
                 Classes.from_dict(values["classes"]),
                 tuple(values["members"]),
                 values["metric"],
-                values["weights_"],
-                tuple(values["thresholds_"]),
+                Decision.from_dict(values["decision"]),
                 values["score_"],
                 values["verdict_"],
+                tuple(values["spread_"]),
+                values["held_"],
+                {step: Choice.from_dict(choice) for step, choice in values["choices_"].items()},
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EnsembleError(

@@ -1,35 +1,39 @@
-"""Fitting the ensemble: nested decisions, honest scores, and the verdict whether the blend pays."""
+"""Fitting the ensemble: everything decided once without each fold, for honest scores, and once on all of them."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from data.catalogue import Catalogue
 from data.classes import Classes
 from data.errors import EnsembleError
-from data.maps import NODATA
-from data.metrics import METRICS, Metric, MetricName
 from data.progress import Track, untracked
-from data.scene import read_label
-from ensemble.blend import Weights, blend_stored
-from ensemble.decision import Decision, Thresholds, find_thresholds, find_weights, plain_thresholds
+from data.scene import Scene
+from ensemble.decide.bench import Bench, Parts
+from ensemble.decide.blenders import Blender, count_jointly
+from ensemble.decide.calibration import Method
+from ensemble.decide.calibrators import Calibrator
+from ensemble.decide.choice import Choice
+from ensemble.decide.cleaners import choose_cleanings
+from ensemble.decide.cleaning import Masks, candidate_cleanings, no_masks
+from ensemble.decide.cutters import tune_each
+from ensemble.decide.thresholds import plain_thresholds
+from ensemble.decide.tuned import Tuned
+from ensemble.decision import Decision
 from ensemble.ensemble import Ensemble
-from ensemble.evaluation import BLEND, Evaluation, evaluate_members
-from ensemble.intervals import Interval, score_interval
-from ensemble.maps import MemberMaps, PixelPool, draw_pool
+from ensemble.maps import MemberMaps, open_maps
+from ensemble.objective import Objective, objective_of
+from ensemble.pool import PixelPool, draw_pool
+from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone, evaluate_members
+from ensemble.score.verdict import say_verdict
 from ensemble.settings import EnsembleSettings
-from ensemble.thresholds import best_threshold, score_histogram
 
-__all__ = ["fit_ensemble", "metric_of"]
+__all__ = ["fit_ensemble"]
 
 logger = logging.getLogger(__name__)
-
-FoldHistograms = dict[int, NDArray[np.float64]]
-"""Fold → (2, 65536): how often each stored probability occurs in it, by label."""
 
 
 def fit_ensemble(
@@ -38,12 +42,16 @@ def fit_ensemble(
     settings: EnsembleSettings,
     *,
     seed: int,
+    branches: Mapping[str, str] | None = None,
+    masks: Masks = no_masks,
     track: Track = untracked,
 ) -> tuple[Ensemble, list[Evaluation]]:
-    """Decide, from out-of-fold maps alone, how the members are blended.
+    """Decide, from out-of-fold maps alone, how the members are calibrated, blended, cut and cleaned.
 
-    Weights and multiclass multipliers are searched on a weighted sample of pixels; binary thresholds and all
-    scores are exact, from every pixel.
+    Each of these is decided for every fold without it, and at last on all folds. What there is to choose is chosen by
+    scores on parts left out among those that may be looked at, and the simpler stays unless another gains more than
+    noise. Calibration, weights and multiclass multipliers are fitted to a weighted sample of pixels; binary thresholds
+    and all scores are exact, from every pixel.
 
     Parameters
     ----------
@@ -52,13 +60,16 @@ def fit_ensemble(
     catalogue : Catalogue
     settings : EnsembleSettings
     seed : int
+    branches : mapping of str to str, optional
+        Member → its branch. Where branches have several members, each is also blended alone, for comparison.
+    masks : callable
+        Scene → where the condition of each cleaning rule holds.
     track : Track
 
     Returns
     -------
     ensemble : Ensemble
-        Weights and thresholds found on all folds. If the nested blend does not beat the best member, that member
-        alone.
+        Decided on all folds. If the nested blend does not beat the best member, that member alone.
     evaluations : list of Evaluation
         Nested on the training scenes; on the val scenes, if there are any, by the ensemble itself.
 
@@ -68,152 +79,157 @@ def fit_ensemble(
         If maps are missing, of other classes or of another size, the metric does not suit the task, or fewer
         than two folds have anything to score.
     """
-    classes, folds, maps = catalogue.classes, catalogue.folds, MemberMaps(dict(members))
-    name = metric_of(settings, classes)
-    metric = METRICS[name]
+    classes, maps = catalogue.classes, open_maps(members, catalogue)
+    objective = objective_of(settings, classes)
     train, val = catalogue.split("train"), catalogue.split("val")
     if not members:
         raise EnsembleError("expected members to blend, got none. Name them under members in the experiment file.")
-    if len(folds) < 2:
-        raise EnsembleError(f"expected at least two folds to decide out of fold, got {len(folds)}. Raise folds.count.")
+    if len(catalogue.folds) < 2:
+        raise EnsembleError(
+            f"expected at least two folds to decide out of fold, got {len(catalogue.folds)}. Raise folds.count."
+        )
     maps.require((*train, *val), classes.names)
     pool = draw_pool(maps, catalogue, settings.sample, seed, track)
     _require_scorable(pool, classes)
 
-    *without, final = _decide_each(
-        [*([other for other in folds if other != fold] for fold in folds), folds],
-        maps, catalogue, pool, metric, settings, track,
-    )  # fmt: skip
-    nested = dict(zip(folds, without, strict=True))
-    evaluation = replace(
-        evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, track), decisions=nested
-    )
-
-    pooled = evaluation.pool(settings.resamples, seed)
-    scores = {candidate: float(metric.of(sums.total)) for candidate, sums in pooled.items()}
-    best = max(members, key=lambda member: scores[member])
-    gain = score_interval(pooled[BLEND], metric, settings.interval, against=pooled[best])[0]
-    pays = gain.value > 0
-    chosen = final[BLEND] if pays else final[best]
+    bench = Bench.of(pool, catalogue, objective, tune=settings.thresholds != "fixed")
+    found = _decide(bench, maps, train, settings, dict(branches or {}), masks, seed, track)
+    nested = {fold: found[bench.outside(fold)].decisions for fold in catalogue.folds}
+    final = found[bench.outside(None)]
+    counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
+    used = _final_name(counted, maps.names, objective, settings, seed)
+    evaluation = replace(counted, decisions=nested, final=used)
+    chosen = final.decisions[used]
+    weights = dict(zip(maps.names, chosen.weights, strict=True))
     ensemble = Ensemble(
         classes=classes,
         members=maps.names,
-        weights_=dict(zip(maps.names, chosen.weights, strict=True)),
-        thresholds_=chosen.thresholds,
-        metric=name,
-        score_=scores[BLEND] if pays else scores[best],
-        verdict_=_verdict(list(members), best, scores, gain, metric, settings, chosen.weights),
+        metric=objective.title,
+        decision=chosen,
+        spread_=final.tuned[used].spread,
+        held_=final.tuned[used].held,
+        choices_=final.choices,
+        score_=float(evaluation.pool(settings.resamples, seed)[used].score(objective).value),
+        verdict_=say_verdict(
+            evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings, seed
+        ),
     )
     logger.info("%s", ensemble.verdict_)
     if not val:
         return ensemble, [evaluation]
-    decisions = {**final, BLEND: chosen}
-    return ensemble, [evaluation, evaluate_members(maps, val, lambda _: decisions, classes, track)]
+    decisions = {**final.decisions, BLEND: chosen}
+    scored = evaluate_members(maps, val, lambda _: decisions, classes, masks=masks, track=track)
+    return ensemble, [evaluation, replace(scored, final=BLEND)]
 
 
-def metric_of(settings: EnsembleSettings, classes: Classes) -> MetricName:
-    """Return the metric that is optimised.
+@dataclass(frozen=True)
+class Found:
+    """What was decided on some parts: of every candidate, its thresholds, and what there was to choose from."""
 
-    Raises
-    ------
-    EnsembleError
-        If it does not suit the task.
-    """
-    name = settings.metric or ("dice" if classes.task == "binary" else "macro_iou")
-    if classes.task == "multiclass" and name in ("dice", "iou"):
-        raise EnsembleError(
-            f"ensemble.metric: expected a score over all classes for the task multiclass, got {name}. Use macro_{name}."
-        )
-    return name
+    decisions: dict[str, Decision]
+    tuned: dict[str, Tuned]
+    choices: dict[str, Choice]
+
+
+def _decide(
+    bench: Bench,
+    maps: MemberMaps,
+    train: tuple[Scene, ...],
+    settings: EnsembleSettings,
+    branches: Mapping[str, str],
+    masks: Masks,
+    seed: int,
+    track: Track,
+) -> dict[Parts, Found]:
+    """Return, for the parts outside each fold and for all of them, what is decided on the pixels of these alone."""
+    classes, names = bench.classes, maps.names
+    calibrators = [Calibrator(bench, place) for place in range(len(names))]
+    joint = count_jointly(bench, maps, train, settings.blend, track)
+    blenders = {BLEND: Blender(bench, calibrators, tuple(range(len(names))), settings.blend, joint)}
+    for branch in sorted(set(branches.values())):
+        own = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
+        if 1 < len(own) < len(names):
+            blenders[alone(branch)] = Blender(bench, calibrators, own, settings.blend)
+    problems = [bench.outside(fold) for fold in (*bench.parts, None)]
+    planned, choices = {}, {}
+    for parts in track(problems, "calibration and weights", len(problems)):
+        planned[parts], choices[parts] = _plan(parts, names, calibrators, blenders, settings)
+    tuned = tune_each(
+        ((parts, decision) for parts, found in planned.items() for decision in found.values()),
+        bench, maps, train, track,
+    )  # fmt: skip
+    cut = {
+        parts: {name: replace(one, thresholds=tuned[parts, one].thresholds) for name, one in found.items()}
+        for parts, found in planned.items()
+    }
+    cleanings = choose_cleanings(
+        {parts: found[BLEND] for parts, found in cut.items()}, candidate_cleanings(settings, classes),
+        bench, maps, train, masks, seed, track,
+    )  # fmt: skip
+    results = {}
+    for parts, found in cut.items():
+        cleaning, choice = cleanings[parts]
+        plain = replace(found[BLEND], thresholds=plain_thresholds(classes))
+        cleaned = {name: replace(one, cleaning=cleaning) for name, one in {**found, PLAIN: plain}.items()}
+        cuts = {name: tuned[parts, one] for name, one in planned[parts].items()}
+        # Tags are of one pixel: there is nothing to clean.
+        if classes.task != "multilabel":
+            cleaned[UNCLEANED] = found[BLEND]
+        results[parts] = Found(cleaned, cuts, {**choices[parts], **({"cleaning": choice} if choice else {})})
+    return results
+
+
+def _plan(
+    parts: Parts,
+    names: tuple[str, ...],
+    calibrators: list[Calibrator],
+    blenders: Mapping[str, Blender],
+    settings: EnsembleSettings,
+) -> tuple[dict[str, Decision], dict[str, Choice]]:
+    """Return each candidate's calibrations and blend as fitted to some parts, thresholds still to be found."""
+    choices: dict[str, Choice] = {}
+    methods: list[Method] = []
+    for name, calibrator in zip(names, calibrators, strict=True):
+        method, choice = calibrator.choose(settings.calibration, parts)
+        methods.append(method)
+        if choice:
+            choices[f"calibration of {name}"] = choice
+    raw: tuple[Method, ...] = tuple("none" for _ in names)
+    # Log loss says which calibration is best; whether the score profits from any is seen of the blend.
+    fitted: tuple[Method, ...] = tuple(methods)
+    options = [fitted] if settings.calibration != "auto" or fitted == raw else [raw, fitted]
+    found: dict[str, Decision] = {}
+    for name, one in blenders.items():
+        kind, used, choice = one.choose(options, parts)
+        found[name] = replace(one.fit(kind, used, parts), thresholds=())
+        if choice:
+            choices[name] = choice
+        if name == BLEND:
+            found[UNCALIBRATED] = replace(one.fit(kind, raw, parts), thresholds=())
+    blend, by_tag = found[BLEND], blenders[BLEND].bench.by_tag
+    members = {
+        name: Decision(blend.calibrations, blenders[BLEND].alone(place), (), by_tag=by_tag)
+        for place, name in enumerate(names)
+    }
+    return {**members, **found}, choices
+
+
+def _final_name(
+    evaluation: Evaluation, members: tuple[str, ...], objective: Objective, settings: EnsembleSettings, seed: int
+) -> str:
+    """Return the candidate to use: the blend if it beats the best member by its nested score, else that member."""
+    pooled = evaluation.pool(settings.resamples, seed)
+    scores = {name: float(pooled[name].score(objective).value) for name in (*members, BLEND)}
+    best = max(members, key=lambda name: -np.inf if np.isnan(scores[name]) else scores[name])
+    return BLEND if scores[BLEND] > scores[best] else best
 
 
 def _require_scorable(pool: PixelPool, classes: Classes) -> None:
-    found = sorted({int(fold) for fold in pool.fold[(pool.label > 0) | (classes.task == "multiclass")]})
+    there = np.atleast_2d(pool.label == 1 if classes.task != "multiclass" else pool.label != 255).any(axis=0)
+    found = sorted({int(fold) for fold in pool.fold[there]})
     if len(found) < 2:
-        what = f"labelled {classes.names[0]}" if classes.task == "binary" else "labelled pixels"
+        what = "labelled pixels" if classes.task == "multiclass" else f"labelled {' or '.join(classes.names)}"
         raise EnsembleError(
             f"expected {what} in at least two folds, to decide on some and score on others, got it in "
             f"{'fold ' + str(found[0]) if found else 'none'}. Label more scenes, or lower folds.count."
         )
-
-
-def _decide_each(
-    choices: Sequence[Sequence[int]],
-    maps: MemberMaps,
-    catalogue: Catalogue,
-    pool: PixelPool,
-    metric: Metric,
-    settings: EnsembleSettings,
-    track: Track,
-) -> list[dict[str, Decision]]:
-    """Return, for each choice of folds, the decision of every candidate found on the pixels of these folds alone."""
-    classes = catalogue.classes
-    alone = {name: tuple(float(name == other) for other in maps.names) for name in maps.names}
-    weights = []
-    for chosen in track(choices, "weights", len(choices)):
-        part = pool.take(np.isin(pool.fold, chosen))
-        weights.append({**alone, BLEND: find_weights(part, classes, metric, settings)})
-    thresholds: dict[tuple[int, Weights], Thresholds] = {}
-    wanted = sorted({(number, one) for number, found in enumerate(weights) for one in found.values()})
-    if settings.thresholds == "fixed":
-        thresholds = dict.fromkeys(wanted, plain_thresholds(classes))
-    elif classes.task == "binary":
-        histograms = _fold_histograms(maps, catalogue, {one for _, one in wanted}, track)
-        for number, one in wanted:
-            total = np.sum([histograms[one][fold] for fold in choices[number]], axis=0)
-            thresholds[number, one] = (best_threshold(total, metric)[0],)
-    else:
-        for number, one in track(wanted, "thresholds", len(wanted)):
-            part = pool.take(np.isin(pool.fold, choices[number]))
-            thresholds[number, one] = find_thresholds(part, one, classes, metric)
-    return [
-        {name: Decision(one, thresholds[number, one]) for name, one in found.items()}
-        for number, found in enumerate(weights)
-    ]
-
-
-def _fold_histograms(
-    maps: MemberMaps, catalogue: Catalogue, weights: Iterable[Weights], track: Track
-) -> dict[Weights, FoldHistograms]:
-    """Return the exact histograms of each binary blend by fold, all from one pass over the maps."""
-    histograms = {one: {fold: np.zeros((2, NODATA + 1)) for fold in catalogue.folds} for one in weights}
-    scenes = catalogue.split("train")
-    for scene in track(scenes, "thresholds", len(scenes)):
-        for window, stored in maps.windows(scene):
-            label = read_label(scene, window)
-            for one, by_fold in histograms.items():
-                by_fold[scene.fold or 0] += score_histogram(blend_stored(stored, one)[0], label)
-    return histograms
-
-
-def _verdict(
-    members: Sequence[str],
-    best: str,
-    scores: Mapping[str, float],
-    gain: Interval,
-    metric: Metric,
-    settings: EnsembleSettings,
-    weights: Weights,
-) -> str:
-    """Say in words whether blending pays."""
-    if len(members) == 1:
-        return f"One member, {best}: {metric.title} {scores[best]:.4f} out of fold. There is nothing to blend."
-    scored = f"{metric.title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
-    difference = f"{gain.value:+.4f}, {settings.interval:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
-    others = [name for name in members if name != best]
-    if gain.value <= 0:
-        lost = f"{' and '.join(others)} {'adds' if len(others) == 1 else 'add'} nothing here, so {best} is used alone"
-        if gain.value == gain.low == gain.high == 0:
-            return f"{lost}: {metric.title} {scores[best]:.4f} out of fold, and every fold's blend does the same."
-        return f"{lost}: the blend reaches {scored} ({difference})."
-    used = [name for name, weight in zip(members, weights, strict=True) if weight > 0]
-    if len(used) == 1:
-        return (
-            f"The blends chosen fold by fold reach {scored} ({difference}), but on all folds together {used[0]} alone "
-            "is best and is used alone."
-        )
-    unused = [name for name in members if name not in used]
-    without = f" {' and '.join(unused)} got no weight." if unused else ""
-    if gain.low <= 0:
-        return f"The blend reaches {scored}: a gain of {difference}, which could be chance.{without}"
-    return f"The blend pays: {scored}, a gain of {difference}.{without}"

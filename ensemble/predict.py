@@ -1,23 +1,54 @@
 """The ensemble applied to the members' maps of a scene."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from data.files import fingerprint
 from data.maps import dequantise, map_writer, read_map, write_class_map
 from data.scene import Scene
 from data.windows import tile_windows
+from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
 from ensemble.maps import WINDOW
+from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty
 
-__all__ = ["write_prediction"]
+__all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
+
+
+def model_id(ensemble: Ensemble) -> str:
+    """Return what tells this ensemble from every other: a hash of all that it learned."""
+    return fingerprint(asdict(ensemble))[:16]
+
+
+def model_tags(ensemble: Ensemble) -> dict[str, str]:
+    """Return what a map says of the ensemble that made it."""
+    classes = ensemble.classes
+    return {
+        "model": model_id(ensemble),
+        "terrablend": version("terrablend"),
+        "members": ",".join(ensemble.used),
+        "classes": ",".join(f"{key}:{name}" for key, name in zip(classes.label_ids, classes.label_names, strict=True)),
+        "thresholds": ",".join(map(str, ensemble.thresholds_)),
+        "cleaning": ensemble.decision.cleaning.words,
+    }
 
 
 def write_prediction(
-    ensemble: Ensemble, members: Sequence[Path], scene: Scene, class_map: Path, proba_map: Path | None = None
+    ensemble: Ensemble,
+    members: Sequence[Path],
+    scene: Scene,
+    class_map: Path,
+    proba_map: Path | None = None,
+    uncertainty_map: Path | None = None,
+    masks: Masks = no_masks,
 ) -> None:
-    """Blend and decide, window by window, and write the class map of a scene.
+    """Blend and decide, window by window, clean the whole, and write the maps of a scene as Cloud Optimized GeoTIFFs.
 
     Parameters
     ----------
@@ -28,19 +59,49 @@ def write_prediction(
     class_map : Path
         Class ids, with colours and names.
     proba_map : Path, optional
-        Gets the blended probabilities.
+        Gets the blended probabilities, before thresholds and cleaning.
+    uncertainty_map : Path, optional
+        Gets the measures of `measure_uncertainty`, a band each.
+    masks : Masks
+        Where the conditions of rules hold.
     """
-    tags = {
-        "scene": scene.id,
-        "members": ",".join(ensemble.used),
-        "thresholds": ",".join(map(str, ensemble.thresholds_)),
-    }
+    tags = {"scene": scene.id, **model_tags(ensemble)}
     label = np.empty((scene.grid.height, scene.grid.width), np.uint8)
-    windows = list(tile_windows(scene.grid.height, scene.grid.width, WINDOW))
-    if proba_map is not None:
-        with map_writer(proba_map, scene.grid, ensemble.classes.names, tags) as writer:
-            for window in windows:
-                writer.write(window, dequantise(ensemble.blend([read_map(path, window) for path in members])))
-    for window in windows:
-        label[window.slices] = ensemble.decide(ensemble.blend([read_map(path, window) for path in members]))
-    write_class_map(class_map, label, scene.grid, ensemble.classes, tags)
+    with ExitStack() as opened:
+        proba, uncertainty = (
+            path and opened.enter_context(map_writer(path, scene.grid, names, tags, cloud_optimized=True))
+            for path, names in ((proba_map, ensemble.classes.names), (uncertainty_map, UNCERTAINTIES))
+        )
+        for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
+            stored = [read_map(path, window) for path in members]
+            blended = ensemble.proba(stored)
+            label[window.slices] = ensemble.decide(blended)
+            if proba:
+                proba.write(window, dequantise(blended))
+            if uncertainty:
+                uncertainty.write(window, measure_uncertainty(blended, np.stack(stored)))
+    cleaned = ensemble.clean(label, masks(scene))
+    write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
+
+
+def predict_tags(
+    ensemble: Ensemble, members: Sequence[Mapping[str, NDArray[np.uint16]]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Blend and decide which tags scenes have.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Of the task multilabel.
+    members : sequence of mapping of str to (K,) uint16
+        Scene id → probabilities as stored, of each member in ``ensemble.used``, in that order.
+
+    Returns
+    -------
+    tags : dict of str to (K,) bool
+        In the order of the first member. A scene of which nothing is known has no tag.
+    """
+    ids = list(members[0])
+    stored = [np.stack([member[scene] for scene in ids], axis=1) for member in members]
+    decided = ensemble.decide(ensemble.proba(stored))
+    return dict(zip(ids, (decided == 1).T, strict=True))

@@ -1,35 +1,99 @@
 """What the ensemble and the submission can be told in the experiment file."""
 
-from typing import Literal
+from string import Formatter
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from data.metrics import MetricName
 from data.settings import Settings
+from ensemble.metric_settings import MetricSettings
 
-__all__ = ["EnsembleSettings", "SubmissionSettings"]
+__all__ = ["CleaningSettings", "EnsembleSettings", "RuleSettings", "SubmissionSettings"]
+
+Sizes = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class CleaningSettings(Settings):
+    """What is tried on the labels of a scene; every combination is, and 0 does nothing."""
+
+    min_size: Sizes = Field([0], description="objects of fewer pixels are taken by what surrounds them")
+    fill: Sizes = Field([0], description="holes in objects of up to so many pixels are filled")
+    smooth: Sizes = Field([0], description="radius in pixels of the square in which labels vote")
+
+
+class RuleSettings(Settings):
+    """What a label becomes where a formula of the scene's bands holds."""
+
+    label: str = Field(description="class, or `background` when binary")
+    where: str = Field(description="such as `dem > 0`; where a band has no data the rule does not hold")
+    becomes: str | None = Field(None, description="class; when binary the other one of class and background")
 
 
 class EnsembleSettings(Settings):
     """How the members are blended, and for what."""
 
-    metric: MetricName | None = Field(None, description="what is optimised; default: dice when binary, else macro_iou")
-    blend: Literal["greedy", "convex", "equal", "best"] = Field(
-        "greedy",
-        description="most that may be tried: greedy selection with replacement, a grid of convex weights, equal "
-        "weights, the best member alone; each includes those after it",
+    metric: MetricSettings | None = Field(
+        None, description="what is optimised; default: dice when binary, macro_iou when multiclass, macro_dice of tags"
+    )
+    calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = Field(
+        "auto", description="of each member's probabilities; auto: by log loss out of fold, none unless one gains"
+    )
+    blend: Literal["auto", "stacked", "greedy", "convex", "equal", "best"] = Field(
+        "auto",
+        description="what may be tried beside the best member alone and equal weights: a logistic regression on all "
+        "members (stacked), greedy selection with replacement, a grid of convex weights; auto: all of these",
     )
     thresholds: Literal["per-class", "fixed"] = Field(
         "per-class", description="tuned out of fold, or 0.5 (binary) and the plain argmax (multiclass)"
     )
-    sample: int = Field(1_000_000, ge=1000, description="most pixels that weights are searched on; scores use them all")
+    cleaning: Literal["auto", "none"] | CleaningSettings = Field(
+        "auto",
+        description="sizes to try on decided labels, out of fold; auto: a few of each, and each rule with and without",
+    )
+    rules: list[RuleSettings] = Field([], description="what labels become where, once they are decided")
+    sample: int = Field(
+        500_000, ge=1000, description="most pixels that are fitted to; binary thresholds and all scores use every pixel"
+    )
     resamples: int = Field(1000, ge=10, description="bootstrap resamples of the groups behind each interval")
     interval: float = Field(0.95, gt=0, lt=1, description="coverage of the intervals")
+
+
+FormatName = Literal["geotiff", "kelp", "png", "rle", "tags", "probabilities", "polygons"]
+
+COLUMN_FIELDS: dict[str, tuple[str, ...]] = {"rle": ("runs", "id", "name", "value"), "tags": ("tags", "id")}
+"""What may stand in the columns of a table, first what must be a column of its own."""
 
 
 class SubmissionSettings(Settings):
     """What is handed in."""
 
-    format: Literal["geotiff", "kelp"] = Field(
-        "geotiff", description="geotiff: class maps; kelp: a tar of 0/1 GeoTIFFs"
+    format: FormatName = Field(
+        "geotiff",
+        description="geotiff: class maps; kelp: a tar of 0/1 GeoTIFFs; png: a zip of images in the classes' colours; "
+        "rle: a CSV of run lengths; tags: a CSV of tags; probabilities: probability maps; polygons: a GeoPackage",
     )
+    columns: dict[str, str] = Field(
+        {},
+        description="header → content of each column of a table; in it {id} is the scene, {name} and {value} are the "
+        "class, {runs} or {tags} is what the row says; default: ImageId, ClassId (unless binary) and EncodedPixels, or "
+        "image_name and tags",
+    )
+    proba: bool = Field(False, description="also write the blended probabilities of the test scenes")
+    uncertainty: bool = Field(False, description="also write entropy, margin and the members' disagreement")
+
+    @model_validator(mode="after")
+    def _columns_suit_the_format(self) -> "SubmissionSettings":
+        if not self.columns:
+            return self
+        if self.format not in COLUMN_FIELDS:
+            raise ValueError(f"expected columns with format rle or tags alone, got format {self.format}")
+        whole, *others = (f"{{{name}}}" for name in COLUMN_FIELDS[self.format])
+        for header, pattern in self.columns.items():
+            fields = [f"{{{name}}}" for _, name, _, _ in Formatter().parse(pattern) if name is not None]
+            if pattern != whole and not set(fields) <= set(others):
+                raise ValueError(
+                    f"column {header}: expected {whole} alone, or a text with {' or '.join(others)}, got {pattern}"
+                )
+        if list(self.columns.values()).count(whole) != 1:
+            raise ValueError(f"expected one column that is {whole}, got {self.columns}")
+        return self

@@ -11,7 +11,7 @@ from data.scene import LabelFile, Scene, read_label
 from data.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble, score_table
 from ensemble.maps import MemberMaps
-from ensemble.report import write_report
+from ensemble.report.page import write_report
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
@@ -102,7 +102,7 @@ def report(make_catalogue, make_members, tmp_path):
         directories = make_members(catalogue, **members)
         classes = catalogue.classes
         ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
-        scores = score_table(evaluations, classes.label_names, classes.task, SETTINGS, seed=0)
+        scores = score_table(evaluations, classes, SETTINGS, seed=0)
         write_report(
             tmp_path / "report.html", ensemble, evaluations, scores, MemberMaps(directories), catalogue, SETTINGS,
             name="coast", quicklook=quicklook, features=features, explanations=explanations,

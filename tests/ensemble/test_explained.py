@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from ensemble.explained import explained_rows
+from ensemble.report.explained import explained_rows
 from features.description import ColumnFacts, TableFacts
 from trees.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 

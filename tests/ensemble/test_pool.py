@@ -9,7 +9,8 @@ from data.maps import map_writer, read_map
 from data.scene import read_label
 from data.windows import Grid
 from ensemble import maps as maps_module
-from ensemble.maps import MemberMaps, draw_pool, share_out
+from ensemble.maps import MemberMaps
+from ensemble.pool import draw_pool, share_out
 
 
 def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_catalogue, make_members):
@@ -80,3 +81,14 @@ def test_a_map_of_another_size_is_refused(make_catalogue, make_members):
         writer.write(Grid(5, 6).window, np.zeros((1, 5, 6), np.float32))
     with pytest.raises(EnsembleError, match="expected 24 × 31 pixels like scene s0, got 5 × 6"):
         MemberMaps(members).read(scene)
+
+
+def test_thinning_a_fold_does_not_look_at_the_others(make_catalogue, make_members):
+    pool = draw_pool(MemberMaps(make_members(catalogue := make_catalogue(), a=(2, 0))), catalogue, 10**6, seed=0)
+    whole, smaller = pool.thin(300), pool.take((pool.fold != 1) | (np.arange(len(pool.fold)) % 3 == 0)).thin(300)
+    for fold in (0, 2):
+        np.testing.assert_array_equal(whole.take(whole.fold == fold).stored, smaller.take(smaller.fold == fold).stored)
+    for fold in (0, 1, 2):
+        assert (whole.fold == fold).sum() <= 300
+        kept, all_of_it = whole.weight[whole.fold == fold].sum(), pool.weight[pool.fold == fold].sum()
+        assert kept == pytest.approx(all_of_it, rel=0.01)

@@ -1,0 +1,1 @@
+"""Where the ensemble contradicts the labels: regions to look at again."""

@@ -1,0 +1,101 @@
+"""The audit as files: tables of regions and scenes, and outlines for a map."""
+
+import logging
+from pathlib import Path
+
+import polars as pl
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from data.catalogue import Catalogue
+from data.files import fingerprint, replacing
+from data.windows import Grid
+from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
+from ensemble.audit.label_audit import Audit
+from ensemble.audit.outlines import place, to_longitude_latitude, write_geojson
+from ensemble.audit.regions import Region
+
+__all__ = ["write_audit"]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = {
+    "rank": pl.Int32, "scene": pl.String, "label": pl.String, "prediction": pl.String, "area": pl.Int64,
+    "error": pl.Float64, "confidence": pl.Float64, "score": pl.Float64, "row": pl.Int32, "col": pl.Int32,
+    "top": pl.Int32, "left": pl.Int32, "height": pl.Int32, "width": pl.Int32,
+}  # fmt: skip
+
+Features = list[tuple[Polygons, dict[str, Value]]]
+
+
+def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
+    """Write what to look at again.
+
+    ``audit.parquet`` lists the regions and ``audit.csv`` the scenes, the worst first. ``audit.gpkg`` holds the
+    outlines of the regions, a layer for each reference system; scenes without georeferencing have one in pixels, x the
+    column and y minus the row. ``audit.geojson`` has those of known ground in longitude and latitude. Where no region
+    has such an outline the file is not written, and an old one is removed.
+    """
+    ranked = [({"rank": rank, **_row(region)}, region) for rank, region in enumerate(audit.regions, 1)]
+    with replacing(folder / "audit.parquet") as temporary:
+        pl.DataFrame([row for row, _ in ranked], schema=SCHEMA).write_parquet(temporary)
+    scenes = pl.DataFrame(
+        {
+            "rank": range(1, len(audit.scenes) + 1),
+            "scene": [one.scene for one in audit.scenes],
+            "share": [one.share for one in audit.scenes],
+            "error": [one.error for one in audit.scenes],
+            "contradicted": [one.contradicted for one in audit.scenes],
+            "labelled": [one.labelled for one in audit.scenes],
+        }
+    )
+    with replacing(folder / "audit.csv") as temporary:
+        scenes.write_csv(temporary, float_precision=6)
+
+    grids = {scene.id: scene.grid for scene in catalogue.split("train")}
+    layers: dict[str, Layer] = {}
+    on_ground: Features = []
+    lost: list[str] = []
+    for values, region in ranked:
+        if region.outline:
+            grid = grids[region.scene]
+            polygons = place(region.outline, grid)
+            layer = _layer(grid)
+            layers.setdefault(layer.name, layer).features.append((polygons, values))
+            if layer.crs is not None:
+                try:
+                    on_ground.append((to_longitude_latitude(polygons, layer.crs), values))
+                except (CRSError, CPLE_BaseError):
+                    lost.append(region.scene)
+    if lost:
+        logger.warning(
+            "label audit: %d of %d regions are not in audit.geojson, since the reference systems of their scenes "
+            "(%s …) cannot be turned into longitude and latitude", len(lost), len(ranked), lost[0],
+        )  # fmt: skip
+    for path in (folder / "audit.gpkg", folder / "audit.geojson"):
+        path.unlink(missing_ok=True)
+    if layers:
+        write_geopackage(folder / "audit.gpkg", list(layers.values()))
+    if on_ground:
+        write_geojson(folder / "audit.geojson", on_ground)
+
+
+def _row(region: Region) -> dict[str, Value]:
+    window = region.window
+    return {
+        "scene": region.scene, "label": region.label, "prediction": region.prediction, "area": region.area,
+        "error": region.error, "confidence": region.confidence, "score": region.score, "row": region.row,
+        "col": region.col, "top": window.row, "left": window.col, "height": window.height, "width": window.width,
+    }  # fmt: skip
+
+
+def _layer(grid: Grid) -> Layer:
+    """Return the layer, still empty, that a grid's regions belong to."""
+    if grid.transform is None:
+        return Layer("audit_pixels", None, [], "Scenes without georeferencing: x is the column, y minus the row.")
+    if grid.crs is None:
+        return Layer("audit_unknown", None, [], "Coordinates of scenes whose files name no reference system.")
+    # Texts can differ though the systems that they describe do not.
+    code = CRS.from_wkt(grid.crs).to_epsg()
+    return Layer(f"audit_epsg_{code}" if code else f"audit_{fingerprint(grid.crs)[:8]}", grid.crs, [])

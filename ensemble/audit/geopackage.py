@@ -1,0 +1,150 @@
+"""Polygons as a GeoPackage, the SQLite file that QGIS, GDAL and ArcGIS open as they find it.
+
+Written by the standard library after OGC 12-128r19 (GeoPackage 1.3.1), without the optional spatial index.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from rasterio.crs import CRS
+from rasterio.enums import WktVersion
+
+from data.files import replacing
+
+__all__ = ["Layer", "Polygons", "Ring", "Value", "write_geopackage"]
+
+Ring = Sequence[tuple[float, float]]
+"""(x, y) of each corner, the first again at the end."""
+Polygons = Sequence[Sequence[Ring]]
+"""Polygons of one feature; each its rings, the outer one first."""
+
+Value = str | int | float
+
+UNDEFINED = -1
+"""What GeoPackage calls a flat reference system that it knows nothing about."""
+
+CREATE = """
+PRAGMA application_id = 0x47504B47;
+PRAGMA user_version = 10301;
+CREATE TABLE gpkg_spatial_ref_sys (
+    srs_name TEXT NOT NULL, srs_id INTEGER NOT NULL PRIMARY KEY, organization TEXT NOT NULL,
+    organization_coordsys_id INTEGER NOT NULL, definition TEXT NOT NULL, description TEXT);
+CREATE TABLE gpkg_contents (
+    table_name TEXT NOT NULL PRIMARY KEY, data_type TEXT NOT NULL, identifier TEXT UNIQUE, description TEXT DEFAULT '',
+    last_change DATETIME NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')),
+    min_x DOUBLE, min_y DOUBLE, max_x DOUBLE, max_y DOUBLE, srs_id INTEGER,
+    CONSTRAINT fk_gc_r_srs_id FOREIGN KEY (srs_id) REFERENCES gpkg_spatial_ref_sys(srs_id));
+CREATE TABLE gpkg_geometry_columns (
+    table_name TEXT NOT NULL, column_name TEXT NOT NULL, geometry_type_name TEXT NOT NULL, srs_id INTEGER NOT NULL,
+    z TINYINT NOT NULL, m TINYINT NOT NULL,
+    CONSTRAINT pk_geom_cols PRIMARY KEY (table_name, column_name), CONSTRAINT uk_gc_table_name UNIQUE (table_name),
+    CONSTRAINT fk_gc_tn FOREIGN KEY (table_name) REFERENCES gpkg_contents(table_name),
+    CONSTRAINT fk_gc_srs FOREIGN KEY (srs_id) REFERENCES gpkg_spatial_ref_sys (srs_id));
+"""
+
+KINDS: dict[type, str] = {str: "TEXT", int: "INTEGER", float: "DOUBLE"}
+
+WHEN = "1970-01-01T00:00:00.000Z"
+"""When layers changed: the file must say, and the same layers shall make the same bytes."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Polygons in one reference system.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and underscores.
+    crs : str or None
+        As WKT, or as anything else that PROJ reads; None where coordinates lie on no ground.
+    features : list of (polygons, values)
+        Of at least one feature; the values of each by the same names in the same order.
+    description : str
+    """
+
+    name: str
+    crs: str | None
+    features: list[tuple[Polygons, dict[str, Value]]]
+    description: str = ""
+
+
+def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:
+    """Write layers as one file; it is either whole or left as it was."""
+    # SQLite takes the empty file for a new database.
+    with replacing(path) as temporary, closing(sqlite3.connect(temporary)) as database:
+        database.executescript(CREATE)
+        systems: dict[str, int] = {}
+        _add_system(database, "EPSG:4326", systems)
+        for srs_id, name in ((UNDEFINED, "Undefined Cartesian"), (0, "Undefined geographic")):
+            values = (name, srs_id, "NONE", srs_id, "undefined", None)
+            database.execute("INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, ?)", values)
+        for layer in layers:
+            srs_id = UNDEFINED if layer.crs is None else _add_system(database, layer.crs, systems)
+            _add_layer(database, layer, srs_id)
+        database.commit()
+
+
+def _add_system(database: sqlite3.Connection, text: str, systems: dict[str, int]) -> int:
+    crs = CRS.from_user_input(text)
+    definition = crs.to_wkt(version=WktVersion.WKT1_GDAL)
+    if definition not in systems:
+        code = crs.to_epsg()
+        # Numbers of one's own begin where EPSG's end.
+        srs_id = code or 100_000 + len(systems)
+        systems[definition] = srs_id
+        name, organisation = (f"EPSG:{code}", "EPSG") if code else (definition.split('"')[1], "NONE")
+        database.execute(
+            "INSERT INTO gpkg_spatial_ref_sys VALUES (?, ?, ?, ?, ?, ?)",
+            (name, srs_id, organisation, srs_id, definition, None),
+        )
+    return systems[definition]
+
+
+def _add_layer(database: sqlite3.Connection, layer: Layer, srs_id: int) -> None:
+    columns = {name: KINDS[type(value)] for name, value in layer.features[0][1].items()}
+    declared = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+    database.execute(
+        f'CREATE TABLE "{layer.name}" (fid INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, geom MULTIPOLYGON, {declared})'
+    )
+    boxes = [_bounds(polygons) for polygons, _ in layer.features]
+    low_x, low_y, high_x, high_y = zip(*boxes, strict=True)
+    extent = min(low_x), min(low_y), max(high_x), max(high_y)
+    database.execute(
+        "INSERT INTO gpkg_contents VALUES (?, 'features', ?, ?, ?, ?, ?, ?, ?, ?)",
+        (layer.name, layer.name, layer.description, WHEN, *extent, srs_id),
+    )
+    database.execute(
+        "INSERT INTO gpkg_geometry_columns VALUES (?, 'geom', 'MULTIPOLYGON', ?, 0, 0)", (layer.name, srs_id)
+    )
+    names = ", ".join(f'"{name}"' for name in columns)
+    places = ", ".join("?" * len(columns))
+    database.executemany(
+        f'INSERT INTO "{layer.name}" (geom, {names}) VALUES (?, {places})',
+        [
+            (_encode(polygons, box, srs_id), *(values[name] for name in columns))
+            for (polygons, values), box in zip(layer.features, boxes, strict=True)
+        ],
+    )
+
+
+def _bounds(polygons: Polygons) -> tuple[float, float, float, float]:
+    # Holes lie within.
+    xs, ys = zip(*(point for polygon in polygons for point in polygon[0]), strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _encode(polygons: Polygons, box: tuple[float, float, float, float], srs_id: int) -> bytes:
+    """Return a multipolygon as well-known binary, after the header of GeoPackage: little endian, with an envelope."""
+    low_x, low_y, high_x, high_y = box
+    header = struct.pack("<2sBBi4d", b"GP", 0, 0b11, srs_id, low_x, high_x, low_y, high_y)
+    parts = [header, struct.pack("<BII", 1, 6, len(polygons))]
+    for rings in polygons:
+        parts.append(struct.pack("<BII", 1, 3, len(rings)))
+        parts += [struct.pack(f"<I{2 * len(ring)}d", len(ring), *chain.from_iterable(ring)) for ring in rings]
+    return b"".join(parts)

@@ -1,0 +1,165 @@
+"""The label audit: which labels the ensemble most confidently contradicts, by predictions that never saw them."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from data.catalogue import Catalogue
+from data.classes import IGNORE, Classes
+from data.progress import Track, untracked
+from data.scene import Scene
+from data.windows import Grid, Window
+from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh
+from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decide.thresholds import decide
+from ensemble.decision import Decision
+from ensemble.maps import MemberMaps
+from ensemble.score.evaluation import Evaluation
+
+__all__ = ["Audit", "AuditedScene", "audit_labels"]
+
+logger = logging.getLogger(__name__)
+
+REGIONS = 200
+"""Most regions that are kept."""
+
+CROP = 96
+"""Least pixels on a side of what is drawn around a region, where the scene has them."""
+
+
+@dataclass(frozen=True)
+class AuditedScene:
+    """How far the ensemble contradicts the label of one scene.
+
+    Parameters
+    ----------
+    scene : str
+    labelled : int
+        Labelled pixels (multilabel: tags) that were predicted.
+    contradicted : int
+        Those whose prediction is another one.
+    error : float
+        Labels among them that are wrong if the probabilities hold: p(prediction) − p(label), summed.
+    """
+
+    scene: str
+    labelled: int
+    contradicted: int
+    error: float
+
+    @property
+    def share(self) -> float:
+        """The expected share of wrong labels."""
+        return self.error / max(self.labelled, 1)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What to look at again, the worst first.
+
+    Parameters
+    ----------
+    regions : tuple of Region
+        At most so many as were asked for. Multilabel: tags of scenes, which have no outline.
+    scenes : tuple of AuditedScene
+        Every training scene, by the expected share of wrong labels.
+    """
+
+    regions: tuple[Region, ...]
+    scenes: tuple[AuditedScene, ...]
+
+    def crops(self, catalogue: Catalogue, most: int = 20) -> list[tuple[Region, Window]]:
+        """Return the worst regions, each with the part of its scene that is to be drawn around it."""
+        grids = {scene.id: scene.grid for scene in catalogue.split("train")}
+        return [(region, _around(region.window, grids[region.scene])) for region in self.regions[:most]]
+
+
+def audit_labels(
+    maps: MemberMaps,
+    catalogue: Catalogue,
+    evaluation: Evaluation,
+    masks: Masks = no_masks,
+    *,
+    most: int = REGIONS,
+    track: Track = untracked,
+) -> Audit:
+    """Rank regions and scenes by how confidently the ensemble contradicts their labels.
+
+    Each training scene is predicted by members that never saw its group, and blended and decided by what was found
+    without its fold. Memory holds about a dozen bytes a pixel of one scene, and the worst regions.
+
+    Parameters
+    ----------
+    maps : MemberMaps
+    catalogue : Catalogue
+    evaluation : Evaluation
+        Of the training scenes; what it says is used in the end is what contradicts.
+    masks : callable
+        Scene → where the condition of each cleaning rule holds.
+    most : int
+        Regions to keep.
+    track : Track
+    """
+    regions: list[Region] = []
+    audited = []
+    scenes = catalogue.split("train")
+    for scene in track(scenes, "labels audited", len(scenes)):
+        decision = evaluation.decisions[evaluation.folds[scene.id]][evaluation.final]
+        above = regions[-1].score if len(regions) == most else 0.0
+        counts = []
+        for evidence, names in _weigh_scene(maps, scene, decision, catalogue.classes, masks):
+            found = find_regions(scene.id, evidence, names, most, above)
+            if catalogue.classes.task == "multilabel":
+                found = [replace(region, window=scene.grid.window, outline=()) for region in found]
+            regions = sorted([*regions, *found], key=lambda region: -region.score)[:most]
+            counts.append(count_contradictions(evidence))
+        labelled, contradicted, error = (sum(column) for column in zip(*counts, strict=True))
+        audited.append(AuditedScene(scene.id, int(labelled), int(contradicted), error))
+    audited.sort(key=lambda one: -one.share)
+    logger.info(
+        "label audit: %d regions of %d scenes, the worst in %s", len(regions), len(scenes),
+        regions[0].scene if regions else "none",
+    )  # fmt: skip
+    return Audit(tuple(regions), tuple(audited))
+
+
+def _weigh_scene(
+    maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks
+) -> list[tuple[Evidence, tuple[str, ...]]]:
+    """Return the evidence on a scene's labels and their names: one, or one of each tag."""
+    if classes.task == "multilabel":
+        stored = maps.read(scene)
+        members = np.moveaxis(stored, 1, 0).reshape(len(classes.names), len(stored), 1, 1, 1)
+        proba = decision.proba(stored).reshape(-1, 1, 1, 1)
+        label, prediction = (plane.reshape(-1, 1, 1) for plane in (maps.label(scene), decision.apply(stored)))
+        return [
+            (weigh(of_tag, decision.weights, chance, said, seen), (f"no {name}", name))
+            for name, of_tag, chance, said, seen in zip(classes.names, members, proba, label, prediction, strict=True)
+        ]
+    shape = scene.grid.height, scene.grid.width
+    label, prediction = maps.label(scene), np.full(shape, IGNORE, np.uint8)
+    odds, error = np.zeros(shape, np.float32), np.zeros(shape, np.uint16)
+    for window, stored in maps.windows(scene):
+        blended, part = decision.proba(stored), window.slices
+        prediction[part] = decide(blended, decision.thresholds)
+        evidence = weigh(stored, decision.weights, blended, label[part], prediction[part])
+        odds[part], error[part] = evidence.odds, evidence.error
+    if not decision.cleaning.idle:
+        cleaned = decision.cleaning.apply(prediction, masks(scene))
+        # The ensemble takes back what it said of these pixels: they are no evidence.
+        odds[cleaned != prediction], error[cleaned != prediction] = 0, 0
+        prediction = cleaned
+    return [(Evidence(label, prediction, odds, error), classes.label_names)]
+
+
+def _around(window: Window, grid: Grid) -> Window:
+    """Return a window and a margin of half its size around it, at least `CROP` pixels, within the scene."""
+    row, height = _span(window.row, window.height, grid.height)
+    col, width = _span(window.col, window.width, grid.width)
+    return Window(row, col, height, width)
+
+
+def _span(start: int, length: int, limit: int) -> tuple[int, int]:
+    wanted = min(max(2 * length, CROP), limit)
+    return min(max(start + length // 2 - wanted // 2, 0), limit - wanted), wanted

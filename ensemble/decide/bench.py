@@ -1,0 +1,204 @@
+"""Where candidates are tried: the sampled pixels in parts that are left out in turn, and how they are scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.classes import IGNORE, Classes
+from data.confusion import weighted_counts
+from data.maps import NODATA
+from ensemble.decide.choice import jackknife
+from ensemble.decide.thresholds import Thresholds, best_cut, decide, histogram_counts, plain_thresholds
+from ensemble.objective import Objective
+from ensemble.pool import PixelPool
+
+__all__ = ["Bench", "Parts"]
+
+Parts = tuple[int, ...]
+"""Parts of the training scenes: the folds or, of few folds, pieces of each."""
+
+VALUES = 12_000_000
+"""Most probabilities of all members and classes that candidates are tried on."""
+MOST_PIXELS, FEWEST_PIXELS = 200_000, 20_000
+FEWEST_PARTS = 5
+BLOCKS = 50
+"""Most blocks of groups that are left out in turn for a standard error."""
+COARSE = 1 << 6
+"""Thresholds are tried in steps of 64/65534 here; the exact ones are found later."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Sampled pixels in parts, and how labels made of them are scored.
+
+    Parameters
+    ----------
+    pool : PixelPool
+        What candidates are tried on. Its ``fold`` is the part of each pixel.
+    whole : PixelPool
+        All that was drawn, in the same parts.
+    classes : Classes
+    objective : Objective
+    blocks : (n_scenes,) int64
+        Scenes of a group are in one block.
+    part_of : dict
+        Scene → its part.
+    parts : dict
+        Fold → its parts.
+    tune : bool
+        Whether thresholds may be other than plain ones.
+    """
+
+    pool: PixelPool
+    whole: PixelPool
+    classes: Classes
+    objective: Objective
+    blocks: NDArray[np.int64]
+    part_of: dict[str, int]
+    parts: dict[int, Parts]
+    tune: bool = True
+
+    @classmethod
+    def of(cls, pool: PixelPool, catalogue: Catalogue, objective: Objective, tune: bool = True) -> Self:
+        """Divide a pool into parts: its folds or, where these are fewer than `FEWEST_PARTS`, pieces of them by groups.
+
+        Deciding for one of two or three folds leaves one or two to learn from. In pieces there is still something to
+        leave out, and what is fitted to the others rests on most of what it will be fitted to in the end.
+        """
+        scenes = sorted(catalogue.split("train"), key=lambda scene: scene.id)
+        groups = [scene.group or scene.id for scene in scenes]
+        place = {group: rank for rank, group in enumerate(sorted(set(groups)))}
+        ranks = np.array([place[group] for group in groups], np.int64)
+        folds = catalogue.folds
+        fold_of = np.array([scene.fold or 0 for scene in scenes], np.int16)
+        part_of = fold_of.copy()
+        parts: dict[int, Parts] = {fold: (fold,) for fold in folds}
+        pieces = -(-FEWEST_PARTS // len(folds))
+        if pieces > 1:
+            for position, fold in enumerate(folds):
+                here = fold_of == fold
+                _, within = np.unique(ranks[here], return_inverse=True)
+                part_of[here] = pieces * position + within % pieces
+                parts[fold] = tuple(np.unique(part_of[here]).tolist())
+        n_members, n_classes = pool.stored.shape[:2]
+        size = max(min(VALUES // (n_members * n_classes), MOST_PIXELS), FEWEST_PIXELS)
+        thinned = pool.thin(size // len(folds))
+        return cls(
+            replace(thinned, fold=part_of[thinned.scene]), replace(pool, fold=part_of[pool.scene]),
+            catalogue.classes, objective, ranks % BLOCKS,
+            {scene.id: int(part) for scene, part in zip(scenes, part_of, strict=True)}, parts, tune,
+        )  # fmt: skip
+
+    def outside(self, fold: int | None) -> Parts:
+        """Return the parts outside a fold; None: all."""
+        return tuple(part for other, own in self.parts.items() if other != fold for part in own)
+
+    @property
+    def scenes(self) -> list[str]:
+        """The training scenes, in the order of the pool's ``scene``."""
+        return list(self.part_of)
+
+    @property
+    def by_tag(self) -> bool:
+        """Whether every class has a label of its own."""
+        return self.classes.task == "multilabel"
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether classes exclude each other."""
+        return self.classes.task == "multiclass"
+
+    def where(self, parts: Sequence[int]) -> NDArray[np.bool_]:
+        """Return which pixels lie in some parts."""
+        return np.isin(self.pool.fold, parts)
+
+    def cut(self, blended: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> tuple[Thresholds, float]:
+        """Return thresholds that suit some pixels, and their score there: to compare candidates by, not yet to use.
+
+        Of several classes that exclude each other plain ones, else the best in steps of about 0.001.
+
+        Parameters
+        ----------
+        blended : (n_classes, n_chosen) uint16
+        chosen : (n,) bool
+        """
+        thresholds = plain_thresholds(self.classes)
+        if not self.exclusive and self.tune:
+            thresholds = self._best_steps(blended, chosen)
+        return thresholds, self._score(decide(blended, thresholds, self.by_tag), chosen)
+
+    def scored(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Score labels of some pixels, then without each block of groups in turn, (1 + n_blocks,)."""
+        scenes, counts = self._counts(prediction, chosen)
+        return jackknife(counts, self.blocks[scenes], self.objective)
+
+    def left_out(
+        self, fit: Callable[[Parts], Callable[[NDArray[np.bool_]], NDArray[np.uint8]]], parts: Parts
+    ) -> NDArray[np.float64]:
+        """Score what is fitted to all parts but one on that one, for each in turn, all together: as `scored` does.
+
+        Parameters
+        ----------
+        fit : callable
+            Parts to fit to → a function that labels the chosen pixels, (n,) bool → labels.
+        parts : tuple of int
+        """
+        shape = (len(self.classes.names), len(self.pool.weight)) if self.by_tag else (len(self.pool.weight),)
+        prediction = np.full(shape, IGNORE, np.uint8)
+        for part in parts:
+            chosen = self.where([part])
+            prediction[..., chosen] = fit(tuple(other for other in parts if other != part))(chosen)
+        chosen = self.where(parts)
+        return self.scored(prediction[..., chosen], chosen)
+
+    def _score(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> float:
+        if self.objective.by_scene:
+            return float(self.objective.over(self._counts(prediction, chosen)[1]))
+        return float(self.objective.of(self._pooled(prediction, chosen)))
+
+    def _pooled(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        label, weight = self.pool.label[..., chosen], self.pool.weight[chosen]
+        if not self.by_tag:
+            return weighted_counts(label, prediction, weight, max(len(self.classes.label_names), 2))
+        return np.stack([weighted_counts(one, found, weight, 2) for one, found in zip(label, prediction, strict=True)])
+
+    def _counts(
+        self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return the scenes that have chosen pixels, and the counts of each, (n_scenes, …)."""
+        scenes, place = np.unique(self.pool.scene[chosen], return_inverse=True)
+        n = 2 if self.by_tag else len(self.classes.label_names)
+        weight = self.pool.weight[chosen]
+        planes = []
+        for label, found in zip(np.atleast_2d(self.pool.label[..., chosen]), np.atleast_2d(prediction), strict=True):
+            scored = label != IGNORE
+            column = np.minimum(found[scored], n).astype(np.int64)
+            cell = (place[scored] * n + label[scored]) * (n + 1) + column
+            counts = np.bincount(cell, weight[scored], minlength=len(scenes) * n * (n + 1))
+            planes.append(counts.reshape(len(scenes), n, n + 1).astype(np.float64))
+        return scenes, np.stack(planes, axis=1) if self.by_tag else planes[0]
+
+    def _best_steps(self, blended: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> Thresholds:
+        """Return the best coarse threshold of each class, the others held."""
+        bins = -(-NODATA // COARSE)
+        counts = []
+        for stored, label in zip(blended, np.atleast_2d(self.pool.label[..., chosen]), strict=True):
+            scored = label != IGNORE
+            column = np.where(stored == NODATA, bins, stored // COARSE)[scored].astype(np.int64)
+            cell = label[scored] * np.int64(bins + 1) + column
+            histogram = np.bincount(cell, self.pool.weight[chosen][scored], minlength=2 * (bins + 1))
+            counts.append(histogram_counts(histogram.reshape(2, bins + 1).astype(np.float64)))
+        middle = bins // 2
+        best = np.full(len(counts), middle)
+        for place, every in enumerate(counts):
+            if self.by_tag:
+                held = np.stack([one[cut] for one, cut in zip(counts, best, strict=True)])
+                tried = np.repeat(held[None], len(every), axis=0)
+                tried[:, place] = every
+                every = tried
+            best[place] = best_cut(self.objective.of(every), middle)
+        return tuple(float(cut * COARSE / (NODATA - 1)) for cut in best)

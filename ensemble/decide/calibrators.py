@@ -1,0 +1,93 @@
+"""Choosing and fitting each member's calibration, by log loss on parts left out."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import IGNORE
+from ensemble.decide.bench import Bench, Parts
+from ensemble.decide.calibration import METHODS, Calibration, Method, log_loss
+from ensemble.decide.choice import Choice, choose, jackknife_mean
+from ensemble.decide.curve_fitting import Bins, best_temperature, fit_curve, logit_histogram, temperature_losses
+
+__all__ = ["Calibrator"]
+
+
+@dataclass
+class Calibrator:
+    """Fits the calibration of one member to any parts, from what is counted of each part once.
+
+    Parameters
+    ----------
+    bench : Bench
+    member : int
+    """
+
+    bench: Bench
+    member: int
+    _histograms: dict[int, Bins] = field(init=False)
+    _losses: dict[int, NDArray[np.float64]] = field(init=False)
+    _fitted: dict[tuple[Method, Parts], Calibration] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        pool, bench = self.bench.pool, self.bench
+        stored = pool.stored[self.member]
+        self._histograms, self._losses = {}, {}
+        for part in np.unique(pool.fold).tolist():
+            here = pool.fold == part
+            label, weight = pool.label[..., here], pool.weight[here]
+            classes = range(len(stored))
+            positive = [label == place for place in classes] if bench.exclusive else list(np.atleast_2d(label) == 1)
+            known = np.broadcast_to(label != IGNORE, (len(stored), len(weight)))
+            self._histograms[part] = np.stack(
+                [logit_histogram(stored[k, here], positive[k], weight * known[k]) for k in classes]
+            )
+            if bench.exclusive:
+                self._losses[part] = temperature_losses(stored[:, here], label, weight)
+
+    def fit(self, method: Method, parts: Parts) -> Calibration:
+        """Return the calibration of a method, fitted to the pixels of some parts."""
+        if method == "none":
+            return Calibration()
+        key = method, parts
+        if key not in self._fitted:
+            self._fitted[key] = self._fit(method, parts)
+        return self._fitted[key]
+
+    def choose(self, allowed: str, parts: Parts) -> tuple[Method, Choice | None]:
+        """Choose a method by log loss on parts left out, the simplest of those that cannot be told apart.
+
+        Parameters
+        ----------
+        allowed : {"auto", "none", …}
+            ``auto``, or the one method.
+        parts : tuple of int
+        """
+        for method in METHODS:
+            if method == allowed:
+                return method, None
+        if len(parts) < 2:
+            return "none", None
+        chosen = self.bench.where(parts)
+        pool = self.bench.pool.take(chosen)
+        blocks = self.bench.blocks[pool.scene]
+        replicates = []
+        for method in METHODS:
+            loss = np.zeros(len(pool.weight))
+            for part in parts:
+                here = pool.fold == part
+                calibration = self.fit(method, tuple(other for other in parts if other != part))
+                stored = calibration.of(pool.stored[self.member][:, here])
+                loss[here] = log_loss(stored, pool.label[..., here], self.bench.exclusive)
+            replicates.append(jackknife_mean(-loss, pool.weight, blocks))
+        choice = choose(METHODS, np.stack(replicates), [method != "none" for method in METHODS])
+        return METHODS[choice.chosen], choice
+
+    def _fit(self, method: Method, parts: Parts) -> Calibration:
+        exclusive = self.bench.exclusive
+        total: Bins = np.sum([self._histograms[part] for part in parts if part in self._histograms], axis=0)
+        if exclusive and method == "temperature":
+            losses = np.sum([self._losses[part] for part in parts if part in self._losses], axis=0)
+            return Calibration(method, ((best_temperature(losses),),) * len(total), exclusive)
+        return Calibration(method, tuple(fit_curve(method, histogram) for histogram in total), exclusive)

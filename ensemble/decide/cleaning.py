@@ -1,0 +1,198 @@
+"""Cleaning: what is done to the labels of a whole scene once they are decided.
+
+Specks are taken by what surrounds them, holes are filled, outlines are smoothed, and rules of the user's hold. What
+pays is chosen out of fold, like weights and thresholds; cleaning nothing is always among the candidates.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import Classes
+from data.errors import EnsembleError
+from data.names import nearest
+from data.scene import Scene
+from ensemble.decide.label_filters import fill_holes, majority, take_specks
+from ensemble.settings import CleaningSettings, EnsembleSettings, RuleSettings
+
+__all__ = ["Cleaning", "Masks", "Rule", "candidate_cleanings", "no_masks"]
+
+Label = NDArray[np.uint8]
+Masks = Callable[[Scene], Mapping[str, NDArray[np.bool_]]]
+"""Scene → the text of each rule's condition → (H, W) bool, where it holds."""
+
+AUTO = CleaningSettings(min_size=[0, 8, 64], fill=[0, 8, 64], smooth=[0, 1])
+"""What is tried when nothing is said, in pixels."""
+
+
+def no_masks(scene: Scene) -> Mapping[str, NDArray[np.bool_]]:
+    """Return the masks of a scene where there are no rules."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a label becomes where a condition holds.
+
+    Parameters
+    ----------
+    label : int
+        Label index that is replaced.
+    where : str
+        A formula of the scene's bands.
+    becomes : int
+        Label index.
+    """
+
+    label: int
+    where: str
+    becomes: int
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is done to a scene's labels: smoothed, rules applied, holes filled, specks taken, rules applied again.
+
+    Rules come twice: what they cut off may be a speck, and nothing may be filled again that they forbid.
+
+    Parameters
+    ----------
+    min_size : int
+        Objects (pixels of one label that touch, corners count) of fewer pixels are taken by the commonest label
+        around them, if there is any; 0 leaves all.
+    fill : int
+        Holes of at most so many pixels are filled: what is not an object's label, is surrounded by the object, and
+        touches neither the edge of the scene nor a pixel without prediction, beyond which it might go on.
+    smooth : int
+        Radius of a square in which the labels vote; 0 does not smooth. Of equals a pixel's own label wins, then the
+        first.
+    rules : tuple of Rule
+        In the order in which they are applied.
+    background : bool
+        Whether label 0 is the background, of which there are no objects and which has no holes.
+    """
+
+    min_size: int = 0
+    fill: int = 0
+    smooth: int = 0
+    rules: tuple[Rule, ...] = ()
+    background: bool = True
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Cleaning":
+        """Return the cleaning that ``dataclasses.asdict`` turned into plain values, also after a trip through JSON."""
+        return cls(**{**values, "rules": tuple(Rule(**rule) for rule in values["rules"])})
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is done."""
+        return not (self.min_size > 1 or self.fill or self.smooth or self.rules)
+
+    def apply(self, label: Label, masks: Mapping[str, NDArray[np.bool_]] | None = None) -> Label:
+        """Clean the labels of a whole scene.
+
+        Parameters
+        ----------
+        label : (H, W) uint8
+            Label indices, `IGNORE` where nothing was predicted: that is never changed and never votes.
+        masks : mapping of str to (H, W) bool, optional
+            Where the condition of each rule holds.
+
+        Returns
+        -------
+        cleaned : (H, W) uint8
+
+        Raises
+        ------
+        EnsembleError
+            If there is no mask of a rule.
+        """
+        if self.idle:
+            return label
+        cleaned = majority(label, self.smooth) if self.smooth else label.copy()
+        _obey(cleaned, self.rules, masks or {})
+        if self.fill:
+            fill_holes(cleaned, self.fill, self.background)
+        if self.min_size > 1:
+            take_specks(cleaned, self.min_size, self.background)
+        _obey(cleaned, self.rules, masks or {})
+        return cleaned
+
+    @property
+    def words(self) -> str:
+        """What is done, in words; empty where nothing is."""
+        parts = [
+            f"objects under {self.min_size} pixels removed" if self.min_size > 1 else "",
+            f"holes of up to {self.fill} pixels filled" if self.fill else "",
+            f"a majority vote of radius {self.smooth}" if self.smooth else "",
+            *(f"a rule where {rule.where}" for rule in self.rules),
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+def candidate_cleanings(settings: EnsembleSettings, classes: Classes) -> list[Cleaning]:
+    """Return what may be done to labels, the least first.
+
+    Rules always hold, unless ``cleaning`` is ``auto``: then none, each alone, and all of them are tried.
+
+    Raises
+    ------
+    EnsembleError
+        If a rule names a class that there is not, or does not say what its label becomes, or there is anything to
+        clean in tags.
+    """
+    if classes.task == "multilabel" and (settings.rules or settings.cleaning not in ("auto", "none")):
+        raise EnsembleError(
+            "ensemble.cleaning: expected none for the task multilabel, whose tags are no regions, got sizes or rules. "
+            "Leave cleaning and rules out."
+        )
+    rules = tuple(_rule(rule, classes) for rule in settings.rules)
+    choices, sizes = [rules], settings.cleaning
+    if classes.task == "multilabel" or sizes == "none":
+        sizes = CleaningSettings()
+    elif sizes == "auto":
+        choices = list(dict.fromkeys([(), *((rule,) for rule in rules), rules]))
+        sizes = AUTO
+    background = classes.task != "multiclass"
+    candidates = [
+        Cleaning(min_size, fill, smooth, chosen, background)
+        for min_size, fill, smooth, chosen in product(sizes.min_size, sizes.fill, sizes.smooth, choices)
+    ]
+    return sorted(candidates, key=_effort)
+
+
+def _effort(cleaning: Cleaning) -> tuple[int, ...]:
+    sizes = cleaning.min_size, cleaning.fill, cleaning.smooth
+    return sum(size > 0 for size in sizes) + len(cleaning.rules), *sizes
+
+
+def _rule(rule: RuleSettings, classes: Classes) -> Rule:
+    names, becomes = classes.label_names, rule.becomes
+    if becomes is None:
+        if classes.task != "binary":
+            raise EnsembleError(
+                f"ensemble.rules: expected what {rule.label} becomes where {rule.where}, got nothing. "
+                f"Add `becomes`: one of {', '.join(names)}."
+            )
+        becomes = next(name for name in names if name != rule.label)
+    for name in (rule.label, becomes):
+        if name not in names:
+            raise EnsembleError(
+                f"ensemble.rules: expected labels among {', '.join(names)}, got {name}. "
+                f"Nearest: {nearest(name, names, 1)}."
+            )
+    return Rule(names.index(rule.label), rule.where, names.index(becomes))
+
+
+def _obey(label: Label, rules: Sequence[Rule], masks: Mapping[str, NDArray[np.bool_]]) -> None:
+    for rule in rules:
+        if rule.where not in masks:
+            raise EnsembleError(
+                f"expected a mask of the rule where {rule.where}, got {', '.join(masks) or 'none'}. "
+                "Apply this ensemble to scenes with their bands, not to maps alone."
+            )
+        label[(label == rule.label) & masks[rule.where]] = rule.becomes

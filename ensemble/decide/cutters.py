@@ -1,0 +1,96 @@
+"""Thresholds of decisions: from the exact histograms of every pixel where they suffice, else from sampled pixels."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.maps import NODATA
+from data.progress import Track, untracked
+from data.scene import Scene
+from ensemble.decide.bench import Bench, Parts
+from ensemble.decide.calibration import Calibration
+from ensemble.decide.cuts import block_histograms
+from ensemble.decide.stacked import Stacked
+from ensemble.decide.thresholds import plain_thresholds, score_histogram
+from ensemble.decide.tuned import Tuned, tune_binary, tune_pool
+from ensemble.decision import Decision
+from ensemble.maps import MemberMaps
+
+__all__ = ["tune_each"]
+
+Wanted = tuple[Parts, Decision]
+"""Parts, and what was decided on them; its thresholds do not matter yet."""
+
+
+def tune_each(
+    wanted: Iterable[Wanted], bench: Bench, maps: MemberMaps, scenes: Sequence[Scene], track: Track = untracked
+) -> dict[Wanted, Tuned]:
+    """Find the thresholds of decisions, each on the pixels of its parts alone.
+
+    Binary, pooled scores: exact, from histograms of every pixel. All else: on sampled pixels, which of tags are all.
+
+    Parameters
+    ----------
+    wanted : iterable of (parts, Decision)
+    bench : Bench
+    maps : MemberMaps
+    scenes : sequence of Scene
+        The training scenes.
+    track : Track
+    """
+    asked = list(dict.fromkeys(wanted))
+    if not bench.tune:
+        plain = plain_thresholds(bench.classes)
+        return dict.fromkeys(asked, Tuned(plain, (0.0,) * len(plain), held=False))
+    histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
+    if bench.classes.task == "binary" and not bench.objective.by_scene:
+        histograms = _part_histograms({_bare(decision) for _, decision in asked}, bench, maps, scenes, track)
+    found: dict[Wanted, Tuned] = {}
+    for parts, decision in track(asked, "thresholds", len(asked)):
+        if histograms:
+            counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
+            found[parts, decision] = tune_binary(counts, bench.objective, _blocks(bench, parts, decision))
+        else:
+            pool = bench.whole.take(np.isin(bench.whole.fold, parts))
+            blended = decision.proba(pool.stored)
+            found[parts, decision] = tune_pool(pool, blended, bench.objective, bench.classes, bench.blocks)
+    return found
+
+
+def _bare(decision: Decision) -> Decision:
+    """Return a decision without calibrations where it is a single member: one count then serves all of them."""
+    if isinstance(decision.blend, Stacked) or sum(weight > 0 for weight in decision.weights) > 1:
+        return decision
+    return replace(decision, calibrations=(Calibration(),) * len(decision.calibrations))
+
+
+def _carry(histogram: NDArray[np.float64], decision: Decision) -> NDArray[np.float64]:
+    """Return the histogram (2, 65536) of a decision from that of what `_bare` returns for it."""
+    if _bare(decision) == decision:
+        return histogram
+    member = int(np.argmax(decision.weights))
+    table = decision.calibrations[member].of(np.arange(NODATA + 1, dtype=np.uint16)[None])[0]
+    return np.stack([np.bincount(table, row, minlength=NODATA + 1) for row in histogram]).astype(np.float64)
+
+
+def _blocks(bench: Bench, parts: Parts, decision: Decision) -> NDArray[np.float64]:
+    """Return histograms of sampled pixels by block of groups, which say how far a score can be trusted."""
+    pool = bench.pool.take(bench.where(parts))
+    _, block = np.unique(bench.blocks[pool.scene], return_inverse=True)
+    return block_histograms(decision.proba(pool.stored), pool.label[None], pool.weight, block)
+
+
+def _part_histograms(
+    decisions: set[Decision], bench: Bench, maps: MemberMaps, scenes: Sequence[Scene], track: Track
+) -> Mapping[Decision, Mapping[int, NDArray[np.float64]]]:
+    """Return the exact histograms (2, 65536) of each binary blend by part, all from one pass over the maps."""
+    parts = sorted(set(bench.part_of.values()))
+    histograms = {decision: {part: np.zeros((2, NODATA + 1)) for part in parts} for decision in decisions}
+    for scene in track(scenes, "thresholds", len(scenes)):
+        for window, stored in maps.windows(scene):
+            label = maps.label(scene, window)
+            for decision, by_part in histograms.items():
+                by_part[bench.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label)
+    return histograms

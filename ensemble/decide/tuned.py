@@ -1,0 +1,132 @@
+"""Tuning thresholds: the best ones, and how far they can be trusted."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import Classes
+from data.maps import NODATA, TOP
+from ensemble.decide.caution import BLOCKS, settle, spread_of
+from ensemble.decide.cuts import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
+from ensemble.decide.multipliers import tune_multipliers
+from ensemble.decide.thresholds import HALF, Thresholds, best_cut, plain_thresholds, score_histogram
+from ensemble.objective import Objective
+from ensemble.pool import PixelPool
+
+__all__ = ["Tuned", "tune_binary", "tune_pool"]
+
+SWEEPS = 20
+"""Most rounds over classes whose thresholds depend on each other; two or three are usual."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Thresholds that were found.
+
+    Parameters
+    ----------
+    thresholds : tuple of float
+    spread : tuple of float
+        One a class: how far the best one moves (standard deviation) when blocks of scenes are drawn again; of
+        multipliers, of their logarithm, the standard error by the jackknife over folds.
+    held : bool
+        Tuning stayed its hand: they are the plain ones.
+    """
+
+    thresholds: Thresholds
+    spread: tuple[float, ...]
+    held: bool
+
+
+def tune_binary(
+    histograms: NDArray[np.float64], objective: Objective, groups: NDArray[np.float64] | None = None
+) -> Tuned:
+    """Find the thresholds of classes that do not exclude each other, from the counts of all pixels.
+
+    The best are exact: among all 65 536 cuts of a single class or, of scores that are means over tags, of each tag.
+    Where the counts of all tags are pooled, the cuts of one are sought beside those of the others, in turn. For a ratio
+    of sums, such as F-beta, IoU and accuracy, the end of that is the best of all combinations: what no single cut can
+    raise beyond the ratio λ makes every tag's share in numerator − λ denominator greatest, and then their sum is
+    (Dinkelbach 1967). From the best each goes towards 0.5 as far as `ensemble.caution` says. A class without positives
+    keeps 0.5.
+
+    Parameters
+    ----------
+    histograms : (n_folds, K, 2, 65536) float64
+        As `ensemble.decide.thresholds.score_histogram` counts each class of each fold.
+    objective : Objective
+        Of pooled counts.
+    groups : (n_blocks, K, 2, 1025) float64, optional
+        The same, or a sample of it, by blocks of scenes, as `ensemble.decide.cuts.block_histograms` counts it: how far
+        the score can be trusted. By default blocks are the folds, which are few.
+    """
+    blocks = coarsen(histograms) if groups is None else groups
+    return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective.of_one), objective)
+
+
+def tune_pool(
+    pool: PixelPool,
+    blended: NDArray[np.uint16],
+    objective: Objective,
+    classes: Classes,
+    block: NDArray[np.integer] | None = None,
+) -> Tuned:
+    """Find thresholds or multipliers on sampled pixels, exactly for these.
+
+    Parameters
+    ----------
+    pool : PixelPool
+        Its ``fold`` is what is left out in turn where multipliers are tried on pixels that they were not found on.
+    blended : (n_classes, n) uint16
+        Of the pool's pixels.
+    objective : Objective
+    classes : Classes
+    block : (n_scenes,) int, optional
+        The block of each scene, by its index in ``pool.scene``: scenes of a group in one. By default scenes are dealt
+        out to as many as 200.
+    """
+    scenes, scene = np.unique(pool.scene, return_inverse=True)
+    _, of_scene = np.unique(scenes % BLOCKS if block is None else block[scenes], return_inverse=True)
+    if classes.task == "multiclass":
+        multipliers, spread = tune_multipliers(
+            blended, pool.label, pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
+        )
+        thresholds = tuple(multipliers.tolist())
+        return Tuned(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
+    label = np.atleast_2d(pool.label)
+    if objective.by_scene:
+        return _climb(SceneCuts(blended, label, pool.weight, scene, of_scene, objective.of_one), objective)
+    blocks = block_histograms(blended, label, pool.weight, of_scene[scene])
+    exact = np.stack([score_histogram(*one, pool.weight) for one in zip(blended, label, strict=True)])
+    return tune_binary(exact[None], objective, blocks)
+
+
+def _climb(cuts: Cuts, objective: Objective) -> Tuned:
+    """Raise one class's cut after the other to its best, then go back towards 0.5 as far as caution says."""
+    together = objective.pooled_tags
+    chosen = [HALF] * cuts.n_classes
+    counted = objective.places if objective.by_tag and not together else None
+    places = [place for place in counted or range(cuts.n_classes) if cuts.has_positives(place)]
+    counts = np.stack([cuts.at(place, HALF) for place in range(cuts.n_classes)]) if together else None
+
+    def others(place: int) -> NDArray[np.float64] | float:
+        return 0.0 if counts is None else counts.sum(axis=0) - counts[place]
+
+    def choose(place: int, cut: int) -> None:
+        chosen[place] = cut
+        if counts is not None:
+            counts[place] = cuts.at(place, cut)
+
+    for _ in range(SWEEPS if together else 1):
+        before = list(chosen)
+        for place in places:
+            choose(place, best_cut(cuts.scores(place, others(place)), HALF))
+        if chosen == before:
+            break
+    spread = [0.0] * cuts.n_classes
+    for place in places:
+        resampled = cuts.resampled(place, others(place))
+        choose(place, settle(cuts.scores(place, others(place)), resampled, chosen[place], HALF))
+        spread[place] = spread_of(resampled, np.linspace(0, NODATA, resampled.shape[1]) / TOP)
+    return Tuned(tuple(cut / TOP for cut in chosen), tuple(spread), all(cut == HALF for cut in chosen))

@@ -1,0 +1,68 @@
+"""What is optimised, as it is written in the experiment file."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from data.names import nearest
+from data.settings import Settings
+
+__all__ = ["MetricSettings", "ObjectiveName"]
+
+ObjectiveName = Literal[
+    "dice", "iou", "f2", "fbeta", "macro_dice", "macro_iou", "macro_f2", "macro_fbeta", "accuracy", "kappa",
+    "precision_at_recall", "recall_at_precision", "cost",
+]  # fmt: skip
+NAMES: tuple[str, ...] = ObjectiveName.__args__  # type: ignore[attr-defined]
+
+NEEDS = {
+    "fbeta": "beta", "macro_fbeta": "beta", "precision_at_recall": "at_least", "recall_at_precision": "at_least",
+    "cost": "costs",
+}  # fmt: skip
+"""Score → the setting without which it is not defined, and that suits no other."""
+
+
+class MetricSettings(Settings):
+    """A score: its name alone, or with what else defines it."""
+
+    name: ObjectiveName = Field(
+        description="dice, iou, f2 and fbeta are those of the positive class (multilabel: of all tags together), "
+        "macro_… the mean over all classes"
+    )
+    beta: float | None = Field(None, gt=0, description="how many times as much as precision recall counts in fbeta")
+    at_least: float | None = Field(None, gt=0, le=1, description="of precision_at_recall the recall, and vice versa")
+    of: str | None = Field(None, description="the class or tag that is scored alone, where there are several")
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = Field(
+        None, description="label → prediction → cost, such as {kelp: {background: 5}}; other errors cost 1"
+    )
+    over: Literal["pixels", "scenes"] = Field(
+        "pixels", description="pixels: of all scenes pooled; scenes: the mean over the scenes of each one's own score"
+    )
+    empty: Literal["skip", 0, 1] = Field(
+        "skip",
+        description="with `over: scenes`, a scene without positives: left out, or what it scores if nothing is "
+        "predicted there either (else 0)",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _wrap_name(cls, value: Any) -> Any:
+        settings = {"name": value} if isinstance(value, str) else value
+        name = settings.get("name") if isinstance(settings, dict) else None
+        if isinstance(name, str) and name not in NAMES:
+            raise ValueError(f"expected one of {', '.join(NAMES)}, got {name}. Nearest: {nearest(name, NAMES)}")
+        return settings
+
+    @model_validator(mode="after")
+    def _is_defined(self) -> "MetricSettings":
+        for key in ("beta", "at_least", "costs"):
+            if key == NEEDS.get(self.name) and getattr(self, key) is None:
+                raise ValueError(f"expected {key} with {self.name}, got none. Write {{name: {self.name}, {key}: …}}")
+            if key != NEEDS.get(self.name) and getattr(self, key) is not None:
+                users = ", ".join(name for name, need in NEEDS.items() if need == key)
+                raise ValueError(f"expected {key} with {users} alone, got it with {self.name}. Leave {key} out")
+        if self.over == "pixels" and self.empty != "skip":
+            raise ValueError(f"expected empty with over: scenes, got empty: {self.empty} alone. Add over: scenes")
+        if self.over == "scenes" and (self.at_least is not None or self.name == "kappa"):
+            raise ValueError(f"expected {self.name} over pixels, got it over scenes. Leave over out")
+        return self

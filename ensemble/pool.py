@@ -1,0 +1,182 @@
+"""A weighted sample of out-of-fold pixels, on which what is fitted is fitted."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.catalogue import Catalogue
+from data.errors import EnsembleError
+from data.files import scene_rng
+from data.progress import Track, untracked
+from data.scene import Scene
+from data.windows import tile_windows
+from ensemble import maps as reading
+from ensemble.maps import MemberMaps
+
+__all__ = ["PixelPool", "draw_pool", "share_out"]
+
+
+@dataclass(frozen=True)
+class PixelPool:
+    """A weighted sample of out-of-fold pixels.
+
+    Parameters
+    ----------
+    stored : (n_members, n_classes, n) uint16
+        Probabilities as stored.
+    label : (n,) or, multilabel, (n_classes, n) uint8
+    weight : (n,) float64
+        Pixels of the scenes that a sampled one stands for.
+    fold : (n,) int16
+    scene : (n,) int32
+        Index of the scene among the training scenes, sorted by id.
+    """
+
+    stored: NDArray[np.uint16]
+    label: NDArray[np.uint8]
+    weight: NDArray[np.float64]
+    fold: NDArray[np.int16]
+    scene: NDArray[np.int32]
+
+    def take(self, chosen: NDArray[np.bool_] | slice) -> "PixelPool":
+        """Return some of the pixels."""
+        return PixelPool(
+            self.stored[:, :, chosen],
+            self.label[..., chosen],
+            self.weight[chosen],
+            self.fold[chosen],
+            self.scene[chosen],
+        )
+
+    def thin(self, per_fold: int) -> "PixelPool":
+        """Return a sample of about so many pixels of each fold; what one fold holds does not change another's."""
+        chosen, weight = np.ones(len(self.weight), bool), self.weight.copy()
+        for fold in np.unique(self.fold):
+            here = np.flatnonzero(self.fold == fold)
+            step = -(-len(here) // per_fold)
+            # Within a scene pixels are ordered by label, so every step-th is a fair share of each.
+            chosen[here] = np.arange(len(here)) % step == 0
+            weight[here] *= step
+        return replace(self.take(chosen), weight=weight[chosen])
+
+
+def draw_pool(maps: MemberMaps, catalogue: Catalogue, size: int, seed: int, track: Track = untracked) -> PixelPool:
+    """Draw labelled pixels of every training scene, rare labels as completely as ``size`` allows.
+
+    Each fold has an equal share, each label an equal share of that, and each scene as many pixels of a label as
+    the others, or all it has. What one fold holds does not change what is drawn of another. Multilabel scenes are all
+    taken.
+
+    Raises
+    ------
+    EnsembleError
+        If no training scene has a labelled pixel.
+    """
+    n_labels = len(catalogue.classes.label_names)
+    scenes = sorted(catalogue.split("train"), key=lambda scene: scene.id)
+    tags = catalogue.classes.task == "multilabel"
+    quotas = {} if tags else {fold: _fold_quotas(catalogue, fold, size) for fold in catalogue.folds}
+    parts = [
+        _whole_scene(maps, scene, index)
+        if tags
+        else _draw_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed)
+        for index, scene in enumerate(track(scenes, "out-of-fold maps read", len(scenes)))
+    ]
+    pool = PixelPool(
+        np.concatenate([part.stored for part in parts], axis=2),
+        np.concatenate([part.label for part in parts], axis=-1),
+        np.concatenate([part.weight for part in parts]),
+        np.concatenate([part.fold for part in parts]),
+        np.concatenate([part.scene for part in parts]),
+    )
+    if not len(pool.weight):
+        raise EnsembleError(
+            "expected labelled pixels to decide on, got none. Check label.ignore in the experiment file."
+        )
+    return pool
+
+
+def _fold_quotas(catalogue: Catalogue, fold: int, size: int) -> NDArray[np.int64]:
+    counts = np.stack([catalogue.label_counts(scene.id) for scene in catalogue.in_fold(fold)])
+    return share_out(counts, size // max(len(catalogue.folds), 1))
+
+
+def share_out(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return how many pixels of each label to draw from a scene at most.
+
+    Parameters
+    ----------
+    counts : (n_scenes, n_labels) int64
+        Pixels that there are.
+    size : int
+        Of all scenes and labels. What rare labels leave of their share goes to the others.
+
+    Returns
+    -------
+    quotas : (n_labels,) int64
+        At least 1.
+
+    Examples
+    --------
+    >>> share_out(np.array([[100, 0], [100, 3], [10, 5]]), 60)
+    array([21,  5])
+    """
+    quotas = np.ones(counts.shape[1], np.int64)
+    left = size
+    for rank, label in enumerate(np.argsort(counts.sum(axis=0), kind="stable")):
+        there = counts[:, label]
+        share = left // (counts.shape[1] - rank)
+        low, high = 1, max(int(there.max()), 1)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if np.minimum(there, middle).sum() <= share else (low, middle - 1)
+        quotas[label] = low
+        left = max(left - int(np.minimum(there, low).sum()), 0)
+    return quotas
+
+
+def _whole_scene(maps: MemberMaps, scene: Scene, index: int) -> PixelPool:
+    stored, label = maps.read(scene), maps.label(scene)
+    count = stored[0, 0].size
+    return PixelPool(
+        stored.reshape(*stored.shape[:2], -1),
+        label.reshape(len(label), -1),
+        np.ones(count),
+        np.full(count, scene.fold, np.int16),
+        np.full(count, index, np.int32),
+    )
+
+
+def _draw_scene(
+    maps: MemberMaps, scene: Scene, index: int, quotas: NDArray[np.int64], n_labels: int, seed: int
+) -> PixelPool:
+    there = np.zeros(n_labels, np.int64)
+    for window in tile_windows(scene.grid.height, scene.grid.width, reading.WINDOW):
+        there += np.bincount(maps.label(scene, window).ravel(), minlength=256)[:n_labels]
+    rng = scene_rng(seed, scene.id)
+    # Which of a label's pixels, counted window by window in row order, are drawn.
+    drawn = [
+        np.sort(rng.choice(count, min(count, quota), replace=False)) for count, quota in zip(there, quotas, strict=True)
+    ]
+    stored_parts, label_parts = [], []
+    seen = np.zeros(n_labels, np.int64)
+    for window, stored in maps.windows(scene):
+        label = maps.label(scene, window).ravel()
+        places = [np.flatnonzero(label == value) for value in range(n_labels)]
+        chosen = np.concatenate([
+            here[ranks[np.searchsorted(ranks, before) : np.searchsorted(ranks, before + len(here))] - before]
+            for here, ranks, before in zip(places, drawn, seen, strict=True)
+        ])  # fmt: skip
+        seen += [len(here) for here in places]
+        stored_parts.append(stored.reshape(*stored.shape[:2], -1)[:, :, chosen])
+        label_parts.append(label[chosen])
+    label = np.concatenate(label_parts)
+    weight = there / np.maximum([len(ranks) for ranks in drawn], 1)
+    return PixelPool(
+        np.concatenate(stored_parts, axis=2),
+        label,
+        weight[label],
+        np.full(len(label), scene.fold, np.int16),
+        np.full(len(label), index, np.int32),
+    )

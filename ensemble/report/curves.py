@@ -1,0 +1,64 @@
+"""Curves of precision over recall, and of what really is over what was said, from counts by probability."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.maps import NODATA, TOP
+from ensemble.report.score_counts import ScoreCounts
+
+__all__ = ["Reliability", "average_precision", "count_reliability", "precision_recall"]
+
+BINS = 20
+"""Of equal width, in which probabilities are compared with what really is."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How often a class is there, where it is given a certain probability.
+
+    Parameters
+    ----------
+    mean, observed, pixels : (n_bins,) float64
+        Mean probability, observed frequency, and pixels; bins without pixels are left out.
+    """
+
+    mean: NDArray[np.float64]
+    observed: NDArray[np.float64]
+    pixels: NDArray[np.float64]
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the mean distance of the two, weighted by pixels."""
+        return float(np.abs(self.mean - self.observed) @ self.pixels / self.pixels.sum())
+
+
+def precision_recall(scores: ScoreCounts) -> tuple[Floats, Floats]:
+    """Return precision and recall (K, n) at each edge; NaN where nothing is predicted or nothing is labelled."""
+    hits, false = scores.cut()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return hits / (hits + false), hits / scores.pixels[:, 1:]
+
+
+def average_precision(scores: ScoreCounts) -> Floats:
+    """Return the area (K,) under precision over recall, as a sum of steps; NaN where nothing is labelled."""
+    precision, recall = precision_recall(scores)
+    after = np.concatenate([recall[:, 1:], np.zeros((len(recall), 1))], axis=1)
+    area: Floats = np.sum((recall - after) * np.where(np.isnan(precision), 0, precision), axis=1)
+    return area
+
+
+def count_reliability(scores: ScoreCounts, place: int) -> Reliability:
+    """Compare the probabilities of one class with its labels, pixels without a prediction aside."""
+    ends = np.append(scores.edges[1:], NODATA) - 1
+    middle = (scores.edges + ends) / 2 / TOP
+    bins = np.minimum((middle * BINS).astype(np.int64), BINS - 1)
+    counts = scores.counts[place, :, :-1]
+    pixels = np.bincount(bins, counts.sum(axis=0), BINS)
+    said = np.bincount(bins, counts.sum(axis=0) * middle, BINS)
+    own = np.bincount(bins, counts[1], BINS)
+    there = pixels > 0
+    return Reliability(said[there] / pixels[there], own[there] / pixels[there], pixels[there].astype(np.float64))

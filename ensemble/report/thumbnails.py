@@ -1,0 +1,111 @@
+"""Small pictures of scenes: what was seen, what is true, what each member and the map say."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import IGNORE, Classes
+from data.maps import NODATA, TOP
+from data.pictures import Picture, flat, photograph
+from data.quicklook import draw_errors, label_palette, telling_window
+from data.scene import Scene
+from data.windows import Window
+from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decision import Decision
+from ensemble.maps import MemberMaps
+from ensemble.score.evaluation import decide_scene
+
+__all__ = ["Quicklook", "draw_crop", "draw_scene", "draw_thumbnails"]
+
+Quicklook = Callable[[Scene, Window | None], Picture]
+
+CROP = 512
+"""Of a larger scene a part of this size is shown."""
+
+
+def draw_thumbnails(
+    scene: Scene,
+    maps: MemberMaps,
+    decision: Decision,
+    classes: Classes,
+    quicklook: Quicklook,
+    side: int,
+    masks: Masks = no_masks,
+) -> list[str]:
+    """Draw scene, label, each member, the map and its errors; of a large scene the part that tells most.
+
+    Parameters
+    ----------
+    scene : Scene
+    maps : MemberMaps
+    decision : Decision
+        That makes the map.
+    classes : Classes
+    quicklook : callable
+        (scene, window) → picture (H, W, 3) uint8.
+    side : int
+        Most pixels on a side of a picture.
+    masks : callable
+        Scene → where the condition of each cleaning rule holds.
+
+    Returns
+    -------
+    pictures : list of str
+        Data URIs.
+    """
+    window = telling_window(scene, CROP)
+    label, prediction = maps.label(scene, window), _decide(maps, scene, window, decision, masks)
+    colors = label_palette(classes)
+    return [
+        photograph(quicklook(scene, window), side),
+        flat(colors[label], side),
+        *(photograph(_draw_proba(one, colors), side) for one in maps.read(scene, window)),
+        flat(colors[prediction], side),
+        flat(draw_errors(label, prediction, classes), side),
+    ]
+
+
+def draw_crop(
+    scene: Scene,
+    window: Window,
+    maps: MemberMaps,
+    decision: Decision,
+    classes: Classes,
+    quicklook: Quicklook,
+    side: int,
+    masks: Masks = no_masks,
+) -> list[str]:
+    """Draw a part of a scene, its label and the map of it, as data URIs."""
+    colors = label_palette(classes)
+    return [
+        photograph(quicklook(scene, window), side),
+        flat(colors[maps.label(scene, window)], side),
+        flat(colors[_decide(maps, scene, window, decision, masks)], side),
+    ]
+
+
+def draw_scene(scene: Scene, quicklook: Quicklook, side: int) -> str:
+    """Draw all of a scene, alone, as a data URI."""
+    return photograph(quicklook(scene, scene.grid.window), side)
+
+
+def _decide(maps: MemberMaps, scene: Scene, window: Window, decision: Decision, masks: Masks) -> NDArray[np.uint8]:
+    """Return the labels that a decision makes of a window; what cleans looks at the whole scene."""
+    if decision.cleaning.idle:
+        return decision.apply(maps.read(scene, window))
+    ((_, _, label),) = decide_scene(maps, scene, [decision], masks)
+    return label[window.slices]
+
+
+def _draw_proba(stored: NDArray[np.uint16], colors: NDArray[np.uint8]) -> Picture:
+    """Draw the likeliest class, the paler the less sure; binary: from the background's colour to the class's."""
+    top = stored.max(axis=0)
+    sure = np.where(top == NODATA, 0, top / TOP)[..., None]
+    if len(stored) == 1:
+        pure, other = colors[1], colors[0]
+    else:
+        pure, other = colors[stored.argmax(axis=0)], np.full(3, 255)
+    picture: Picture = np.rint(sure * pure + (1 - sure) * other).astype(np.uint8)
+    picture[top == NODATA] = colors[IGNORE]
+    return picture

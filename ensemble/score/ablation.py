@@ -1,0 +1,107 @@
+"""What each step is worth: the blend without it, against what is used, in one line each."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from data.numerals import minus
+from ensemble.objective import Objective
+from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone
+from ensemble.score.intervals import Interval
+from ensemble.score.verdict import judge_gain
+from ensemble.settings import EnsembleSettings
+
+__all__ = ["Ablation", "ablate"]
+
+logger = logging.getLogger(__name__)
+
+STEPS = {UNCALIBRATED: "calibration", PLAIN: "thresholds", UNCLEANED: "cleaning"}
+"""Candidate → the step that it lacks."""
+
+FEW_GROUPS = 10
+"""Groups below which intervals are too narrow (Cameron, Gelbach and Miller 2008, doi:10.1162/rest.90.3.414)."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One thing left out.
+
+    Parameters
+    ----------
+    name : str
+        What is left, such as ``trees alone``.
+    candidate : str
+        Among those of the evaluation.
+    score : Interval
+        Of the candidate.
+    gain : Interval
+        Of what is used over the candidate, paired.
+    verdict : str
+        In words: what is left out, and whether that was worth anything.
+    """
+
+    name: str
+    candidate: str
+    score: Interval
+    gain: Interval
+    verdict: str
+
+
+def ablate(
+    evaluation: Evaluation, branches: Mapping[str, str], objective: Objective, settings: EnsembleSettings, seed: int
+) -> list[Ablation]:
+    """Say what each branch and each step of the blend is worth.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Nested: what is left out is left out where it was decided, too.
+    branches : mapping of str to str
+        Member → ``trees`` or ``cnn``. A branch is only asked about where there are both.
+    objective : Objective
+    settings : EnsembleSettings
+    seed : int
+
+    Returns
+    -------
+    ablations : list of Ablation
+        Branches first, then the steps that there are; also logged.
+    """
+    pooled = evaluation.pool(settings.resamples, seed)
+    final = pooled[evaluation.final].score(objective)
+    found = []
+    for name, candidate, what in _left_out(evaluation, branches):
+        estimate = pooled[candidate].score(objective)
+        score, gain = estimate.interval(settings.interval), (final - estimate).interval(settings.interval)
+        found.append(Ablation(name, candidate, score, gain, _say_worth(what, gain)))
+    if found:
+        n_groups = len(set(evaluation.groups.values()))
+        few = ", so few that they are narrower than they should be" if n_groups < FEW_GROUPS else ""
+        logger.info("left out, with %s intervals over %d groups%s:", f"{settings.interval:.0%}", n_groups, few)
+    for one in found:
+        logger.info("%s: %s %.4f; %s", one.name, objective.title, one.score.value, one.verdict)
+    return found
+
+
+def _left_out(evaluation: Evaluation, branches: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield what is left, the candidate, and what it lacks."""
+    names = {branch: branch.upper() if branch == "cnn" else branch for branch in branches.values()}
+    for branch in names if len(names) > 1 else ():
+        members = [member for member, own in branches.items() if own == branch]
+        lacking = " and ".join(f"the {name}" for other, name in names.items() if other != branch)
+        yield f"{names[branch]} alone", members[0] if len(members) == 1 else alone(branch), lacking
+    for candidate, step in STEPS.items():
+        # They are steps of the blend, not of a member that is used in its stead.
+        if candidate in evaluation.counts and evaluation.final == BLEND:
+            yield candidate.removeprefix(f"{BLEND}, "), candidate, step
+
+
+def _say_worth(what: str, gain: Interval) -> str:
+    judgement = judge_gain(gain)
+    if judgement == "no difference":
+        return f"{what} added nothing"
+    lost = gain.value < 0 and judgement == "more than chance"
+    verb = "lost" if lost else "gained" if gain.value > 0 else "added nothing:"
+    ends = f" ({gain.low:+.4f} to {gain.high:+.4f})" if math.isfinite(gain.low) else ""
+    return minus(f"{what} {verb} {gain.value:+.4f}{ends}: {judgement}")

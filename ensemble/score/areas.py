@@ -1,0 +1,125 @@
+"""Areas: what a map shows of each class, what there is of it, and how they are told."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from data.numerals import minus
+from data.windows import Grid
+from ensemble.score.intervals import Interval
+
+__all__ = ["Areas", "mapped_area", "pixel_area"]
+
+Floats = NDArray[np.float64]
+
+LARGE = 1e10
+"""Maps of so many m² are told in km², others in ha."""
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Accuracy and class areas of a map, adjusted for its errors.
+
+    Parameters
+    ----------
+    labels : tuple of str
+    mapped : tuple of float
+        Area that the map shows of each, m² or, where ``metric`` is false, pixels.
+    area : tuple of Interval
+        Area that there is of each, estimated; in the same unit.
+    user, producer : tuple of Interval
+        User's and producer's accuracy of each (precision and recall, by area).
+    overall : Interval
+        Share of the mapped area that is right.
+    metric : bool
+    """
+
+    labels: tuple[str, ...]
+    mapped: tuple[float, ...]
+    area: tuple[Interval, ...]
+    user: tuple[Interval, ...]
+    producer: tuple[Interval, ...]
+    overall: Interval
+    metric: bool
+
+    @property
+    def unit(self) -> tuple[str, float]:
+        """What areas are told in, and how much of it one is: ha or, of large maps, km²; pixels if not metric."""
+        if not self.metric:
+            return "pixels", 1.0
+        return ("ha", 1e4) if sum(self.mapped) < LARGE else ("km²", 1e6)
+
+    def words(self) -> str:
+        """Say in one line how much of each class there is."""
+        told = (
+            f"{label} {self._write(area.value)} {self.unit[0]} ({self._range(area)}; mapped {self._write(mapped)})"
+            for label, area, mapped in zip(self.labels, self.area, self.mapped, strict=True)
+        )
+        return ", ".join(told)
+
+    def lines(self) -> list[str]:
+        """Write a table for a terminal."""
+        unit, width = self.unit[0], max(14, *(len(label) + 2 for label in self.labels))
+        lines = [
+            f"{'class':<{width}}{f'mapped, {unit}':>16}{f'area, {unit}':>16}{'interval':>22}"
+            f"{'user’s accuracy':>21}{'producer’s accuracy':>21}"
+        ]
+        for label, mapped, area, user, producer in zip(
+            self.labels, self.mapped, self.area, self.user, self.producer, strict=True
+        ):
+            lines.append(
+                f"{label:<{width}}{self._write(mapped):>16}{self._write(area.value):>16}{self._range(area):>22}"
+                f"{user.words():>21}{producer.words():>21}"
+            )
+        return [*lines, f"overall accuracy by area {self.overall.words()}"]
+
+    def _write(self, area: float) -> str:
+        unit, size = self.unit
+        digits = 0 if unit == "pixels" or sum(self.mapped) >= 1000 * size else 2
+        text = f"{area / size:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+        return minus(text) if math.isfinite(area) else "–"
+
+    def _range(self, area: Interval) -> str:
+        return f"{self._write(area.low)}–{self._write(area.high)}" if math.isfinite(area.low) else "–"
+
+
+def mapped_area(pixels: Mapping[str, NDArray[np.int64]], grids: Mapping[str, Grid]) -> tuple[Floats, bool]:
+    """Add up what scenes' maps show of each label.
+
+    Parameters
+    ----------
+    pixels : mapping
+        Scene → (n_labels,) int64.
+    grids : mapping
+        Scene → Grid.
+
+    Returns
+    -------
+    mapped : (n_labels,) float64
+        m² if the pixels of every scene have a known size, else pixels.
+    metric : bool
+    """
+    sizes = {scene: pixel_area(grids[scene]) for scene in pixels}
+    metric = all(size is not None for size in sizes.values())
+    parts = [count * ((sizes[scene] or 1.0) if metric else 1.0) for scene, count in pixels.items()]
+    return np.sum(parts, axis=0, dtype=np.float64), metric
+
+
+def pixel_area(grid: Grid) -> float | None:
+    """Return the area of a pixel in m²; None where the CRS does not tell it: none, degrees, or a Mercator's metres.
+
+    >>> pixel_area(Grid(8, 8, CRS.from_epsg(32633).to_wkt(), (10, 0, 0, 0, -10, 0)))
+    100.0
+    """
+    if grid.crs is None or grid.transform is None:
+        return None
+    crs = CRS.from_wkt(grid.crs)
+    # A Mercator's metres are true at the equator alone; at 60° its pixels are four times too large.
+    if not crs.is_projected or crs.to_dict().get("proj") in ("merc", "webmerc"):
+        return None
+    a, b, _, d, e, _ = grid.transform
+    return float(abs(a * e - b * d) * crs.linear_units_factor[1] ** 2)

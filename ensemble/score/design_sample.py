@@ -1,0 +1,193 @@
+"""A design sample: reference points drawn on a map, read from a CSV and counted against the map."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.transform import rowcol
+
+from data.classes import IGNORE, Classes
+from data.errors import LabelError
+from data.maps import read_class_map
+from data.names import nearest
+from data.numerals import percent
+from data.progress import Track, untracked
+from data.scene import read_grid
+from data.windows import Grid
+from ensemble.score.area_estimates import areas_of_sample
+from ensemble.score.areas import Areas, mapped_area
+
+__all__ = ["Point", "SampleScores", "read_sample", "score_sample"]
+
+FEWEST = 2
+"""Points that a mapped class needs, since of a single one no deviation is known."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pixel of a scene, and its true label index."""
+
+    scene: str
+    row: int
+    col: int
+    label: int
+
+
+@dataclass(frozen=True)
+class SampleScores:
+    """What a design sample says of a map.
+
+    Parameters
+    ----------
+    points : int
+    unmapped : int
+        Points where nothing is mapped: they are no part of the mapped area and tell nothing of it.
+    counts : (n_labels, n_labels + 1) int64
+        The points, as `data.confusion.confusion_counts` counts pixels.
+    areas : Areas
+    """
+
+    points: int
+    unmapped: int
+    counts: NDArray[np.int64]
+    areas: Areas
+
+
+def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list[Point]:
+    """Read the points of a CSV file with a header.
+
+    Parameters
+    ----------
+    path : Path
+        Columns ``scene``, ``class`` (a name, or an id as in class maps), and ``row`` and ``col`` of the pixel, from 0,
+        or ``x`` and ``y`` in the scene's CRS. Others are not looked at.
+    grids : mapping
+        Scene → grid of its map.
+    classes : Classes
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read or lacks a column, or a point is of no scene or class, outside its map, or given
+        twice; all such lines are counted, and the first few told.
+    """
+    try:
+        # A table saved by a spreadsheet starts with a byte order mark.
+        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: expected a CSV file of points, got: {error}. Correct --sample.") from error
+    header = set(rows[0]) if rows else set()
+    by_pixel = {"row", "col"} <= header
+    if not rows or not {"scene", "class"} <= header or not (by_pixel or {"x", "y"} <= header):
+        found = ", ".join(sorted(map(str, header))) or "no row"
+        raise LabelError(
+            f"{path}: expected points in columns scene, class, and row and col or x and y, got {found}. "
+            "Write a header with these names, and a row a point."
+        )
+    points: dict[tuple[str, int, int], Point] = {}
+    problems = []
+    for line, row in enumerate(rows, 2):
+        try:
+            point = _point(row, grids, classes, by_pixel)
+        except LabelError as problem:
+            problems.append(f"line {line}: {problem}")
+            continue
+        if (point.scene, point.row, point.col) in points:
+            problems.append(f"line {line}: expected each pixel once, got {point.scene} {point.row}, {point.col} again")
+        points[point.scene, point.row, point.col] = point
+    if problems:
+        more = " …" if len(problems) > 3 else ""
+        raise LabelError(
+            f"{path}: expected {len(rows)} points on the maps, got {len(problems)} that are not: "
+            f"{'; '.join(problems[:3])}{more}. Correct these lines."
+        )
+    return list(points.values())
+
+
+def score_sample(
+    path: Path, maps: Mapping[str, Path], classes: Classes, coverage: float, track: Track = untracked
+) -> SampleScores:
+    """Score class maps by a design sample; the strata are the map's classes and their areas.
+
+    A simple random or systematic sample may be scored as well: it is then stratified afterwards.
+
+    Parameters
+    ----------
+    path : Path
+        As `read_sample` reads it.
+    maps : mapping of str to Path
+        Scene → class map. All of them are the mapped area, with points or without.
+    classes : Classes
+    coverage : float
+        Of the intervals, such as 0.95.
+    track : Track
+
+    Raises
+    ------
+    LabelError
+        As `read_sample` raises it, and if a mapped class has fewer than two points.
+    """
+    grids = {scene: read_grid(str(found))[0] for scene, found in maps.items()}
+    points = read_sample(path, grids, classes)
+    n_labels = len(classes.label_names)
+    drawn: dict[str, list[Point]] = {}
+    for point in points:
+        drawn.setdefault(point.scene, []).append(point)
+    counts = np.zeros((n_labels, n_labels + 1), np.int64)
+    pixels = {}
+    for scene in track(list(maps), "maps sampled", len(maps)):
+        label = read_class_map(maps[scene], classes)
+        pixels[scene] = np.bincount(label.ravel(), minlength=IGNORE + 1)[:n_labels]
+        for point in drawn.get(scene, []):
+            counts[point.label, min(int(label[point.row, point.col]), n_labels)] += 1
+    mapped, metric = mapped_area(pixels, grids)
+    few = list(_too_few(counts, mapped, classes))
+    if few:
+        raise LabelError(
+            f"{path}: expected at least {FEWEST} points in each mapped class, got {', '.join(few)}. "
+            "Draw more points where the map shows it."
+        )
+    areas = areas_of_sample(counts, mapped, classes.label_names, coverage, metric=metric)
+    return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas)
+
+
+def _too_few(counts: NDArray[np.int64], mapped: NDArray[np.float64], classes: Classes) -> Iterator[str]:
+    for label, drawn, area in zip(classes.label_names, counts.sum(axis=0), mapped, strict=False):
+        if area > 0 and drawn < FEWEST:
+            yield f"{drawn} in {label} ({percent(area / mapped.sum())} of the map)"
+
+
+def _point(row: Mapping[str, str | None], grids: Mapping[str, Grid], classes: Classes, by_pixel: bool) -> Point:
+    scene = row["scene"] or ""
+    if scene not in grids:
+        raise LabelError(f"expected a scene with a map, got {scene} (nearest: {nearest(scene, grids, 1)})")
+    grid = grids[scene]
+    texts = [row[name] or "" for name in (("row", "col") if by_pixel else ("x", "y"))]
+    try:
+        first, second = map(float, texts)
+    except ValueError:
+        first = second = math.nan
+    if not math.isfinite(first + second):
+        raise LabelError(f"expected two numbers, got {' and '.join(texts)}")
+    if not by_pixel:
+        if grid.transform is None:
+            raise LabelError(f"expected row and col, got x and y, but the map of {scene} has no coordinates")
+        first, second = rowcol(rasterio.Affine(*grid.transform), first, second)
+    place = math.floor(first), math.floor(second)
+    if not (0 <= place[0] < grid.height and 0 <= place[1] < grid.width):
+        raise LabelError(f"expected a pixel of {grid.height} × {grid.width}, got row {place[0]}, col {place[1]}")
+    return Point(scene, *place, _label(row["class"] or "", classes))
+
+
+def _label(text: str, classes: Classes) -> int:
+    names, ids = classes.label_names, [str(value) for value in classes.label_ids]
+    if text in names:
+        return names.index(text)
+    if text in ids:
+        return ids.index(text)
+    raise LabelError(f"expected a class, got {text} (nearest: {nearest(text, names, 1)})")

@@ -1,0 +1,250 @@
+"""Maps against labels: the confusion counts of every scene, from which all scores and intervals follow."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.classes import IGNORE, Classes
+from data.confusion import confusion_counts
+from data.errors import MapError
+from data.maps import read_class_map
+from data.progress import Track, untracked
+from data.scene import Scene, read_label
+from data.windows import Window
+from ensemble.decide.cleaning import Cleaning, Masks, no_masks
+from ensemble.decision import Decision
+from ensemble.maps import MemberMaps
+from ensemble.score.intervals import Resampled, resample_groups
+
+__all__ = [
+    "BLEND",
+    "MAP",
+    "PLAIN",
+    "UNCALIBRATED",
+    "UNCLEANED",
+    "Evaluation",
+    "alone",
+    "decide_scene",
+    "evaluate_class_maps",
+    "evaluate_members",
+    "mapped_pixels",
+]
+
+BLEND = "blend"
+"""Name of the blend among the candidates; others are the members."""
+UNCALIBRATED = "blend, uncalibrated"
+PLAIN = "blend, plain threshold"
+UNCLEANED = "blend, uncleaned"
+"""Names of the blend without one of its steps; the rest is as in the blend."""
+MAP = "map"
+"""Name of the only candidate where finished class maps are scored."""
+
+
+def alone(branch: str) -> str:
+    """Return the name of the blend of a branch's members alone, where it has several.
+
+    >>> alone("trees")
+    'trees alone'
+    """
+    return f"{branch} alone"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Confusion counts of every candidate on every scene.
+
+    Parameters
+    ----------
+    split : str
+        ``train``: the counts are nested, all was decided on the other folds. ``val``: by the ensemble itself.
+        ``maps``: of finished class maps.
+    counts : dict
+        Candidate → scene → (n_labels, n_labels + 1) or, multilabel, (K, 2, 3) int64.
+    groups : dict
+        Scene → group.
+    final : str
+        The candidate that is used.
+    folds : dict
+        Scene → fold; empty but for ``train``.
+    decisions : dict
+        Fold → candidate → what was decided without that fold; empty but for ``train``.
+    mapped : dict
+        Candidate → scene → pixels of each label (n_labels,) int64 that its map shows, labelled or not; empty of tags.
+    """
+
+    split: str
+    counts: dict[str, dict[str, NDArray[np.int64]]]
+    groups: dict[str, str]
+    final: str
+    folds: dict[str, int] = field(default_factory=dict)
+    decisions: Mapping[int, Mapping[str, Decision]] = field(default_factory=dict)
+    mapped: Mapping[str, Mapping[str, NDArray[np.int64]]] = field(default_factory=dict)
+
+    def total(self, candidate: str, fold: int | None = None) -> NDArray[np.int64]:
+        """Return a candidate's counts over all scenes, or those of one fold."""
+        total: NDArray[np.int64] = self.stack(candidate, fold).sum(axis=0)
+        return total
+
+    def stack(self, candidate: str, fold: int | None = None) -> NDArray[np.int64]:
+        """Return a candidate's counts of each scene, scenes first, or of those of one fold."""
+        return np.stack(
+            [counts for scene, counts in self.counts[candidate].items() if fold is None or self.folds[scene] == fold]
+        )
+
+    def pool(self, resamples: int, seed: int) -> dict[str, Resampled]:
+        """Return each candidate's counts with resamples of the groups, the same for every candidate."""
+        place = {name: position for position, name in enumerate(sorted(set(self.groups.values())))}
+        draws = resample_groups(len(place), resamples, seed)
+        return {
+            name: Resampled(self.stack(name), np.array([place[self.groups[scene]] for scene in counts]), draws)
+            for name, counts in self.counts.items()
+        }
+
+
+def evaluate_members(
+    maps: MemberMaps,
+    scenes: Sequence[Scene],
+    decisions: Callable[[Scene], Mapping[str, Decision]],
+    classes: Classes,
+    masks: Masks = no_masks,
+    track: Track = untracked,
+) -> Evaluation:
+    """Decide members' maps and their blend, and count what is right.
+
+    Parameters
+    ----------
+    maps : MemberMaps
+    scenes : sequence of Scene
+        Of one split, with labels; at least one.
+    decisions : callable
+        Scene → candidate → Decision. Equal decisions are carried out once.
+    classes : Classes
+    masks : callable
+        Scene → where the condition of each cleaning rule holds.
+    track : Track
+    """
+    counts: dict[str, dict[str, NDArray[np.int64]]] = {}
+    mapped: dict[str, dict[str, NDArray[np.int64]]] = {}
+    for scene in track(scenes, f"{scenes[0].split} scenes scored", len(scenes)):
+        chosen = decisions(scene)
+        right, shown = _count_scene(maps, scene, dict.fromkeys(chosen.values()), classes, masks)
+        for name, decision in chosen.items():
+            counts.setdefault(name, {})[scene.id] = right[decision]
+            mapped.setdefault(name, {})[scene.id] = shown[decision]
+    return Evaluation(
+        scenes[0].split,
+        counts,
+        groups=_groups(scenes),
+        final=BLEND,
+        folds={scene.id: scene.fold for scene in scenes if scene.fold is not None},
+        mapped={} if classes.task == "multilabel" else mapped,
+    )
+
+
+def decide_scene(
+    maps: MemberMaps, scene: Scene, decisions: Iterable[Decision], masks: Masks = no_masks
+) -> Iterator[tuple[Decision, Window, NDArray[np.uint8]]]:
+    """Yield the labels that each decision makes of a scene: window by window or, where it cleans, all at once.
+
+    Only of those that clean a whole scene's labels are held, a byte a pixel each.
+    """
+    plain: dict[Decision, list[Decision]] = {}
+    for decision in decisions:
+        plain.setdefault(replace(decision, cleaning=Cleaning()), []).append(decision)
+    whole = {
+        base: np.full((scene.grid.height, scene.grid.width), IGNORE, np.uint8)
+        for base, users in plain.items()
+        if any(not user.cleaning.idle for user in users)
+    }
+    for window, stored in maps.windows(scene):
+        for base, users in plain.items():
+            label = base.apply(stored)
+            if base in whole:
+                whole[base][window.slices] = label
+            for user in users:
+                if user.cleaning.idle:
+                    yield user, window, label
+    if whole:
+        conditions = masks(scene)
+        for base, label in whole.items():
+            for user in plain[base]:
+                if not user.cleaning.idle:
+                    yield user, scene.grid.window, user.cleaning.apply(label, conditions)
+
+
+def mapped_pixels(
+    maps: MemberMaps,
+    scenes: Sequence[Scene],
+    decision: Decision,
+    classes: Classes,
+    masks: Masks = no_masks,
+    track: Track = untracked,
+) -> dict[str, NDArray[np.int64]]:
+    """Count the pixels of each label that a decision maps in some scenes, at least one: scene → (n_labels,)."""
+    n_labels = len(classes.label_names)
+    counts = {}
+    for scene in track(scenes, f"{scenes[0].split} scenes measured", len(scenes)):
+        parts = [_shown(label, n_labels) for _, _, label in decide_scene(maps, scene, [decision], masks)]
+        counts[scene.id] = np.sum(parts, axis=0)
+    return counts
+
+
+def evaluate_class_maps(pairs: Sequence[tuple[Path, Scene]], classes: Classes, track: Track = untracked) -> Evaluation:
+    """Score finished class maps against labels.
+
+    Parameters
+    ----------
+    pairs : sequence of (Path, Scene)
+        A class map that `data.maps.write_class_map` wrote, and the scene whose label it is scored against.
+    classes : Classes
+    track : Track
+
+    Raises
+    ------
+    MapError
+        If there is no map, one is not of its label's size, or holds a value that is no class's id.
+    """
+    if not pairs:
+        raise MapError("expected class maps to score, got none. Name a folder of class maps <id>.tif.")
+    counts, mapped = {}, {}
+    for path, scene in track(pairs, "maps scored", len(pairs)):
+        prediction, label = read_class_map(path, classes), read_label(scene)
+        if prediction.shape != label.shape:
+            raise MapError(
+                f"{path}: expected {label.shape[0]} × {label.shape[1]} pixels like the label of scene {scene.id}, "
+                f"got {prediction.shape[0]} × {prediction.shape[1]}. Score maps of this label's scene."
+            )
+        counts[scene.id] = confusion_counts(label, prediction, len(classes.label_names))
+        mapped[scene.id] = _shown(prediction, len(classes.label_names))
+    return Evaluation("maps", {MAP: counts}, _groups([scene for _, scene in pairs]), MAP, mapped={MAP: mapped})
+
+
+def _count_scene(
+    maps: MemberMaps, scene: Scene, decisions: Iterable[Decision], classes: Classes, masks: Masks
+) -> tuple[dict[Decision, NDArray[np.int64]], dict[Decision, NDArray[np.int64]]]:
+    """Return, for each decision, the confusion counts of a scene and the pixels of each label that it shows."""
+    n_labels, by_tag = len(classes.label_names), classes.task == "multilabel"
+    right: dict[Decision, NDArray[np.int64]] = {}
+    shown: dict[Decision, NDArray[np.int64]] = {}
+    last, truth = None, np.empty(0, np.uint8)
+    for decision, window, prediction in decide_scene(maps, scene, decisions, masks):
+        if window != last:
+            last, truth = window, maps.label(scene, window)
+        if by_tag:
+            counts = np.stack([confusion_counts(truth[tag], prediction[tag], 2) for tag in range(n_labels)])
+        else:
+            counts = confusion_counts(truth, prediction, n_labels)
+        right[decision] = right.get(decision, 0) + counts
+        shown[decision] = shown.get(decision, 0) + _shown(prediction, n_labels)
+    return right, shown
+
+
+def _shown(prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
+    return np.bincount(prediction.ravel(), minlength=n_labels)[:n_labels].astype(np.int64)
+
+
+def _groups(scenes: Sequence[Scene]) -> dict[str, str]:
+    return {scene.id: scene.group or scene.id for scene in scenes}

@@ -1,0 +1,153 @@
+"""The table of scores: every candidate, every metric, pooled, by scene, class and fold, with intervals."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from data.classes import Classes, Task
+from data.files import replacing
+from data.metrics import CLASS_METRICS, METRICS, Metric, fbeta, nan_mean
+from ensemble.objective import Objective, objective_of
+from ensemble.score.evaluation import Evaluation
+from ensemble.score.intervals import Estimate, Interval, Resampled
+from ensemble.settings import EnsembleSettings
+
+__all__ = ["OBJECTIVE", "label_metrics", "score_table", "suitable_metrics", "write_scores"]
+
+OBJECTIVE = "objective"
+"""What is optimised, among the table's metrics; it may be none of the others."""
+
+SCHEMA = {
+    "split": pl.String, "candidate": pl.String, "scope": pl.String, "label": pl.String, "metric": pl.String,
+    "value": pl.Float64, "low": pl.Float64, "high": pl.Float64,
+}  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def suitable_metrics(task: Task) -> dict[str, Metric]:
+    """Return the scores of whole maps that suit a task, by name: those of one positive class only where there is one.
+
+    Of tags, ``micro`` adds the counts of all tags before it scores, ``macro`` averages the scores of the tags.
+    """
+    if task != "multilabel":
+        return {name: METRICS[name] for name in METRICS if task == "binary" or name not in ("dice", "iou")}
+    of_tag = {"dice": CLASS_METRICS["dice"], "f2": fbeta(2), "iou": CLASS_METRICS["iou"]}
+    return {
+        key: metric
+        for name, one in of_tag.items()
+        for key, metric in ((f"micro_{name}", _micro(one)), (f"macro_{name}", _macro(one)))
+    }
+
+
+def label_metrics(task: Task) -> dict[str, Metric]:
+    """Return the scores (…, n_labels) of each label by name; of tags (…, K), those of having the tag."""
+    if task != "multilabel":
+        return CLASS_METRICS
+    return {name: _of_tags(metric) for name, metric in CLASS_METRICS.items()}
+
+
+def score_table(
+    evaluations: Sequence[Evaluation], classes: Classes, settings: EnsembleSettings, seed: int
+) -> pl.DataFrame:
+    """Score every candidate.
+
+    Parameters
+    ----------
+    evaluations : sequence of Evaluation
+    classes : Classes
+    settings : EnsembleSettings
+    seed : int
+
+    Returns
+    -------
+    table : DataFrame
+        ``split``, ``candidate``, ``scope``, ``label`` (empty for scores over all classes), ``metric`` (`OBJECTIVE` is
+        what is optimised), ``value``, and ``low`` and ``high`` of an interval over groups. Scopes are
+
+        - ``pooled``: of the counts of all scenes together;
+        - ``scene mean``: the mean over scenes of each one's own score, where it has one;
+        - ``gain``, ``scene gain``: what is used minus this candidate, paired, of the one and the other;
+        - ``fold K``: pooled within a fold; and ``folds``: their mean, the least and the most.
+    """
+    objective = objective_of(settings, classes)
+    rows = [row for one in evaluations for row in _rows(one, classes, objective, settings, seed)]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def write_scores(table: pl.DataFrame, path: Path) -> None:
+    """Write the table as parquet."""
+    with replacing(path) as temporary:
+        table.write_parquet(temporary)
+
+
+def _rows(
+    evaluation: Evaluation, classes: Classes, objective: Objective, settings: EnsembleSettings, seed: int
+) -> Iterator[Row]:
+    pooled = evaluation.pool(settings.resamples, seed)
+    final = _estimates(pooled[evaluation.final], classes, objective)
+    for candidate, counts in pooled.items():
+        place = {"split": evaluation.split, "candidate": candidate}
+        for (scope, of_labels, name), estimate in _estimates(counts, classes, objective).items():
+            labels = classes.label_names if of_labels else ("",)
+            for label, interval in zip(labels, estimate.intervals(settings.interval), strict=True):
+                yield place | _row(scope, label, name, interval)
+            if candidate != evaluation.final:
+                gain = final[scope, of_labels, name] - estimate
+                gains = "gain" if scope == "pooled" else "scene gain"
+                for label, interval in zip(labels, gain.intervals(settings.interval), strict=True):
+                    yield place | _row(gains, label, name, interval)
+        for row in _fold_rows(evaluation, candidate, classes, objective):
+            yield place | row
+
+
+def _estimates(counts: Resampled, classes: Classes, objective: Objective) -> dict[tuple[str, bool, str], Estimate]:
+    """Return all scores of a candidate by scope, whether they are those of each label, and name."""
+    estimates = {("scene mean" if objective.by_scene else "pooled", False, OBJECTIVE): counts.score(objective)}
+    for name, metric in suitable_metrics(classes.task).items():
+        estimates["pooled", False, name] = counts.pooled(metric.of)
+        estimates["scene mean", False, name] = counts.scene_mean(metric.of)
+    for name, metric in label_metrics(classes.task).items():
+        estimates["pooled", True, name] = counts.pooled(metric.of)
+    return estimates
+
+
+def _fold_rows(evaluation: Evaluation, candidate: str, classes: Classes, objective: Objective) -> Iterator[Row]:
+    folds = sorted(set(evaluation.folds.values()))
+    scores: dict[str, list[float]] = {}
+    for fold in folds:
+        scenes = evaluation.stack(candidate, fold)
+        scores.setdefault(OBJECTIVE, []).append(float(objective.over(scenes)))
+        for name, metric in suitable_metrics(classes.task).items():
+            scores.setdefault(name, []).append(float(metric.of(scenes.sum(axis=0))))
+    for name, values in scores.items():
+        for fold, value in zip(folds, values, strict=True):
+            yield _row(f"fold {fold}", "", name, Interval(value, np.nan, np.nan))
+        seen = [value for value in values if np.isfinite(value)] or [np.nan]
+        yield _row("folds", "", name, Interval(float(np.mean(seen)), min(seen), max(seen)))
+
+
+def _row(scope: str, label: str, metric: str, interval: Interval) -> Row:
+    place = {"scope": scope, "label": label, "metric": metric}
+    return place | {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def _of_tags(metric: Metric) -> Metric:
+    return Metric(metric.title, metric.meaning.replace("class", "tag"), lambda counts: metric.of(counts)[..., 1])
+
+
+def _micro(metric: Metric) -> Metric:
+    return Metric(
+        f"micro {metric.title}", f"{metric.title} of all tags together", lambda c: metric.of(c.sum(axis=-3))[..., 1]
+    )
+
+
+def _macro(metric: Metric) -> Metric:
+    return Metric(
+        f"macro {metric.title}",
+        f"mean over the tags of each one's {metric.title}, pooled over all scenes",
+        lambda counts: nan_mean(metric.of(counts)[..., 1]),
+    )

@@ -1,0 +1,1 @@
+"""What is handed in: formats, each read again and checked."""

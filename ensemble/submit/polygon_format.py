@@ -1,0 +1,136 @@
+"""A submission of polygons: a GeoPackage with a layer for each reference system."""
+
+import sqlite3
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from data.classes import IGNORE
+from data.errors import SubmissionError
+from data.footprints import has_footprint
+from data.scene import Scene
+from ensemble.audit.geopackage import Layer, Polygons, Ring, Value, write_geopackage
+from ensemble.audit.outlines import outline, place
+from ensemble.submit.predictions import Predictions
+
+__all__ = ["check_polygons", "write_polygons"]
+
+HEADER = 40
+"""Bytes of a geometry before its well-known binary: the magic, flags, the reference system and a flat envelope."""
+
+PRECISION = 1e-6
+"""Share by which the area of a polygon may differ from that of its pixels: what double coordinates lose."""
+
+Parts = list[tuple[Polygons, dict[str, Value]]]
+
+
+def write_polygons(path: Path, predictions: Predictions) -> None:
+    """Write the outline of every part of a class that hangs together by pixels' sides.
+
+    There are none of the background of a binary task, nor of what was not seen. Each says which scene and class it is
+    of and how many pixels it has.
+
+    Raises
+    ------
+    SubmissionError
+        If a scene has no coordinates.
+    """
+    nowhere = [scene.id for scene in predictions.scenes if not has_footprint(scene)]
+    if nowhere:
+        raise SubmissionError(
+            f"submission.format polygons: expected scenes with coordinates, got {len(nowhere)} of "
+            f"{len(predictions.scenes)} without: {', '.join(nowhere[:3])}. Use format: geotiff."
+        )
+    layers: dict[str | None, Parts] = {}
+    for scene in predictions.scenes:
+        layers.setdefault(scene.grid.crs, []).extend(_trace(scene, predictions))
+    filled = [(crs, parts) for crs, parts in layers.items() if parts]
+    write_geopackage(path, [Layer(f"classes_{number}", crs, parts) for number, (crs, parts) in enumerate(filled, 1)])
+
+
+def check_polygons(path: Path, predictions: Predictions) -> None:
+    """Refuse a file unless each class has as many pixels in each scene as in its map, and polygons of their area."""
+    classes = predictions.classes
+    pixels: Counter[tuple[str, str]] = Counter()
+    sides = {scene.id: scene.grid.transform or (1, 0, 0, 0, 1, 0) for scene in predictions.scenes}
+    try:
+        for scene, name, count, polygons in _read(path):
+            a, b, _, d, e, _ = sides.get(scene, (1, 0, 0, 0, 1, 0))
+            area = sum(_area(outer) - sum(map(_area, inner)) for outer, *inner in polygons)
+            if not np.isclose(area, count * abs(a * e - b * d), rtol=PRECISION, atol=0):
+                raise SubmissionError(
+                    f"{path}, scene {scene}: expected a polygon of {name} of {count} pixels, got another area. "
+                    "Run `terrablend submit --overwrite`."
+                )
+            pixels[scene, name] += count
+    except (sqlite3.Error, struct.error) as error:
+        raise SubmissionError(
+            f"{path}: expected a GeoPackage, got: {error}. Run `terrablend submit --overwrite`."
+        ) from error
+    wanted: Counter[tuple[str, str]] = Counter()
+    for one in predictions.scenes:
+        counts = np.bincount(predictions.label(one).ravel(), minlength=256)
+        wanted += Counter({(one.id, name): int(counts[classes.label_names.index(name)]) for name in classes.names})
+    wrong = sorted(key for key in wanted.keys() | pixels.keys() if wanted[key] != pixels[key])
+    if wrong:
+        scene, name = wrong[0]
+        raise SubmissionError(
+            f"{path}: expected polygons of {wanted[wrong[0]]} pixels of {name} in scene {scene}, got "
+            f"{pixels[wrong[0]]}; {len(wrong)} scenes and classes differ. Run `terrablend submit --overwrite`."
+        )
+
+
+def _trace(scene: Scene, predictions: Predictions) -> Parts:
+    label, classes = predictions.label(scene), predictions.classes
+    parts: Parts = []
+    for index in np.unique(label[label != IGNORE]).tolist():
+        if classes.label_names[index] not in classes.names:
+            continue
+        for polygon in outline(label == index):
+            outer, *inner = polygon
+            pixels = round(_area(outer) - sum(map(_area, inner)))
+            values: dict[str, Value] = {
+                "scene": scene.id, "class": classes.label_names[index], "value": classes.label_ids[index],
+                "pixels": pixels,
+            }  # fmt: skip
+            parts.append((place([polygon], scene.grid), values))
+    return parts
+
+
+def _read(path: Path) -> Iterator[tuple[str, str, int, Polygons]]:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        for (layer,) in database.execute("SELECT table_name FROM gpkg_contents").fetchall():
+            quoted = layer.replace('"', '""')
+            for scene, name, count, blob in database.execute(f'SELECT scene, class, pixels, geom FROM "{quoted}"'):
+                yield scene, name, count, _decode(blob)
+
+
+def _decode(blob: bytes) -> Polygons:
+    """Return the rings of a multipolygon in little-endian well-known binary, behind its GeoPackage header."""
+    place = HEADER + 5
+    polygons = []
+    (n_polygons,) = struct.unpack_from("<I", blob, place)
+    place += 4
+    for _ in range(n_polygons):
+        (n_rings,) = struct.unpack_from("<I", blob, place + 5)
+        place += 9
+        rings = []
+        for _ in range(n_rings):
+            (n_points,) = struct.unpack_from("<I", blob, place)
+            flat = struct.unpack_from(f"<{2 * n_points}d", blob, place + 4)
+            rings.append(list(zip(flat[::2], flat[1::2], strict=True)))
+            place += 4 + 16 * n_points
+        polygons.append(rings)
+    return polygons
+
+
+def _area(ring: Ring) -> float:
+    """Return the area within a ring, by the shoelace formula, relative to a corner lest large coordinates drown it."""
+    (left, top), *_ = ring
+    twice = sum((x - left) * (below - top) - (right - left) * (y - top) for (x, y), (right, below) in pairwise(ring))
+    return abs(twice) / 2

@@ -1,0 +1,113 @@
+"""The log of submissions: what was handed in when, how good it was thought to be, and which bytes it was."""
+
+import csv
+import hashlib
+import io
+import math
+import os
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from data.files import hash_file
+from ensemble.ensemble import Ensemble
+from ensemble.predict import model_id
+from ensemble.score.scores import OBJECTIVE
+from ensemble.settings import FormatName
+
+__all__ = ["Submitted", "describe_submission", "hash_files", "log_submission"]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """One submission.
+
+    Parameters
+    ----------
+    format : str
+    path : str
+        Of the file or folder.
+    metric : str
+        What ``score`` is of.
+    score, low, high : float
+        Nested out-of-fold score and its interval.
+    model : str
+        Id of the ensemble.
+    settings : str
+        Fingerprint of all that it was made from.
+    sha256 : str
+        Of the file, or of the folder's files with their names.
+    """
+
+    format: str
+    path: str
+    metric: str
+    score: float
+    low: float
+    high: float
+    model: str
+    settings: str
+    sha256: str
+
+
+def describe_submission(
+    name: FormatName, path: Path, ensemble: Ensemble, scores: pl.DataFrame, settings: str
+) -> Submitted:
+    """Return what is to be remembered of a submission.
+
+    Parameters
+    ----------
+    name : str
+        Of the format.
+    path : Path
+        The file, or the folder of maps.
+    ensemble : Ensemble
+        That made it.
+    scores : DataFrame
+        Its table of scores.
+    settings : str
+        Fingerprint of all that it was made from.
+    """
+    # The row of what was optimised: that of the candidate that is used, known by its score.
+    rows = scores.filter(
+        (pl.col("split") == "train") & (pl.col("metric") == OBJECTIVE) & (pl.col("value") == ensemble.score_)
+    )
+    [low, high] = rows.select("low", "high").row(0) if len(rows) else (math.nan, math.nan)
+    return Submitted(
+        name, path.name, ensemble.metric, ensemble.score_, low, high, model_id(ensemble), settings, hash_files(path)
+    )
+
+
+def log_submission(log: Path, submitted: Submitted, when: datetime | None = None) -> None:
+    """Append a row to a CSV file, which is made if it is not there; rows that are there stay as they are.
+
+    Parameters
+    ----------
+    log : Path
+    submitted : Submitted
+    when : datetime, optional
+        Now by default; written in UTC.
+    """
+    names = [field.name for field in fields(submitted)]
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    if not log.exists():
+        table.writerow(["when", *names])
+    moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
+    table.writerow([moment, *(getattr(submitted, name) for name in names)])
+    log.parent.mkdir(parents=True, exist_ok=True)
+    # One write at the end of the file: a kill leaves the whole row or none of it.
+    with log.open("a", encoding="utf-8", newline="") as stream:
+        stream.write(text.getvalue())
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def hash_files(path: Path) -> str:
+    """Return the SHA-256 of a file; of a folder that of the hashes and names of its files, hidden ones left out."""
+    if path.is_file():
+        return hash_file(path)
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    return hashlib.sha256("".join(f"{hash_file(file)}  {file.name}\n" for file in files).encode()).hexdigest()
