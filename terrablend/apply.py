@@ -1,32 +1,30 @@
-"""A finished ensemble at work on scenes it has never seen, and class maps scored against labels."""
+"""A finished ensemble at work on scenes it has never seen."""
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import polars as pl
-
-from data.discovery import find_files, image_files, label_values, mask_rules
-from data.errors import ExperimentError, MapError, SceneError
+from data.discovery import image_files, mask_rules
+from data.errors import ExperimentError, SceneError
+from data.maps import quantise
 from data.members import map_path, write_map
-from data.metrics import CLASS_METRICS, METRICS
-from data.scene import LabelFile, Scene, read_grid
-from data.settings import LabelSettings
-from ensemble.evaluation import MAP, evaluate_class_maps
-from ensemble.predict import write_prediction
-from ensemble.scores import score_table
+from data.scene import Scene, read_grid
+from ensemble.ensemble import Ensemble
+from ensemble.predict import predict_tags, write_prediction
+from ensemble.submit.predictions import Predictions
+from ensemble.submit.text_formats import write_tags
 from terrablend.experiment import Experiment
 from terrablend.stacking import learning_order
 from terrablend.stages import Run
 
-__all__ = ["evaluate_maps", "predict_scenes", "scene_of_files"]
+__all__ = ["predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
 
 
-def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
-    """Write the probability map and the class map of each scene.
+def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool = False) -> None:
+    """Write the probability map and the class map of each scene, or the table of their tags.
 
     Parameters
     ----------
@@ -35,7 +33,10 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
     scenes : sequence of str
         Paths; those of a scene of several files joined by commas, in the order of ``scenes.train.image``.
     out : Path
-        Gets ``<name>.tif`` and ``<name>_proba.tif``, where name is that of the scene's first file.
+        Gets ``<name>.tif`` and ``<name>_proba.tif``, where name is that of the scene's first file; of the task
+        multilabel ``tags.csv``.
+    uncertainty : bool
+        Whether to write ``<name>_uncertainty.tif`` too.
 
     Raises
     ------
@@ -50,19 +51,42 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
+    if ensemble.classes.task == "multilabel" and uncertainty:
+        raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
     out.mkdir(parents=True, exist_ok=True)
+    if ensemble.classes.task == "multilabel":
+        _tell_tags(run, ensemble, opened, out)
+    else:
+        _map_scenes(run, ensemble, opened, out, uncertainty)
+
+
+def _tell_tags(run: Run, ensemble: Ensemble, scenes: Sequence[Scene], out: Path) -> None:
+    said = []
+    for name in ensemble.used:
+        member = run.load_tag_member(name)
+        told = run.track(member.predict_tags(scenes, member.folds), name, len(scenes))
+        said.append({scene.id: quantise(proba) for scene, proba in zip(scenes, told, strict=True)})
+    tags, columns = predict_tags(ensemble, said), run.experiment.submission.columns
+    write_tags(out / "tags.csv", Predictions(tuple(scenes), ensemble.classes, out, tags, columns))
+    logger.info("tags of %d scenes in %s", len(scenes), out / "tags.csv")
+
+
+def _map_scenes(run: Run, ensemble: Ensemble, scenes: Sequence[Scene], out: Path, uncertainty: bool) -> None:
     with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
         folder = Path(temporary)
         members = [run.load_member(name, folder) for name in learning_order(run.experiment.members, ensemble.used)]
-        for scene in run.track(opened, "scenes", len(opened)):
+        for scene in run.track(scenes, "scenes", len(scenes)):
             maps = {member.name: map_path(folder / member.name, scene) for member in members}
             for member in members:
                 write_map(member, scene, member.folds, ensemble.classes.names, maps[member.name])
             used = [maps[name] for name in ensemble.used]
-            write_prediction(ensemble, used, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif")
+            doubts = out / f"{scene.id}_uncertainty.tif" if uncertainty else None
+            write_prediction(
+                ensemble, used, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif", doubts, run.masks
+            )
             for path in maps.values():
                 path.unlink()
-    logger.info("%d scenes mapped, in %s", len(opened), out)
+    logger.info("%d scenes mapped, in %s", len(scenes), out)
 
 
 def scene_of_files(text: str, experiment: Experiment) -> Scene:
@@ -88,64 +112,3 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
                 f"got {grid.height} × {grid.width}. Resample it to that grid."
             )
     return Scene(Path(paths[0]).stem, "test", images, grids[0][0], invalid=mask_rules(experiment.scenes))
-
-
-def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
-    """Score the class maps of a folder against labels.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Says what the classes and the values of its training labels are.
-    maps : Path
-        Folder of ``<id>.tif``; labels of other scenes are not looked at.
-    labels : str
-        Pattern with {id}, or a folder of ``<id>.tif``.
-
-    Returns
-    -------
-    table : str
-        Pooled scores with intervals over scenes, their means over scenes, and scores of each class.
-
-    Raises
-    ------
-    MapError
-        If there is no map, or a map has no label.
-    """
-    classes = experiment.label_classes()
-    pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
-    root = Path(pattern.anchor)
-    found = find_files(pattern.relative_to(root).as_posix(), root)
-    names = sorted(path.stem for path in maps.glob("*.tif"))
-    lacking = [name for name in names if name not in found]
-    if lacking or not names:
-        raise MapError(
-            f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
-            f"{len(lacking)} of them without a label {lacking[:3]}. Correct the pattern of the labels."
-        )
-    values = label_values(experiment.scenes.train.label or LabelSettings(path=labels), classes)
-    pairs = [
-        (maps / f"{name}.tif", Scene(name, "val", (), read_grid(found[name])[0], LabelFile(found[name], values)))
-        for name in names
-    ]
-    evaluation = evaluate_class_maps(pairs, classes)
-    scores = score_table([evaluation], classes.label_names, classes.task, experiment.ensemble, experiment.seed)
-    return "\n".join([f"{len(pairs)} scenes, {evaluation.total(MAP).sum()} labelled pixels", "", *_lines(scores)])
-
-
-def _lines(scores: pl.DataFrame) -> Iterator[str]:
-    """Yield the lines of two tables: scores over all classes, and those of each class."""
-    whole = scores.filter(pl.col("label") == "")
-    yield f"{'':<14}{'pooled':>8}{'interval':>19}{'scene mean':>12}"
-    for name, metric in METRICS.items():
-        rows = {row["scope"]: row for row in whole.filter(pl.col("metric") == name).rows(named=True)}
-        if rows:
-            row = rows["all"]
-            interval = f"{row['low']:.4f} – {row['high']:.4f}"
-            yield f"{metric.title:<14}{row['value']:8.4f}{interval:>19}{rows['scene mean']['value']:12.4f}"
-    yield ""
-    yield f"{'class':<14}" + "".join(f"{metric.title:>10}" for metric in CLASS_METRICS.values())
-    single = scores.filter(pl.col("label") != "")
-    for label in single["label"].unique(maintain_order=True):
-        values = single.filter(pl.col("label") == label)["value"]
-        yield f"{label:<14}" + "".join(f"{value:10.4f}" for value in values)

@@ -17,11 +17,14 @@ from data.catalogue import Catalogue
 from data.errors import ExperimentError, RunError
 from data.files import replacing
 from data.folds import plan_folds
-from data.members import Member
+from data.members import Member, TagMember
+from data.overview import look_over
 from data.progress import Track, untracked
 from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts
-from features.feature_set import FeatureSet
+from features.scene_table import open_rows
+from features.table import Columns
+from terrablend.check_page import write_check_page
 from terrablend.experiment import E, save_experiment
 from terrablend.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, stack_of
@@ -83,8 +86,8 @@ class BaseRun(ABC, Generic[E]):
         """Write the class maps of the test scenes, and the submission."""
 
     @abstractmethod
-    def feature_set(self, catalogue: Catalogue) -> FeatureSet:
-        """Return the columns of the pixel table."""
+    def feature_set(self, catalogue: Catalogue) -> Columns:
+        """Return the columns of the table."""
 
     def members(self, branch: Branch) -> list[str]:
         """Return the names of the members of a branch, in the order in which they are learned."""
@@ -93,12 +96,14 @@ class BaseRun(ABC, Generic[E]):
 
     @cached_property
     def check(self) -> Stage:
-        """Read everything once, list every problem, write the catalogue with its groups and folds."""
+        """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
         settings = {
             **self._settings("task", "scenes", "table", "classes", "folds", "seed"),
             "files": self._input_files(),
         }
-        return self._stage("check", "check", self._check, (), ("catalogue.parquet", "folds.txt"), settings)
+        return self._stage(
+            "check", "check", self._check, (), ("catalogue.parquet", "folds.txt", "check.html"), settings
+        )
 
     @cached_property
     def features(self) -> Stage:
@@ -125,7 +130,18 @@ class BaseRun(ABC, Generic[E]):
         return self._stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self._settings("seed"))
 
     def tune(self, name: str, trials: int) -> Stage:
-        """Look for better settings of a member, until so many were tried."""
+        """Look for better settings of a member, until so many were tried.
+
+        Raises
+        ------
+        ExperimentError
+            If members tell tags.
+        """
+        if self.experiment.task == "multilabel":
+            raise ExperimentError(
+                f"{self.source}: expected a task of pixels for `terrablend tune`, got multilabel. "
+                "Try settings of tags one by one, each in a folder of its own: --set and --run."
+            )
         settings = {
             **self._settings("features", "seed"),
             "member": _jsonable(self._member_settings(name).model_dump(mode="json", exclude={"device"})),
@@ -179,9 +195,17 @@ class BaseRun(ABC, Generic[E]):
             return trees.load_member(directory, self.workers, self.device or settings.device)
         return cnn.load_member(directory, self.workers, self.device or settings.device, stacked)
 
+    def load_tag_member(self, name: str) -> TagMember:
+        """Return a trained member of either branch that tells tags."""
+        settings, directory = self._member_settings(name), self.member_path(name)
+        if isinstance(settings, TreeSettings):
+            device = self.device or settings.device
+            return trees.load_tag_member(directory, self.workers, device, self.executor)
+        return cnn.load_member(directory, self.workers, self.device or settings.device)
+
     @property
     def pixels(self) -> Path:
-        """The folder of the pixel table."""
+        """The folder of the table of pixels, or of scenes."""
         return self.folder.path / "pixels"
 
     @property
@@ -198,8 +222,8 @@ class BaseRun(ABC, Generic[E]):
         """Read everything once; return the catalogue, without folds, and what is odd in it."""
 
     @abstractmethod
-    def _build_table(self, catalogue: Catalogue, feature_set: FeatureSet) -> None:
-        """Write the pixel table."""
+    def _build_table(self, catalogue: Catalogue) -> None:
+        """Write the table."""
 
     @abstractmethod
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
@@ -215,14 +239,19 @@ class BaseRun(ABC, Generic[E]):
             logger.info("%s", line)
         with replacing(self.folder.path / "folds.txt") as temporary:
             temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
+        write_check_page(
+            self.folder.path / "check.html", catalogue, look_over(catalogue),
+            name=self.experiment.name, settings=settings.group, root=self.experiment.root,
+            leakage=report.lines(), warnings=warnings, executor=self.executor, track=self.track,
+        )  # fmt: skip
         catalogue.save(self.folder.path / "catalogue.parquet")
 
     def _features(self) -> None:
         catalogue = self.load_catalogue()
-        feature_set = self.feature_set(catalogue)
-        self._build_table(catalogue, feature_set)
-        labels, seed = catalogue.classes.label_names, self.experiment.seed
-        facts = describe_table(self.pixels, catalogue.split("train"), feature_set, labels, most_rows=ROWS, seed=seed)
+        self._build_table(catalogue)
+        feature_set, labels = self.feature_set(catalogue), catalogue.classes.label_names
+        table = open_rows(self.pixels, catalogue, feature_set.names)
+        facts = describe_table(table, feature_set, labels, most_rows=ROWS, seed=self.experiment.seed)
         save_facts(facts, self.folder.path / "columns.json")
 
     def _member(self, name: str, folds: Sequence[int] | None) -> None:
@@ -243,8 +272,9 @@ class BaseRun(ABC, Generic[E]):
             self._apply_member(name, catalogue)
 
     def _explain(self, name: str) -> None:
+        load = trees.load_tag_member if self.experiment.task == "multilabel" else trees.load_member
         # The same bytes everywhere come from a CPU, unless another device is asked for.
-        member = trees.load_member(self.member_path(name), self.workers, self.device or "cpu")
+        member = load(self.member_path(name), self.workers, self.device or "cpu")
         catalogue, seed = self.load_catalogue(), self.experiment.seed
         explanation = explain_member(member, catalogue, self.pixels, seed=seed, track=self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")

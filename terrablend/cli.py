@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
-from data.errors import MemberError, TerrablendError
+from data.errors import ExperimentError, MemberError, TerrablendError
 from data.workers import cores, open_executor
+from terrablend.check_tables import describe_overview
 from terrablend.columns import describe_columns, describe_explanation
 from terrablend.progress import bars, console, show_log
 
@@ -141,8 +142,14 @@ def open_scene_run(source: Path, **machine: Any) -> "Run":
 @app.command()
 @on_run
 def check(run: "Run") -> Iterable["Stage"]:
-    """Read every scene, list every problem, and split the scenes into folds."""
-    return [run.check]
+    """Read every scene, list every problem, split the scenes into folds, and draw the data."""
+    yield run.check
+    if run.folder.state(run.check) == "done":
+        from data.overview import look_over
+
+        catalogue = run.load_catalogue()
+        typer.echo(describe_overview(catalogue, look_over(catalogue)))
+        console.print(f"The data in pictures: {run.folder.path / 'check.html'}")
 
 
 @app.command()
@@ -213,11 +220,16 @@ def run_all(run: "Run") -> Iterable["Stage"]:
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Folder of a finished run, or a bundle: its folder or zip.")
+    ],
     scenes: Annotated[
         list[str], typer.Argument(metavar="SCENE...", help="Images; files of one scene joined by commas.")
     ],
     out: Out = Path("predictions"),
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Also map entropy, margin and the members' disagreement.")
+    ] = False,
     device: Device = None,
     workers: Workers = cores(),  # noqa: B008
     verbose: Verbose = False,
@@ -225,8 +237,24 @@ def predict(
     """Apply a finished ensemble to scenes that it has never seen."""
     with plain_endings(verbose):
         from terrablend.apply import predict_scenes
+        from terrablend.bundle import open_model
 
-        predict_scenes(open_scene_run(run, device=device, workers=workers, track=bars), scenes, out)
+        with open_model(model) as folder:
+            run = open_scene_run(folder, device=device, workers=workers, track=bars)
+            predict_scenes(run, scenes, out, uncertainty)
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Zip, or folder, to write.")],
+    verbose: Verbose = False,
+) -> None:
+    """Pack what a finished run needs to map scenes into one verified zip or folder."""
+    with plain_endings(verbose):
+        from terrablend.bundle import write_bundle
+
+        write_bundle(open_scene_run(run), out)
 
 
 @app.command()
@@ -251,28 +279,48 @@ def evaluate(
     source: Source,
     maps: Annotated[Path, typer.Argument(metavar="MAPS", help="Folder of class maps <id>.tif.")],
     labels: Annotated[
-        str, typer.Argument(metavar="LABELS", help="Labels: a pattern with {id}, or a folder of <id>.tif.")
-    ],
+        str | None, typer.Argument(metavar="[LABELS]", help="Labels: a pattern with {id}, or a folder of <id>.tif.")
+    ] = None,
+    sample: Annotated[
+        Path | None,
+        typer.Option("--sample", help="CSV of points instead of labels: scene, class, and row and col or x and y."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Score class maps against labels."""
+    """Score class maps, and estimate class areas, by labels or by a design sample of points."""
     with plain_endings(verbose):
-        from terrablend.apply import evaluate_maps
+        from terrablend.evaluate import evaluate_maps, evaluate_sample
 
-        typer.echo(evaluate_maps(open_scene_run(source).experiment, maps, labels))
+        experiment = open_scene_run(source).experiment
+        if labels is not None and sample is None:
+            text = evaluate_maps(experiment, maps, labels)
+        elif labels is None and sample is not None:
+            text = evaluate_sample(experiment, maps, sample)
+        else:
+            raise ExperimentError(
+                f"expected LABELS or --sample, got {'neither' if labels is None else 'both'}. Name one of them."
+            )
+        typer.echo(text)
 
 
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images and labels lie.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Experiment file to write.")] = Path("experiment.yaml"),
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Data set that the folder is: kelp, solar, deepglobe, …")
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Look at a folder of scenes and write a first experiment file."""
+    """Look at a folder of scenes and write a first experiment file, or that of a known data set."""
     with plain_endings(verbose):
         from terrablend.init import write_experiment
+        from terrablend.recipes import write_recipe
 
-        write_experiment(folder, out)
+        if recipe is None:
+            write_experiment(folder, out)
+        else:
+            write_recipe(recipe, folder, out, bars)
 
 
 @app.command()

@@ -81,7 +81,6 @@ def _meaning(column: ColumnFacts) -> str:
 
 
 def _best(column: ColumnFacts, labels: tuple[str, ...]) -> tuple[float, str]:
-    # Of two classes each is the other's rest; the second is the positive one.
-    first = 1 if len(labels) == 2 else 0
-    known = [pair for pair in list(zip(column.auc, labels, strict=True))[first:] if not math.isnan(pair[0])]
-    return max(known, key=lambda pair: abs(pair[0] - 0.5), default=(math.nan, ""))
+    # Where each of two classes is the other's rest, both separate alike; the second is the positive one.
+    known = [pair for pair in reversed([*zip(column.auc, labels, strict=True)]) if not math.isnan(pair[0])]
+    return max(known, key=lambda pair: round(abs(pair[0] - 0.5), 6), default=(math.nan, ""))

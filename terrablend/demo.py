@@ -6,9 +6,10 @@ from pathlib import Path
 
 from data.files import replacing
 from data.progress import Track
-from terrablend.apply import evaluate_maps
 from terrablend.coast import EXPERIMENT, write_coast
+from terrablend.evaluate import evaluate_maps
 from terrablend.experiment import load_scene_experiment
+from terrablend.known_errors import judge_audit
 from terrablend.progress import console
 from terrablend.run_folder import RunFolder
 from terrablend.stages import Run
@@ -41,7 +42,9 @@ def run_demo(out: Path, *, device: DeviceName | None, workers: int, executor: Ex
     for stage in run.stages:
         run.folder.carry_out(stage)
     console.print(f"\nTest maps against the truth, on places that no training scene shows ({out / 'run' / 'maps'}):\n")
-    console.print(evaluate_maps(experiment, out / "run" / "maps", str(coast / "truth" / "{id}.tif")))
+    console.print(evaluate_maps(experiment, out / "run" / "maps", str(coast / "truth" / "{id}.tif")), soft_wrap=True)
+    console.print()
+    console.print(judge_audit(out / "run" / "ensemble" / "audit.parquet", coast).line(), soft_wrap=True)
     console.print(
         f"\nDone in {time.perf_counter() - start:.0f} s. Report: {out / 'run' / 'ensemble' / 'report.html'}\n"
         f"Submission: {out / 'run' / 'submission.tar'}"

@@ -12,11 +12,19 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from cnn.settings import CnnSettings
+from cnn.settings import OF_TAGS, CnnSettings
 from data.classes import Classes, Task
 from data.errors import ExperimentError
 from data.files import replacing
-from data.settings import ClassSettings, FoldSettings, GroupSettings, SceneSettings, Settings
+from data.settings import (
+    ClassSettings,
+    FoldSettings,
+    GroupSettings,
+    LabelSettings,
+    SceneSettings,
+    Settings,
+    TagSettings,
+)
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.settings import FeatureSettings, TableSettings
 from terrablend.search import TuneSettings
@@ -55,13 +63,15 @@ class BaseExperiment(Settings):
     task: Task
     root: Path = Field(description="folder that the patterns of the files start from")
     seed: int = Field(0, ge=0)
-    classes: dict[int, ClassSettings]
+    classes: dict[int, ClassSettings] = Field(description="name of each id, or a list of names, numbered from 0")
     folds: FoldSettings = FoldSettings()
     tune: TuneSettings = TuneSettings()
 
     @field_validator("classes", mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = dict(enumerate(value))
         if not isinstance(value, dict):
             return value
         return {key: {"name": entry} if isinstance(entry, str) else entry for key, entry in value.items()}
@@ -80,10 +90,50 @@ class Experiment(BaseExperiment):
     ensemble: EnsembleSettings = EnsembleSettings()
     submission: SubmissionSettings = SubmissionSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_task(cls, values: Any) -> Any:
+        members = values.get("members") if isinstance(values, dict) and values.get("task") == "multilabel" else None
+        if not isinstance(members, dict):
+            return values
+        suited = {
+            name: {**OF_TAGS, **member} if isinstance(member, dict) and member.get("branch") == "cnn" else member
+            for name, member in members.items()
+        }
+        return {**values, "members": suited}
+
     @model_validator(mode="after")
     def _stacked_in_an_order(self) -> "Experiment":
         learning_order(self.members)
         return self
+
+    @model_validator(mode="after")
+    def _labels_suit_the_task(self) -> "Experiment":
+        for split in ("train", "val", "test"):
+            part = getattr(self.scenes, split)
+            if part is None or part.label is None:
+                continue
+            tagged = isinstance(part.label, TagSettings)
+            if tagged and self.task != "multilabel":
+                raise ValueError(f"scenes.{split}.label: a table of tags is for the task multilabel, not {self.task}")
+            if not tagged and self.task == "multilabel":
+                raise ValueError(
+                    f"scenes.{split}.label: the task multilabel needs a table, "
+                    "such as {tags: labels.csv, id: image_name, column: tags}"
+                )
+            self._require_colors(split, part.label)
+        return self
+
+    def _require_colors(self, split: str, label: LabelSettings | TagSettings) -> None:
+        if isinstance(label, TagSettings) or label.colors is False:
+            return
+        given = () if label.colors is True else label.colors
+        lacking = [entry.name for entry in self.classes.values() if entry.color is None and entry.name not in given]
+        if lacking:
+            raise ValueError(
+                f"scenes.{split}.label.colors: expected a colour for each class, got none for {', '.join(lacking)}. "
+                f"Name it as classes: {{0: {{name: {lacking[0]}, color: [255, 0, 0]}}}}"
+            )
 
 
 class TableExperiment(BaseExperiment):
@@ -91,6 +141,13 @@ class TableExperiment(BaseExperiment):
 
     table: TableSettings
     members: dict[MemberName, TreeSettings]
+
+    @field_validator("task")
+    @classmethod
+    def _one_label_a_row(cls, task: Task) -> Task:
+        if task == "multilabel":
+            raise ValueError("expected binary or multiclass, got multilabel: a row of a table has one label")
+        return task
 
     @field_validator("folds")
     @classmethod

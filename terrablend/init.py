@@ -15,7 +15,7 @@ from data.errors import ExperimentError
 from data.files import replacing
 from data.scene import open_raster
 
-__all__ = ["guess_experiment", "write_experiment"]
+__all__ = ["guess_experiment", "require_new", "write_experiment"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ def write_experiment(folder: Path, out: Path) -> None:
     ExperimentError
         If the folder holds no images with labels beside them, or ``out`` exists.
     """
-    if out.exists():
-        raise ExperimentError(f"{out}: expected no such file yet. Remove it, or name another with --out.")
+    require_new(out)
     values = guess_experiment(folder)
     head = (
         "# Guessed from the files; read it once: are the bands named right, which values are classes,\n"
@@ -63,6 +62,12 @@ def write_experiment(folder: Path, out: Path) -> None:
     with replacing(out) as temporary:
         temporary.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
     logger.info("first experiment file in %s. Read it, then run `terrablend check %s`", out, out)
+
+
+def require_new(out: Path) -> None:
+    """Refuse to overwrite an experiment file, which somebody may have worked on."""
+    if out.exists():
+        raise ExperimentError(f"{out}: expected no such file yet. Remove it, or name another with --out.")
 
 
 def guess_experiment(folder: Path) -> dict[str, Any]:

@@ -121,6 +121,11 @@ class RunFolder:
         self._write_record(stage, done=stage.complete, seconds=round(seconds, 1), peak_mib=_peak_memory())
         logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "done so far", seconds, result)
 
+    def cost(self, stage: Stage) -> tuple[float, int] | None:
+        """Return the seconds that a stage took when it was last done, and the most memory in MiB; None if never."""
+        record = self._record(stage)
+        return (record["seconds"], record["peak_mib"]) if record and "seconds" in record else None
+
     def _record(self, stage: Stage) -> dict[str, Any] | None:
         path = self._record_path(stage)
         if not path.exists():

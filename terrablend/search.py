@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from data.metrics import MetricName
 from data.settings import Settings
+from ensemble.metric_settings import MetricSettings
 
 if TYPE_CHECKING:
     import optuna
@@ -37,7 +37,7 @@ class TuneSettings(Settings):
     """How `terrablend tune` looks for better settings."""
 
     trials: int = Field(30, ge=1, description="settings that are tried, those of earlier calls included")
-    metric: MetricName | None = Field(None, description="what is raised; default: that of the ensemble")
+    metric: MetricSettings | None = Field(None, description="what is raised; default: that of the ensemble")
     search: dict[str, Range | list[Any]] = Field(
         {}, description="dotted keys of the experiment file, each with its range or its values"
     )

@@ -1,30 +1,52 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
+from typing import Any
+
+import polars as pl
 
 from data.catalogue import Catalogue
 from data.discovery import SceneFiles, find_scenes, stat_files
 from data.errors import SubmissionError
+from data.files import fingerprint
 from data.inspection import build_catalogue
-from data.members import map_path, write_maps
+from data.members import map_path, write_maps, write_tag_maps
 from data.quicklook import quicklook
+from data.scene import Scene
+from data.tag_maps import read_tag_maps
+from ensemble.audit.audit_files import write_audit
+from ensemble.audit.label_audit import audit_labels
+from ensemble.decide.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
-from ensemble.maps import MemberMaps
-from ensemble.predict import write_prediction
-from ensemble.report import write_report
-from ensemble.scores import score_table, write_scores
-from ensemble.submission import FORMATS, write_submission
+from ensemble.maps import open_maps
+from ensemble.objective import objective_of
+from ensemble.predict import predict_tags, write_prediction
+from ensemble.report.page import StageTime, write_report
+from ensemble.score.ablation import ablate
+from ensemble.score.run_areas import areas_of_run, write_areas
+from ensemble.score.scores import score_table, write_scores
+from ensemble.submit.predictions import Predictions
+from ensemble.submit.submission import FORMATS, require_task, write_submission
+from ensemble.submit.submission_log import describe_submission, log_submission
 from features.feature_set import FeatureSet
+from features.scene_features import SceneFeatureSet
+from features.scene_table import build_scene_table, scene_features
 from features.settings import feature_names
-from features.table import build_table
+from features.table import Columns, build_table
 from terrablend.base_run import BaseRun
 from terrablend.experiment import Experiment
+from terrablend.masks import rule_masks
 from terrablend.run_folder import Stage
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
+
+EXTRA_MAPS = ("proba", "uncertainty")
+"""Folders of what a submission may hold beside class maps."""
 
 
 @dataclass(frozen=True)
@@ -43,20 +65,21 @@ class Run(BaseRun[Experiment]):
     def ensemble(self) -> Stage:
         """Blend the out-of-fold maps, tune thresholds, score, report."""
         reads = (self.check, *map(self.member, self.experiment.members), *self._explained)
-        settings = self._settings("ensemble", "seed")
+        # Formulas can be in the conditions of rules.
+        formulas = {"formulas": self.formulas} if self.experiment.ensemble.rules else {}
+        settings = {**self._settings("ensemble", "seed"), **formulas}
         return self._stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
 
     @cached_property
     def submit(self) -> Stage:
         """Write the class maps of the test scenes, and the submission."""
         settings = self._settings("submission")
-        archive = FORMATS[self.experiment.submission.format].file
-        outputs = (archive, "maps") if archive else ("maps",)
+        outputs = tuple(dict.fromkeys((FORMATS[self.experiment.submission.format].file, "maps", *EXTRA_MAPS)))
         return self._stage("submit", "submit", self._submit, (self.check, self.ensemble), outputs, settings)
 
-    def feature_set(self, catalogue: Catalogue) -> FeatureSet:
-        """Return the columns of the pixel table."""
-        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)
+    def feature_set(self, catalogue: Catalogue) -> Columns:
+        """Return the columns of the table: of pixels, or of scenes that have tags."""
+        return self._scene_features(catalogue) if self._tells_tags else self._pixel_features(catalogue)
 
     def load_ensemble(self) -> Ensemble:
         """Return the fitted ensemble."""
@@ -71,6 +94,11 @@ class Run(BaseRun[Experiment]):
         """The user's own features, by name."""
         return self.experiment.features.formulas
 
+    @property
+    def masks(self) -> Masks:
+        """Where the conditions of the ensemble's rules hold."""
+        return rule_masks([rule.where for rule in self.experiment.ensemble.rules], self.formulas)
+
     @cached_property
     def _files(self) -> tuple[list[SceneFiles], list[str]]:
         return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
@@ -83,39 +111,98 @@ class Run(BaseRun[Experiment]):
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
         return build_catalogue(files, problems, settings, classes, self.executor, self.track)
 
-    def _build_table(self, catalogue: Catalogue, feature_set: FeatureSet) -> None:
-        build_table(
-            catalogue, feature_set, self.experiment.features.sample, self.pixels,
-            experiment=self.experiment.name, seed=self.experiment.seed, executor=self.executor, track=self.track,
-        )  # fmt: skip
+    @property
+    def _tells_tags(self) -> bool:
+        return self.experiment.task == "multilabel"
+
+    def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
+        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)
+
+    def _scene_features(self, catalogue: Catalogue) -> SceneFeatureSet:
+        settings, seed = self.experiment.features, self.experiment.seed
+        return scene_features(catalogue, settings, self.pixels, seed=seed, executor=self.executor)
+
+    def _build_table(self, catalogue: Catalogue) -> None:
+        experiment = self.experiment
+        options: dict[str, Any] = {"experiment": experiment.name, "executor": self.executor, "track": self.track}
+        if self._tells_tags:
+            build_scene_table(catalogue, self._scene_features(catalogue), self.pixels, **options)
+        else:
+            sample, feature_set = experiment.features.sample, self._pixel_features(catalogue)
+            build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
-        write_maps(self.load_member(name), catalogue, self.member_path(name), self.track)
+        directory = self.member_path(name)
+        if self._tells_tags:
+            write_tag_maps(self.load_tag_member(name), catalogue, directory, self.track)
+        else:
+            write_maps(self.load_member(name), catalogue, directory, self.track)
 
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {name: self.member_path(name) for name in experiment.members}
-        settings, seed, track = experiment.ensemble, experiment.seed, self.track
-        ensemble, evaluations = fit_ensemble(members, catalogue, settings, seed=seed, track=track)
-        scores = score_table(evaluations, catalogue.classes.label_names, experiment.task, settings, seed)
+        maps = open_maps(members, catalogue)
+        branches = {name: member.branch for name, member in experiment.members.items()}
+        settings, seed, track, classes = experiment.ensemble, experiment.seed, self.track, catalogue.classes
+        ensemble, evaluations = fit_ensemble(
+            members, catalogue, settings, seed=seed, branches=branches, masks=self.masks, track=track
+        )
+        scores = score_table(evaluations, classes, settings, seed)
+        ablations = ablate(evaluations[0], branches, objective_of(settings, classes), settings, seed)
+        audit = audit_labels(maps, catalogue, evaluations[0], self.masks, track=track)
+        areas = areas_of_run(
+            evaluations, maps, catalogue, ensemble.decision, settings,
+            seed=seed, masks=self.masks, track=track,
+        )  # fmt: skip
         notes = (self.folder.path / "folds.txt").read_text("utf-8").splitlines()
         facts = self.load_facts() if self.members("trees") else None
         explanations = [self.load_explanation(name) for name in self.members("trees")]
         write_report(
-            folder / "report.html", ensemble, evaluations, scores, MemberMaps(members), catalogue, settings,
-            name=experiment.name, notes=notes, features=facts, explanations=explanations,
-            quicklook=quicklook, track=track,
+            folder / "report.html", ensemble, evaluations, scores, maps, catalogue, settings,
+            name=experiment.name, notes=notes, features=facts, explanations=explanations, ablations=ablations,
+            areas=areas, audit=audit, timings=self._timings, quicklook=quicklook, masks=self.masks, track=track,
         )  # fmt: skip
+        write_audit(audit, folder, catalogue)
         write_scores(scores, folder / "scores.parquet")
+        if areas:
+            write_areas(areas, folder / "areas.csv")
         ensemble.save(folder / "ensemble.json")
 
+    @property
+    def _timings(self) -> list[StageTime]:
+        """What the stages before the ensemble took."""
+        before = takewhile(lambda stage: stage.name != "ensemble", self.stages)
+        return [StageTime(stage.name, *cost) for stage in before if (cost := self.folder.cost(stage)) is not None]
+
     def _submit(self) -> None:
-        catalogue, maps = self.load_catalogue(), self.folder.path / "maps"
-        ensemble = self.load_ensemble()
+        catalogue, ensemble, settings = self.load_catalogue(), self.load_ensemble(), self.experiment.submission
+        require_task(settings.format, catalogue.classes)
         scenes = catalogue.split("test")
         if not scenes:
             raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
+        folder = self.folder.path
+        if self._tells_tags:
+            said = [read_tag_maps(self.member_path(name), "test") for name in ensemble.used]
+            tags = predict_tags(ensemble, said)
+        else:
+            self._map_scenes(ensemble, scenes)
+            tags = {}
+        predictions = Predictions(scenes, catalogue.classes, folder / "maps", tags, settings.columns)
+        path = write_submission(settings.format, folder, predictions)
+        scores = pl.read_parquet(folder / "ensemble" / "scores.parquet")
+        made_from = fingerprint(self.submit.made_from)
+        submitted = describe_submission(settings.format, path, ensemble, scores, made_from)
+        log_submission(folder / "submissions.csv", submitted)
+
+    def _map_scenes(self, ensemble: Ensemble, scenes: Sequence[Scene]) -> None:
+        """Write the class maps of test scenes, and what else is asked for."""
+        folder, masks, settings = self.folder.path, self.masks, self.experiment.submission
+        wanted = settings.proba or settings.format == "probabilities", settings.uncertainty
         for scene in self.track(scenes, "class maps", len(scenes)):
             members = [map_path(self.member_path(name), scene) for name in ensemble.used]
-            write_prediction(ensemble, members, scene, maps / f"{scene.id}.tif")
-        write_submission(self.experiment.submission.format, self.folder.path, scenes, maps, catalogue.classes)
+            proba, uncertainty = (
+                folder / name / f"{scene.id}.tif" if want else None
+                for name, want in zip(EXTRA_MAPS, wanted, strict=True)
+            )
+            class_map = folder / "maps" / f"{scene.id}.tif"
+            write_prediction(ensemble, members, scene, class_map, proba, uncertainty, masks)

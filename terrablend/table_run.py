@@ -10,7 +10,7 @@ import trees
 from data.catalogue import Catalogue
 from data.errors import ExperimentError
 from data.files import replacing, write_json
-from ensemble.row_scores import score_rows
+from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
 from terrablend.base_run import BaseRun
@@ -62,7 +62,7 @@ class TableRun(BaseRun[TableExperiment]):
         classes = experiment.label_classes()
         return catalogue_of_table(experiment.table, classes, experiment.root, experiment.seed), []
 
-    def _build_table(self, catalogue: Catalogue, feature_set: FeatureSet) -> None:
+    def _build_table(self, catalogue: Catalogue) -> None:
         experiment = self.experiment
         write_table(
             experiment.table, catalogue, experiment.root, self.pixels, experiment=experiment.name, seed=experiment.seed

@@ -17,7 +17,7 @@ from data.files import fingerprint
 from data.maps import NODATA, quantise
 from data.members import Member
 from data.scene import read_label
-from ensemble.thresholds import histogram_counts, score_histogram
+from ensemble.decide.thresholds import histogram_counts, score_histogram
 from terrablend.base_run import BaseRun
 from terrablend.experiment import E, change_experiment
 from terrablend.run_folder import RunFolder

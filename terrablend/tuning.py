@@ -16,13 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import ExperimentError, TerrablendError
 from data.files import replacing
-from data.metrics import METRICS, MetricName
-from ensemble.scores import suitable_metrics
+from ensemble.objective import Objective, objective_of
+from ensemble.settings import EnsembleSettings
 from terrablend.base_run import BaseRun
 from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
 from terrablend.search import SPACES, Range, Space, chosen_values, describe_value, suggest
 from terrablend.trials import Counts, Trials
-from terrablend.tuning_page import write_page
+from terrablend.tuning_page import write_tuning_page
 
 __all__ = ["Found", "Trial", "tune_member"]
 
@@ -68,7 +68,7 @@ class Found:
     Parameters
     ----------
     member : str
-    metric : str
+    metric : Objective
     space : mapping
     as_written : Trial
     trials : tuple of Trial
@@ -78,7 +78,7 @@ class Found:
     """
 
     member: str
-    metric: MetricName
+    metric: Objective
     space: Space
     as_written: Trial
     trials: tuple[Trial, ...]
@@ -109,7 +109,7 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
     ExperimentError
         If the search or the metric does not suit the experiment.
     """
-    space, metric = search_space(run.experiment, name, run.source), metric_name(run.experiment)
+    space, metric = search_space(run.experiment, name, run.source), objective_to_raise(run.experiment)
     member = Trials(run, name, directory / "work")
     with quiet_optuna():
         study = open_study(directory)
@@ -123,7 +123,7 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
         member.close()
         found = read_study(study, name, space, metric)
     write_table(found, directory / "trials.csv")
-    write_page(found, directory / "index.html", run.experiment.name)
+    write_tuning_page(found, directory / "index.html", run.experiment.name)
     best = change_experiment(run.experiment, found.best.values, run.source)
     save_experiment(best, directory / "best.yaml")
     for line in describe(found):
@@ -156,14 +156,24 @@ def search_space(experiment: AnyExperiment, name: str, source: Path) -> Space:
     return space
 
 
-def metric_name(experiment: AnyExperiment) -> MetricName:
-    """Return what is raised; raises ExperimentError if it does not suit the task."""
-    known = suitable_metrics(experiment.task)
+def objective_to_raise(experiment: AnyExperiment) -> Objective:
+    """Return what is raised.
+
+    Raises
+    ------
+    EnsembleError
+        If the score does not suit the task.
+    ExperimentError
+        If it is a mean over scenes, which pooled counts do not know.
+    """
     metric = experiment.tune.metric or (experiment.ensemble.metric if isinstance(experiment, Experiment) else None)
-    metric = metric or ("dice" if experiment.task == "binary" else "macro_iou")
-    if metric not in known:
-        raise ExperimentError(f"tune.metric: expected one of {', '.join(known)} for the task, got {metric}.")
-    return metric
+    objective = objective_of(EnsembleSettings(metric=metric), experiment.label_classes())
+    if objective.by_scene:
+        raise ExperimentError(
+            f"tune.metric: expected a score over pixels, got {objective.title}: trials are scored by the counts of "
+            "whole folds. Name another one under tune.metric."
+        )
+    return objective
 
 
 def open_study(directory: Path) -> optuna.Study:
@@ -185,7 +195,7 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     ]
 
 
-def try_as_written(study: optuna.Study, member: Trials[E], metric: MetricName) -> None:
+def try_as_written(study: optuna.Study, member: Trials[E], metric: Objective) -> None:
     """Score the settings as they are written, once."""
     if "as_written" not in study.user_attrs:
         begun = time.perf_counter()
@@ -194,7 +204,7 @@ def try_as_written(study: optuna.Study, member: Trials[E], metric: MetricName) -
         study.set_user_attr("as_written", {"score": score, "folds": folds, "seconds": seconds})
 
 
-def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: MetricName) -> None:
+def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objective) -> None:
     """Try what the study suggests, fold by fold; what falls behind the others is stopped."""
     trial = study.ask()
     begun, counted = time.perf_counter(), []
@@ -215,20 +225,20 @@ def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Metri
     study.tell(trial, score, end)
 
 
-def best_score(counted: Sequence[Counts], metric: MetricName) -> float:
+def best_score(counted: Sequence[Counts], metric: Objective) -> float:
     """Return the score of some folds together, at the cut that serves them best."""
-    scores = np.nan_to_num(METRICS[metric].of(sum(counted)))
+    scores = np.nan_to_num(metric.of(sum(counted)))
     return float(scores.max())
 
 
-def nested_scores(counted: Sequence[Counts], metric: MetricName) -> tuple[float, list[float]]:
+def nested_scores(counted: Sequence[Counts], metric: Objective) -> tuple[float, list[float]]:
     """Return the score of all folds together, and of each, at cuts that were chosen on the others."""
-    score, total = METRICS[metric].of, sum(counted)
+    score, total = metric.of, sum(counted)
     chosen = [counts[np.argmax(np.nan_to_num(score(total - counts)))] for counts in counted]
     return float(np.nan_to_num(score(sum(chosen)))), [float(np.nan_to_num(score(counts))) for counts in chosen]
 
 
-def read_study(study: optuna.Study, name: str, space: Space, metric: MetricName) -> Found:
+def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) -> Found:
     """Return what a study holds."""
     written = study.user_attrs["as_written"]
     trials = tuple(
@@ -247,7 +257,7 @@ def read_study(study: optuna.Study, name: str, space: Space, metric: MetricName)
 
 def describe(found: Found) -> Iterator[str]:
     """Say in words what was found."""
-    title, best, before = METRICS[found.metric].title, found.best, found.as_written
+    title, best, before = found.metric.title, found.best, found.as_written
     ends = [trial.end for trial in found.trials]
     others = ", ".join(f"{ends.count(end)} {end}" for end in ("stopped early", "failed") if end in ends)
     yield f"{found.member}: {len(ends)} trials" + (f" ({others})" if others else "")
@@ -268,8 +278,8 @@ def write_table(found: Found, path: Path) -> None:
         {
             "trial": trial.number,
             "end": trial.end,
-            found.metric: trial.score,
-            **{f"{found.metric}_fold{number}": value for number, value in enumerate(trial.folds)},
+            found.metric.name: trial.score,
+            **{f"{found.metric.name}_fold{number}": value for number, value in enumerate(trial.folds)},
             "seconds": round(trial.seconds, 1),
             **{key: describe_value(value) for key, value in trial.values.items()},
         }

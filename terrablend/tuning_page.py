@@ -3,22 +3,19 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
-from data.files import replacing
-from data.metrics import METRICS
-from ensemble.axis import Axis
+from data.axis import Axis
+from data.page import write_page
 from terrablend.search import Range, describe_value
 
 if TYPE_CHECKING:
     from terrablend.tuning import Found, Trial
 
-__all__ = ["write_page"]
+__all__ = ["write_tuning_page"]
 
 ROWS = 20
 """Trials in the table that is shown at once."""
@@ -34,18 +31,16 @@ class Point:
     text: str
 
 
-def write_page(found: "Found", path: Path, experiment: str) -> None:
+def write_tuning_page(found: "Found", path: Path, experiment: str) -> None:
     """Write what a search found as one HTML file that works offline."""
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["written"] = describe_value
-    template = environment.from_string(resources.files("terrablend").joinpath("tuning.html").read_text("utf-8"))
     scored = [trial for trial in found.trials if math.isfinite(trial.score)]
     axis = _score_axis([found.as_written, *(trial for trial in scored if trial.end == "done")])
     keys = sorted(found.space, key=lambda key: -found.importance.get(key, 0.0))
-    page = template.render(
+    write_page(
+        path, "terrablend", "tuning.html", filters={"written": describe_value},
         experiment=experiment,
         found=found,
-        title=METRICS[found.metric].title,
+        title=found.metric.title,
         best=found.best,
         better=sum(new > old for new, old in zip(found.best.folds, found.as_written.folds, strict=True)),
         axis=axis,
@@ -61,9 +56,7 @@ def write_page(found: "Found", path: Path, experiment: str) -> None:
         ),
         keys=keys,
         rows=ROWS,
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+    )  # fmt: skip
 
 
 def _score_axis(trials: Sequence["Trial"]) -> Axis:

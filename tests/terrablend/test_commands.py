@@ -61,7 +61,12 @@ def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, ter
         assert set(archive.getnames()) == {f"{scene}_kelp.tif" for scene in tests}
     assert "</html>" in (finished / "ensemble" / "report.html").read_text()
     scores = pl.read_parquet(finished / "ensemble" / "scores.parquet")
-    assert set(scores["candidate"]) == {"lightgbm", "unet", "blend"}
+    steps = {"blend, uncalibrated", "blend, plain threshold", "blend, uncleaned"}
+    assert set(scores["candidate"]) == {"lightgbm", "unet", "blend"} | steps
+    areas = (finished / "ensemble" / "areas.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in areas[1:]] == [
+        [split, label] for split in ("train", "test") for label in ("background", "kelp")
+    ]
     assert yaml.safe_load((finished / "experiment.yaml").read_text())["members"]["lightgbm"]["rounds"] == 15
 
     # The same scene, given as one never seen, gets the same map.

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,37 @@ def test_classes_must_suit_the_task(file):
         load_experiment(file, ["task=multiclass"]).label_classes()
 
 
+def test_classes_may_be_a_list_of_names(file):
+    override = ["task=multiclass", "classes=[water, {name: land, color: [0, 99, 0]}]"]
+    classes = load_experiment(file, override).label_classes()
+    assert classes.ids == (0, 1)
+    assert classes.names == ("water", "land")
+    assert classes.colors[1] == (0, 99, 0)
+
+
+def test_the_label_must_suit_the_task(file, tmp_path):
+    table = "scenes.train.label={tags: train.csv, id: image_name}"
+    with pytest.raises(ExperimentError, match=r"scenes\.train\.label: a table of tags is for the task multilabel"):
+        load_experiment(file, [table])
+    with pytest.raises(ExperimentError, match=r"scenes\.train\.label: the task multilabel needs a table"):
+        load_experiment(file, ["task=multilabel"])
+    tagged = load_experiment(file, ["task=multilabel", table, "classes=[haze, water]"])
+    save_experiment(tagged, tmp_path / "tagged.yaml")
+    assert load_experiment(tmp_path / "tagged.yaml") == tagged
+    with pytest.raises(ExperimentError, match=r"got colum\. Did you mean column"):
+        load_experiment(file, ["task=multilabel", "scenes.train.label={tags: train.csv, colum: tags}"])
+
+
+def test_a_label_of_colours_needs_a_colour_for_each_class(file, tmp_path):
+    drawn = "scenes.train.label={path: '{id}.png', colors: true}"
+    with pytest.raises(ExperimentError, match=r"scenes\.train\.label\.colors: expected a colour .* got none for kelp"):
+        load_experiment(file, [drawn])
+    colored = load_experiment(file, [drawn, "classes={1: {name: kelp, color: [255, 255, 255]}}"])
+    save_experiment(colored, tmp_path / "colored.yaml")
+    assert load_experiment(tmp_path / "colored.yaml") == colored
+    load_experiment(file, ["scenes.train.label={path: '{id}.png', colors: {kelp: [255, 255, 255]}}"])
+
+
 def test_training_scenes_need_a_label(file):
     with pytest.raises(ExperimentError, match=r"scenes\.train needs a label"):
         load_experiment(file, ["scenes.train.label=null"])
@@ -106,8 +138,8 @@ def test_a_folder_without_labels_is_left_to_the_user(tmp_path, write_raster):
     "path", sorted(REPOSITORY.glob("recipes/*.yaml")) + sorted(REPOSITORY.glob("benchmarks/quality/*.yaml"))
 )
 def test_every_experiment_file_of_the_repository_is_valid(path, monkeypatch):
-    monkeypatch.setenv("TERRABLEND_DATA", "/data")
-    monkeypatch.setenv("KELP_DATA", "/data")
+    for variable in re.findall(r"\$\{(\w+)\}", path.read_text()):
+        monkeypatch.setenv(variable, "/data")
     experiment = load_experiment(path)
     experiment.label_classes()
     if isinstance(experiment, TableExperiment):
@@ -116,4 +148,4 @@ def test_every_experiment_file_of_the_repository_is_valid(path, monkeypatch):
     FeatureSet(bands, feature_names(bands, experiment.features), experiment.features.formulas)
     for member in experiment.members.values():
         if isinstance(member, CnnSettings):
-            FeatureSet(bands, member.inputs, experiment.features.formulas)
+            FeatureSet(bands, member.inputs or bands, experiment.features.formulas)

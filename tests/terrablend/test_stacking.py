@@ -12,6 +12,7 @@ from cnn.settings import CnnSettings
 from data.catalogue import Catalogue
 from data.errors import ExperimentError
 from data.maps import map_tags, read_map
+from ensemble.decide.blend import Blend
 from ensemble.ensemble import Ensemble
 from ensemble.predict import write_prediction
 from terrablend.experiment import load_experiment
@@ -100,8 +101,9 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
         assert map_tags(run / f"members/second/oof/{scene.id}.tif")["folds"] == str(scene.fold)
 
     # Scenes that are given anew are mapped first by what is stacked on, though the blend takes the last member alone.
-    weights = {"unet": 0.0, "second": 1.0, "lightgbm": 0.0}
-    ensemble = replace(Ensemble.load(run / "ensemble/ensemble.json"), weights_=weights)
+    ensemble = Ensemble.load(run / "ensemble/ensemble.json")
+    last = Blend((tuple(float(name == "second") for name in ensemble.members),))
+    ensemble = replace(ensemble, decision=replace(ensemble.decision, blend=last))
     ensemble.save(run / "ensemble/ensemble.json")
     [other, *_], [scene, *_] = catalogue.split("train"), catalogue.split("test")
     images, out = (other.images[0].path, scene.images[0].path), tmp_path / "out"

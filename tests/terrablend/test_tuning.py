@@ -6,9 +6,13 @@ from sklearn.metrics import f1_score
 
 import terrablend.trials
 import terrablend.tuning
+from data.classes import Classes
+from data.errors import EnsembleError, ExperimentError
+from ensemble import EnsembleSettings
+from ensemble.objective import objective_of
 from terrablend.experiment import change_experiment, load_experiment
 from terrablend.search import TuneSettings
-from terrablend.tuning import nested_scores
+from terrablend.tuning import nested_scores, objective_to_raise
 
 from .conftest import MEMBER, write_small_coast, write_table_experiment
 
@@ -214,7 +218,8 @@ def test_cuts_are_chosen_without_the_fold_that_they_are_scored_on():
 
     iou = [[score(one) for one in sum(counted) - each] for each in counted]
     chosen = [each[np.argmax(scores)] for each, scores in zip(counted, iou, strict=True)]
-    pooled, folds = nested_scores(counted, "iou")
+    objective = objective_of(EnsembleSettings(metric="iou"), Classes("binary", (1,), ("kelp",), ((0, 0, 0),)))
+    pooled, folds = nested_scores(counted, objective)
     assert pooled == pytest.approx(score(sum(chosen)))
     assert folds == pytest.approx([score(one) for one in chosen])
 
@@ -226,3 +231,16 @@ def test_a_changed_experiment_keeps_what_was_written_and_its_defaults(tmp_path):
     assert changed.members["lightgbm"].rounds == 15
     assert changed.members["lightgbm"].min_leaf_rows == 5
     assert experiment.members["lightgbm"].min_leaf_rows == 50
+
+
+def test_the_score_that_is_raised_is_that_of_the_ensemble_unless_another_is_named(tmp_path):
+    experiment = load_experiment(write_small_coast(tmp_path / "coast"))
+    assert objective_to_raise(experiment).title == "Dice"
+    changed = change_experiment(experiment, {"tune.metric": {"name": "fbeta", "beta": 0.5}}, tmp_path)
+    assert objective_to_raise(changed).title == "F0.5"
+    by_scene = change_experiment(experiment, {"tune.metric": {"name": "dice", "over": "scenes"}}, tmp_path)
+    with pytest.raises(ExperimentError, match="expected a score over pixels, got mean scene Dice"):
+        objective_to_raise(by_scene)
+    unsuitable = change_experiment(experiment, {"tune.metric": {"name": "dice", "of": "rock"}}, tmp_path)
+    with pytest.raises(EnsembleError, match="expected of to be one of"):
+        objective_to_raise(unsuitable)

@@ -1,0 +1,270 @@
+"""The bundle: what a finished run needs to map scenes, in one folder or zip that is verified before it is read.
+
+It is laid out as a run folder is, so that models are loaded from both in the same way. Its manifest lists every file
+with its size and SHA-256. Nothing in it is run: models are numbers and trees in text.
+"""
+
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path, PurePosixPath
+from typing import IO, Annotated
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from data.errors import BundleError, MemberError
+from data.files import hash_file, replacing, sync_files, write_json
+from data.settings import Settings
+from ensemble.predict import model_id
+from terrablend.experiment import LIBRARIES
+from terrablend.model_record import describe_model
+from terrablend.stacking import learning_order
+from terrablend.stages import Run
+
+__all__ = ["open_model", "write_bundle"]
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+RECORD = "item.json"
+
+LAYOUT = 1
+"""Version of what a bundle holds and where."""
+
+SUFFIXES = frozenset({".json", ".yaml", ".txt", ".ubj", ".cbm", ".npz", ".safetensors", ".zip"})
+"""What files may be: none that is run when it is read. A zip holds a booster a tag."""
+
+MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip)")
+"""Files of a member's folder that hold a model; its maps and the story of its training stay behind."""
+
+MOST_MANIFEST = 1 << 24
+MOST_BYTES = 1 << 36
+"""Bytes that a manifest and all files together may have: 16 MiB and 64 GiB."""
+
+CHUNK = 1 << 20
+"""Bytes that are read at a time."""
+
+START = (1980, 1, 1, 0, 0, 0)
+"""The time of every entry of a zip, the first that it knows: the same bundle has the same bytes."""
+
+AGAIN = "Do not use it: get the bundle again from where it was made."
+
+
+class FileRecord(Settings):
+    """What the manifest says of a file."""
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: Annotated[int, Field(ge=0)]
+
+
+class Manifest(Settings):
+    """What a bundle says of itself."""
+
+    bundle: int = Field(description="version of the layout")
+    name: str
+    model: str = Field(description="id of the ensemble, which is in the tags of its maps too")
+    made_with: dict[str, str]
+    files: dict[str, FileRecord]
+
+    @field_validator("files")
+    @classmethod
+    def _safe_paths(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            path = PurePosixPath(name)
+            plain = re.fullmatch(r"[\w. /-]+", name) and not path.is_absolute() and ".." not in path.parts
+            if not plain or str(path) != name or name == MANIFEST:
+                raise ValueError(f"expected paths within the bundle, got {name!r}")
+            if path.suffix not in SUFFIXES:
+                raise ValueError(f"expected files of {', '.join(sorted(SUFFIXES))}, got {name!r}")
+        if len({name.casefold() for name in files}) < len(files):
+            raise ValueError("expected paths that differ in more than capitals")
+        return files
+
+
+def write_bundle(run: Run, out: Path) -> None:
+    """Write the bundle of a run.
+
+    Parameters
+    ----------
+    run : Run
+        With a finished ensemble.
+    out : Path
+        A zip if it ends in ``.zip``, else a new folder.
+
+    Raises
+    ------
+    EnsembleError, MemberError
+        If the run has no ensemble, or a member that it uses is not trained on every fold.
+    BundleError
+        If the folder is there already.
+    """
+    if out.suffix != ".zip" and out.exists():
+        raise BundleError(f"{out}: expected a new folder, got one that is there. Remove it, or choose another: -o.")
+    ensemble, catalogue = run.load_ensemble(), run.load_catalogue()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as temporary:
+        folder = Path(temporary) / out.stem
+        for name in learning_order(run.experiment.members, ensemble.used):
+            _copy_member(run, name, folder / "members" / name, len(catalogue.folds))
+        _copy(run.folder.path / "ensemble" / "ensemble.json", folder / "ensemble" / "ensemble.json")
+        _copy_experiment(run.folder.path / "experiment.yaml", folder / "experiment.yaml")
+        parts = {path: (file.sha256, file.size) for path, file in _hashes(folder).items()}
+        write_json(folder / RECORD, describe_model(run, ensemble, catalogue, parts))
+        hashes = _hashes(folder)
+        manifest = Manifest(
+            bundle=LAYOUT, name=run.experiment.name, model=model_id(ensemble), files=hashes,
+            made_with={name: version(name) for name in LIBRARIES},
+        )  # fmt: skip
+        write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
+        if out.suffix == ".zip":
+            _zip(folder, out)
+        else:
+            sync_files(path for path in folder.rglob("*") if path.is_file())
+            folder.replace(out)
+    size = sum(file.size for file in hashes.values())
+    logger.info("bundle %s: %d files, %.1f MB, in %s", manifest.model, len(hashes), size / 1e6, out)
+
+
+@contextmanager
+def open_model(path: Path) -> Iterator[Path]:
+    """Give the folder of a run, or of a bundle once each of its files is what the manifest says.
+
+    Parameters
+    ----------
+    path : Path
+        A run folder, or a bundle's folder or zip, which is unpacked for as long as this lasts.
+
+    Raises
+    ------
+    BundleError
+        Naming the first file that was changed, is missing, or is no part of the bundle.
+    """
+    if path.is_dir():
+        # A bundle that lost its manifest is not taken for a run.
+        if (path / MANIFEST).exists() or (path / RECORD).exists():
+            names = [file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()]
+            _verify(path, names, lambda name: (path / name).open("rb"), None)
+        yield path
+        return
+    if not path.is_file():
+        raise BundleError(f"{path}: expected a run folder or a bundle, got no such file. Correct the path.")
+    with tempfile.TemporaryDirectory(prefix="terrablend-bundle-") as temporary:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
+                _verify(path, names, archive.open, Path(temporary))
+        except (
+            zipfile.BadZipFile,
+            zipfile.LargeZipFile,
+            NotImplementedError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+        ) as error:
+            raise BundleError(
+                f"{path}: expected the zip of a bundle, got: {error}. Ask for it again, or write it again with "
+                "`terrablend bundle`."
+            ) from error
+        yield Path(temporary)
+
+
+def _verify(path: Path, names: list[str], read: Callable[[str], IO[bytes]], target: Path | None) -> None:
+    """Compare every file with the manifest, chunk by chunk, and copy it to a folder, if there is one."""
+    if MANIFEST not in names:
+        raise BundleError(f"{path}: expected a bundle with {MANIFEST}, got none. Write it with `terrablend bundle`.")
+    with read(MANIFEST) as stream:
+        text = stream.read(MOST_MANIFEST + 1)
+    manifest = _parse(path, text)
+    listed = {*manifest.files, MANIFEST}
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    for problem, found in (("unlisted", set(names) - listed), ("missing", listed - set(names)), ("doubled", twice)):
+        if found:
+            raise BundleError(f"{path}: expected the files of its manifest, got {min(found)!r} {problem}. {AGAIN}")
+    for name, record in sorted(manifest.files.items()):
+        with read(name) as stream:
+            if _check_file(stream, target and target / name, record.size) != record.sha256:
+                raise BundleError(f"{path}: expected {name} as its manifest lists it, got other bytes. {AGAIN}")
+
+
+def _parse(path: Path, text: bytes) -> Manifest:
+    if len(text) > MOST_MANIFEST:
+        raise BundleError(f"{path}: expected a manifest of at most {MOST_MANIFEST} bytes, got more. {AGAIN}")
+    try:
+        manifest = Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(
+            f"{path}: expected the manifest of a bundle, got: {error.errors()[0]['msg']}. {AGAIN}"
+        ) from error
+    if manifest.bundle != LAYOUT:
+        raise BundleError(
+            f"{path}: expected a bundle of layout {LAYOUT}, got {manifest.bundle}. Install the Terrablend "
+            f"{manifest.made_with.get('terrablend', '')} that made it."
+        )
+    total = sum(file.size for file in manifest.files.values())
+    if total > MOST_BYTES:
+        raise BundleError(f"{path}: expected at most {MOST_BYTES} bytes, got {total}. {AGAIN}")
+    return manifest
+
+
+def _check_file(stream: IO[bytes], target: Path | None, size: int) -> str:
+    """Return the SHA-256 of a file, copying it; stop one byte after its size, however far it goes on."""
+    digest, left = hashlib.sha256(), size + 1
+    if target is not None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if target is None else target.open("xb") as copy:
+        while left and (chunk := stream.read(min(left, CHUNK))):
+            digest.update(chunk)
+            if copy is not None:
+                copy.write(chunk)
+            left -= len(chunk)
+    return digest.hexdigest()
+
+
+def _copy_member(run: Run, name: str, folder: Path, n_folds: int) -> None:
+    models = [path for path in sorted(run.member_path(name).glob("fold*")) if MODEL.fullmatch(path.name)]
+    if len(models) != n_folds:
+        raise MemberError(
+            f"member {name}: expected a model of each of {n_folds} folds, got {len(models)} in "
+            f"{run.member_path(name)}. Train it on all folds first: `terrablend run`."
+        )
+    for path in (run.member_path(name) / "member.json", *models):
+        _copy(path, folder / path.name)
+
+
+def _copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def _copy_experiment(path: Path, target: Path) -> None:
+    """Copy an experiment file, but for the folder where its scenes lay."""
+    header, _, text = path.read_text("utf-8").partition("\n")
+    values = {**yaml.safe_load(text), "root": "."}
+    target.write_text(f"{header}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}", "utf-8")
+
+
+def _hashes(folder: Path) -> dict[str, FileRecord]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): FileRecord(sha256=hash_file(path), size=path.stat().st_size)
+        for path in files
+    }
+
+
+def _zip(folder: Path, out: Path) -> None:
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), START)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.file_size = path.stat().st_size
+            with path.open("rb") as source, archive.open(entry, "w") as target:
+                shutil.copyfileobj(source, target, CHUNK)

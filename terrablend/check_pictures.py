@@ -1,0 +1,163 @@
+"""Which scenes are shown on the page of the check, and the small pictures of them."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from data.catalogue import Catalogue
+from data.classes import Classes
+from data.overview import Overview
+from data.pictures import flat, photograph
+from data.progress import Track
+from data.quicklook import label_palette, quicklook, stretch
+from data.scene import Scene, keep_open, read_label, read_scene
+from data.windows import Grid, Window, tile_windows
+from data.workers import map_ordered
+
+__all__ = ["Album", "Shot", "draw_album"]
+
+SIDE = 176
+"""Pixels on a side of a picture."""
+
+CROP = 512
+"""Of a larger scene the part of this size is shown that has most of a class."""
+
+LARGEST = 2048
+"""Of a scene that is larger than this the middle is shown where all of it is meant."""
+
+EXAMPLES, MOST_EXAMPLES = 3, 45
+"""Of each class, and together."""
+
+GROUPS, SHEET = 6, 6
+"""Groups that are shown, and scenes of each."""
+
+OUTLIERS = 12
+BLANK = 6
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture of a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+    photo : str
+        Data URI.
+    overlay : str
+        Data URI of its label in the classes' colours, else empty; the background of a binary task is transparent.
+    band : str
+        Data URI of one band alone, where that is what matters, else empty.
+    part : bool
+        Whether it shows a part of the scene.
+    """
+
+    scene: Scene
+    photo: str
+    overlay: str
+    band: str
+    part: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture to draw: of a scene, of the part with most of a label, or of a scene and one band of it."""
+
+    scene: Scene
+    label: int | None = None
+    band: str | None = None
+
+
+@dataclass(frozen=True)
+class Album:
+    """The pictures of a page.
+
+    Parameters
+    ----------
+    examples : tuple of tuple of Shot
+        Of each label index.
+    groups : tuple of tuple of Shot
+        Of the largest groups of scenes.
+    outliers : tuple of Shot
+        Of the first outliers.
+    blank : tuple of Shot
+        Of scenes without positives.
+    """
+
+    examples: tuple[tuple[Shot, ...], ...]
+    groups: tuple[tuple[Shot, ...], ...]
+    outliers: tuple[Shot, ...]
+    blank: tuple[Shot, ...]
+
+
+def draw_album(catalogue: Catalogue, overview: Overview, executor: Executor | None, track: Track) -> Album:
+    """Draw what a page shows; how many pictures that are at most does not depend on the number of scenes."""
+    wanted = [
+        *([Job(scene, label) for scene in scenes] for label, scenes in enumerate(_examples(catalogue))),
+        *([Job(scene) for scene in group[:SHEET]] for group in overview.groups[:GROUPS]),
+        [Job(outlier.scene, band=outlier.measure.band) for outlier in overview.outliers[:OUTLIERS]],
+        [Job(scene) for scene in _blank(catalogue, overview)],
+    ]
+    # The rows of a table are a catalogue of scenes without images.
+    wanted = [[job for job in row if job.scene.images] for row in wanted]
+    jobs = [job for row in wanted for job in row]
+    work = partial(_shoot, classes=catalogue.classes)
+    shots = iter(list(track(map_ordered(work, jobs, executor), "pictures", len(jobs))))
+    rows = [tuple(next(shots) for _ in row) for row in wanted]
+    n_labels = len(catalogue.classes.label_names)
+    return Album(tuple(rows[:n_labels]), tuple(rows[n_labels:-2]), rows[-2], rows[-1])
+
+
+def _examples(catalogue: Catalogue) -> Iterator[Sequence[Scene]]:
+    """Yield for each label training scenes that show it: with most of it, and less, down to the median."""
+    classes, train = catalogue.classes, catalogue.split("train")
+    counts = np.array([catalogue.label_counts(scene.id) for scene in train])
+    most = max(1, min(EXAMPLES, MOST_EXAMPLES // len(classes.label_names)))
+    for label, name in enumerate(classes.label_names):
+        if classes.task == "binary" and name not in classes.names:
+            yield []
+            continue
+        shares = counts[:, label] / np.maximum(counts.sum(axis=1), 1)
+        showing = np.flatnonzero(counts[:, label])
+        ranked = showing[np.argsort(-shares[showing], kind="stable")]
+        places = sorted({len(ranked) * step // (2 * max(most - 1, 1)) for step in range(most)}) if len(ranked) else []
+        yield [train[ranked[min(place, len(ranked) - 1)]] for place in places]
+
+
+def _blank(catalogue: Catalogue, overview: Overview) -> list[Scene]:
+    ids = {name for part in overview.parts if part.name == "train" for name in part.blank[:BLANK]}
+    return [scene for scene in catalogue.split("train") if scene.id in ids]
+
+
+def _shoot(job: Job, classes: Classes) -> Shot:
+    scene, grid, overlay, band = job.scene, job.scene.grid, "", ""
+    # Files without blocks, such as JPEGs, are then decoded once.
+    with keep_open():
+        if job.label is not None and scene.label is not None:
+            window = _richest_window(scene, job.label)
+            colors = np.column_stack([label_palette(classes), np.full(256, 255, np.uint8)])
+            if classes.task == "binary":
+                colors[0] = 0
+            overlay = flat(colors[read_label(scene, window)], SIDE)
+        else:
+            window = _middle(grid) if max(grid.height, grid.width) > LARGEST else grid.window
+        if job.band is not None:
+            plane = read_scene(scene, window, bands=[job.band])
+            band = photograph(stretch(np.repeat(plane, 3, axis=0)), SIDE)
+        return Shot(scene, photograph(quicklook(scene, window), SIDE), overlay, band, window != grid.window)
+
+
+def _middle(grid: Grid) -> Window:
+    return Window(grid.height // 2 - CROP, grid.width // 2 - CROP, 2 * CROP, 2 * CROP).meet(grid.window)
+
+
+def _richest_window(scene: Scene, label: int) -> Window:
+    """Return the whole scene, or the part of a larger one that has most pixels of a label."""
+    grid = scene.grid
+    if max(grid.height, grid.width) <= CROP:
+        return grid.window
+    windows = tile_windows(grid.height, grid.width, CROP)
+    return max(windows, key=lambda window: int((read_label(scene, window) == label).sum()))

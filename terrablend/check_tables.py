@@ -1,0 +1,120 @@
+"""What `terrablend check` found, as tables on the terminal."""
+
+from collections.abc import Iterator
+
+from data.catalogue import Catalogue
+from data.numerals import many, number, percent, short
+from data.overview import FAR, Overview
+
+__all__ = ["describe_overview"]
+
+SHOWN = 12
+"""Lines of a list that are shown."""
+
+Row = list[str]
+
+
+def describe_overview(catalogue: Catalogue, overview: Overview) -> str:
+    """Return tables: class balance, bands, scenes without positives, outliers, groups."""
+    return "\n".join(_lines(catalogue, overview))
+
+
+def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
+    yield from _balance(catalogue, overview)
+    if overview.bands:
+        yield from _bands(catalogue, overview)
+    for part in overview.parts:
+        if part.blank and not part.name.startswith("fold"):
+            yield ""
+            yield f"{len(part.blank)} of {part.scenes} {part.name} scenes without {blank_of(catalogue)}:"
+            yield f"  {_first(part.blank)}"
+    if overview.outliers:
+        yield from _outliers(overview)
+    if overview.groups:
+        yield from _groups(overview)
+
+
+def blank_of(catalogue: Catalogue) -> str:
+    """Return what scenes lack that have nothing to learn from."""
+    classes = catalogue.classes
+    return {
+        "binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"
+    }[classes.task]  # fmt: skip
+
+
+def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
+    labels, parts = catalogue.classes.label_names, overview.parts
+    tags = catalogue.classes.task == "multilabel"
+    yield "scenes that have each tag" if tags else "share of labelled pixels, and in how many scenes"
+    head = ["", *(part.name for part in parts)]
+    rows = [
+        ["scenes", *(many(part.scenes) for part in parts)],
+        ["groups", *(many(part.groups) for part in parts)],
+        [
+            "labelled scenes" if tags else "labelled pixels",
+            *(many(part.whole) if part.labels else "–" for part in parts),
+        ],
+    ]
+    for label, name in enumerate(labels):
+        rows.append([name, *(
+            f"{percent(part.share(label))} {many(part.shown_by[label]):>4}" if part.labels else "–" for part in parts
+        )])  # fmt: skip
+    yield from _table(head, rows)
+
+
+def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
+    splits = list(dict.fromkeys(facts.split for facts in overview.bands))
+    others = [split for split in splits if split != "train"]
+    overlaps = {histogram.band: histogram for histogram in catalogue.histograms}
+    rows = []
+    for band in catalogue.bands:
+        facts = {one.split: one for one in overview.bands if one.band == band}
+        train, found = facts["train"], overlaps.get(band)
+        alike = [
+            percent(found.overlap("train", split)) if found and {"train", split} <= set(found.shares) else "–"
+            for split in others
+        ]
+        values = [train.minimum, train.mean, train.deviation, train.maximum]
+        rows.append([band, *map(short, values), *(percent(facts[split].invalid) for split in splits), *alike])
+    yield ""
+    likeness = "; how much of other histograms lies within those of train" if others else ""
+    yield f"bands of the training scenes; pixels without data{likeness}"
+    head = ["", "least", "mean", "deviation", "most", *(f"{split}: no data" for split in splits)]
+    yield from _table([*head, *(f"{split} like train" for split in others)], rows)
+
+
+def _outliers(overview: Overview) -> Iterator[str]:
+    yield ""
+    yield f"scenes unlike the training scenes, by {FAR:g} or more robust z-scores: {len(overview.outliers)}"
+    rows = [
+        [f"{one.scene.split} {one.scene.id}", one.measure.name,
+         *map(short, (one.value, one.measure.usual)), number(one.score, 1, "+")]
+        for one in overview.outliers[:SHOWN]
+    ]  # fmt: skip
+    yield from _table(["", "by the", "value", "median", "z"], rows, left=2)
+
+
+def _groups(overview: Overview) -> Iterator[str]:
+    yield ""
+    yield f"{len(overview.groups)} groups of several scenes, largest first"
+    rows = [
+        [f"{group[0].split} {group[0].group}", str(len(group)), _first([scene.id for scene in group], 4)]
+        for group in overview.groups[:SHOWN]
+    ]
+    yield from _table(["", "scenes", ""], rows)
+
+
+def _first(names: "tuple[str, ...] | list[str]", count: int = SHOWN) -> str:
+    return ", ".join(names[:count]) + (" …" if len(names) > count else "")
+
+
+def _table(head: Row, rows: list[Row], left: int = 1) -> Iterator[str]:
+    """Set a table in columns of equal width, the first ones to the left."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        cells = [
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        yield "  ".join(cells).rstrip()

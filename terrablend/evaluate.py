@@ -1,0 +1,170 @@
+"""Class maps scored: against labels pixel by pixel, or by a design sample of points."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from data.classes import Classes
+from data.discovery import find_files
+from data.errors import ExperimentError, MapError
+from data.labels import label_file
+from data.metrics import Metric
+from data.numerals import many
+from data.scene import Scene, read_grid
+from data.settings import LabelSettings
+from ensemble.score.area_estimates import areas_of_evaluation
+from ensemble.score.design_sample import score_sample
+from ensemble.score.evaluation import MAP, evaluate_class_maps
+from ensemble.score.intervals import Interval
+from ensemble.score.scores import label_metrics, score_table, suitable_metrics
+from terrablend.experiment import Experiment
+
+__all__ = ["evaluate_maps", "evaluate_sample"]
+
+NAMES = {"precision": "user’s", "recall": "producer’s"}
+"""What remote sensing calls precision and recall: user's and producer's accuracy."""
+
+
+def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
+    """Score the class maps of a folder against labels.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Says what the classes and the values of its training labels are.
+    maps : Path
+        Folder of ``<id>.tif``; labels of other scenes are not looked at.
+    labels : str
+        Pattern with {id}, or a folder of ``<id>.tif``.
+
+    Returns
+    -------
+    text : str
+        Scores pooled and as the mean over scenes, scores of each class, and class areas, all with intervals over
+        scenes.
+
+    Raises
+    ------
+    MapError
+        If there is no map, or a map has no label.
+    ExperimentError
+        If the task is multilabel.
+    """
+    classes, settings, seed = _classes(experiment), experiment.ensemble, experiment.seed
+    pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
+    root = Path(pattern.anchor)
+    found = find_files(pattern.relative_to(root).as_posix(), root)
+    names = sorted(path.stem for path in maps.glob("*.tif"))
+    lacking = [name for name in names if name not in found]
+    if lacking or not names:
+        raise MapError(
+            f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
+            f"{len(lacking)} of them without a label {lacking[:3]}. Correct the pattern of the labels."
+        )
+    settings_of_label = experiment.scenes.train.label
+    assert isinstance(settings_of_label, LabelSettings)
+    scenes = {
+        name: Scene(name, "val", (), read_grid(path)[0], label_file(path, settings_of_label, classes))
+        for name, path in ((name, found[name]) for name in names)
+    }
+    evaluation = evaluate_class_maps([(maps / f"{name}.tif", scene) for name, scene in scenes.items()], classes)
+    scores = score_table([evaluation], classes, settings, seed)
+    grids = {name: scene.grid for name, scene in scenes.items()}
+    areas = areas_of_evaluation(evaluation, evaluation.mapped[MAP], grids, classes, settings, seed)
+    counts = evaluation.total(MAP)
+    lines = [
+        f"{len(names)} scenes, {many(counts.sum())} labelled pixels, {many(counts[:, -1].sum())} of them not mapped",
+        f"Intervals: {settings.interval:.0%}, as if other scenes had been labelled.",
+        "",
+        *_score_lines(scores, classes),
+        "",
+        *_class_lines(scores, classes),
+        "",
+        "Areas, if the labelled pixels are a fair sample of what is mapped:",
+        *areas.lines(),
+    ]
+    return "\n".join(lines)
+
+
+def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
+    """Score the class maps of a folder by a design sample.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Says what the classes are.
+    maps : Path
+        Folder of ``<id>.tif``: together the mapped area.
+    sample : Path
+        CSV file, as `ensemble.score.design_sample.read_sample` reads it.
+
+    Returns
+    -------
+    text : str
+        Accuracy and class areas, adjusted for how often points were drawn in each mapped class, with intervals.
+
+    Raises
+    ------
+    MapError
+        If there is no map.
+    LabelError
+        If a point does not fit the maps, or a mapped class has too few.
+    ExperimentError
+        If the task is multilabel.
+    """
+    classes, coverage = _classes(experiment), experiment.ensemble.interval
+    found = {path.stem: path for path in sorted(maps.glob("*.tif"))}
+    if not found:
+        raise MapError(f"{maps}: expected class maps <id>.tif, got none. Name a folder of class maps.")
+    scores = score_sample(sample, found, classes, coverage)
+    width = max(map(len, classes.label_names)) + 2
+    lines = [
+        f"{scores.points} points on {len(found)} maps; {scores.unmapped} where nothing is mapped are left out",
+        "",
+        "Points by class (rows) and map (columns):",
+        "".join(f"{name:>{width}}" for name in ("", *classes.label_names)),
+        *(
+            f"{name:>{width}}" + "".join(f"{count:>{width}}" for count in row[:-1])
+            for name, row in zip(classes.label_names, scores.counts, strict=True)
+        ),
+        "",
+        f"Stratified by the map’s classes (Olofsson et al. 2014), {coverage:.0%} intervals:",
+        *scores.areas.lines(),
+    ]
+    return "\n".join(lines)
+
+
+def _classes(experiment: Experiment) -> Classes:
+    classes = experiment.label_classes()
+    if classes.task == "multilabel":
+        raise ExperimentError("expected maps of classes to score, got tags, which have none. See the run's report.")
+    return classes
+
+
+def _score_lines(scores: pl.DataFrame, classes: Classes) -> Iterator[str]:
+    """Yield a table of scores over all classes: pooled, and as the mean over scenes."""
+    whole = scores.filter(pl.col("label") == "")
+    yield f"{'':<14}{'pooled':>24}{'mean over scenes':>24}"
+    for name, metric in suitable_metrics(classes.task).items():
+        row = {row["scope"]: row for row in whole.filter(pl.col("metric") == name).rows(named=True)}
+        yield f"{metric.title:<14}{_score(row['pooled'], 4):>24}{_score(row['scene mean'], 4):>24}"
+
+
+def _class_lines(scores: pl.DataFrame, classes: Classes) -> Iterator[str]:
+    """Yield a table of the pooled scores of each class."""
+    metrics = label_metrics(classes.task)
+    pooled = scores.filter((pl.col("label") != "") & (pl.col("scope") == "pooled"))
+    width = max(14, *(len(label) + 2 for label in classes.label_names))
+    yield f"{'class':<{width}}" + "".join(f"{_title(name, metric):>21}" for name, metric in metrics.items())
+    for label in classes.label_names:
+        row = {row["metric"]: row for row in pooled.filter(pl.col("label") == label).rows(named=True)}
+        yield f"{label:<{width}}" + "".join(f"{_score(row[name], 3):>21}" for name in metrics)
+
+
+def _title(name: str, metric: Metric) -> str:
+    return f"{metric.title} ({NAMES[name]})" if name in NAMES else metric.title
+
+
+def _score(row: Mapping[str, float], digits: int) -> str:
+    return Interval(row["value"], row["low"], row["high"]).words(digits)

@@ -1,0 +1,63 @@
+"""Where the conditions of the ensemble's rules hold: formulas of a scene's bands, as masks."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.scene import Scene, keep_open, read_scene
+from data.windows import tile_windows
+from ensemble.decide.cleaning import Masks
+from features.bases import Bases
+from features.formula import Formula
+
+__all__ = ["rule_masks"]
+
+WINDOW = 2048
+"""Pixels on a side of the windows in which bands are read, so that memory does not grow with scenes."""
+
+
+def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str]) -> Masks:
+    """Return what makes the masks of a scene.
+
+    Parameters
+    ----------
+    conditions : sequence of str
+        Of the rules, such as ``dem > 0``: of bands, indices, changes and ``formulas``.
+    formulas : mapping of str to str
+        The user's own, by name.
+
+    Returns
+    -------
+    masks : callable
+        Scene → condition → (H, W) bool. A condition holds where its value is a number other than 0; where a band has
+        no data it does not hold.
+
+    Raises
+    ------
+    FeatureError
+        When called, if a condition is no formula or uses a name that there is not.
+    """
+
+    @cache
+    def compiled(bands: tuple[str, ...]) -> dict[str, Formula]:
+        named = {f"ensemble_rule_{number}": condition for number, condition in enumerate(conditions, 1)}
+        bases = Bases(bands, {**formulas, **named})
+        found = {condition: bases.find(name) for name, condition in named.items()}
+        return {condition: base.formula for condition, base in found.items() if base is not None}
+
+    def masks(scene: Scene) -> Mapping[str, NDArray[np.bool_]]:
+        chosen = compiled(scene.bands)
+        height, width = scene.grid.height, scene.grid.width
+        planes = {condition: np.zeros((height, width), bool) for condition in chosen}
+        needed = sorted(set().union(*(formula.names for formula in chosen.values())))
+        with keep_open():
+            for window in tile_windows(height, width, WINDOW) if needed else ():
+                pixels = dict(zip(needed, read_scene(scene, window, bands=needed), strict=True))
+                for condition, formula in chosen.items():
+                    values = formula(pixels)
+                    planes[condition][window.slices] = np.isfinite(values) & (values != 0)
+        return planes
+
+    return masks
