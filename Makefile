@@ -19,7 +19,7 @@ lint: .venv/ready
 check: lint test
 
 bench: .venv/ready
-	$(BIN)/python benchmarks/thresholds.py
+	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
 	$(BIN)/python benchmarks/tree_prediction.py
 	$(BIN)/python benchmarks/cnn_prediction.py

@@ -21,8 +21,8 @@ import numpy as np
 import trees
 from data.catalogue import Catalogue
 from data.confusion import plain_prediction, weighted_counts
-from data.metrics import METRICS
 from data.workers import open_executor
+from ensemble.objective import objective_of
 from features import FeatureSet, build_table, feature_names
 from features.settings import ContextSettings, FeatureSettings, RelativeSettings
 from terrablend.experiment import load_scene_experiment
@@ -103,7 +103,7 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = load_scene_experiment(arguments.experiment, arguments.set)
     name, member = next((n, m) for n, m in experiment.members.items() if isinstance(m, TreeSettings))
-    metric = METRICS[experiment.ensemble.metric]
+    metric = objective_of(experiment.ensemble, experiment.label_classes())
     with tempfile.TemporaryDirectory() as folder, open_executor(arguments.threads) as executor:
         run = Run(experiment, arguments.experiment, RunFolder(Path(folder)), executor=executor)
         run.folder.carry_out(run.check)

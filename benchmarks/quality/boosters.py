@@ -20,9 +20,9 @@ import yaml
 import trees
 from data.catalogue import Catalogue
 from data.files import read_json
-from data.metrics import METRICS
 from data.workers import open_executor
-from ensemble.row_scores import RowScores, score_rows
+from ensemble.objective import objective_of
+from ensemble.score.row_scores import RowScores, score_rows
 from features.feature_set import FeatureSet
 from terrablend.experiment import Experiment, load_experiment
 from terrablend.run_folder import RunFolder
@@ -70,7 +70,7 @@ def main() -> None:
     arguments = parser.parse_args()
     experiment = load_experiment(arguments.experiment, arguments.set)
     if isinstance(experiment, Experiment):
-        score = METRICS[experiment.ensemble.metric].title
+        score = objective_of(experiment.ensemble, experiment.label_classes()).title
     else:
         score = "AUC" if experiment.task == "binary" else "accuracy"
     with tempfile.TemporaryDirectory() as folder, open_executor(arguments.threads) as executor:

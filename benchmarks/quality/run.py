@@ -74,10 +74,10 @@ def print_candidates(scores: pl.DataFrame, title: str) -> None:
         own = pooled.filter(pl.col("candidate") == candidate)
         cells = []
         for metric in names:
-            row = own.filter((pl.col("metric") == metric) & (pl.col("scope") == "all")).row(0, named=True)
+            row = own.filter((pl.col("metric") == metric) & (pl.col("scope") == "pooled")).row(0, named=True)
             cells.append(f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f})")
         first = own.filter(pl.col("metric") == names[0])
-        folds = first.filter(pl.col("scope").str.starts_with("fold"))["value"]
+        folds = first.filter(pl.col("scope").str.starts_with("fold "))["value"]
         cells.append(f"{folds.min():.3f}–{folds.max():.3f}" if len(folds) else "–")
         means = {row["metric"]: row["value"] for row in own.filter(pl.col("scope") == "scene mean").rows(named=True)}
         cells.append(f"accuracy {means['accuracy']:.3f}, {names[0]} {means[names[0]]:.3f}")
@@ -87,7 +87,7 @@ def print_candidates(scores: pl.DataFrame, title: str) -> None:
 
 def print_classes(scores: pl.DataFrame) -> None:
     """Print the IoU of each class."""
-    part = scores.filter((pl.col("label") != "") & (pl.col("metric") == "iou"))
+    part = scores.filter((pl.col("label") != "") & (pl.col("metric") == "iou") & (pl.col("scope") == "pooled"))
     labels = part["label"].unique(maintain_order=True).to_list()
     print(f"| IoU | {' | '.join(labels)} |")
     print("| --- |" + " ---: |" * len(labels))
