@@ -20,6 +20,7 @@ check: lint test
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/decisions.py
+	$(BIN)/python benchmarks/ensemble_memory.py --megapixels 40
 	$(BIN)/python benchmarks/pixel_table.py builder context scaling big
 	$(BIN)/python benchmarks/tree_prediction.py
 	$(BIN)/python benchmarks/cnn_prediction.py
