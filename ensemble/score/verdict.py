@@ -69,9 +69,7 @@ def say_verdict(
     scored = f"{title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
     difference, unused = say_gain(gain, settings.interval), [name for name in members if name not in used]
     if len(used) == 1:
-        lost = (
-            f"{' and '.join(unused)} {'adds' if len(unused) == 1 else 'add'} nothing here, so {used[0]} is used alone"
-        )
+        lost = f"{_listed(unused)} {'adds' if len(unused) == 1 else 'add'} nothing here, so {used[0]} is used alone"
         if judge_gain(gain) == "no difference" and used[0] == best:
             return f"{lost}: {title} {scores[best]:.4f} out of fold, and every fold's blend does the same."
         if gain.value <= 0:
@@ -80,7 +78,7 @@ def say_verdict(
             f"The blends chosen fold by fold reach {scored} ({difference}), but on all folds together {used[0]} alone "
             "is best and is used alone."
         )
-    without = f" {' and '.join(unused)} got no weight." if unused else ""
+    without = f" {_listed(unused)} got no weight." if unused else ""
     if gain.value <= 0:
         return (
             f"Out of fold blending does not pay: {scored} ({difference}). It is used as it was chosen on all folds "
@@ -91,3 +89,13 @@ def say_verdict(
         return f"The blend pays: {scored}, a gain of {difference}.{without}"
     which = "which could be chance" if judgement == "could be chance" else f"from {judgement}"
     return f"The blend reaches {scored}: a gain of {difference}, {which}.{without}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name some members, the first few of many.
+
+    >>> _listed(["a"]), _listed(["a", "b", "c"]), _listed(["a", "b", "c", "d", "e"])
+    ('a', 'a, b and c', 'a, b, c and 2 others')
+    """
+    shown = [*names[:3], f"{len(names) - 3} others"] if len(names) > 4 else list(names)
+    return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
