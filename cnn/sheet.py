@@ -14,7 +14,7 @@ from data.classes import IGNORE, Classes
 from data.files import replacing
 from data.quicklook import draw_errors, label_palette, quicklook_bands, stretch
 
-__all__ = ["choose_scenes", "draw_sheet"]
+__all__ = ["caption_of", "choose_scenes", "composite", "draw_sheet", "plain"]
 
 EACH = 4
 """Scenes of each kind on a sheet: spread over all, the same ones every time, and the worst."""
@@ -63,9 +63,7 @@ def draw_sheet(
         pen.text((GAP + column * cell, 1), name, "black")
     for row, (scene, prediction) in enumerate(zip(scenes, predictions, strict=True)):
         top = CAPTION + row * (cell + CAPTION)
-        place = "" if row < len(spread) else "one of the worst, "
-        caption = f"{tiles.scenes[scene].id}: {place}loss {found.scene_losses[scene]:.4g}"
-        pen.text((GAP, top), caption.encode("ascii", "replace").decode(), "black")
+        pen.text((GAP, top), caption_of(tiles, found, scene, row >= len(spread)), "black")
         pictures = _draw_tile(tiles, chosen[row], prediction, classes)
         for column, picture in enumerate(pictures):
             sheet.paste(picture, (GAP + column * cell, top + CAPTION))
@@ -73,12 +71,26 @@ def draw_sheet(
         sheet.save(temporary, "PNG")
 
 
+def caption_of(tiles: Tiles, found: Validation, scene: int, is_worst: bool) -> str:
+    """Return what stands above the pictures of a scene."""
+    place = "one of the worst, " if is_worst else ""
+    return plain(f"{tiles.scenes[scene].id}: {place}loss {found.scene_losses[scene]:.4g}")
+
+
+def plain(text: str) -> str:
+    """Return a text in the characters that Pillow's own font has."""
+    return text.encode("ascii", "replace").decode()
+
+
+def composite(names: Sequence[str], channels: NDArray[np.float32]) -> Image.Image:
+    """Draw the channels (C, H, W) of a tile, which have these names."""
+    return Image.fromarray(stretch(channels[[names.index(name) for name in quicklook_bands(tuple(names))]]))
+
+
 def _draw_tile(tiles: Tiles, number: int, prediction: NDArray[np.uint8], classes: Classes) -> Sequence[Image.Image]:
     """Draw a tile in each of the columns."""
-    scene, names = tiles.scenes[tiles.places[number][0]], tiles.store.names
-    channels, label = tiles.store.read(scene, tiles.window(number))
-    look = Image.fromarray(stretch(channels[[names.index(name) for name in quicklook_bands(names)]]))
-    look = look.resize(label.shape[::-1], Image.Resampling.BICUBIC)
+    channels, label = tiles.store.read(tiles.scenes[tiles.places[number][0]], tiles.window(number))
+    look = composite(tiles.store.names, channels).resize(label.shape[::-1], Image.Resampling.BICUBIC)
     colors = label_palette(classes)
     prediction = np.where(label == IGNORE, IGNORE, prediction)
     errors = Image.blend(look, Image.new("RGB", look.size), 0.6).convert("RGBA")

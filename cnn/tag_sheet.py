@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cnn.sheet import CAPTION, GAP, SIDE, choose_scenes
+from cnn.sheet import CAPTION, GAP, SIDE, caption_of, choose_scenes, composite, plain
 from cnn.validation import Tiles, Validation
 from data.classes import Classes
 from data.files import replacing
-from data.quicklook import ERROR_COLORS, quicklook_bands, stretch
+from data.quicklook import ERROR_COLORS
 
 __all__ = ["draw_tag_sheet"]
 
@@ -49,15 +49,12 @@ def draw_tag_sheet(
     pen = ImageDraw.Draw(sheet)
     for row, (scene, number, proba) in enumerate(zip(scenes, chosen, told, strict=True)):
         top = row * row_height
-        place = "" if row < len(spread) else "one of the worst, "
-        caption = f"{tiles.scenes[scene].id}: {place}loss {found.scene_losses[scene]:.4g}"
-        pen.text((GAP, top), _plain(caption), "black")
-        names = tiles.store.names
+        pen.text((GAP, top), caption_of(tiles, found, scene, row >= len(spread)), "black")
         channels, _ = tiles.store.read(tiles.scenes[scene], tiles.window(number))
-        look = Image.fromarray(stretch(channels[[names.index(name) for name in quicklook_bands(names)]]))
-        sheet.paste(look.resize((SIDE, SIDE), Image.Resampling.BILINEAR), (GAP, top + CAPTION))
+        look = composite(tiles.store.names, channels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        sheet.paste(look, (GAP, top + CAPTION))
         for line, (text, color) in enumerate(_tag_lines(tiles.scenes[scene].tags or (), proba, classes)):
-            pen.text((2 * GAP + SIDE, top + CAPTION * (line + 1)), _plain(text), color)
+            pen.text((2 * GAP + SIDE, top + CAPTION * (line + 1)), plain(text), color)
     with replacing(path) as temporary:
         sheet.save(temporary, "PNG")
 
@@ -75,7 +72,3 @@ def _tag_lines(
             lines.append((f"{name} {chance:.2f}, {kind}", ERROR_COLORS[kind]))
     room = SIDE // CAPTION
     return lines if len(lines) <= room else [*lines[: room - 1], (f"{len(lines) - room + 1} more", (0, 0, 0))]
-
-
-def _plain(text: str) -> str:
-    return text.encode("ascii", "replace").decode()
