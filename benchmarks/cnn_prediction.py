@@ -29,9 +29,9 @@ from cnn.normalisation import Normalisation
 from cnn.predict import Tiling, predict_scene
 from cnn.runner import Runner
 from cnn.settings import CnnSettings
-from data.maps import map_writer
-from data.scene import ImageFile, Scene, keep_open, maybe_ungeoreferenced
-from data.windows import Grid
+from data.maps.geotiff import map_writer
+from data.scenes.scene import ImageFile, Scene, keep_open, maybe_ungeoreferenced
+from data.scenes.windows import Grid
 from features.feature_set import FeatureSet
 
 CLASSES = 6

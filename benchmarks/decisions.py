@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE, Classes
-from data.maps import TOP
+from data.scenes.classes import IGNORE, Classes
+from data.maps.geotiff import TOP
 from ensemble.decide.blend import Blend
 from ensemble.decide.joint import joint_histogram, score_weights
 from ensemble.decide.thresholds import best_threshold, score_histogram

@@ -30,10 +30,10 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced
+from data.scenes.windows import Grid
 from data.workers import open_executor
 from features.feature_set import FeatureSet
 from features.indices import INDICES, indices_of, letter_bands

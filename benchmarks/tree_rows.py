@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.scene import ImageFile, Scene
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import ImageFile, Scene
+from data.scenes.windows import Grid
 from features.feature_set import FeatureSet
 from features.table import open_table, table_path
 from trees.learning import MemberRows

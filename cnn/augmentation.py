@@ -14,7 +14,7 @@ from cnn.draws import Draws, reach
 from cnn.input_settings import AugmentSettings
 from cnn.losses import label_shares
 from cnn.resize import resize_label, resize_planes
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 
 __all__ = ["Augmentation", "Batch", "mix_shares"]
 

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.normalisation import Spread
-from data.scene import Scene
-from data.statistics import Moments
-from data.windows import Grid, Window, tile_windows
+from data.scenes.scene import Scene
+from data.scenes.statistics import Moments
+from data.scenes.windows import Grid, Window, tile_windows
 from features.scene_facts import lattice_of
 
 __all__ = [

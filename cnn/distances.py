@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 
 __all__ = ["signed_distances"]
 

@@ -14,11 +14,11 @@ from cnn.patches import Crops, SceneStore
 from cnn.scene_weights import weigh_scenes
 from cnn.settings import CnnSettings
 from cnn.tag_losses import TagLoss
-from data.catalogue import Catalogue
-from data.classes import Classes
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.names import named_weights
-from data.scene import Scene
-from data.tags import read_tags
+from data.scenes.scene import Scene
+from data.scenes.tags import read_tags
 
 __all__ = ["build_crops", "build_loss", "check_names", "count_labels", "fit_normalisations", "target_labels"]
 

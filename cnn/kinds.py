@@ -19,10 +19,10 @@ from cnn.tag_crops import TagCrops, mark_seen
 from cnn.tag_sheet import draw_tag_sheet
 from cnn.tag_validation import tag_proba, validate_tags
 from cnn.validation import Tiles, Validation, label_indices, validate
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import MemberError
-from data.metrics import CLASS_METRICS, METRICS, Metric, fbeta
-from data.scene import read_label
+from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta
+from data.scenes.scene import read_label
 
 __all__ = ["PIXELS", "TAGS", "Kind", "check_kind", "kind_of", "score_of", "stop_name"]
 

@@ -20,7 +20,7 @@ from torch.nn.functional import log_softmax
 
 from cnn.distances import signed_distances
 from cnn.loss_terms import LossName
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 
 __all__ = ["LOSSES", "Evidence", "Loss", "LossOptions", "WeightedLoss", "label_shares"]
 

@@ -26,12 +26,12 @@ from cnn.stacked import input_planes
 from cnn.training import check_devices, train_network
 from cnn.validation import Tiles
 from cnn.weights import load_weights
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import fingerprint, write_json
-from data.hold_out import hold_out_scenes
+from data.folds.hold_out import hold_out_scenes
 from data.progress import Track, untracked
-from data.scene import Scene
+from data.scenes.scene import Scene
 from features.feature_set import FeatureSet
 
 __all__ = ["fit_member"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cnn.input_settings import NormaliseSettings
 from data.errors import MemberError
 from data.names import named_weights
-from data.statistics import Moments
+from data.scenes.statistics import Moments
 
 __all__ = ["Normalisation", "Spread", "fit_normalisation"]
 

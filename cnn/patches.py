@@ -19,12 +19,12 @@ from cnn.normalisation import Normalisation, Spread
 from cnn.placement import Placement
 from cnn.resize import scene_side
 from cnn.turns import TURNS, turn, turn_matrix
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.files import scene_rng
 from data.progress import Track, untracked
-from data.scene import Scene, read_label
-from data.statistics import Moments
-from data.windows import Window
+from data.scenes.scene import Scene, read_label
+from data.scenes.statistics import Moments
+from data.scenes.windows import Window
 
 __all__ = ["CropSampler", "Crops", "SceneStore"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.scene import Scene
-from data.windows import Window
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
 
 __all__ = ["Placement"]
 

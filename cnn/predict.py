@@ -16,8 +16,8 @@ from torch import nn
 from cnn.channels import Planes, read_channels
 from cnn.resize import scene_side
 from cnn.runner import Runner
-from data.scene import Scene
-from data.windows import Window
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
 
 __all__ = ["Tiling", "blend_shares", "predict_scene", "tile_starts"]
 

@@ -18,7 +18,7 @@ from cnn.patches import Crops, CropSampler
 from cnn.settings import CnnSettings
 from cnn.stages import encoder_stages, freeze
 from cnn.validation import Tiles, Validation, infer
-from data.classes import Classes
+from data.scenes.classes import Classes
 
 __all__ = ["Segmenter"]
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cnn.input_settings import AugmentSettings, NormaliseSettings
 from cnn.loss_terms import parse_loss
-from data.metrics import MetricName
+from data.metrics.metric import MetricName
 from data.settings import Settings
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]

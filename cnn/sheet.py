@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from cnn.validation import Tiles, Validation
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.files import replacing
-from data.quicklook import draw_errors, label_palette, quicklook_bands, stretch
+from data.pages.quicklook import draw_errors, label_palette, quicklook_bands, stretch
 
 __all__ = ["caption_of", "choose_scenes", "composite", "draw_sheet", "plain"]
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from cnn.channels import OpenPlanes, Planes
 from data.errors import MapError
-from data.maps import map_names, map_tags, read_proba
-from data.members import map_path
-from data.scene import Scene, read_grid
-from data.windows import Grid, Window
+from data.maps.geotiff import map_names, map_tags, read_proba
+from data.maps.member import map_path
+from data.scenes.scene import Scene, read_grid
+from data.scenes.windows import Grid, Window
 from features.feature_set import FeatureSet
 
 __all__ = ["StackedPlanes", "input_planes", "stacked_names"]

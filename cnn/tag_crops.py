@@ -8,10 +8,10 @@ from torch import Tensor
 from cnn.augmentation import Augmentation, Batch, mix_shares
 from cnn.draws import Draws
 from cnn.patches import Crops
-from data.classes import IGNORE
-from data.scene import Scene
-from data.tags import read_tags
-from data.windows import Window
+from data.scenes.classes import IGNORE
+from data.scenes.scene import Scene
+from data.scenes.tags import read_tags
+from data.scenes.windows import Window
 
 __all__ = ["SEEN", "TagAugmentation", "TagCrops", "mark_seen"]
 

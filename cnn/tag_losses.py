@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from cnn.loss_terms import LossName
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import MemberError
 
 __all__ = ["TagLoss"]

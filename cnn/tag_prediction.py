@@ -11,8 +11,8 @@ from torch import nn
 from cnn.channels import Planes, read_channels
 from cnn.runner import Runner
 from cnn.validation import tile_places
-from data.scene import Scene
-from data.windows import Window
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
 
 __all__ = ["predict_tags"]
 

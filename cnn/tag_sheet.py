@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cnn.sheet import CAPTION, GAP, SIDE, caption_of, choose_scenes, composite, plain
 from cnn.validation import Tiles, Validation
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.files import replacing
-from data.quicklook import ERROR_COLORS
+from data.pages.quicklook import ERROR_COLORS
 
 __all__ = ["draw_tag_sheet"]
 

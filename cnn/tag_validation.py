@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cnn.losses import Loss
 from cnn.validation import Tiles, Validation, infer
-from data.classes import IGNORE
-from data.tags import read_tags
+from data.scenes.classes import IGNORE
+from data.scenes.tags import read_tags
 
 __all__ = ["tag_counts", "tag_proba", "validate_tags"]
 
@@ -83,7 +83,7 @@ def tag_counts(truth: NDArray[np.uint8], told: NDArray[np.bool_]) -> NDArray[np.
     Returns
     -------
     counts : (K, 2, 3) int64
-        Those of each tag as `data.confusion.confusion_counts` gives them.
+        Those of each tag as `data.metrics.confusion.confusion_counts` gives them.
     """
     counts = np.zeros((truth.shape[1], 2, 3), np.int64)
     tags = np.broadcast_to(np.arange(truth.shape[1]), truth.shape)

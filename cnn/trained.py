@@ -25,8 +25,8 @@ from cnn.stacked import input_planes, stacked_names
 from cnn.tag_prediction import predict_tags
 from data.errors import MemberError
 from data.files import read_json
-from data.scene import Scene
-from data.windows import Window
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
 from features.feature_set import FeatureSet
 
 __all__ = ["CnnMember", "load_member"]
@@ -145,7 +145,7 @@ class CnnMember:
         yield from predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
 
     def predict_tags(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yield for each scene, in order, the mean probability of some folds' networks; see `data.members.TagMember`.
+        """Yield for each scene, in order, the mean probability of some folds' networks; see `data.maps.member.TagMember`.
 
         Raises
         ------

@@ -27,7 +27,7 @@ from cnn.segmenter import Segmenter
 from cnn.settings import CnnSettings
 from cnn.validation import Tiles
 from cnn.watching import Watch
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import MemberError
 from data.progress import Track, untracked
 

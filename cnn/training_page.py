@@ -5,8 +5,8 @@ from pathlib import Path
 
 from cnn.curves import Curve, draw_curves
 from cnn.kinds import PIXELS, kind_of
-from data.classes import Classes
-from data.page import label_marks, write_page
+from data.scenes.classes import Classes
+from data.pages.page import label_marks, write_page
 
 __all__ = ["write_training_page"]
 

@@ -13,11 +13,11 @@ from cnn.losses import Loss
 from cnn.normalisation import Normalisation
 from cnn.patches import SceneStore
 from cnn.resize import resize_label, resize_planes, resize_proba, scene_side
-from data.classes import IGNORE
-from data.confusion import confusion_counts
-from data.quicklook import telling_window
-from data.scene import Scene
-from data.windows import Grid, Window, tile_windows
+from data.scenes.classes import IGNORE
+from data.metrics.confusion import confusion_counts
+from data.pages.quicklook import telling_window
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid, Window, tile_windows
 
 __all__ = ["Tiles", "Validation", "infer", "label_indices", "tile_places", "validate"]
 
@@ -61,7 +61,7 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
         return _seen_around(own, self.scenes[scene].grid)
 
     def telling(self, scene: int) -> int:
-        """Return the number of the tile that is shown of a scene; see `data.quicklook.telling_window`."""
+        """Return the number of the tile that is shown of a scene; see `data.pages.quicklook.telling_window`."""
         if scene not in self._telling:
             shown = telling_window(self.scenes[scene], self.cut)
             self._telling[scene] = next(
@@ -101,7 +101,7 @@ class Validation:
     loss : float
         Mean over the labelled pixels of the loss of the batch that each is part of.
     counts : (n_labels, n_labels + 1) or, of tags, (K, 2, 3) int64
-        Labelled pixels by label and prediction; see `data.confusion.confusion_counts`.
+        Labelled pixels by label and prediction; see `data.metrics.confusion.confusion_counts`.
     scene_losses : (n_scenes,) float64
         Mean over the labelled pixels of a scene of the loss of the tile that each is part of; NaN without any.
     """

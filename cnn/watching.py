@@ -18,7 +18,7 @@ from cnn.segmenter import Segmenter
 from cnn.settings import CnnSettings
 from cnn.training_page import write_training_page
 from cnn.validation import Validation
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import MemberError
 from data.files import replacing
 from data.progress import Track

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.files import read_json, write_json
 from ensemble.decide.choice import Choice

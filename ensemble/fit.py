@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.catalogue import Catalogue
-from data.classes import Classes
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.progress import Track, untracked
-from data.scene import Scene
+from data.scenes.scene import Scene
 from ensemble.decide.bench import Bench, Parts
 from ensemble.decide.blenders import Blender, count_jointly
 from ensemble.decide.calibration import Method

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import EnsembleError
-from data.metrics import (
+from data.metrics.metric import (
     CLASS_METRICS,
     METRICS,
     Counts,

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import fingerprint
-from data.maps import dequantise, map_writer, read_map, write_class_map
-from data.scene import Scene
-from data.windows import tile_windows
+from data.maps.geotiff import dequantise, map_writer, read_map, write_class_map
+from data.scenes.scene import Scene
+from data.scenes.windows import tile_windows
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
 from ensemble.maps import WINDOW

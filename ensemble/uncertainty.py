@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.maps import dequantise
+from data.maps.geotiff import dequantise
 
 __all__ = ["UNCERTAINTIES", "measure_uncertainty"]
 

@@ -7,8 +7,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scene import Scene, read_scene, valid_mask
-from data.windows import Window, tile_windows
+from data.scenes.scene import Scene, read_scene, valid_mask
+from data.scenes.windows import Window, tile_windows
 from features.bases import Base, Bases
 from features.context import STATISTICS, local_statistics
 from features.feature import Feature, parse_feature

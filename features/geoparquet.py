@@ -17,10 +17,10 @@ from rasterio.warp import transform
 
 from data.errors import TableError
 from data.files import replacing
-from data.footprints import has_footprint
+from data.scenes.footprints import has_footprint
 from data.progress import Track, untracked
-from data.scene import Scene
-from data.windows import Grid
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
 from features.table import table_path
 
 __all__ = ["write_points"]

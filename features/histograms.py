@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import scene_rng
-from data.scene import Scene
+from data.scenes.scene import Scene
 from data.workers import map_ordered
 from features.feature_set import FeatureSet
 from features.scene_features import sample_pixels

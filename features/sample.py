@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.errors import TableError
-from data.windows import Window
+from data.scenes.windows import Window
 from features.settings import SampleSettings
 
 __all__ = ["PixelSample", "Strata", "draw_pixels", "strata_names", "stratify"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.windows import Grid, Window
+from data.scenes.windows import Grid, Window
 from features.feature import Feature
 
 __all__ = ["SceneFacts", "lattice_of", "measure_scene"]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import FeatureError
-from data.scene import Scene, keep_open
-from data.windows import tile_windows
+from data.scenes.scene import Scene, keep_open
+from data.scenes.windows import tile_windows
 from features.aggregates import Aggregate, Sample, find_aggregate, split_name
 from features.bases import Bases
 from features.feature import Feature, parse_feature

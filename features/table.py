@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
-from data.classes import Classes
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.errors import TableError
 from data.files import replacing, scene_rng, sync_files
 from data.progress import Track, untracked
-from data.scene import Scene, keep_open, read_label
+from data.scenes.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, feature_windows
 from features.sample import draw_pixels, strata_names, stratify

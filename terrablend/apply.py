@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.discovery import image_files, mask_rules
+from data.survey.discovery import image_files, mask_rules
 from data.errors import ExperimentError, SceneError
-from data.maps import quantise
-from data.members import map_path, write_map
-from data.scene import Scene, read_grid
+from data.maps.geotiff import quantise
+from data.maps.member import map_path, write_map
+from data.scenes.scene import Scene, read_grid
 from ensemble.ensemble import Ensemble
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.submit.predictions import Predictions

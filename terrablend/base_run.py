@@ -13,12 +13,12 @@ from typing import Any, Generic, Literal
 import cnn
 import trees
 from cnn.settings import CnnSettings
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError, RunError
 from data.files import replacing
-from data.folds import plan_folds
-from data.members import Member, TagMember
-from data.overview import look_over
+from data.folds.plan import plan_folds
+from data.maps.member import Member, TagMember
+from data.survey.overview import look_over
 from data.progress import Track, untracked
 from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts

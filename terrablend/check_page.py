@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from data.axis import Axis
-from data.catalogue import Catalogue
-from data.groups import linking_rules
-from data.histogram import Histogram
-from data.overview import FAR, Measure, Overview
-from data.page import label_marks, write_page
+from data.pages.axis import Axis
+from data.scenes.catalogue import Catalogue
+from data.folds.groups import linking_rules
+from data.scenes.histogram import Histogram
+from data.survey.overview import FAR, Measure, Overview
+from data.pages.page import label_marks, write_page
 from data.progress import Track
-from data.scene import Scene
+from data.scenes.scene import Scene
 from data.settings import GroupSettings
 from terrablend.check_pictures import Shot, draw_album
 from terrablend.check_tables import blank_of

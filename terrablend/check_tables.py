@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from data.catalogue import Catalogue
-from data.numerals import many, number, percent, short
-from data.overview import FAR, Overview
+from data.scenes.catalogue import Catalogue
+from data.pages.numbers import many, number, percent, short
+from data.survey.overview import FAR, Overview
 
 __all__ = ["describe_overview"]
 

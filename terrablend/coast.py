@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data.files import replacing, scene_rng, write_json
-from data.scene import maybe_ungeoreferenced
+from data.scenes.scene import maybe_ungeoreferenced
 
 __all__ = ["BANDS", "EXPERIMENT", "NODATA", "write_coast"]
 

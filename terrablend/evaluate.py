@@ -5,13 +5,13 @@ from pathlib import Path
 
 import polars as pl
 
-from data.classes import Classes
-from data.discovery import find_files
+from data.scenes.classes import Classes
+from data.survey.discovery import find_files
 from data.errors import ExperimentError, MapError
-from data.labels import label_file
-from data.metrics import Metric
-from data.numerals import many
-from data.scene import Scene, read_grid
+from data.scenes.labels import label_file
+from data.metrics.metric import Metric
+from data.pages.numbers import many
+from data.scenes.scene import Scene, read_grid
 from data.settings import LabelSettings
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.design_sample import score_sample

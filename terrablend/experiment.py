@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cnn.settings import OF_TAGS, CnnSettings
-from data.classes import Classes, Task
+from data.scenes.classes import Classes, Task
 from data.errors import ExperimentError
 from data.files import replacing
 from data.settings import (

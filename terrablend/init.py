@@ -13,7 +13,7 @@ import yaml
 
 from data.errors import ExperimentError
 from data.files import replacing
-from data.scene import open_raster
+from data.scenes.scene import open_raster
 
 __all__ = ["guess_experiment", "require_new", "write_experiment"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from data.scene import open_raster
+from data.scenes.scene import open_raster
 
 __all__ = ["JudgedAudit", "judge_audit"]
 

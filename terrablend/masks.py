@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scene import Scene, keep_open, read_scene
-from data.windows import tile_windows
+from data.scenes.scene import Scene, keep_open, read_scene
+from data.scenes.windows import tile_windows
 from ensemble.decide.cleaning import Masks
 from features.bases import Bases
 from features.formula import Formula

@@ -9,10 +9,10 @@ from rasterio.warp import transform_bounds
 
 from cnn.settings import CnnSettings
 from cnn.trained import CnnMember
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.footprints import has_footprint
-from data.scene import Scene
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.footprints import has_footprint
+from data.scenes.scene import Scene
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
 from terrablend.stacking import learning_order

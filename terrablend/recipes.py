@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.color_labels import read_palette
-from data.discovery import find_files, find_scenes, image_files
+from data.scenes.color_labels import read_palette
+from data.survey.discovery import find_files, find_scenes, image_files
 from data.errors import CatalogueError, ExperimentError, TerrablendError
 from data.files import replacing
 from data.names import nearest
 from data.progress import Track, untracked
-from data.scene import ImageFile, band_problem, open_raster
+from data.scenes.scene import ImageFile, band_problem, open_raster
 from data.settings import LabelSettings, SceneSettings
 from terrablend.experiment import load_scene_experiment
 from terrablend.init import require_new

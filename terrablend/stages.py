@@ -8,15 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from data.catalogue import Catalogue
-from data.discovery import SceneFiles, find_scenes, stat_files
+from data.scenes.catalogue import Catalogue
+from data.survey.discovery import SceneFiles, find_scenes, stat_files
 from data.errors import SubmissionError
 from data.files import fingerprint
-from data.inspection import build_catalogue
-from data.members import map_path, write_maps, write_tag_maps
-from data.quicklook import quicklook
-from data.scene import Scene
-from data.tag_maps import read_tag_maps
+from data.survey.inspection import build_catalogue
+from data.maps.member import map_path, write_maps, write_tag_maps
+from data.pages.quicklook import quicklook
+from data.scenes.scene import Scene
+from data.maps.parquet import read_tag_maps
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.cleaning import Masks

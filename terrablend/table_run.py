@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 import trees
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError
 from data.files import replacing, write_json
 from ensemble.score.row_scores import score_rows

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 import cnn
 from cnn.settings import CnnSettings
-from data.classes import IGNORE
-from data.confusion import plain_prediction, weighted_counts
+from data.scenes.classes import IGNORE
+from data.metrics.confusion import plain_prediction, weighted_counts
 from data.files import fingerprint
-from data.maps import NODATA, quantise
-from data.members import Member
-from data.scene import read_label
+from data.maps.geotiff import NODATA, quantise
+from data.maps.member import Member
+from data.scenes.scene import read_label
 from ensemble.decide.thresholds import histogram_counts, score_histogram
 from terrablend.base_run import BaseRun
 from terrablend.experiment import E, change_experiment

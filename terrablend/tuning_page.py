@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data.axis import Axis
-from data.page import write_page
+from data.pages.axis import Axis
+from data.pages.page import write_page
 from terrablend.search import Range, describe_value
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.classes import Classes
-from data.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced, read_label
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
+from data.scenes.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced, read_label
+from data.scenes.windows import Grid
 from features.table import Table
 
 WriteRaster = Callable[..., Path]

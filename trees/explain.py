@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from data.catalogue import Catalogue
-from data.confusion import plain_prediction, weighted_counts
-from data.metrics import CLASS_METRICS
+from data.scenes.catalogue import Catalogue
+from data.metrics.confusion import plain_prediction, weighted_counts
+from data.metrics.metric import CLASS_METRICS
 from data.progress import Track, untracked
 from features.description import weighted_quantiles
 from features.scene_table import open_rows

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from features.table import Table, open_table
 from trees.booster import predict_proba
 from trees.member import TreeMember

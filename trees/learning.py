@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
-from data.hold_out import hold_out_groups
+from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
 from features.table import Columns, Table, open_table
 from trees.booster import Booster, Learner, predict_proba

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import read_json, replacing, write_json
 from data.progress import Track, untracked
-from data.scene import Scene
-from data.windows import Window, tile_windows
+from data.scenes.scene import Scene
+from data.scenes.windows import Window, tile_windows
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.table import Columns
@@ -70,7 +70,7 @@ class TreeMember:
         return tuple(sorted(self.boosters))
 
     def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
-        """Yield the mean probability of some folds' boosters; see `data.members.Member`."""
+        """Yield the mean probability of some folds' boosters; see `data.maps.member.Member`."""
         opened = self.feature_set.open(scene)
         for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, log_loss
 
-from data.confusion import plain_prediction, weighted_counts
-from data.metrics import METRICS
+from data.metrics.confusion import plain_prediction, weighted_counts
+from data.metrics.metric import METRICS
 from trees.settings import StopName, TreeSettings
 
 __all__ = ["score_held_out", "stop_name"]

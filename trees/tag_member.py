@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scene import Scene
+from data.scenes.scene import Scene
 from data.workers import map_ordered
 from features.scene_features import SceneFeatureSet
 from trees.booster import Booster
@@ -49,7 +49,7 @@ class TreeTagMember:
         return tuple(sorted(self.boosters))
 
     def predict_tags(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yield the mean probability of some folds' boosters for each scene; see `data.members.TagMember`."""
+        """Yield the mean probability of some folds' boosters for each scene; see `data.maps.member.TagMember`."""
         found = map_ordered(self.feature_set.compute, scenes, self.executor)
         while batch := [*islice(found, BATCH)]:
             features = np.stack(batch)

@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 
 import trees
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.files import read_json
 from data.workers import open_executor
 from ensemble.objective import objective_of

@@ -31,11 +31,11 @@ from cnn.fold_data import build_loss
 from cnn.machine import choose_device, choose_precision
 from cnn.network import build_network
 from cnn.settings import CnnSettings
-from data.catalogue import Catalogue
-from data.classes import IGNORE
-from data.confusion import confusion_counts, plain_prediction
-from data.metrics import METRICS
-from data.scene import read_label
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE
+from data.metrics.confusion import confusion_counts, plain_prediction
+from data.metrics.metric import METRICS
+from data.scenes.scene import read_label
 from data.workers import cores
 from terrablend.experiment import Experiment, load_scene_experiment
 from terrablend.run_folder import RunFolder

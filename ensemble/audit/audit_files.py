@@ -8,9 +8,9 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.files import fingerprint, replacing
-from data.windows import Grid
+from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
 from ensemble.audit.label_audit import Audit
 from ensemble.audit.outlines import place, to_longitude_latitude, write_geojson

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rasterio.warp import transform
 
 from data.files import replacing
-from data.windows import Grid
+from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Polygons, Ring, Value
 
 __all__ = ["outline", "place", "to_longitude_latitude", "write_geojson"]

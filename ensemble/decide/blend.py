@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.maps import NODATA, TOP
+from data.maps.geotiff import NODATA, TOP
 from ensemble.decide.calibration import LOGIT, STORED
 
 __all__ = ["Blend", "Space", "Weights", "mix", "spread_out", "to_stored"]

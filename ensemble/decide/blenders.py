@@ -7,11 +7,11 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import EnsembleError
-from data.maps import NODATA
+from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
-from data.scene import Scene
+from data.scenes.scene import Scene
 from ensemble.decide.bench import Bench, Parts
 from ensemble.decide.blend import Blend, Space, Weights, mix, spread_out
 from ensemble.decide.calibration import STORED, Calibration, Method

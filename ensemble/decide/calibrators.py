@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from ensemble.decide.bench import Bench, Parts
 from ensemble.decide.calibration import METHODS, Calibration, Method, log_loss
 from ensemble.decide.choice import Choice, choose, jackknife_mean

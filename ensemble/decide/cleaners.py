@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.confusion import confusion_counts
+from data.metrics.confusion import confusion_counts
 from data.files import scene_rng
 from data.progress import Track, untracked
-from data.scene import Scene
-from data.windows import Window
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
 from ensemble.decide.bench import Bench, Parts
 from ensemble.decide.choice import Choice, choose, jackknife
 from ensemble.decide.cleaning import Cleaning, Masks

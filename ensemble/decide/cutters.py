@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.maps import NODATA
+from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
-from data.scene import Scene
+from data.scenes.scene import Scene
 from ensemble.decide.bench import Bench, Parts
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.cuts import block_histograms

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE
-from data.windows import Window, tile_windows
+from data.scenes.classes import IGNORE
+from data.scenes.windows import Window, tile_windows
 
 __all__ = ["fill_holes", "majority", "take_specks"]
 

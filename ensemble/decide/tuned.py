@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
-from data.maps import NODATA, TOP
+from data.scenes.classes import Classes
+from data.maps.geotiff import NODATA, TOP
 from ensemble.decide.caution import BLOCKS, settle, spread_of
 from ensemble.decide.cuts import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
 from ensemble.decide.multipliers import tune_multipliers

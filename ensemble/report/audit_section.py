@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from data.catalogue import Catalogue
-from data.windows import Window
+from data.scenes.catalogue import Catalogue
+from data.scenes.windows import Window
 from ensemble.audit.label_audit import Audit
 from ensemble.decide.cleaning import Masks
 from ensemble.maps import MemberMaps

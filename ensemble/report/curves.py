@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.maps import NODATA, TOP
+from data.maps.geotiff import NODATA, TOP
 from ensemble.report.score_counts import ScoreCounts
 
 __all__ = ["Reliability", "average_precision", "count_reliability", "precision_recall"]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from data.axis import Axis
+from data.pages.axis import Axis
 from features.description import ColumnFacts, TableFacts
 from trees.explanation import ClassUse, Dependence, Explanation, Swarm
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.maps import TOP
-from data.numerals import area, many, number
+from data.maps.geotiff import TOP
+from data.pages.numbers import area, many, number
 from ensemble.decide.thresholds import threshold_bin
 from ensemble.report.curves import Reliability, average_precision, count_reliability, precision_recall
 from ensemble.report.score_counts import CELLS, JointCounts, ScoreCounts

@@ -8,9 +8,9 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.numerals import percent
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.pages.numbers import percent
 from data.progress import Track, untracked
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.maps import MemberMaps

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data.axis import Axis
-from data.classes import Classes
-from data.scene import Split
+from data.pages.axis import Axis
+from data.scenes.classes import Classes
+from data.scenes.scene import Split
 from ensemble.decide.choice import Choice
 from ensemble.decision import Decision
 from ensemble.objective import Objective

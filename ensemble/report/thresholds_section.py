@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from data.catalogue import Catalogue
-from data.page import label_marks
+from data.scenes.catalogue import Catalogue
+from data.pages.page import label_marks
 from data.progress import Track
 from ensemble.decide.blend import Blend
 from ensemble.decision import Decision, calibrate

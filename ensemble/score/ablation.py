@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from data.numerals import minus
+from data.pages.numbers import minus
 from ensemble.objective import Objective
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone
 from ensemble.score.intervals import Interval

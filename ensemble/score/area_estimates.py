@@ -10,9 +10,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
-from data.metrics import CLASS_METRICS, METRICS
-from data.windows import Grid
+from data.scenes.classes import Classes
+from data.metrics.metric import CLASS_METRICS, METRICS
+from data.scenes.windows import Grid
 from ensemble.score.areas import Areas, mapped_area
 from ensemble.score.evaluation import Evaluation
 from ensemble.score.intervals import Interval, Resampled, Score

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from data.numerals import minus
-from data.windows import Grid
+from data.pages.numbers import minus
+from data.scenes.windows import Grid
 from ensemble.score.intervals import Interval
 
 __all__ = ["Areas", "mapped_area", "pixel_area"]

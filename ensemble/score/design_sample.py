@@ -11,14 +11,14 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import rowcol
 
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.errors import LabelError
-from data.maps import read_class_map
+from data.maps.geotiff import read_class_map
 from data.names import nearest
-from data.numerals import percent
+from data.pages.numbers import percent
 from data.progress import Track, untracked
-from data.scene import read_grid
-from data.windows import Grid
+from data.scenes.scene import read_grid
+from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample
 from ensemble.score.areas import Areas, mapped_area
 
@@ -48,7 +48,7 @@ class SampleScores:
     unmapped : int
         Points where nothing is mapped: they are no part of the mapped area and tell nothing of it.
     counts : (n_labels, n_labels + 1) int64
-        The points, as `data.confusion.confusion_counts` counts pixels.
+        The points, as `data.metrics.confusion.confusion_counts` counts pixels.
     areas : Areas
     """
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE, Classes
-from data.confusion import confusion_counts
+from data.scenes.classes import IGNORE, Classes
+from data.metrics.confusion import confusion_counts
 from data.errors import MapError
-from data.maps import read_class_map
+from data.maps.geotiff import read_class_map
 from data.progress import Track, untracked
-from data.scene import Scene, read_label
-from data.windows import Window
+from data.scenes.scene import Scene, read_label
+from data.scenes.windows import Window
 from ensemble.decide.cleaning import Cleaning, Masks, no_masks
 from ensemble.decision import Decision
 from ensemble.maps import MemberMaps
@@ -198,7 +198,7 @@ def evaluate_class_maps(pairs: Sequence[tuple[Path, Scene]], classes: Classes, t
     Parameters
     ----------
     pairs : sequence of (Path, Scene)
-        A class map that `data.maps.write_class_map` wrote, and the scene whose label it is scored against.
+        A class map that `data.maps.geotiff.write_class_map` wrote, and the scene whose label it is scored against.
     classes : Classes
     track : Track
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.numerals import number
+from data.pages.numbers import number
 from ensemble.objective import Objective
 
 __all__ = ["Estimate", "Interval", "Resampled", "Score", "resample_groups"]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.files import replacing
 from data.progress import Track, untracked
-from data.scene import Split
+from data.scenes.scene import Split
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.decision import Decision
 from ensemble.maps import MemberMaps

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import SubmissionError
-from data.footprints import has_footprint
-from data.scene import Scene
+from data.scenes.footprints import has_footprint
+from data.scenes.scene import Scene
 from ensemble.audit.geopackage import Layer, Polygons, Ring, Value, write_geopackage
 from ensemble.audit.outlines import outline, place
 from ensemble.submit.predictions import Predictions

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import SubmissionError
 from data.files import replacing
-from data.maps import map_names, read_map
-from data.scene import maybe_ungeoreferenced
+from data.maps.geotiff import map_names, read_map
+from data.scenes.scene import maybe_ungeoreferenced
 from ensemble.submit.predictions import Predictions, require_each_once, require_shape
 
 __all__ = ["check_kelp", "check_maps", "check_pngs", "check_probabilities", "write_kelp", "write_nothing", "write_pngs"]

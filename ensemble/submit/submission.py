@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.classes import Classes, Task
+from data.scenes.classes import Classes, Task
 from data.errors import SubmissionError
 from ensemble.settings import FormatName
 from ensemble.submit.polygon_format import check_polygons, write_polygons

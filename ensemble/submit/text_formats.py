@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import SubmissionError
 from data.files import replacing
-from data.scene import Scene
+from data.scenes.scene import Scene
 from ensemble.submit.predictions import Predictions, require_each_once
 
 __all__ = ["check_runs", "check_tags", "decode_runs", "encode_runs", "write_runs", "write_tags"]

@@ -15,13 +15,13 @@ from cnn.network import build_network
 from cnn.normalisation import Normalisation
 from cnn.settings import CnnSettings
 from cnn.trained import CnnMember, load_member
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.discovery import SceneFiles
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.survey.discovery import SceneFiles
 from data.files import write_json
-from data.inspection import inspect_scene
-from data.scene import ImageFile, LabelFile, Scene
-from data.windows import Grid
+from data.survey.inspection import inspect_scene
+from data.scenes.scene import ImageFile, LabelFile, Scene
+from data.scenes.windows import Grid
 
 BANDS = ("red", "nir", "qa")
 BINARY = Classes("binary", (1,), ("bright",), ((230, 159, 0),))

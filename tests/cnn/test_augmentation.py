@@ -17,7 +17,7 @@ from cnn.input_settings import AugmentSettings
 from cnn.losses import label_shares
 from cnn.settings import CnnSettings
 from cnn.turns import turn, turn_matrix
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 
 SIDE, PLANES, LABELS = 24, 3, 4
 

@@ -11,10 +11,10 @@ from cnn.input_settings import AugmentSettings
 from cnn.model_file import read_about
 from cnn.patches import SceneStore
 from cnn.settings import CnnSettings
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.progress import untracked
-from data.scene import Scene
+from data.scenes.scene import Scene
 from features.feature_set import FeatureSet
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}

@@ -19,7 +19,7 @@ from cnn.fold_data import build_loss
 from cnn.loss_terms import LOSS_NAMES, LossName, parse_loss
 from cnn.losses import LOSSES, LossOptions, WeightedLoss, label_shares
 from cnn.settings import CnnSettings
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.errors import MemberError
 
 KELP = Classes("binary", (1,), ("kelp",), ((0, 0, 0),))

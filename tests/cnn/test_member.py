@@ -13,11 +13,11 @@ import torch
 from cnn import fit_member, load_member
 from cnn.model_file import read_about
 from cnn.settings import CnnSettings
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import FeatureError, MemberError
-from data.maps import read_proba
-from data.members import Member, write_maps
-from data.scene import Scene, read_label, read_scene, valid_mask
+from data.maps.geotiff import read_proba
+from data.maps.member import Member, write_maps
+from data.scenes.scene import Scene, read_label, read_scene, valid_mask
 
 OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}
 

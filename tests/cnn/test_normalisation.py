@@ -14,8 +14,8 @@ from cnn.normalisation import Normalisation, Spread, fit_normalisation
 from cnn.patches import SceneStore
 from cnn.settings import CnnSettings
 from data.errors import MemberError
-from data.scene import Scene, read_scene
-from data.statistics import Moments
+from data.scenes.scene import Scene, read_scene
+from data.scenes.statistics import Moments
 from features.feature_set import FeatureSet
 
 NAMES = ("nir", "red")

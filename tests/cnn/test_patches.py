@@ -10,9 +10,9 @@ from cnn.input_settings import AugmentSettings
 from cnn.normalisation import Normalisation
 from cnn.patches import Crops, CropSampler, SceneStore
 from cnn.turns import TURNS, turn, turn_matrix, unturn
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import MemberError
-from data.scene import Scene, read_label, read_scene
+from data.scenes.scene import Scene, read_label, read_scene
 from features.feature_set import FeatureSet
 
 INPUTS = ("nir", "red")

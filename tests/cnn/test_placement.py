@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from cnn.placement import Placement
 from cnn.resize import scene_side
-from data.scene import ImageFile, Scene
-from data.windows import Grid, Window
+from data.scenes.scene import ImageFile, Scene
+from data.scenes.windows import Grid, Window
 
 
 def scene(name: str, height: int, width: int) -> Scene:

@@ -15,8 +15,8 @@ from cnn.channels import read_channels
 from cnn.normalisation import Normalisation
 from cnn.predict import Tiling, blend_shares, predict_scene, tile_starts
 from cnn.runner import Runner
-from data.scene import Scene, read_scene, valid_mask
-from data.windows import Window
+from data.scenes.scene import Scene, read_scene, valid_mask
+from data.scenes.windows import Window
 from features.feature_set import FeatureSet
 
 INPUTS = ("nir", "red")

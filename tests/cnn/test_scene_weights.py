@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from cnn.scene_weights import scene_facts, weigh_scenes
 from cnn.settings import CnnSettings
-from data.catalogue import Catalogue, SceneStatistics
+from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.errors import MemberError
-from data.scene import Scene
+from data.scenes.scene import Scene
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from cnn.runner import Runner
 from cnn.settings import CnnSettings
 from cnn.stacked import input_planes, stacked_names
 from cnn.weights import load_weights
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MapError
 from data.files import scene_rng
-from data.maps import map_writer, read_proba
-from data.members import map_path, write_map, write_maps
-from data.scene import Scene, maybe_ungeoreferenced, read_scene, valid_mask
-from data.windows import Grid, Window, tile_windows
+from data.maps.geotiff import map_writer, read_proba
+from data.maps.member import map_path, write_map, write_maps
+from data.scenes.scene import Scene, maybe_ungeoreferenced, read_scene, valid_mask
+from data.scenes.windows import Grid, Window, tile_windows
 from features.feature_set import FeatureSet
 
 OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}

@@ -11,7 +11,7 @@ from cnn.network import build_network
 from cnn.settings import CnnSettings
 from cnn.stages import encoder_stages, freeze, held_stages
 from cnn.weights import load_weights
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}
 

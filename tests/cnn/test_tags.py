@@ -30,17 +30,17 @@ from cnn.tag_validation import tag_counts, validate_tags
 from cnn.trained import CnnMember
 from cnn.validation import Tiles
 from cnn.weights import load_weights
-from data.catalogue import Catalogue
-from data.classes import IGNORE, Classes
-from data.confusion import confusion_counts
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE, Classes
+from data.metrics.confusion import confusion_counts
 from data.errors import MemberError
 from data.files import read_json
-from data.maps import dequantise
-from data.members import TagMember, write_tag_maps
-from data.metrics import METRICS
-from data.scene import Scene
-from data.tag_maps import read_tag_maps
-from data.tags import read_tags
+from data.maps.geotiff import dequantise
+from data.maps.member import TagMember, write_tag_maps
+from data.metrics.metric import METRICS
+from data.scenes.scene import Scene
+from data.maps.parquet import read_tag_maps
+from data.scenes.tags import read_tags
 from features.feature_set import FeatureSet
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu"}

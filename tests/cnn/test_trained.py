@@ -12,7 +12,7 @@ from cnn.resize import resize_planes, resize_proba
 from cnn.settings import CnnSettings
 from cnn.trained import CnnMember
 from data.errors import MemberError
-from data.scene import Scene
+from data.scenes.scene import Scene
 
 Make = Callable[..., CnnMember]
 

@@ -19,11 +19,11 @@ from cnn import fit_member, load_member
 from cnn.model_file import read_about, read_tensors
 from cnn.settings import CnnSettings
 from cnn.training import check_devices
-from data.catalogue import Catalogue
-from data.confusion import confusion_counts
+from data.scenes.catalogue import Catalogue
+from data.metrics.confusion import confusion_counts
 from data.errors import MemberError
-from data.metrics import CLASS_METRICS
-from data.scene import Scene, read_label, read_scene, valid_mask
+from data.metrics.metric import CLASS_METRICS
+from data.scenes.scene import Scene, read_label, read_scene, valid_mask
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}
 

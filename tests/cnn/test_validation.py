@@ -12,10 +12,10 @@ from cnn.normalisation import Normalisation
 from cnn.patches import SceneStore
 from cnn.sheet import choose_scenes, draw_sheet
 from cnn.validation import Tiles, Validation, infer, label_indices, validate
-from data.classes import IGNORE, Classes
-from data.confusion import confusion_counts
-from data.quicklook import ERROR_COLORS
-from data.scene import Scene, read_label, read_scene, valid_mask
+from data.scenes.classes import IGNORE, Classes
+from data.metrics.confusion import confusion_counts
+from data.pages.quicklook import ERROR_COLORS
+from data.scenes.scene import Scene, read_label, read_scene, valid_mask
 from features.feature_set import FeatureSet
 
 CPU = {"device": torch.device("cpu"), "precision": torch.float32}

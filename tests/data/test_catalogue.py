@@ -4,12 +4,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.discovery import find_scenes, stat_files
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.survey.discovery import find_scenes, stat_files
 from data.errors import CatalogueError, ExperimentError
-from data.inspection import build_catalogue
-from data.labels import label_values
+from data.survey.inspection import build_catalogue
+from data.scenes.labels import label_values
 from data.settings import ClassSettings, LabelSettings, SceneSettings
 from data.workers import open_executor
 

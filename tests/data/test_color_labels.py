@@ -5,16 +5,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from data.catalogue import Catalogue
-from data.classes import IGNORE, Classes
-from data.color_labels import pack_color, recode_colors, unpack_color
-from data.discovery import find_scenes
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE, Classes
+from data.scenes.color_labels import pack_color, recode_colors, unpack_color
+from data.survey.discovery import find_scenes
 from data.errors import CatalogueError, ExperimentError, LabelError, SceneError
-from data.inspection import build_catalogue
-from data.labels import label_file, label_values
-from data.scene import ImageFile, Scene, keep_open, read_label, read_scene
+from data.survey.inspection import build_catalogue
+from data.scenes.labels import label_file, label_values
+from data.scenes.scene import ImageFile, Scene, keep_open, read_label, read_scene
 from data.settings import ClassSettings, LabelSettings, SceneSettings
-from data.windows import Grid, Window
+from data.scenes.windows import Grid, Window
 
 COLORS = {
     "urban": (0, 255, 255), "agriculture": (255, 255, 0), "rangeland": (255, 0, 255), "forest": (0, 255, 0),
@@ -213,7 +213,7 @@ def test_alpha_that_nobody_named_says_what_to_do(write_raster):
 
 
 def test_large_pictures_are_warned_of(tmp_path, monkeypatch, indices):
-    monkeypatch.setattr("data.inspection.SLOW_PIXELS", 1000)
+    monkeypatch.setattr("data.survey.inspection.SLOW_PIXELS", 1000)
     draw(tmp_path / "a_mask.png", indices)
     draw(tmp_path / "a_sat.jpg", indices)
     train = {"image": "{id}_sat.jpg", "label": {"path": "{id}_mask.png", "colors": {"ignore": UNKNOWN}}}

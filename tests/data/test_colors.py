@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from data.classes import Classes
-from data.colors import BACKGROUND_COLOR, PALETTE
+from data.scenes.classes import Classes
+from data.scenes.colors import BACKGROUND_COLOR, PALETTE
 from data.settings import ClassSettings
 
 VISIONS = {

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.files import read_json, replacing, scene_rng, write_json
-from data.statistics import Moments
-from data.windows import Window, tile_windows
+from data.scenes.statistics import Moments
+from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered, open_executor
 
 

@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.classes import Classes
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
 from data.errors import FoldError
-from data.folds import assign_folds, plan_folds
-from data.leakage import leakage_report
-from data.scene import Scene
+from data.folds.plan import assign_folds, plan_folds
+from data.folds.leakage import leakage_report
+from data.scenes.scene import Scene
 from data.settings import ClassSettings, FoldSettings, GroupSettings
-from data.similarity import BLOCKS, Thumbnails
-from data.windows import Grid
+from data.folds.similarity import BLOCKS, Thumbnails
+from data.scenes.windows import Grid
 
 KELP = Classes.from_settings("binary", {1: ClassSettings(name="kelp")})
 

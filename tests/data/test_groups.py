@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import FoldError, SceneError
-from data.footprints import overlapping_pairs, touching_pairs
-from data.groups import connected_components, group_scenes, linking_rules
-from data.scene import ImageFile, Scene, maybe_ungeoreferenced
+from data.scenes.footprints import overlapping_pairs, touching_pairs
+from data.folds.groups import connected_components, group_scenes, linking_rules
+from data.scenes.scene import ImageFile, Scene, maybe_ungeoreferenced
 from data.settings import GroupSettings
-from data.similarity import BLOCKS, Thumbnails, read_thumbnails, similar_pairs
-from data.windows import Grid
+from data.folds.similarity import BLOCKS, Thumbnails, read_thumbnails, similar_pairs
+from data.scenes.windows import Grid
 
 UTM = rasterio.crs.CRS.from_epsg(32610).to_wkt()
 NEXT_UTM = rasterio.crs.CRS.from_epsg(32611).to_wkt()
@@ -232,7 +232,7 @@ def test_likeness_is_the_correlation_over_the_blocks_that_both_show(seed, gaps):
 def test_a_thumbnail_of_a_scene_read_in_strips_is_that_of_the_whole(tmp_path, monkeypatch):
     scene = scene_of(tmp_path, "a", np.where(hills(4, 100) > 60, np.nan, hills(4, 100)))
     whole = read_thumbnails([scene], "dem")
-    monkeypatch.setattr("data.similarity.STRIP_PIXELS", 700)
+    monkeypatch.setattr("data.folds.similarity.STRIP_PIXELS", 700)
     strips = read_thumbnails([scene], "dem")
     np.testing.assert_allclose(strips.values, whole.values, atol=1e-5)
     np.testing.assert_array_equal(strips.valid, whole.valid)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data.histogram import KEYS, Histogram, Tally, draw_up_histogram
+from data.scenes.histogram import KEYS, Histogram, Tally, draw_up_histogram
 
 PIXELS = arrays(np.float32, (2, 30), elements=st.floats(width=32) | st.sampled_from([0.0, -0.0, 1.0, 255.0, -3.5]))
 

@@ -1,10 +1,10 @@
 import numpy as np
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.classes import Classes
-from data.hold_out import DEALS, hold_out_groups, hold_out_scenes
-from data.scene import Scene
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
+from data.folds.hold_out import DEALS, hold_out_groups, hold_out_scenes
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
 
 
 def test_held_out_groups_are_whole_and_hold_every_class():

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.errors import MapError
-from data.maps import (
+from data.maps.geotiff import (
     NODATA,
     TOP,
     dequantise,
@@ -16,8 +16,8 @@ from data.maps import (
     read_proba,
     write_class_map,
 )
-from data.scene import maybe_ungeoreferenced
-from data.windows import Grid, tile_windows
+from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.windows import Grid, tile_windows
 
 GRID = Grid(30, 41, "EPSG:32610", (30, 0, 500, 0, -30, 900))
 LAND = Classes("multiclass", (0, 4, 7), ("land", "water", "kelp"), ((1, 2, 3), (4, 5, 6), (7, 8, 9)))

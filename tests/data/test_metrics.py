@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from data.confusion import confusion_counts
-from data.metrics import CLASS_METRICS, METRICS, expected_cost, fbeta, precision_at, recall_at
+from data.metrics.confusion import confusion_counts
+from data.metrics.metric import CLASS_METRICS, METRICS, expected_cost, fbeta, precision_at, recall_at
 
 LABELS = st.integers(2, 5).flatmap(
     lambda n: st.tuples(

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import median_abs_deviation
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.classes import Classes
-from data.discovery import find_scenes
-from data.inspection import build_catalogue
-from data.overview import FAR, look_over, robust_scores
-from data.scene import Scene, read_scene
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
+from data.survey.discovery import find_scenes
+from data.survey.inspection import build_catalogue
+from data.survey.overview import FAR, look_over, robust_scores
+from data.scenes.scene import Scene, read_scene
 from data.settings import ClassSettings, SceneSettings
-from data.windows import Grid
+from data.scenes.windows import Grid
 
 KELP = Classes.from_settings("binary", {1: ClassSettings(name="kelp")})
 LAND = Classes.from_settings("multiclass", {0: ClassSettings(name="sea"), 4: ClassSettings(name="rock")})

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jinja2 import DictLoader, PackageLoader, UndefinedError
 
-from data import page as pages
-from data.axis import Axis
-from data.classes import Classes
-from data.page import label_marks, write_page
+from data.pages import page as pages
+from data.pages.axis import Axis
+from data.scenes.classes import Classes
+from data.pages.page import label_marks, write_page
 
 LAND = Classes("multiclass", (0, 4, 7), ("sea", "snow", "night"), ((0, 90, 200), (250, 250, 250), (5, 5, 20)))
 

@@ -4,10 +4,10 @@ import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import LabelError, SceneError
-from data.scene import ImageFile, LabelFile, Scene, keep_open, read_grid, read_label, read_scene, valid_mask
-from data.windows import Grid, Window
+from data.scenes.scene import ImageFile, LabelFile, Scene, keep_open, read_grid, read_label, read_scene, valid_mask
+from data.scenes.windows import Grid, Window
 
 PIXELS = np.arange(2 * 5 * 7, dtype=np.int16).reshape(2, 5, 7)
 

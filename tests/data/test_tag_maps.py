@@ -4,15 +4,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data.catalogue import Catalogue
-from data.classes import Classes
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.errors import MapError, MemberError
-from data.maps import NODATA, quantise
-from data.members import write_tag_maps
-from data.scene import Scene
+from data.maps.geotiff import NODATA, quantise
+from data.maps.member import write_tag_maps
+from data.scenes.scene import Scene
 from data.settings import ClassSettings
-from data.tag_maps import read_tag_maps, write_tag_part
-from data.windows import Grid
+from data.maps.parquet import read_tag_maps, write_tag_part
+from data.scenes.windows import Grid
 
 NAMES = ("haze", "id", "water")  # a tag may be called as the column of ids is
 TAGS = Classes.from_settings("multilabel", {k: ClassSettings(name=name) for k, name in enumerate(NAMES)})
@@ -41,7 +41,7 @@ def catalogue_of(n_train=7, n_test=4):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("data.members.PART_SCENES", 3)
+    monkeypatch.setattr("data.maps.member.PART_SCENES", 3)
 
 
 @pytest.mark.usefixtures("small_parts")

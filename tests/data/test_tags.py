@@ -3,16 +3,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.discovery import find_scenes, stat_files
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.survey.discovery import find_scenes, stat_files
 from data.errors import CatalogueError, ExperimentError, LabelError
-from data.folds import plan_folds
-from data.inspection import build_catalogue
-from data.scene import Scene
+from data.folds.plan import plan_folds
+from data.survey.inspection import build_catalogue
+from data.scenes.scene import Scene
 from data.settings import ClassSettings, FoldSettings, SceneSettings, TagSettings
-from data.tags import read_tag_table, read_tags
-from data.windows import Grid
+from data.scenes.tags import read_tag_table, read_tags
+from data.scenes.windows import Grid
 
 NAMES = ("haze", "primary", "water")
 TAGS = Classes.from_settings("multilabel", {k: ClassSettings(name=name) for k, name in enumerate(NAMES)})

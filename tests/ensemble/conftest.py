@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.classes import Classes
-from data.maps import map_writer
-from data.members import MAP_FOLDERS
-from data.scene import LabelFile, Scene, read_label
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
+from data.maps.geotiff import map_writer
+from data.maps.member import MAP_FOLDERS
+from data.scenes.scene import LabelFile, Scene, read_label
+from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble, score_table
 from ensemble.maps import MemberMaps
 from ensemble.report.page import write_report

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from rasterio.crs import CRS
 
-from data.windows import Grid
+from data.scenes.windows import Grid
 from ensemble import EnsembleSettings
 from ensemble.score.area_estimates import adjust_counts, areas_of_evaluation, areas_of_groups, areas_of_sample
 from ensemble.score.areas import mapped_area, pixel_area

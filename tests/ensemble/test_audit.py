@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from rasterio.crs import CRS
 
-from data.classes import Classes
-from data.maps import TOP, dequantise
-from data.windows import Grid, Window
+from data.scenes.classes import Classes
+from data.maps.geotiff import TOP, dequantise
+from data.scenes.windows import Grid, Window
 from ensemble import maps as maps_module
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import CROP, audit_labels

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from data.errors import EnsembleError
-from data.maps import NODATA, TOP, quantise
+from data.maps.geotiff import NODATA, TOP, quantise
 from ensemble.decide.blend import Blend
 from ensemble.decide.blenders import blend_names
 from ensemble.decide.stacked import Stacked, fit_stacked

@@ -10,7 +10,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from data.maps import NODATA, TOP, quantise
+from data.maps.geotiff import NODATA, TOP, quantise
 from ensemble.decide.calibration import METHODS, STORED, Calibration, log_loss
 from ensemble.decide.curve_fitting import (
     BIN_OF,

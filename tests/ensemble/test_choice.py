@@ -4,7 +4,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from data.metrics import METRICS
+from data.metrics.metric import METRICS
 from ensemble.decide.choice import Choice, choose, jackknife, jackknife_mean, standard_error
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings

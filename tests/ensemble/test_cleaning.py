@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from ensemble.decide import label_filters
 from ensemble.decide.cleaning import Cleaning, Rule, candidate_cleanings

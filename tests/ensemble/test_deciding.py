@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.confusion import weighted_counts
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.metrics.confusion import weighted_counts
 from data.errors import EnsembleError
-from data.maps import NODATA, quantise
-from data.scene import Scene
-from data.windows import Grid
+from data.maps.geotiff import NODATA, quantise
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
 from ensemble import BLEND, EnsembleSettings, fit, fit_ensemble
 from ensemble.decide.bench import Bench
 from ensemble.decide.blend import Blend

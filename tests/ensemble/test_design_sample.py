@@ -5,8 +5,8 @@ import pytest
 from rasterio.crs import CRS
 
 from data.errors import LabelError
-from data.maps import write_class_map
-from data.windows import Grid
+from data.maps.geotiff import write_class_map
+from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample
 from ensemble.score.design_sample import Point, read_sample, score_sample
 

@@ -3,13 +3,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from data.classes import Classes
-from data.confusion import confusion_counts
+from data.scenes.classes import Classes
+from data.metrics.confusion import confusion_counts
 from data.errors import MapError
-from data.maps import write_class_map
-from data.metrics import METRICS
-from data.scene import Scene, read_label
-from data.windows import Grid
+from data.maps.geotiff import write_class_map
+from data.metrics.metric import METRICS
+from data.scenes.scene import Scene, read_label
+from data.scenes.windows import Grid
 from ensemble import MAP, EnsembleSettings, evaluate_class_maps, score_table
 from ensemble import maps as maps_module
 from ensemble.decide.cleaning import Cleaning, Rule

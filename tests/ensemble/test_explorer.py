@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from data.classes import IGNORE
-from data.maps import NODATA, TOP
-from data.metrics import CLASS_METRICS
-from data.numerals import many, number
+from data.scenes.classes import IGNORE
+from data.maps.geotiff import NODATA, TOP
+from data.metrics.metric import CLASS_METRICS
+from data.pages.numbers import many, number
 from ensemble.decide.thresholds import decide, threshold_bin
 from ensemble.report.curves import average_precision, count_reliability, precision_recall
 from ensemble.report.explorer import Blendable, best_edge, explorer_data, explorer_rows, say_threshold

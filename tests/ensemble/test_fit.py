@@ -5,12 +5,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import EnsembleError
-from data.maps import read_map
-from data.metrics import METRICS
-from data.scene import read_label
-from data.windows import Window
+from data.maps.geotiff import read_map
+from data.metrics.metric import METRICS
+from data.scenes.scene import read_label
+from data.scenes.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table
 from ensemble.maps import MemberMaps
 from ensemble.objective import objective_of

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from ensemble.decide.cleaning import Cleaning
 from ensemble.maps import MemberMaps
 from ensemble.report import gallery

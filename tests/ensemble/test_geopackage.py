@@ -9,7 +9,7 @@ import shapely
 from rasterio.crs import CRS
 from scipy import ndimage
 
-from data.windows import Grid
+from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, write_geopackage
 from ensemble.audit.outlines import outline, place, to_longitude_latitude, write_geojson
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.metrics import CLASS_METRICS, METRICS
+from data.metrics.metric import CLASS_METRICS, METRICS
 from ensemble import EnsembleSettings
 from ensemble.objective import objective_of
 from ensemble.score.evaluation import Evaluation

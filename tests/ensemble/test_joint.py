@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data.maps import NODATA, TOP
+from data.maps.geotiff import NODATA, TOP
 from ensemble.decide.blend import Blend
 from ensemble.decide.joint import bin_values, joint_histogram, score_weights
 from ensemble.decide.thresholds import best_threshold, score_histogram

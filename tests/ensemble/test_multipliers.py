@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.confusion import weighted_counts
-from data.maps import NODATA, quantise
+from data.metrics.confusion import weighted_counts
+from data.maps.geotiff import NODATA, quantise
 from ensemble.decide.multipliers import best_multipliers
 from ensemble.decide.thresholds import decide
 from ensemble.decide.tuned import tune_pool

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue
-from data.confusion import confusion_counts
+from data.scenes.catalogue import Catalogue
+from data.metrics.confusion import confusion_counts
 from data.errors import EnsembleError
-from data.maps import NODATA, map_writer, read_class_map, read_map, read_proba
-from data.metrics import METRICS
-from data.scene import read_label
+from data.maps.geotiff import NODATA, map_writer, read_class_map, read_map, read_proba
+from data.metrics.metric import METRICS
+from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
 from ensemble import maps as maps_module
 from ensemble.decide import caution

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import EnsembleError
-from data.maps import map_writer, read_map
-from data.scene import read_label
-from data.windows import Grid
+from data.maps.geotiff import map_writer, read_map
+from data.scenes.scene import read_label
+from data.scenes.windows import Grid
 from ensemble import maps as maps_module
 from ensemble.maps import MemberMaps
 from ensemble.pool import draw_pool, share_out

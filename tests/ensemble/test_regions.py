@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from data.classes import IGNORE
-from data.maps import NODATA, TOP
-from data.windows import Grid, Window
+from data.scenes.classes import IGNORE
+from data.maps.geotiff import NODATA, TOP
+from data.scenes.windows import Grid, Window
 from ensemble.audit.outlines import outline, place
 from ensemble.audit.regions import DAMPING, LEAST, count_contradictions, find_regions, weigh
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.numerals import many
-from data.quicklook import ERROR_COLORS, telling_window
-from data.windows import Grid, Window
+from data.pages.numbers import many
+from data.pages.quicklook import ERROR_COLORS, telling_window
+from data.scenes.windows import Grid, Window
 from ensemble import fit_ensemble, score_table
 from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.blend import Blend

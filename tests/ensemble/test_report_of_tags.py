@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue
-from data.classes import Classes
-from data.scene import Scene
-from data.windows import Grid
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit, fit_ensemble, score_table
 from ensemble.audit.label_audit import audit_labels
 from ensemble.maps import TagMaps

@@ -7,9 +7,9 @@ from decimal import ROUND_HALF_UP, Decimal
 import numpy as np
 import pytest
 
-from data.maps import NODATA, TOP
-from data.metrics import CLASS_METRICS
-from data.numerals import many, number
+from data.maps.geotiff import NODATA, TOP
+from data.metrics.metric import CLASS_METRICS
+from data.pages.numbers import many, number
 from ensemble.decision import calibrate
 from ensemble.maps import MemberMaps
 from ensemble.report.score_counts import JointCounts, ScoreCounts, count_joint, truth_of

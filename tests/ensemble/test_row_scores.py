@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, jaccard_score, roc_auc_score
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from ensemble.score.row_scores import RowScores, score_rows
 
 CROP = Classes("binary", (1,), ("crop",), ((0, 0, 0),))

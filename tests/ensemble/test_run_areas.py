@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from ensemble import BLEND, EnsembleSettings
 from ensemble.decide.cleaning import Cleaning
 from ensemble.maps import MemberMaps

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, fbeta_score, jaccard_score
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from ensemble import BLEND, EnsembleSettings, score_table
 from ensemble.score.evaluation import Evaluation
 from ensemble.score.scores import label_metrics, suitable_metrics

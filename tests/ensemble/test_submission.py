@@ -15,11 +15,11 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from pydantic import ValidationError
 
-from data.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE, Classes
 from data.errors import MapError, SubmissionError
-from data.maps import map_writer, write_class_map
-from data.scene import Scene
-from data.windows import Grid
+from data.maps.geotiff import map_writer, write_class_map
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
 from ensemble.settings import COLUMN_FIELDS, FormatName, SubmissionSettings
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.raster_formats import decode_raster, encode_raster

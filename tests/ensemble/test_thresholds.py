@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from data.confusion import confusion_counts
-from data.maps import NODATA, TOP, quantise
+from data.metrics.confusion import confusion_counts
+from data.maps.geotiff import NODATA, TOP, quantise
 from ensemble.decide.thresholds import best_threshold, decide, histogram_counts, plain_thresholds, score_histogram
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings

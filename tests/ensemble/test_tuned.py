@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, fbeta_score
 
-from data.classes import Classes
-from data.confusion import weighted_counts
-from data.maps import NODATA, TOP
+from data.scenes.classes import Classes
+from data.metrics.confusion import weighted_counts
+from data.maps.geotiff import NODATA, TOP
 from ensemble.decide import caution
 from ensemble.decide.cuts import SceneCuts, block_histograms, coarsen
 from ensemble.decide.thresholds import decide, score_histogram

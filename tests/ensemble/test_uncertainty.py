@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from data.maps import NODATA, TOP, dequantise, quantise
+from data.maps.geotiff import NODATA, TOP, dequantise, quantise
 from ensemble.uncertainty import measure_uncertainty
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import TableError
 from features.foreign import catalogue_of_table, find_tables, write_table
 from features.settings import TableSettings

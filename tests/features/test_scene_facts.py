@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data.windows import Grid, Window, tile_windows
+from data.scenes.windows import Grid, Window, tile_windows
 from features.bases import Bases
 from features.feature import parse_feature
 from features.scene_facts import MOST_PIXELS, lattice_of, measure_scene

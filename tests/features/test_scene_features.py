@@ -6,7 +6,7 @@ import pytest
 import features.scene_facts
 import features.scene_features
 from data.errors import FeatureError
-from data.scene import read_scene, valid_mask
+from data.scenes.scene import read_scene, valid_mask
 from features.feature_set import FeatureSet
 from features.histograms import measure_edges
 from features.scene_features import SceneFeatureSet

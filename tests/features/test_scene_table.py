@@ -8,7 +8,7 @@ import pytest
 import features.scene_table
 from data.errors import TableError
 from data.files import read_json
-from data.tags import read_tags
+from data.scenes.tags import read_tags
 from data.workers import open_executor
 from features.feature_set import FeatureSet
 from features.histograms import measure_edges

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import rasterio
 
-from data.catalogue import Catalogue
-from data.scene import maybe_ungeoreferenced
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import maybe_ungeoreferenced
 
 from ..terrablend.conftest import Command, terrablend
 

@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from data.scene import IGNORE, read_label
+from data.scenes.scene import IGNORE, read_label
 
 from .conftest import nested_score, require_no_leak
 from .copies import SMALL_NETWORK, draw_land, write_picture

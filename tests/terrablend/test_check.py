@@ -6,11 +6,11 @@ import pytest
 import rasterio
 import yaml
 
-from data.catalogue import Catalogue, SceneStatistics
-from data.histogram import Histogram
-from data.overview import look_over
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.histogram import Histogram
+from data.survey.overview import look_over
 from data.progress import untracked
-from data.scene import ImageFile, maybe_ungeoreferenced
+from data.scenes.scene import ImageFile, maybe_ungeoreferenced
 from data.settings import GroupSettings
 from terrablend.check_page import write_check_page
 from terrablend.check_pictures import draw_album

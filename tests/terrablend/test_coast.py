@@ -7,12 +7,12 @@ import rasterio
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from data.classes import Classes
-from data.discovery import find_scenes
+from data.scenes.classes import Classes
+from data.survey.discovery import find_scenes
 from data.files import read_json
-from data.folds import plan_folds
-from data.inspection import build_catalogue
-from data.scene import maybe_ungeoreferenced, read_label, read_scene
+from data.folds.plan import plan_folds
+from data.survey.inspection import build_catalogue
+from data.scenes.scene import maybe_ungeoreferenced, read_label, read_scene
 from data.settings import ClassSettings, FoldSettings, SceneSettings
 from terrablend.coast import BANDS, EXPERIMENT, NODATA, write_coast
 

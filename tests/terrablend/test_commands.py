@@ -13,10 +13,10 @@ import pytest
 import rasterio
 import yaml
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.files import read_json
-from data.maps import read_map
-from data.scene import maybe_ungeoreferenced
+from data.maps.geotiff import read_map
+from data.scenes.scene import maybe_ungeoreferenced
 from terrablend.coast import NODATA
 
 COMMANDS = ("check", "features", "trees", "cnn", "explain", "ensemble", "submit")

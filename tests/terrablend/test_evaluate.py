@@ -6,8 +6,8 @@ import yaml
 from rasterio.crs import CRS
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from data.maps import write_class_map
-from data.windows import Grid
+from data.maps.geotiff import write_class_map
+from data.scenes.windows import Grid
 from terrablend.experiment import load_scene_experiment
 
 from .conftest import EXPERIMENT

@@ -4,12 +4,12 @@ import yaml
 from scipy import ndimage
 from sklearn.metrics import average_precision_score
 
-from data.discovery import find_scenes
-from data.folds import plan_folds
-from data.inspection import build_catalogue
-from data.maps import map_writer
-from data.members import map_path
-from data.scene import open_raster
+from data.survey.discovery import find_scenes
+from data.folds.plan import plan_folds
+from data.survey.inspection import build_catalogue
+from data.maps.geotiff import map_writer
+from data.maps.member import map_path
+from data.scenes.scene import open_raster
 from data.settings import FoldSettings
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import audit_labels

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data.errors import FeatureError
-from data.scene import read_scene
+from data.scenes.scene import read_scene
 from terrablend import masks as masks_module
 from terrablend.masks import rule_masks
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.discovery import find_scenes
+from data.survey.discovery import find_scenes
 from data.errors import ExperimentError
-from data.folds import plan_folds
-from data.inspection import build_catalogue
+from data.folds.plan import plan_folds
+from data.survey.inspection import build_catalogue
 from data.settings import LabelSettings
 from terrablend.experiment import load_experiment
 from terrablend.recipes import PUBLISHED, RECIPES, recipe_names, write_recipe

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from data.files import hash_file
-from data.maps import map_names, read_map
-from data.scene import read_grid
+from data.maps.geotiff import map_names, read_map
+from data.scenes.scene import read_grid
 
 from .conftest import EXPERIMENT, write_small_coast
 

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.files import read_json
 
 from .conftest import MEMBER, write_table_experiment

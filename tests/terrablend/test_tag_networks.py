@@ -3,10 +3,10 @@ import pytest
 import rasterio
 import yaml
 
-from data.catalogue import Catalogue
-from data.maps import TOP
-from data.scene import maybe_ungeoreferenced
-from data.tag_maps import read_tag_maps
+from data.scenes.catalogue import Catalogue
+from data.maps.geotiff import TOP
+from data.scenes.scene import maybe_ungeoreferenced
+from data.maps.parquet import read_tag_maps
 from terrablend.experiment import load_scene_experiment
 
 NETWORK = {

@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score
 
 import terrablend.trials
 import terrablend.tuning
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import EnsembleError, ExperimentError
 from ensemble import EnsembleSettings
 from ensemble.objective import objective_of

@@ -7,9 +7,9 @@ import pytest
 
 from data.errors import MemberError
 from data.files import read_json
-from data.maps import quantise
-from data.members import write_tag_maps
-from data.tag_maps import read_tag_maps
+from data.maps.geotiff import quantise
+from data.maps.member import write_tag_maps
+from data.maps.parquet import read_tag_maps
 from data.workers import open_executor
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table

@@ -7,9 +7,9 @@ import trees.learning
 import trees.member
 from data.errors import MemberError
 from data.files import read_json
-from data.maps import read_proba
-from data.members import write_maps
-from data.scene import read_scene, valid_mask
+from data.maps.geotiff import read_proba
+from data.maps.member import write_maps
+from data.scenes.scene import read_scene, valid_mask
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path

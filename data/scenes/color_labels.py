@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 from data.errors import LabelError
 
 __all__ = ["pack_color", "read_color_label", "read_palette", "recode_colors", "unpack_color"]

@@ -14,10 +14,10 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from data.classes import IGNORE
-from data.color_labels import read_color_label, read_palette
+from data.scenes.classes import IGNORE
+from data.scenes.color_labels import read_color_label, read_palette
 from data.errors import LabelError, SceneError
-from data.windows import Grid, Window
+from data.scenes.windows import Grid, Window
 
 __all__ = [
     "ImageFile",
@@ -75,7 +75,7 @@ class LabelFile:
     path : str
     values : tuple of (file value, label index or `IGNORE`)
     colors : bool
-        The raster is a picture, and the values are colours as `data.color_labels.pack_color` makes them.
+        The raster is a picture, and the values are colours as `data.scenes.color_labels.pack_color` makes them.
     nearest : bool
         Other colours stand for the nearest of these.
     """

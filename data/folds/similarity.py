@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.progress import Track, untracked
-from data.scene import Scene, read_scene
-from data.windows import Window
+from data.scenes.scene import Scene, read_scene
+from data.scenes.windows import Window
 
 __all__ = ["BLOCKS", "Thumbnails", "read_thumbnails", "similar_pairs"]
 

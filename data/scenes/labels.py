@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from data.classes import BACKGROUND, IGNORE, Classes
-from data.color_labels import pack_color
+from data.scenes.classes import BACKGROUND, IGNORE, Classes
+from data.scenes.color_labels import pack_color
 from data.errors import ExperimentError
-from data.scene import LabelFile
+from data.scenes.scene import LabelFile
 from data.settings import LabelSettings
 
 __all__ = ["label_file", "label_values"]
@@ -20,7 +20,7 @@ def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, 
     """Return what each value of a label file means, as (file value, label index or `IGNORE`) pairs.
 
     Without ``values`` and ``colors`` a file holds class ids (and 0 for the background of a binary task). The value of a
-    colour is that of `data.color_labels.pack_color`.
+    colour is that of `data.scenes.color_labels.pack_color`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.shutil import copy
 
 from data.files import replacing
-from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced
+from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced
 
 __all__ = ["Resampling", "replacing_cog"]
 

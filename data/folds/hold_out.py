@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
-from data.scene import Scene
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Scene
 
 __all__ = ["hold_out_groups", "hold_out_scenes"]
 

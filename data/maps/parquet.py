@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from data.errors import MapError
 from data.files import replacing
-from data.maps import quantise
-from data.scene import Split
+from data.maps.geotiff import quantise
+from data.scenes.scene import Split
 
 __all__ = ["MAP_FOLDERS", "PART_SCENES", "read_tag_maps", "tag_part_path", "write_tag_part"]
 
@@ -68,7 +68,7 @@ def read_tag_maps(directory: Path, split: Split) -> dict[str, NDArray[np.uint16]
     Returns
     -------
     maps : dict of str to (n_classes,) uint16
-        By scene id, in the catalogue's order, as `data.maps.quantise` stores probabilities.
+        By scene id, in the catalogue's order, as `data.maps.geotiff.quantise` stores probabilities.
 
     Raises
     ------

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.errors import LabelError
 from data.names import nearest
-from data.scene import Scene
+from data.scenes.scene import Scene
 from data.settings import TagSettings
 
 __all__ = ["TagTable", "read_tag_table", "read_tags"]

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE, Classes
-from data.scene import Scene, read_label, read_scene
-from data.windows import Window, tile_windows
+from data.scenes.classes import IGNORE, Classes
+from data.scenes.scene import Scene, read_label, read_scene
+from data.scenes.windows import Window, tile_windows
 
 __all__ = ["ERROR_COLORS", "draw_errors", "label_palette", "quicklook", "quicklook_bands", "stretch", "telling_window"]
 

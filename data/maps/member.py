@@ -12,13 +12,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
-from data.maps import map_writer
+from data.maps.geotiff import map_writer
 from data.progress import Track, untracked
-from data.scene import Scene, keep_open
-from data.tag_maps import MAP_FOLDERS, PART_SCENES, tag_part_path, write_tag_part
-from data.windows import Window
+from data.scenes.scene import Scene, keep_open
+from data.maps.parquet import MAP_FOLDERS, PART_SCENES, tag_part_path, write_tag_part
+from data.scenes.windows import Window
 
 __all__ = ["MAP_FOLDERS", "Member", "TagMember", "map_path", "write_map", "write_maps", "write_tag_maps"]
 
@@ -117,7 +117,7 @@ def write_tag_maps(member: TagMember, catalogue: Catalogue, directory: Path, tra
     catalogue : Catalogue
         Of a multilabel task.
     directory : Path
-        The member's. Its tag maps are read by `data.tag_maps.read_tag_maps`.
+        The member's. Its tag maps are read by `data.maps.parquet.read_tag_maps`.
     track : Track
 
     Raises

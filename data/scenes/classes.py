@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data.colors import BACKGROUND_COLOR, PALETTE
+from data.scenes.colors import BACKGROUND_COLOR, PALETTE
 from data.errors import ExperimentError
 from data.settings import ClassSettings
 

@@ -15,12 +15,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from data.classes import IGNORE, Classes
-from data.cog import replacing_cog
+from data.scenes.classes import IGNORE, Classes
+from data.maps.cog import replacing_cog
 from data.errors import MapError
 from data.files import replacing
-from data.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
-from data.windows import Grid, Window
+from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
+from data.scenes.windows import Grid, Window
 
 __all__ = [
     "NODATA",

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data.numerals import many, number
+from data.pages.numbers import many, number
 
 __all__ = ["Axis"]
 

@@ -9,7 +9,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform_bounds
 
 from data.errors import FoldError
-from data.scene import Scene
+from data.scenes.scene import Scene
 
 __all__ = ["has_footprint", "overlapping_pairs", "touching_pairs"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.classes import IGNORE
+from data.scenes.classes import IGNORE
 
 __all__ = ["confusion_counts", "plain_prediction", "weighted_counts"]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from data.classes import Classes
+from data.scenes.classes import Classes
 from data.files import replacing
-from data.numerals import area, many, minus, number, percent, short
+from data.pages.numbers import area, many, minus, number, percent, short
 
 __all__ = ["Mark", "label_marks", "write_page"]
 
@@ -64,7 +64,7 @@ def write_page(
         What the template shows. Text is escaped.
     """
     environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("data", "")]),
+        loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("data.pages", "")]),
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}

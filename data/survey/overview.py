@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.catalogue import Catalogue
-from data.scene import Scene
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Scene
 
 __all__ = ["BandFacts", "Measure", "Outlier", "Overview", "Part", "look_over", "robust_scores"]
 

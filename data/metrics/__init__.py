@@ -1,0 +1,1 @@
+"""Confusion counts, and the scores that are made of them."""

@@ -1,0 +1,1 @@
+"""Parts of every HTML page: its frame, numbers, axes, curves and pictures."""
