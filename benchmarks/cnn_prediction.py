@@ -22,12 +22,12 @@ import numpy as np
 import rasterio
 import torch
 
-from cnn.applied import Applied
+from cnn.predict.applied import Applied
 from cnn.machine import fast_on_cpu, limit_threads
-from cnn.network import build_network
-from cnn.normalisation import Normalisation
-from cnn.predict import Tiling, predict_scene
-from cnn.runner import Runner
+from cnn.network.network import build_network
+from cnn.inputs.normalisation import Normalisation
+from cnn.predict.predict_scene import Tiling, predict_scene
+from cnn.predict.runner import Runner
 from cnn.settings import CnnSettings
 from data.maps.geotiff import map_writer
 from data.scenes.scene import ImageFile, Scene, keep_open, maybe_ungeoreferenced

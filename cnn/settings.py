@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from cnn.input_settings import AugmentSettings, NormaliseSettings
-from cnn.loss_terms import parse_loss
+from cnn.inputs.settings import AugmentSettings, NormaliseSettings
+from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
 from data.settings import Settings
 

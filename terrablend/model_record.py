@@ -8,7 +8,7 @@ from typing import Any
 from rasterio.warp import transform_bounds
 
 from cnn.settings import CnnSettings
-from cnn.trained import CnnMember
+from cnn.member import CnnMember
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.footprints import has_footprint

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 import cnn
-from cnn.fold_data import build_loss
+from cnn.train.fold_plan import build_loss
 from cnn.machine import choose_device, choose_precision
-from cnn.network import build_network
+from cnn.network.network import build_network
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE

@@ -10,11 +10,11 @@ import pytest
 import rasterio
 import torch
 
-from cnn.model_file import model_path, write_tensors
-from cnn.network import build_network
-from cnn.normalisation import Normalisation
+from cnn.network.model_file import model_path, write_tensors
+from cnn.network.network import build_network
+from cnn.inputs.normalisation import Normalisation
 from cnn.settings import CnnSettings
-from cnn.trained import CnnMember, load_member
+from cnn.member import CnnMember, load_member
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.survey.discovery import SceneFiles

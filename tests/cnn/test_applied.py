@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cnn.applied import Applied, Mean, Turned
-from cnn.normalisation import Normalisation
-from cnn.turns import TURNS, turn, unturn
+from cnn.predict.applied import Applied, Mean, Turned
+from cnn.inputs.normalisation import Normalisation
+from cnn.inputs.d4 import TURNS, turn, unturn
 
 NORMALISATION = Normalisation((500.0, 80.0), (50.0, 33.0), clip=1.5)
 

@@ -11,12 +11,12 @@ from scipy import ndimage
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from cnn.augmentation import Augmentation, blur, inside, mix, warp
-from cnn.draws import draw_alteration, reach
-from cnn.input_settings import AugmentSettings
-from cnn.losses import label_shares
+from cnn.crops.augmentation import Augmentation, blur, inside, mix, warp
+from cnn.crops.augmentation_params import draw_alteration, reach
+from cnn.inputs.settings import AugmentSettings
+from cnn.losses.pixel_losses import label_shares
 from cnn.settings import CnnSettings
-from cnn.turns import turn, turn_matrix
+from cnn.inputs.d4 import turn, turn_matrix
 from data.scenes.classes import IGNORE
 
 SIDE, PLANES, LABELS = 24, 3, 4

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import cnn.export
-from cnn.applied import Mean
+from cnn.predict.applied import Mean
 from cnn.export import ByName, export_member, random_windows, trace
-from cnn.trained import CnnMember
+from cnn.member import CnnMember
 from data.errors import MemberError
 from data.files import read_json
 

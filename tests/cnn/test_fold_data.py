@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from cnn import fit_member, load_member
-from cnn.fold_data import build_crops, fit_normalisations, target_labels
-from cnn.input_settings import AugmentSettings
-from cnn.model_file import read_about
-from cnn.patches import SceneStore
+from cnn.train.fold_plan import build_crops, fit_normalisations, target_labels
+from cnn.inputs.settings import AugmentSettings
+from cnn.network.model_file import read_about
+from cnn.crops.crops import SceneStore
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.errors import MemberError

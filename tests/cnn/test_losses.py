@@ -14,10 +14,10 @@ from segmentation_models_pytorch.losses.lovasz import _lovasz_softmax
 from torch import Tensor
 from torch.nn import functional
 
-from cnn.distances import signed_distances
-from cnn.fold_data import build_loss
-from cnn.loss_terms import LOSS_NAMES, LossName, parse_loss
-from cnn.losses import LOSSES, LossOptions, WeightedLoss, label_shares
+from cnn.losses.distances import signed_distances
+from cnn.train.fold_plan import build_loss
+from cnn.losses.loss_terms import LOSS_NAMES, LossName, parse_loss
+from cnn.losses.pixel_losses import LOSSES, LossOptions, WeightedLoss, label_shares
 from cnn.settings import CnnSettings
 from data.scenes.classes import IGNORE, Classes
 from data.errors import MemberError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cnn import fit_member, load_member
-from cnn.model_file import read_about
+from cnn.network.model_file import read_about
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.errors import FeatureError, MemberError

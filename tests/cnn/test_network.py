@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import cnn.weights
-from cnn.model_file import write_tensors
-from cnn.network import (
+import cnn.network.weights
+from cnn.network.model_file import write_tensors
+from cnn.network.network import (
     architecture_names,
     build_network,
     check_network,
@@ -18,7 +18,7 @@ from cnn.network import (
     takes_other_sizes,
 )
 from cnn.settings import CLASSIFIER, CnnSettings
-from cnn.weights import adapt_planes, load_weights
+from cnn.network.weights import adapt_planes, load_weights
 from data.errors import MemberError
 
 TINY = CnnSettings(encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8])
@@ -113,9 +113,9 @@ def test_a_network_that_swallows_everything_is_noticed_within_a_second(
         time.sleep(2)
         raise TimeoutError
 
-    monkeypatch.setattr(cnn.weights.socket, "create_connection", never)
-    monkeypatch.setattr(cnn.weights.urllib.request, "getproxies", lambda: {"https": proxy} if proxy else {})
-    monkeypatch.setattr(cnn.weights.urllib.request, "proxy_bypass", lambda host: False)
+    monkeypatch.setattr(cnn.network.weights.socket, "create_connection", never)
+    monkeypatch.setattr(cnn.network.weights.urllib.request, "getproxies", lambda: {"https": proxy} if proxy else {})
+    monkeypatch.setattr(cnn.network.weights.urllib.request, "proxy_bypass", lambda host: False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.example")

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cnn.channels import measure_spread
-from cnn.fold_data import fit_normalisations
-from cnn.input_settings import NormaliseSettings
-from cnn.normalisation import Normalisation, Spread, fit_normalisation
-from cnn.patches import SceneStore
+from cnn.inputs.channels import measure_spread
+from cnn.train.fold_plan import fit_normalisations
+from cnn.inputs.settings import NormaliseSettings
+from cnn.inputs.normalisation import Normalisation, Spread, fit_normalisation
+from cnn.crops.crops import SceneStore
 from cnn.settings import CnnSettings
 from data.errors import MemberError
 from data.scenes.scene import Scene, read_scene

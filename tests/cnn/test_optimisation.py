@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from cnn.network import build_network
-from cnn.optimisation import (
+from cnn.network.network import build_network
+from cnn.train.optimisation import (
     OPTIMIZERS,
     SCHEDULES,
     build_average,
@@ -18,7 +18,7 @@ from cnn.optimisation import (
     swa_start,
 )
 from cnn.settings import CnnSettings
-from cnn.stages import encoder_stages
+from cnn.network.encoder_stages import encoder_stages
 
 STEPS = 5
 

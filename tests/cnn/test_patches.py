@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from cnn.input_settings import AugmentSettings
-from cnn.normalisation import Normalisation
-from cnn.patches import Crops, CropSampler, SceneStore
-from cnn.turns import TURNS, turn, turn_matrix, unturn
+from cnn.inputs.settings import AugmentSettings
+from cnn.inputs.normalisation import Normalisation
+from cnn.crops.crops import Crops, CropSampler, SceneStore
+from cnn.inputs.d4 import TURNS, turn, turn_matrix, unturn
 from data.scenes.classes import IGNORE
 from data.errors import MemberError
 from data.scenes.scene import Scene, read_label, read_scene

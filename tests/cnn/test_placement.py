@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.placement import Placement
-from cnn.resize import scene_side
+from cnn.crops.placement import Placement
+from cnn.inputs.resize import scene_side
 from data.scenes.scene import ImageFile, Scene
 from data.scenes.windows import Grid, Window
 

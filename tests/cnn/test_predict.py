@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-import cnn.predict
-from cnn.applied import Applied, Mean
-from cnn.channels import read_channels
-from cnn.normalisation import Normalisation
-from cnn.predict import Tiling, blend_shares, predict_scene, tile_starts
-from cnn.runner import Runner
+import cnn.predict.predict_scene
+from cnn.predict.applied import Applied, Mean
+from cnn.inputs.channels import read_channels
+from cnn.inputs.normalisation import Normalisation
+from cnn.predict.predict_scene import Tiling, blend_shares, predict_scene, tile_starts
+from cnn.predict.runner import Runner
 from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Window
 from features.feature_set import FeatureSet
@@ -111,7 +111,7 @@ def test_windows_without_a_valid_pixel_are_not_computed(
         channels[:, :, 64:], valid[:, 64:] = np.nan, False
         return channels, valid
 
-    monkeypatch.setattr(cnn.predict, "read_channels", half_blank)
+    monkeypatch.setattr(cnn.predict.predict_scene, "read_channels", half_blank)
     scene, network = make_scene("wide", 32, 160), PixelNetwork(1)
     proba = predict(scene, network, Tiling(32, 0, 32, 32))
     assert network.shapes == [(1, 2, 32, 32)] * 2, "of five windows"
@@ -128,7 +128,7 @@ def test_each_row_is_read_once_and_a_strip_given_out_before_more_are_read(
         read.append(window)
         return read_channels(feature_set, scene, window)
 
-    monkeypatch.setattr(cnn.predict, "read_channels", watch)
+    monkeypatch.setattr(cnn.predict.predict_scene, "read_channels", watch)
     scene = make_scene("tall", 200, 40)
     model = Mean([Applied(PixelNetwork(1, factor), NORMALISATION) for factor in (1.0, 2.0)])
     strips = predict_scene(scene, FeatureSet(scene.bands, INPUTS), model, 1, Tiling(64, 16, 8, 16), RUNNER)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from cnn.resize import resize_label, resize_planes, resize_proba, scene_side
+from cnn.inputs.resize import resize_label, resize_planes, resize_proba, scene_side
 
 
 def ramp(side: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn.machine import choose_precision, fast_on_cpu
-from cnn.runner import FIRST_ON_GPU, Runner
+from cnn.predict.runner import FIRST_ON_GPU, Runner
 from data.errors import MemberError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

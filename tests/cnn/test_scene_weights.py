@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from cnn.scene_weights import scene_facts, weigh_scenes
+from cnn.crops.scene_weights import scene_facts, weigh_scenes
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.errors import MemberError

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 
 from cnn import fit_member, load_member
 from cnn.export import ByName, random_windows, trace
-from cnn.model_file import read_about
-from cnn.network import build_network
-from cnn.patches import SceneStore
-from cnn.predict import Tiling, predict_scene
-from cnn.runner import Runner
+from cnn.network.model_file import read_about
+from cnn.network.network import build_network
+from cnn.crops.crops import SceneStore
+from cnn.predict.predict_scene import Tiling, predict_scene
+from cnn.predict.runner import Runner
 from cnn.settings import CnnSettings
-from cnn.stacked import input_planes, stacked_names
-from cnn.weights import load_weights
+from cnn.inputs.stacked import input_planes, stacked_names
+from cnn.network.weights import load_weights
 from data.scenes.catalogue import Catalogue
 from data.errors import MapError
 from data.files import scene_rng

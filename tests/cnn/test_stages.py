@@ -6,11 +6,11 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cnn import fit_member
-from cnn.model_file import read_tensors
-from cnn.network import build_network
+from cnn.network.model_file import read_tensors
+from cnn.network.network import build_network
 from cnn.settings import CnnSettings
-from cnn.stages import encoder_stages, freeze, held_stages
-from cnn.weights import load_weights
+from cnn.network.encoder_stages import encoder_stages, freeze, held_stages
+from cnn.network.weights import load_weights
 from data.scenes.catalogue import Catalogue
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}

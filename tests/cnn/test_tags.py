@@ -14,22 +14,22 @@ from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cnn import fit_member, load_member
-from cnn.channels import read_channels
+from cnn.inputs.channels import read_channels
 from cnn.export import export_member
-from cnn.fold_data import build_crops, build_loss, count_labels, fit_normalisations, target_labels
-from cnn.kinds import TAGS, check_kind, stop_name
-from cnn.loss_terms import LossName
-from cnn.model_file import read_tensors
-from cnn.network import build_network, fitting_side
-from cnn.patches import SceneStore
+from cnn.train.fold_plan import build_crops, build_loss, count_labels, fit_normalisations, target_labels
+from cnn.train.heads import TAGS, check_kind, stop_name
+from cnn.losses.loss_terms import LossName
+from cnn.network.model_file import read_tensors
+from cnn.network.network import build_network, fitting_side
+from cnn.crops.crops import SceneStore
 from cnn.settings import CnnSettings
-from cnn.stages import encoder_stages
-from cnn.tag_crops import TagAugmentation, mark_seen
-from cnn.tag_losses import TagLoss
-from cnn.tag_validation import tag_counts, validate_tags
-from cnn.trained import CnnMember
-from cnn.validation import Tiles
-from cnn.weights import load_weights
+from cnn.network.encoder_stages import encoder_stages
+from cnn.crops.tag_crops import TagAugmentation, mark_seen
+from cnn.losses.tag_losses import TagLoss
+from cnn.train.tag_validation import tag_counts, validate_tags
+from cnn.member import CnnMember
+from cnn.train.validation import Tiles
+from cnn.network.weights import load_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.metrics.confusion import confusion_counts
@@ -373,7 +373,7 @@ def test_scenes_larger_than_a_crop_have_the_mean_of_their_squares(
         with torch.inference_mode():
             wanted = torch.cat([applied(one) for one in seen]).mean(dim=0)
         np.testing.assert_allclose(whole[number], wanted, atol=1e-6)
-    monkeypatch.setattr("cnn.tag_prediction.BATCH", 5)
+    monkeypatch.setattr("cnn.predict.predict_tags.BATCH", 5)
     np.testing.assert_allclose(proba_of(member, catalogue.scenes, [0]), whole, atol=1e-6)
 
 

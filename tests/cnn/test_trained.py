@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from cnn.applied import Applied, Mean
-from cnn.channels import measure_spread, read_channels
-from cnn.normalisation import Normalisation, fit_normalisation
-from cnn.resize import resize_planes, resize_proba
+from cnn.predict.applied import Applied, Mean
+from cnn.inputs.channels import measure_spread, read_channels
+from cnn.inputs.normalisation import Normalisation, fit_normalisation
+from cnn.inputs.resize import resize_planes, resize_proba
 from cnn.settings import CnnSettings
-from cnn.trained import CnnMember
+from cnn.member import CnnMember
 from data.errors import MemberError
 from data.scenes.scene import Scene
 

@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-import cnn.loggers
-import cnn.member
+import cnn.train.loggers
+import cnn.fit
 from cnn import fit_member, load_member
-from cnn.model_file import read_about, read_tensors
+from cnn.network.model_file import read_about, read_tensors
 from cnn.settings import CnnSettings
-from cnn.training import check_devices
+from cnn.train.training import check_devices
 from data.scenes.catalogue import Catalogue
 from data.metrics.confusion import confusion_counts
 from data.errors import MemberError
@@ -119,7 +119,7 @@ def test_a_training_killed_when_it_was_over_only_saves_what_it_had(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(cnn.member, "write_tensors", fail)
+        patch.setattr(cnn.fit, "write_tensors", fail)
         with pytest.raises(KilledError):
             fit_member("net", settings, catalogue, tmp_path / "parts", **OPTIONS)
     fit_member("net", settings, catalogue, tmp_path / "parts", **OPTIONS)
@@ -290,12 +290,12 @@ def test_the_number_of_workers_changes_nothing_even_after_a_kill(
     catalogue: Catalogue, randomly_deep: CnnSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_member("net", randomly_deep, catalogue, tmp_path / "whole", **OPTIONS)
-    train = cnn.member.train_network
+    train = cnn.fit.train_network
 
     def with_workers(*values: Any, **options: Any) -> Any:
         return train(*values, **{**options, "workers": 1})
 
-    monkeypatch.setattr(cnn.member, "train_network", with_workers)
+    monkeypatch.setattr(cnn.fit, "train_network", with_workers)
     with pytest.raises(KilledError):
         fit_member("net", randomly_deep, catalogue, tmp_path / "parts", **OPTIONS, track=kill_at(5))
     fit_member("net", randomly_deep, catalogue, tmp_path / "parts", **OPTIONS)
@@ -333,17 +333,17 @@ def test_services_are_told_of_each_epoch(
         def finalize(self, status: str) -> None:
             told.append((None, {}))
 
-    monkeypatch.setitem(cnn.loggers.LOGGERS, "wandb", cnn.loggers.Service("json", Notebook))  # type: ignore[arg-type]
+    monkeypatch.setitem(cnn.train.loggers.LOGGERS, "wandb", cnn.train.loggers.Service("json", Notebook))  # type: ignore[arg-type]
     fit_member("net", with_changes(tiny, log_to="wandb"), catalogue, tmp_path, **OPTIONS)
     assert [step for step, _ in told] == [1, 2, None]
     assert told[1][1]["loss"] == pytest.approx(float(rows_of(tmp_path)[1]["loss"]), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", cnn.loggers.LOGGERS)
+@pytest.mark.parametrize("name", cnn.train.loggers.LOGGERS)
 def test_a_service_whose_library_is_not_installed_is_named(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cnn.loggers, "find_spec", lambda library: None)
+    monkeypatch.setattr(cnn.train.loggers, "find_spec", lambda library: None)
     with pytest.raises(MemberError, match=rf"log_to {name}: .* Install `terrablend\[{name}\]`"):
         fit_member("net", with_changes(tiny, log_to=[name]), catalogue, tmp_path, **OPTIONS)
 

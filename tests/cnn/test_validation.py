@@ -8,10 +8,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cnn.normalisation import Normalisation
-from cnn.patches import SceneStore
-from cnn.sheet import choose_scenes, draw_sheet
-from cnn.validation import Tiles, Validation, infer, label_indices, validate
+from cnn.inputs.normalisation import Normalisation
+from cnn.crops.crops import SceneStore
+from cnn.train.prediction_grid import choose_scenes, draw_sheet
+from cnn.train.validation import Tiles, Validation, infer, label_indices, validate
 from data.scenes.classes import IGNORE, Classes
 from data.metrics.confusion import confusion_counts
 from data.pages.quicklook import ERROR_COLORS

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.model_file import read_about
+from cnn.network.model_file import read_about
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError

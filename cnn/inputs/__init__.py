@@ -1,0 +1,1 @@
+"""Scenes → channels of a network: features, members' maps, normalisation, resizing, flips and turns."""

@@ -1,0 +1,144 @@
+"""Input planes that other members make: their probability maps, out of fold wherever a network learns.
+
+A tree that has seen a scene's labels is too sure of them, and a network that learns to trust such a map is let down
+by the honest ones of new scenes. So a training scene's map is refused unless it says that the one model made it that
+never saw the scene's group.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.inputs.channels import OpenPlanes, Planes
+from data.errors import MapError
+from data.maps.geotiff import map_names, map_tags, read_proba
+from data.maps.member import map_path
+from data.scenes.scene import Scene, read_grid
+from data.scenes.windows import Grid, Window
+from features.feature_set import FeatureSet
+
+__all__ = ["StackedPlanes", "input_planes", "stacked_names"]
+
+
+def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the planes that members give: one a class of each.
+
+    >>> stacked_names(["lightgbm"], ["water", "kelp"])
+    ('lightgbm:water', 'lightgbm:kelp')
+    """
+    return tuple(f"{member}:{name}" for member in stack for name in classes)
+
+
+def input_planes(feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> Planes:
+    """Return the input planes of a network: its features, then what the members say that it is stacked on.
+
+    Parameters
+    ----------
+    feature_set : FeatureSet
+    stack : sequence of str
+        Names of the members.
+    classes : sequence of str
+        One name per plane of their maps.
+    members : Path
+        Holds the folders of the members.
+    """
+    return StackedPlanes(feature_set, stack, classes, members) if stack else feature_set
+
+
+class StackedPlanes:
+    """Features, then the probabilities of other members; parameters are those of `input_planes`.
+
+    Attributes
+    ----------
+    names : tuple of str
+    """
+
+    def __init__(self, feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> None:
+        self.feature_set, self.stack, self.classes, self.members = feature_set, tuple(stack), tuple(classes), members
+        self.names = (*feature_set.names, *stacked_names(stack, classes))
+        self._checked: set[Path] = set()
+
+    def describe(self) -> list[dict[str, str | int]]:
+        """Say of each plane what it is, as `FeatureSet.describe` does."""
+        stacked: list[dict[str, str | int]] = [
+            {
+                "name": f"{member}:{name}", "kind": "stacked", "halo": 0, "reference": "", "unit": "probability",
+                "definition": f"probability of {name} that member {member} gives, the mean of its folds' models",
+            }
+            for member in self.stack for name in self.classes
+        ]  # fmt: skip
+        return [*self.feature_set.describe(), *stacked]
+
+    def open(self, scene: Scene) -> "OpenStack":
+        """Return the scene, ready to have its planes read window by window.
+
+        Raises
+        ------
+        MapError
+            If a member has no map of the scene, or one that is in-sample, of another scene, member, grid or classes.
+        """
+        paths = [map_path(self.members / member, scene) for member in self.stack]
+        for member, path in zip(self.stack, paths, strict=True):
+            if path not in self._checked:
+                _check_map(path, member, scene, self.classes)
+                self._checked.add(path)
+        return OpenStack(self.feature_set.open(scene), paths, len(self.names), scene.grid)
+
+
+class OpenStack:
+    """A scene whose features and maps are read."""
+
+    def __init__(self, features: OpenPlanes, paths: Sequence[Path], planes: int, grid: Grid) -> None:
+        self._features, self._paths, self._planes, self._grid = features, paths, planes, grid
+
+    def compute(self, window: Window | None = None) -> NDArray[np.float32]:
+        """Return the planes (C, height, width) of a window, NaN where a feature or a map has nothing."""
+        area = window or self._grid.window
+        out = np.full((self._planes, area.height, area.width), np.nan, np.float32)
+        features = self._features.compute(window)
+        out[: len(features)] = features
+        inner = area.meet(self._grid.window)
+        if inner.height and inner.width:
+            maps = [read_proba(path, inner) for path in self._paths]
+            out[len(features) :, *inner.within(area)] = np.concatenate(maps)
+        return out
+
+    def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
+        """Tell where a window of the scene was seen, (height, width) bool."""
+        return self._features.valid(window)
+
+
+def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) -> None:
+    again = f"Remove stages/{member}.json from the run folder, if it is there, and give `terrablend run`."
+    if not path.exists():
+        raise MapError(f"{path}: expected the map of scene {scene.id} by member {member}, got no such file. {again}")
+    tags = map_tags(path)
+    found = tags.get("member"), tags.get("scene")
+    if found != (member, scene.id):
+        raise MapError(
+            f"{path}: expected the map of scene {scene.id} by member {member}, got that of scene {found[1]} by member "
+            f"{found[0]}. {again}"
+        )
+    if scene.split == "train" and tags.get("folds") != str(scene.fold):
+        raise MapError(
+            f"{path}: expected an out-of-fold map, by the model of fold {scene.fold} alone, which never saw scene "
+            f"{scene.id}, got one by those of folds {tags.get('folds')}, which is in-sample. {again}"
+        )
+    if map_names(path) != tuple(classes):
+        raise MapError(f"{path}: expected maps of {', '.join(classes)}, got {', '.join(map_names(path))}. {again}")
+    grid, _ = read_grid(str(path))
+    if not _same_grid(grid, scene.grid):
+        raise MapError(
+            f"{path}: expected the grid of scene {scene.id}, {scene.grid.height} × {scene.grid.width} pixels from "
+            f"{scene.grid.transform}, got {grid.height} × {grid.width} from {grid.transform}. {again}"
+        )
+
+
+def _same_grid(one: Grid, other: Grid) -> bool:
+    if (one.height, one.width) != (other.height, other.width):
+        return False
+    if one.transform is None or other.transform is None:
+        return one.transform == other.transform
+    return np.allclose(one.transform, other.transform, rtol=1e-9, atol=0)

@@ -1,0 +1,1 @@
+"""Losses of pixels and of tags, with weights of classes and pixels."""

@@ -1,0 +1,1 @@
+"""Networks: architecture, encoder, pretrained weights, and the file that holds them."""

@@ -1,0 +1,238 @@
+"""What a network starts from: weights of the hub, of a local file, or of an earlier run.
+
+Weights that see the input planes are matched to ours *by name*: pretrained ones know red, green and blue, those of
+an earlier run the planes it was trained on.
+"""
+
+import logging
+import socket
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import huggingface_hub.constants
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from cnn.network.model_file import read_tensors
+from cnn.network.network import create
+from cnn.settings import CnnSettings, PlanesName
+from data.errors import MemberError
+
+__all__ = ["adapt_planes", "load_weights"]
+
+logger = logging.getLogger(__name__)
+
+RGB = ("red", "green", "blue")
+FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+PATIENCE = 0.5
+"""Seconds that a connection to the hub may take; its own client tries for half a minute before it gives up."""
+
+
+def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str], outputs: int) -> None:
+    """Put the weights that ``settings.weights`` names into a network, in place.
+
+    The encoder is taken whole or not at all. Of an earlier run the decoder and the head are taken too, tensor by
+    tensor where their shapes agree.
+
+    Parameters
+    ----------
+    network : nn.Module
+        As `build_network` made it.
+    settings : CnnSettings
+    planes : sequence of str
+        Names of the input planes.
+    outputs : int
+        Logits a pixel.
+
+    Raises
+    ------
+    MemberError
+        If the weights cannot be had or are not those of this encoder.
+    """
+    if settings.weights is None:
+        return
+    path = Path(settings.weights).expanduser()
+    if path.suffix in FILE_SUFFIXES:
+        state, source_planes = _read_file(path, settings)
+    else:
+        state, source_planes = _read_hub(settings, outputs), RGB
+    own = network.state_dict()
+    found = {key: state[key] for key in own if key in state}
+    missing = [key for key in own if key.startswith("encoder.") and key not in found and "num_batches" not in key]
+    if missing:
+        raise MemberError(
+            f"weights {settings.weights}: expected those of the encoder {settings.encoder}, got a file without "
+            f"{len(missing)} of its tensors, such as {missing[0].removeprefix('encoder.')}. "
+            "Name the encoder that the file was made for, or write `weights: null`."
+        )
+    for key in _plane_keys(own, settings, len(planes), outputs):
+        found[key] = adapt_planes(
+            found[key], source_planes or _unnamed(found[key], settings), planes, settings.first_planes
+        )
+    taken = {key: tensor for key, tensor in found.items() if tensor.shape == own[key].shape}
+    misfits = [key for key in found if key.startswith("encoder.") and key not in taken]
+    if misfits:
+        raise MemberError(
+            f"weights {settings.weights}: expected {misfits[0].removeprefix('encoder.')} of shape "
+            f"{tuple(own[misfits[0]].shape)} for the encoder {settings.encoder}, got {tuple(found[misfits[0]].shape)}. "
+            "Name the encoder that the file was made for, or write `weights: null`."
+        )
+    network.load_state_dict(taken, strict=False)
+    logger.info("weights %s: %d of %d tensors taken", settings.weights, len(taken), len(own))
+
+
+def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str], others: PlanesName = "mean") -> Tensor:
+    """Turn weights on some input planes into weights on others.
+
+    A plane of a name that the source has takes its weights. All are scaled by the ratio of the numbers of planes that
+    have a say, as smp does, which keeps the size of what the next layer sees.
+
+    Parameters
+    ----------
+    weight : (out, len(source), …)
+    source, planes : sequence of str
+        Names of the input planes that there are, and that are wanted.
+    others : {"mean", "copy", "zero"}
+        What a plane of another name takes: the mean of the source's weights, those of the source's planes in turn,
+        or zeros, so that at first the network does without it.
+
+    Returns
+    -------
+    weight : (out, len(planes), …)
+
+    Raises
+    ------
+    MemberError
+        If all would be zero.
+    """
+    unnamed = [name for name in planes if name not in source]
+    if others == "zero" and len(unnamed) == len(planes):
+        raise MemberError(
+            f"first_planes zero: expected inputs among {', '.join(source)}, which the weights know, got "
+            f"{', '.join(planes)}: nothing would be seen. Write `first_planes: mean`."
+        )
+    fills: dict[PlanesName, Callable[[int], Tensor]] = {
+        "mean": lambda place: weight.mean(dim=1),
+        "copy": lambda place: weight[:, place % len(source)],
+        "zero": lambda place: torch.zeros_like(weight[:, 0]),
+    }
+    own = [weight[:, source.index(name)] if name in source else fills[others](unnamed.index(name)) for name in planes]
+    seen = len(planes) - len(unnamed) if others == "zero" else len(planes)
+    return torch.stack(own, dim=1) * (len(source) / seen)
+
+
+def _plane_keys(own: dict[str, Tensor], settings: CnnSettings, planes: int, outputs: int) -> list[str]:
+    """Return the names of the weights that see the input planes: those whose shape goes with the planes' number."""
+    with torch.random.fork_rng(devices=[]):
+        wider = create(settings, planes + 1, outputs, None).state_dict()
+    return [key for key in own if key.startswith("encoder.") and own[key].shape != wider[key].shape]
+
+
+def _unnamed(weight: Tensor, settings: CnnSettings) -> tuple[str, ...]:
+    if weight.shape[1] != len(RGB):
+        raise MemberError(
+            f"weights {settings.weights}: expected 3 input planes (red, green, blue) in a file that names none, "
+            f"got {weight.shape[1]}. Use a file that Terrablend wrote, or one for RGB images."
+        )
+    return RGB
+
+
+def _read_file(path: Path, settings: CnnSettings) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """Return the tensors of a file under our names, and its input planes if it names them."""
+    if not path.is_file():
+        raise MemberError(f"weights {path}: expected a file, got no such file. Correct the path, or `weights: null`.")
+    if path.suffix == ".safetensors":
+        state, about = read_tensors(path)
+        planes = tuple(about["inputs"]) if about else None
+    else:
+        state, planes = _load_torch(path), None
+    if not any(key.startswith("encoder.") for key in state):
+        # timm's and torchvision's files hold the encoder alone; smp keeps a timm encoder in `encoder.model`.
+        prefix = "encoder.model." if settings.encoder.startswith("tu-") else "encoder."
+        state = {prefix + key.removeprefix("model."): tensor for key, tensor in state.items()}
+    return state, planes
+
+
+def _load_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # What torch raises on a file that it cannot read has no common base.
+        raise MemberError(
+            f"weights {path}: expected tensors as torch.save writes them, got: {error}. "
+            "Save the model's state_dict again, or as safetensors."
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise MemberError(f"weights {path}: expected the state_dict of a model, got something else. Save that alone.")
+    return state
+
+
+def _read_hub(settings: CnnSettings, outputs: int) -> dict[str, Tensor]:
+    """Return an encoder's weights from the hub's cache on this machine, or from the hub."""
+    # timm names the variant within the encoder's name, and takes no other.
+    tag = True if settings.encoder.startswith("tu-") else settings.weights
+    advice = (
+        f"Write `weights: null`, or a local file's path, or run once where {huggingface_hub.constants.ENDPOINT} "
+        "can be reached: the weights are kept."
+    )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            try:
+                with _offline():
+                    network = create(settings, len(RGB), outputs, tag)
+            except OSError:
+                _reach_hub()
+                network = create(settings, len(RGB), outputs, tag)
+    except (OSError, SafetensorError) as error:
+        raise MemberError(
+            f"weights {settings.weights}: expected those of the encoder {settings.encoder} in the hub's cache or "
+            f"on the hub, got neither: {str(error).splitlines()[0]}. {advice}"
+        ) from error
+    return {f"encoder.{key}": tensor for key, tensor in network.encoder.state_dict().items()}
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Let the hub's client look into its cache only."""
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    huggingface_hub.constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        huggingface_hub.constants.HF_HUB_OFFLINE = before
+
+
+def _reach_hub() -> None:
+    """Raise OSError at once if there is no way to the hub, or to the proxy that stands before it."""
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
+    proxies = {} if urllib.request.proxy_bypass(hub.hostname or "") else urllib.request.getproxies()
+    proxy = proxies.get(hub.scheme) or proxies.get("all")
+    gate = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
+    address = gate.hostname or "", gate.port or (443 if gate.scheme == "https" else 80)
+    failures: list[OSError | None] = []
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, PATIENCE).close()
+        except OSError as error:
+            failures.append(error)
+        else:
+            failures.append(None)
+
+    # In a thread of its own: nothing limits the time that looking up a name takes.
+    attempt = Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(PATIENCE)
+    failure = failures[0] if failures else TimeoutError(f"no answer from {address[0]} in {PATIENCE} s")
+    if failure is not None:
+        raise failure

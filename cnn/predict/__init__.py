@@ -1,0 +1,1 @@
+"""Trained networks → probabilities of scenes, in bounded memory."""

@@ -1,0 +1,115 @@
+"""A model compiled by OpenVINO, which computes on a CPU what torch does, and faster."""
+
+import importlib
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cnn.network.network import first_line
+from data.errors import MemberError
+
+__all__ = ["Compiled", "require_openvino"]
+
+logger = logging.getLogger(__name__)
+
+PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+"""OpenVINO's names."""
+
+
+def require_openvino() -> ModuleType:
+    """Return the library.
+
+    Raises
+    ------
+    MemberError
+        If it is not installed.
+    """
+    # Without this package OpenVINO works and is silent; with it each import is told to its makers.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("openvino")
+    except ImportError as error:
+        raise MemberError(
+            "predict_engine openvino: expected OpenVINO, got no such library. "
+            "Install it with `pip install terrablend[openvino]`, or leave predict_engine out."
+        ) from error
+
+
+class Compiled(nn.Module):
+    """A model that is compiled for each shape of input when it first comes.
+
+    Parameters
+    ----------
+    model : nn.Module
+        In evaluation mode, on the CPU: planes (N, C, H, W) to probabilities (N, K, H, W).
+    precision : torch.dtype
+        Of the arithmetic, float32 or bfloat16.
+    threads : int
+        Cores to use.
+    at_once : int
+        Threads that may ask at the same time.
+    """
+
+    def __init__(self, model: nn.Module, precision: torch.dtype, threads: int, at_once: int) -> None:
+        super().__init__()
+        self.model = model
+        self._options = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision], "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": min(at_once, threads), "ENABLE_CPU_PINNING": False,
+        }  # fmt: skip
+        self._core = require_openvino().Core()
+        self._lock = threading.Lock()
+        self._by_shape: dict[torch.Size, Any] = {}
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """Return the probabilities of planes of any shape that the model takes.
+
+        Raises
+        ------
+        MemberError
+            If the model has an operation that OpenVINO does not know.
+        """
+        with self._lock:
+            if planes.shape not in self._by_shape:
+                self._by_shape[planes.shape] = self._compile(planes)
+        # A request is of one thread alone.
+        request = self._by_shape[planes.shape].create_infer_request()
+        proba: np.ndarray = request.infer([np.ascontiguousarray(planes.numpy())])[0]
+        return torch.from_numpy(proba.copy())
+
+    def _compile(self, planes: Tensor) -> Any:
+        frontend = importlib.import_module("openvino.frontend")
+        decoder = importlib.import_module("openvino.frontend.pytorch.fx_decoder").TorchFXPythonDecoder
+        logger.info("compiled by OpenVINO for windows of %s", " × ".join(map(str, planes.shape[1:])))
+        try:
+            with _quiet(), torch.inference_mode(False), torch.no_grad():
+                program = torch.export.export(self.model, (torch.zeros(planes.shape),), strict=False)
+                reader = frontend.FrontEndManager().load_by_framework("pytorch")
+                source = decoder.from_exported_program(program, dynamic_shapes=False)
+                # OpenVINO does not hold what it reads from: it has to live until the graph is converted.
+                graph = reader.convert(reader.load(source))
+                return self._core.compile_model(graph, "CPU", self._options)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise MemberError(
+                f"expected a network that OpenVINO has all operations of, got: {first_line(error)}. "
+                "Leave predict_engine out, or choose another architecture."
+            ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what OpenVINO writes to the root of all logs about operations that this torch does not have."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

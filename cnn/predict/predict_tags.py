@@ -1,0 +1,72 @@
+"""Prediction of the tags of scenes, many at a time: the mean over squares as large as those that were learned from."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from cnn.inputs.channels import Planes, read_channels
+from cnn.predict.runner import Runner
+from cnn.train.validation import tile_places
+from data.scenes.scene import Scene
+from data.scenes.windows import Window
+
+__all__ = ["predict_tags"]
+
+BATCH = 64
+"""Squares that are read before a model is applied to them."""
+
+
+def predict_tags(
+    scenes: Sequence[Scene], planes: Planes, model: nn.Module, n_classes: int, side: int, runner: Runner
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the probabilities that a model gives to the tags of each scene, in order.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+    planes : Planes
+        What the model sees.
+    model : nn.Module
+        Planes (N, C, side, side), NaN where there is no data, to probabilities (N, n_classes).
+    n_classes : int
+    side : int
+        Of the squares, in pixels of a scene. They cover a larger scene as `cnn.train.validation.Tiles` do.
+    runner : Runner
+        On whose device the model is.
+
+    Yields
+    ------
+    proba : (n_classes,) float32 in [0, 1]
+        NaN where no pixel of the scene is valid.
+    """
+    # In this thread: rasterio's warnings cannot be silenced in several at once.
+    squares = map(partial(_read_square, planes), _squares(scenes, side))
+    total, count = np.zeros(n_classes), 0
+    while batch := [*islice(squares, BATCH)]:
+        seen = [channels for channels, _ in batch if channels is not None]
+        told = iter(runner.apply(model, seen) if seen else ())
+        for channels, last in batch:
+            if channels is not None:
+                total, count = total + next(told), count + 1
+            if last:
+                yield (total / count if count else np.full(n_classes, np.nan)).astype(np.float32)
+                total, count = np.zeros(n_classes), 0
+
+
+def _squares(scenes: Sequence[Scene], side: int) -> Iterator[tuple[Scene, Window, bool]]:
+    """Yield the squares of each scene, and whether it is the scene's last."""
+    for scene in scenes:
+        windows = [window for _, window in tile_places(scene.grid, side)]
+        for window in windows:
+            yield scene, window, window is windows[-1]
+
+
+def _read_square(planes: Planes, square: tuple[Scene, Window, bool]) -> tuple[NDArray[np.float32] | None, bool]:
+    """Read the planes of a square, None if nothing is seen there; and return whether it is its scene's last."""
+    scene, window, last = square
+    channels, valid = read_channels(planes, scene, window)
+    return channels if valid.any() else None, last

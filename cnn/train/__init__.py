@@ -1,0 +1,1 @@
+"""Training of one network under Lightning: plan, optimiser, validation, checkpoints, monitoring."""

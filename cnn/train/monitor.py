@@ -1,0 +1,180 @@
+"""What is seen of a training while it runs: a line of a CSV file, curves, sheets of pictures and a progress bar."""
+
+import csv
+import math
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from cnn.train.heads import kind_of, score_of, stop_name
+from cnn.train.loggers import close_loggers, open_loggers
+from cnn.train.segmenter import Segmenter
+from cnn.settings import CnnSettings
+from cnn.train.training_page import write_training_page
+from cnn.train.validation import Validation
+from data.scenes.classes import Classes
+from data.errors import MemberError
+from data.files import replacing
+from data.progress import Track
+
+__all__ = ["Row", "Watch"]
+
+Row = dict[str, float]
+"""What is known of an epoch, by column of the CSV file."""
+
+SHEETS = 5
+"""Sheets of pictures that a training draws unless the settings say otherwise."""
+
+
+class Watch(pl.Callback):
+    """Look at each epoch when it is over and write down what is seen.
+
+    Parameters
+    ----------
+    stem : Path
+        Of the files that are written: this with ``.csv`` and ``.html``, and the folder ``<stem>-scenes``.
+    settings : CnnSettings
+    classes : Classes
+    segmenter : Segmenter
+    track : Track
+    what : str
+        Shown by ``track``.
+
+    Attributes
+    ----------
+    rows : list of Row
+        One an epoch; the first epoch is 1.
+    score : float
+        Of the last epoch, the more the better; without held-out scenes - its training loss.
+    """
+
+    def __init__(
+        self, stem: Path, settings: CnnSettings, classes: Classes, segmenter: Segmenter, track: Track, what: str
+    ) -> None:
+        self.stem, self.settings, self.classes, self.segmenter = stem, settings, classes, segmenter
+        self.stop_by, self.track, self.what = stop_name(settings, classes), track, what
+        self.rows: list[Row] = []
+        self.batches: list[float] = []
+        self.score = -math.inf
+        self.interrupted = False
+        self._losses: list[Tensor] = []
+        self._ticks: Iterator[int] = iter(())
+        self._loggers: list[Logger] = []
+        self._spent = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that goes on must know."""
+        return {"rows": self.rows, "batches": torch.tensor(self.batches)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take what `state_dict` returned."""
+        self.rows, self.batches = state_dict["rows"], state_dict["batches"].tolist()
+        self._spent = self.rows[-1]["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open what is written to, and let the progress bar catch up with a training that goes on."""
+        steps = self.settings.epochs * int(trainer.num_training_batches)
+        self._start = time.perf_counter() - self._spent
+        if trainer.is_global_zero:
+            self._ticks = iter(self.track(range(steps), self.what, steps))
+            self._loggers = open_loggers(self.settings.log_to, self.stem.parent, self.stem.name)
+        for _ in self.batches:
+            next(self._ticks, None)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._epoch_start = time.perf_counter()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the progress bar."""
+        next(self._ticks, None)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note the loss."""
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the held-out scenes, score the epoch and write down what is known of it."""
+        losses = torch.stack(self._losses)
+        losses = trainer.strategy.reduce(losses, reduce_op="mean").float()
+        loss = losses.mean().item()
+        seconds = time.perf_counter() - self._epoch_start
+        self._losses.clear()
+        if not math.isfinite(loss):
+            raise MemberError(
+                f"{self.stem.name}, epoch {trainer.current_epoch + 1}: expected a finite loss, got {loss}. "
+                "Lower learning_rate, or write `precision: float32`."
+            )
+        self.batches += losses.tolist()
+        row: Row = {
+            "epoch": trainer.current_epoch + 1,
+            "loss": loss,
+            "learning_rate": max(group["lr"] for group in trainer.optimizers[0].param_groups),
+            "images_per_second": len(losses) * self.settings.batch_size / seconds,
+        }
+        self.score = -loss
+        found = self.segmenter.validate()
+        if found is not None:
+            self.score = score_of(self.stop_by, found, kind_of(self.classes))
+            row |= self._describe(found)
+        row["seconds"] = time.perf_counter() - self._start
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self._write(found)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Close what is written to."""
+        if len(self.rows) == self.settings.epochs:
+            next(self._ticks, None)  # One more than there are, so that the bar ends.
+        close_loggers(self._loggers)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Note whether it was Ctrl-C."""
+        self.interrupted = isinstance(exception, KeyboardInterrupt)
+
+    def close(self) -> None:
+        """End the progress bar where it is."""
+        if isinstance(self._ticks, Generator):
+            self._ticks.close()
+
+    def _write(self, found: Validation | None) -> None:
+        row, epoch, epochs = self.rows[-1], len(self.rows), self.settings.epochs
+        plain = [
+            {key: value if isinstance(value, int) else f"{value:.7g}" for key, value in one.items()}
+            for one in self.rows
+        ]
+        csv_path = self.stem.with_suffix(".csv")
+        with replacing(csv_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(plain)
+        for one in self._loggers:
+            one.log_metrics({key: value for key, value in row.items() if key != "epoch"}, step=epoch)
+        folder = self.stem.with_name(f"{self.stem.name}-scenes")
+        every = self.settings.pictures or max(1, epochs // SHEETS)
+        if found is not None and self.segmenter.tiles is not None and (epoch % every == 0 or epoch == epochs):
+            path = folder / f"epoch{epoch:0{len(str(epochs))}}.png"
+            kind_of(self.classes).draw(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
+        write_training_page(
+            self.stem.with_suffix(".html"), self.rows, self.batches, sorted(folder.glob("*.png")), self.classes,
+            what=self.what, epochs=epochs, stop_by=self.stop_by,
+        )  # fmt: skip
+
+    def _describe(self, found: Validation) -> Row:
+        """Return the columns of held-out scenes: loss, score, scores and confusion counts of each class."""
+        row: Row = {"held_out_loss": found.loss, "score": self.score}
+        labels, kind = self.classes.label_names, kind_of(self.classes)
+        for name, (_, score) in kind.class_scores.items():
+            row |= {f"{name}_{label}": float(value) for label, value in zip(labels, score(found.counts), strict=True)}
+        row |= kind.columns(labels, found.counts)
+        return row
