@@ -18,8 +18,8 @@ from tree_prediction import FEATURES, Held, draw_rows, make_scene
 
 from data.errors import MemberError
 from data.workers import cores
-from trees.booster import predict_proba
-from trees.device import count_gpus
+from trees.boosters.booster import predict_proba
+from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
 from trees.settings import TreeSettings
 

@@ -29,7 +29,7 @@ from terrablend.experiment import E, save_experiment
 from terrablend.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, stack_of
 from trees.explain import explain_member
-from trees.explanation import Explanation, load_explanation
+from features.explanation import Explanation, load_explanation
 from trees.settings import TreeSettings
 
 __all__ = ["BaseRun", "Branch"]

@@ -8,7 +8,7 @@ from features.description import ColumnFacts, TableFacts
 
 if TYPE_CHECKING:
     # What trees are learned by takes seconds to load, and `terrablend --help` should not wait for it.
-    from trees.explanation import ClassUse, Explanation
+    from features.explanation import ClassUse, Explanation
 
 __all__ = ["describe_columns", "describe_explanation"]
 

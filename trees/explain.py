@@ -19,9 +19,9 @@ from data.metrics.metric import CLASS_METRICS
 from data.progress import Track, untracked
 from features.description import weighted_quantiles
 from features.scene_table import open_rows
-from trees.booster import Booster, predict_proba
-from trees.drawing import draw_by_weight, draw_rows
-from trees.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
+from trees.boosters.booster import Booster, predict_proba
+from trees.subsample import draw_by_weight, draw_rows
+from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from trees.member import TreeMember
 from trees.tag_member import TreeTagMember
 
@@ -75,7 +75,7 @@ def explain_member(
 ) -> Explanation:
     """Tell what the boosters of a member look at.
 
-    Columns are shuffled in a sample of the rows, see `trees.drawing.draw_rows`, where scenes with tags are drawn by the
+    Columns are shuffled in a sample of the rows, see `trees.subsample.draw_rows`, where scenes with tags are drawn by the
     rarest tag that they have: each row gets the value of a row of
     its fold that is drawn by weight (Breiman 2001, doi:10.1023/A:1010933404324). SHAP values are the library's own.
     The more trees and columns there are, the smaller the sample, so that the work is bounded.

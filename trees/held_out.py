@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.scenes.catalogue import Catalogue
 from features.table import Table, open_table
-from trees.booster import predict_proba
+from trees.boosters.booster import predict_proba
 from trees.member import TreeMember
 
 __all__ = ["predict_held_out"]

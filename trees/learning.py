@@ -15,12 +15,12 @@ from data.errors import MemberError
 from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
 from features.table import Columns, Table, open_table
-from trees.booster import Booster, Learner, predict_proba
-from trees.catboost_booster import CatBoostLearner
-from trees.lightgbm_booster import LightGBMLearner
+from trees.boosters.booster import Booster, Learner, predict_proba
+from trees.boosters.catboost_booster import CatBoostLearner
+from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.settings import BoosterName, DeviceName, TreeSettings
-from trees.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
-from trees.xgboost_booster import XGBoostLearner
+from trees.boosters.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
+from trees.boosters.xgboost_booster import XGBoostLearner
 
 __all__ = ["LEARNERS", "MemberRows", "check_columns", "fit_part", "library_version"]
 

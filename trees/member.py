@@ -22,8 +22,8 @@ from data.scenes.windows import Window, tile_windows
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.table import Columns
-from trees.booster import Booster, predict_proba
-from trees.device import count_gpus
+from trees.boosters.booster import Booster, predict_proba
+from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS, MemberRows
 from trees.settings import Device, DeviceName, TreeSettings
 from trees.tag_boosters import TagBoosters

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.booster import Booster, predict_proba
+from trees.boosters.booster import Booster, predict_proba
 from trees.learning import LEARNERS
 from trees.settings import BoosterName, Device
 

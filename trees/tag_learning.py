@@ -14,7 +14,7 @@ from data.folds.hold_out import hold_out_scenes
 from data.names import named_weights
 from features.scene_table import open_scene_table
 from features.table import Columns
-from trees.booster import Booster
+from trees.boosters.booster import Booster
 from trees.learning import LEARNERS, check_columns, fit_part, library_version
 from trees.settings import DeviceName, TreeSettings
 from trees.tag_boosters import TagBoosters

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.scenes.scene import Scene
 from data.workers import map_ordered
 from features.scene_features import SceneFeatureSet
-from trees.booster import Booster
+from trees.boosters.booster import Booster
 
 __all__ = ["TreeTagMember"]
 

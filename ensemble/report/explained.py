@@ -8,7 +8,7 @@ from typing import Any
 
 from data.pages.axis import Axis
 from features.description import ColumnFacts, TableFacts
-from trees.explanation import ClassUse, Dependence, Explanation, Swarm
+from features.explanation import ClassUse, Dependence, Explanation, Swarm
 
 __all__ = ["explained_rows"]
 

@@ -39,7 +39,7 @@ from ensemble.score.areas import Areas
 from ensemble.score.evaluation import Evaluation
 from ensemble.settings import EnsembleSettings
 from features.description import TableFacts
-from trees.explanation import Explanation
+from features.explanation import Explanation
 
 __all__ = ["StageTime", "write_report"]
 

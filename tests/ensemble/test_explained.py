@@ -5,7 +5,7 @@ import pytest
 
 from ensemble.report.explained import explained_rows
 from features.description import ColumnFacts, TableFacts
-from trees.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
+from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 
 from .conftest import KELP, LAND
 

@@ -2,7 +2,7 @@ import math
 
 from features.description import ColumnFacts, TableFacts
 from terrablend.columns import describe_columns, describe_explanation
-from trees.explanation import ClassUse, ColumnUse, Explanation, Spread
+from features.explanation import ClassUse, ColumnUse, Explanation, Spread
 
 QUANTILES = (0.01, 0.02, 1234.5, 3.0, 4.75)
 

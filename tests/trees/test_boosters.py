@@ -5,12 +5,12 @@ import pytest
 from scipy.special import softmax
 
 from data.errors import MemberError
-from trees.booster import predict_proba
-from trees.device import choose_device, count_gpus
+from trees.boosters.booster import predict_proba
+from trees.boosters.device import choose_device, count_gpus
 from trees.learning import LEARNERS
-from trees.lightgbm_booster import LightGBMLearner
+from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.settings import TreeSettings
-from trees.xgboost_booster import XGBoostLearner
+from trees.boosters.xgboost_booster import XGBoostLearner
 
 from ..conftest import learn, pick, table_of
 
@@ -223,7 +223,7 @@ def test_xgboost_keeps_what_it_has_binned_for_the_next_trial(monkeypatch):
     assert not read
     for part, proba in zip(parts, before, strict=True):
         np.testing.assert_array_equal(predict_proba(learner.fit(SETTINGS, part), rows.read()), proba)
-    monkeypatch.setattr("trees.xgboost_booster.KEPT", 0)
+    monkeypatch.setattr("trees.boosters.xgboost_booster.KEPT", 0)
     read.clear()
     learner.fit(SETTINGS, ~parts[0])
     assert read
@@ -244,11 +244,11 @@ def test_the_number_of_bins_may_be_named_as_the_library_does(kind, name, tmp_pat
 
 
 def test_a_gpu_that_is_not_there_is_said_at_once(monkeypatch, caplog):
-    monkeypatch.setattr("trees.device.count_gpus", lambda: 0)
+    monkeypatch.setattr("trees.boosters.device.count_gpus", lambda: 0)
     with pytest.raises(MemberError, match="there is no CUDA device"):
         choose_device("cuda", "XGBoost", lambda: True)
     assert choose_device("auto", "XGBoost", lambda: True) == "cpu"
-    monkeypatch.setattr("trees.device.count_gpus", lambda: 1)
+    monkeypatch.setattr("trees.boosters.device.count_gpus", lambda: 1)
     assert choose_device("auto", "XGBoost", lambda: True) == "cuda"
     with caplog.at_level("INFO", "trees"):
         assert [choose_device("auto", "Lightning trees", lambda: False) for _ in range(3)] == ["cpu"] * 3

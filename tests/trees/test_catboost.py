@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from data.errors import MemberError
-from trees.device import count_gpus
+from trees.boosters.device import count_gpus
 from trees.settings import TreeSettings
 
 from ..conftest import learn, table_of
 
 catboost = pytest.importorskip("catboost")
 
-from trees.catboost_booster import CatBoostBooster, CatBoostLearner  # noqa: E402
+from trees.boosters.catboost_booster import CatBoostBooster, CatBoostLearner  # noqa: E402
 
 SETTINGS = TreeSettings(booster="catboost", rounds=15, leaves=15, min_leaf_rows=5, learning_rate=0.3, feature_share=1)
 NAMES = ("kind", "full", "holed", "constant")
@@ -53,7 +53,7 @@ def test_a_library_that_is_not_installed_is_named_with_the_way_to_get_it(way, mo
 def test_nothing_is_printed_or_left_on_disk(capfd, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     # What the library warns of goes to the log, which an earlier test may have turned to the screen.
-    monkeypatch.setattr(logging.getLogger("trees.catboost_booster"), "disabled", True)
+    monkeypatch.setattr(logging.getLogger("trees.boosters.catboost_booster"), "disabled", True)
     rows = rows_of()
     rows.label[rows.label == 1] = 2
     assert fitted(3, rows, stop=rows_of(3, seed=1)).rounds > 0
@@ -131,8 +131,8 @@ def test_a_monotone_column_pushes_one_way_only(sign):
 
 
 def test_monotone_columns_keep_it_off_a_gpu_that_need_not_be_used(monkeypatch):
-    monkeypatch.setattr("trees.device.count_gpus", lambda: 1)
-    monkeypatch.setattr("trees.catboost_booster._uses_cuda", lambda: True)
+    monkeypatch.setattr("trees.boosters.device.count_gpus", lambda: 1)
+    monkeypatch.setattr("trees.boosters.catboost_booster._uses_cuda", lambda: True)
     settings = SETTINGS.model_copy(update={"monotone": {"full": 1}})
     assert learn(CatBoostLearner, rows_of(), 2, settings, device="auto").rounds == 15
     with pytest.raises(MemberError, match="monotone_constraints is unimplemented for task type GPU"):

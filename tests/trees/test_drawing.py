@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trees.drawing import draw_by_weight, draw_rows
+from trees.subsample import draw_by_weight, draw_rows
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 60), st.integers(0, 5))

@@ -12,9 +12,9 @@ from features.scene_table import build_scene_table, open_scene_table
 from features.settings import SampleSettings
 from features.table import open_table
 from trees import TreeMember, TreeSettings, TreeTagMember, fit_member, load_member, load_tag_member
-from trees.booster import predict_proba
+from trees.boosters.booster import predict_proba
 from trees.explain import explain_member
-from trees.explanation import load_explanation
+from features.explanation import load_explanation
 
 from ..conftest import BANDS, LAND
 

@@ -5,14 +5,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import data.compiled
-import trees.forest
-from trees.booster import predict_proba
-from trees.catboost_booster import CatBoostLearner
-from trees.forest import Tree, Trees, plant
+import trees.forest.forest
+from trees.boosters.booster import predict_proba
+from trees.boosters.catboost_booster import CatBoostLearner
+from trees.forest.forest import Tree, Trees, plant
 from trees.learning import LEARNERS
-from trees.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
+from trees.boosters.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
 from trees.settings import TreeSettings
-from trees.xgboost_booster import XGBoostLearner
+from trees.boosters.xgboost_booster import XGBoostLearner
 
 from ..conftest import learn, table_of
 
@@ -90,7 +90,7 @@ def test_a_loaded_booster_has_the_same_forest(kind, tmp_path):
 
 
 def test_threads_order_and_layout_change_no_bit(monkeypatch):
-    monkeypatch.setattr(trees.forest, "ROWS", 128)
+    monkeypatch.setattr(trees.forest.forest, "ROWS", 128)
     forest = fitted(LightGBMLearner, 3).forest
     rows = odd_rows(forest, 1000, 2)
     expected = forest.predict_proba(rows)

@@ -3,10 +3,10 @@ import zipfile
 import numpy as np
 import pytest
 
-import trees.sklearn_boosters
+import trees.boosters.sklearn_boosters
 from data.errors import MemberError
 from trees.settings import TreeSettings
-from trees.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
+from trees.boosters.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
 
 from ..conftest import learn, pick, table_of
 
@@ -39,8 +39,8 @@ def settings_of(**values):
 def fit_both(monkeypatch):
     """Fit a booster and catch the model of scikit-learn that it was read from."""
     caught = []
-    fit = trees.sklearn_boosters._fit
-    monkeypatch.setattr(trees.sklearn_boosters, "_fit", lambda model, *rest: (caught.append(model), fit(model, *rest)))
+    fit = trees.boosters.sklearn_boosters._fit
+    monkeypatch.setattr(trees.boosters.sklearn_boosters, "_fit", lambda model, *rest: (caught.append(model), fit(model, *rest)))
 
     def fitted(kind, rows, labels, settings, **options):
         booster = learn(kind, rows, labels, settings, **options)

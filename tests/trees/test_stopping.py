@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from trees.booster import predict_proba
-from trees.catboost_booster import CatBoostLearner
+from trees.boosters.booster import predict_proba
+from trees.boosters.catboost_booster import CatBoostLearner
 from trees.learning import LEARNERS
 from trees.settings import TreeSettings
-from trees.stopping import score_held_out, stop_name
+from trees.boosters.stopping import score_held_out, stop_name
 
 from ..conftest import join, table_of
 

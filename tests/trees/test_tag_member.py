@@ -15,7 +15,7 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
 from trees import TreeSettings, TreeTagMember, fit_member, load_tag_member
 from trees.learning import LEARNERS
-from trees.lightgbm_booster import LightGBMLearner
+from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.tag_boosters import TagBoosters
 from trees.tag_learning import TagRows
 
@@ -207,7 +207,7 @@ def test_rounds_of_a_tag_are_chosen_by_log_loss_unless_told_otherwise(fitted, mo
         names.append(name)
         return float(len(names))
 
-    monkeypatch.setattr("trees.lightgbm_booster.score_held_out", spy)
+    monkeypatch.setattr("trees.boosters.lightgbm_booster.score_held_out", spy)
     fitted(folds=[0], holdout=0.4, stop_by=given)
     assert set(names) == {used}
 

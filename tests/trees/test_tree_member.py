@@ -15,7 +15,7 @@ from features.settings import SampleSettings
 from features.table import table_path
 from trees import TreeMember, TreeSettings, fit_member, load_member
 from trees.learning import LEARNERS
-from trees.lightgbm_booster import LightGBMLearner
+from trees.boosters.lightgbm_booster import LightGBMLearner
 
 from ..conftest import BANDS, LAND
 

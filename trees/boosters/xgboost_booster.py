@@ -16,11 +16,11 @@ from xgboost.core import XGBoostError
 
 from data.errors import MemberError
 from features.table import Table
-from trees.booster import Learner, check_parameters
-from trees.device import choose_device
-from trees.forest import Forest, Link, Tree, Trees, number_apart, plant
+from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.device import choose_device
+from trees.forest.forest import Forest, Link, Tree, Trees, number_apart, plant
 from trees.settings import Device, TreeSettings
-from trees.stopping import score_held_out, stop_name
+from trees.boosters.stopping import score_held_out, stop_name
 
 __all__ = ["XGBoostBooster", "XGBoostLearner"]
 

@@ -17,10 +17,10 @@ import polars
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.booster import Learner, check_parameters
-from trees.device import choose_device
+from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.device import choose_device
 from trees.settings import Device, DeviceName, StopName, TreeSettings
-from trees.stopping import stop_name
+from trees.boosters.stopping import stop_name
 
 __all__ = ["CatBoostBooster", "CatBoostLearner"]
 

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trees.packets import PACKET, add_trees, bin_rows, find_cell
+from trees.forest.packets import PACKET, add_trees, bin_rows, find_cell
 
 __all__ = ["Forest", "Link", "Tree", "Trees", "last_up_to", "number_apart", "plant"]
 
@@ -165,7 +165,7 @@ class Forest:
     nodes : (N, 5) int32
     leaves : (L, W) float64
     roots, outputs : (T,) int32
-        See `trees.packets.add_trees`.
+        See `trees.forest.packets.add_trees`.
     bin_kind : dtype
         uint8 or uint16; the smaller that tells all of a feature's cuts apart.
     cuts : Cuts

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from features.table import Table
-from trees.forest import Forest
+from trees.forest.forest import Forest
 from trees.settings import Device, DeviceName, TreeSettings
 
 __all__ = ["Booster", "Learner", "check_parameters", "predict_proba"]
@@ -116,7 +116,7 @@ class Learner(ABC):
         chosen : (n,) bool
             The rows to learn from.
         stop : (n,) bool, optional
-            Rows held out: learning stops when their score, see `trees.stopping`, has not gained for ``patience``
+            Rows held out: learning stops when their score, see `trees.boosters.stopping`, has not gained for ``patience``
             rounds, and the best round is kept.
             Not looked at where `stops` is False.
         rounds : int, optional

@@ -1,0 +1,1 @@
+"""Fitted boosters as plain arrays, and their fast evaluation."""
