@@ -17,7 +17,7 @@ from data.maps.geotiff import TOP
 from ensemble.decide.blend import Blend
 from ensemble.decide.joint import joint_histogram, score_weights
 from ensemble.decide.thresholds import best_threshold, score_histogram
-from ensemble.decide.tuned import tune_binary
+from ensemble.decide.threshold_tuning import tune_binary
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
 

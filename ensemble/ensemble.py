@@ -13,7 +13,7 @@ from data.errors import EnsembleError
 from data.files import read_json, write_json
 from ensemble.decide.choice import Choice
 from ensemble.decide.thresholds import Thresholds, decide
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 
 __all__ = ["Ensemble"]
 

@@ -13,7 +13,7 @@ from data.scenes.windows import Grid, Window
 from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.decide.thresholds import decide
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import Evaluation
 

@@ -11,10 +11,10 @@ from data.files import scene_rng
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
-from ensemble.decide.bench import Bench, Parts
+from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.decide.choice import Choice, choose, jackknife
 from ensemble.decide.cleaning import Cleaning, Masks
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 
 __all__ = ["choose_cleanings"]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data.scenes.classes import IGNORE
 from data.compiled import compiled
 from data.maps.geotiff import NODATA
-from ensemble.decide.caution import resample, settle
+from ensemble.decide.one_standard_error import resample, settle
 from ensemble.decide.thresholds import best_cut, decide
 from ensemble.objective import Objective
 

@@ -13,7 +13,7 @@ from data.pages.axis import Axis
 from data.scenes.classes import Classes
 from data.scenes.scene import Split
 from ensemble.decide.choice import Choice
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.objective import Objective
 from ensemble.score.ablation import Ablation
 from ensemble.score.areas import Areas

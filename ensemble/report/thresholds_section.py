@@ -7,7 +7,7 @@ from data.scenes.catalogue import Catalogue
 from data.pages.page import label_marks
 from data.progress import Track
 from ensemble.decide.blend import Blend
-from ensemble.decision import Decision, calibrate
+from ensemble.decide.decision import Decision, calibrate
 from ensemble.maps import MemberMaps
 from ensemble.report.explorer import Blendable, explorer_data, explorer_rows
 from ensemble.report.score_counts import CELLS, Stored, gather_scores, threshold_edges

@@ -12,7 +12,7 @@ from data.pages.quicklook import draw_errors, label_palette, telling_window
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from ensemble.decide.cleaning import Masks, no_masks
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import decide_scene
 

@@ -17,7 +17,7 @@ from ensemble.audit.regions import count_contradictions, find_regions, weigh
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.cleaning import Cleaning, Rule
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import BLEND, Evaluation
 

@@ -13,21 +13,21 @@ from data.maps.geotiff import NODATA, quantise
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import BLEND, EnsembleSettings, fit, fit_ensemble
-from ensemble.decide.bench import Bench
+from ensemble.decide.inner_folds import Bench
 from ensemble.decide.blend import Blend
 from ensemble.decide.blenders import BEST, CONVEX, STACKED, Blender, count_jointly
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.calibrators import Calibrator
 from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Cleaning, no_masks
-from ensemble.decide.cuts import block_histograms
-from ensemble.decide.cutters import tune_each
+from ensemble.decide.threshold_curves import block_histograms
+from ensemble.decide.tune_thresholds import tune_each
 from ensemble.decide.thresholds import decide, score_histogram
-from ensemble.decide.tuned import tune_binary
-from ensemble.decision import Decision
+from ensemble.decide.threshold_tuning import tune_binary
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps, TagMaps
 from ensemble.objective import objective_of
-from ensemble.pool import PixelPool, draw_pool
+from ensemble.decide.pool import PixelPool, draw_pool
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED, alone
 from ensemble.settings import CleaningSettings
 

@@ -7,9 +7,9 @@ from data.metrics.confusion import weighted_counts
 from data.maps.geotiff import NODATA, quantise
 from ensemble.decide.multipliers import best_multipliers
 from ensemble.decide.thresholds import decide
-from ensemble.decide.tuned import tune_pool
+from ensemble.decide.threshold_tuning import tune_pool
 from ensemble.objective import objective_of
-from ensemble.pool import PixelPool
+from ensemble.decide.pool import PixelPool
 from ensemble.settings import EnsembleSettings
 
 from .conftest import LAND

@@ -10,7 +10,7 @@ from data.scenes.scene import read_label
 from data.scenes.windows import Grid
 from ensemble import maps as maps_module
 from ensemble.maps import MemberMaps
-from ensemble.pool import draw_pool, share_out
+from ensemble.decide.pool import draw_pool, share_out
 
 
 def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_catalogue, make_members):

@@ -10,7 +10,7 @@ from data.scenes.scene import maybe_ungeoreferenced
 from ensemble import Ensemble, fit_ensemble, score_table
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.predict import model_id, predict_tags, write_prediction
 from ensemble.submit.submission_log import describe_submission, hash_files
 from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty

@@ -11,11 +11,11 @@ from data.scenes.classes import Classes
 from data.metrics.confusion import weighted_counts
 from data.maps.geotiff import NODATA, TOP
 from ensemble.decide import caution
-from ensemble.decide.cuts import SceneCuts, block_histograms, coarsen
+from ensemble.decide.threshold_curves import SceneCuts, block_histograms, coarsen
 from ensemble.decide.thresholds import decide, score_histogram
-from ensemble.decide.tuned import tune_binary, tune_pool
+from ensemble.decide.threshold_tuning import tune_binary, tune_pool
 from ensemble.objective import objective_of
-from ensemble.pool import PixelPool
+from ensemble.decide.pool import PixelPool
 from ensemble.settings import EnsembleSettings
 
 from .conftest import KELP

@@ -15,7 +15,7 @@ from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
-from ensemble.decision import Decision
+from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import BLEND, Evaluation
 from terrablend.coast import EXPERIMENT, write_coast

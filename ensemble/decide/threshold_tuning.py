@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 
 from data.scenes.classes import Classes
 from data.maps.geotiff import NODATA, TOP
-from ensemble.decide.caution import BLOCKS, settle, spread_of
-from ensemble.decide.cuts import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
+from ensemble.decide.one_standard_error import BLOCKS, settle, spread_of
+from ensemble.decide.threshold_curves import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
 from ensemble.decide.multipliers import tune_multipliers
 from ensemble.decide.thresholds import HALF, Thresholds, best_cut, plain_thresholds, score_histogram
 from ensemble.objective import Objective
-from ensemble.pool import PixelPool
+from ensemble.decide.pool import PixelPool
 
 __all__ = ["Tuned", "tune_binary", "tune_pool"]
 
@@ -58,7 +58,7 @@ def tune_binary(
     objective : Objective
         Of pooled counts.
     groups : (n_blocks, K, 2, 1025) float64, optional
-        The same, or a sample of it, by blocks of scenes, as `ensemble.decide.cuts.block_histograms` counts it: how far
+        The same, or a sample of it, by blocks of scenes, as `ensemble.decide.threshold_curves.block_histograms` counts it: how far
         the score can be trusted. By default blocks are the folds, which are few.
     """
     blocks = coarsen(histograms) if groups is None else groups

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA
-from ensemble.decide.caution import resample
+from ensemble.decide.one_standard_error import resample
 from ensemble.decide.thresholds import histogram_counts
 from ensemble.objective import Objective
 

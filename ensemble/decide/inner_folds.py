@@ -14,7 +14,7 @@ from data.maps.geotiff import NODATA
 from ensemble.decide.choice import jackknife
 from ensemble.decide.thresholds import Thresholds, best_cut, decide, histogram_counts, plain_thresholds
 from ensemble.objective import Objective
-from ensemble.pool import PixelPool
+from ensemble.decide.pool import PixelPool
 
 __all__ = ["Bench", "Parts"]
 
