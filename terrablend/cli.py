@@ -11,14 +11,14 @@ from rich.markup import escape
 
 from data.errors import ExperimentError, MemberError, TerrablendError
 from data.workers import cores, open_executor
-from terrablend.check_tables import describe_overview
+from terrablend.check.tables import describe_overview
 from terrablend.columns import describe_columns, describe_explanation
 from terrablend.progress import bars, console, show_log
 
 if TYPE_CHECKING:
-    from terrablend.run_folder import Stage
-    from terrablend.stages import Run
-    from terrablend.table_run import TableRun
+    from terrablend.run.run_folder import Stage
+    from terrablend.run.scene_run import Run
+    from terrablend.run.table_run import TableRun
 
 __all__ = ["app", "main"]
 
@@ -118,9 +118,9 @@ def open_run(source: Path, run: Path | None, overrides: list[str], **machine: An
     """Open the run of an experiment file or of a run folder."""
     # Imported late: torch takes seconds to load, and `terrablend --help` should not wait for it.
     from terrablend.experiment import TableExperiment, load_experiment
-    from terrablend.run_folder import RunFolder
-    from terrablend.stages import Run
-    from terrablend.table_run import TableRun
+    from terrablend.run.run_folder import RunFolder
+    from terrablend.run.scene_run import Run
+    from terrablend.run.table_run import TableRun
 
     experiment = load_experiment(source / "experiment.yaml" if source.is_dir() else source, overrides)
     folder = RunFolder(run or (source if source.is_dir() else Path("runs") / experiment.name))
@@ -132,8 +132,8 @@ def open_run(source: Path, run: Path | None, overrides: list[str], **machine: An
 def open_scene_run(source: Path, **machine: Any) -> "Run":
     """Open the run of an experiment on scenes."""
     from terrablend.experiment import load_scene_experiment
-    from terrablend.run_folder import RunFolder
-    from terrablend.stages import Run
+    from terrablend.run.run_folder import RunFolder
+    from terrablend.run.scene_run import Run
 
     file = source / "experiment.yaml" if source.is_dir() else source
     return Run(load_scene_experiment(file), source, RunFolder(source), **machine)
@@ -236,8 +236,8 @@ def predict(
 ) -> None:
     """Apply a finished ensemble to scenes that it has never seen."""
     with plain_endings(verbose):
-        from terrablend.apply import predict_scenes
-        from terrablend.bundle import open_model
+        from terrablend.deliver.predict import predict_scenes
+        from terrablend.deliver.bundle import open_model
 
         with open_model(model) as folder:
             run = open_scene_run(folder, device=device, workers=workers, track=bars)
@@ -252,7 +252,7 @@ def bundle(
 ) -> None:
     """Pack what a finished run needs to map scenes into one verified zip or folder."""
     with plain_endings(verbose):
-        from terrablend.bundle import write_bundle
+        from terrablend.deliver.bundle import write_bundle
 
         write_bundle(open_scene_run(run), out)
 
@@ -289,7 +289,7 @@ def evaluate(
 ) -> None:
     """Score class maps, and estimate class areas, by labels or by a design sample of points."""
     with plain_endings(verbose):
-        from terrablend.evaluate import evaluate_maps, evaluate_sample
+        from terrablend.deliver.evaluate import evaluate_maps, evaluate_sample
 
         experiment = open_scene_run(source).experiment
         if labels is not None and sample is None:
@@ -314,8 +314,8 @@ def init(
 ) -> None:
     """Look at a folder of scenes and write a first experiment file, or that of a known data set."""
     with plain_endings(verbose):
-        from terrablend.init import write_experiment
-        from terrablend.recipes import write_recipe
+        from terrablend.start.init import write_experiment
+        from terrablend.start.recipes import write_recipe
 
         if recipe is None:
             write_experiment(folder, out)
@@ -332,7 +332,7 @@ def demo(
 ) -> None:
     """Make a small synthetic coast with known truth and run every stage on it."""
     with plain_endings(verbose), open_executor(workers) as executor:
-        from terrablend.demo import run_demo
+        from terrablend.start.demo import run_demo
 
         run_demo(out, device=device, workers=workers, executor=executor, track=bars)
 

@@ -26,8 +26,8 @@ from ensemble.objective import objective_of
 from features import FeatureSet, build_table, feature_names
 from features.settings import ContextSettings, FeatureSettings, RelativeSettings
 from terrablend.experiment import load_scene_experiment
-from terrablend.run_folder import RunFolder
-from terrablend.stages import Run
+from terrablend.run.run_folder import RunFolder
+from terrablend.run.scene_run import Run
 from trees.held_out import predict_held_out
 from trees.settings import TreeSettings
 

@@ -25,9 +25,9 @@ from ensemble.objective import objective_of
 from ensemble.score.row_scores import RowScores, score_rows
 from features.feature_set import FeatureSet
 from terrablend.experiment import Experiment, load_experiment
-from terrablend.run_folder import RunFolder
-from terrablend.stages import Run
-from terrablend.table_run import TableRun
+from terrablend.run.run_folder import RunFolder
+from terrablend.run.scene_run import Run
+from terrablend.run.table_run import TableRun
 from trees.held_out import predict_held_out
 from trees.settings import TreeSettings
 

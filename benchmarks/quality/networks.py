@@ -38,8 +38,8 @@ from data.metrics.metric import METRICS
 from data.scenes.scene import read_label
 from data.workers import cores
 from terrablend.experiment import Experiment, load_scene_experiment
-from terrablend.run_folder import RunFolder
-from terrablend.stages import Run
+from terrablend.run.run_folder import RunFolder
+from terrablend.run.scene_run import Run
 
 HERE = Path(__file__).parent
 EXPERIMENTS = [HERE / f"{name}-gpu.yaml" for name in ("naip", "ombria", "burnscars")]

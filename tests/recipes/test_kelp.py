@@ -9,7 +9,7 @@ import rasterio
 
 from data.files import read_json, scene_rng
 from data.scenes.scene import maybe_ungeoreferenced
-from terrablend.coast import write_coast
+from terrablend.start.coast import write_coast
 
 from .conftest import nested_score, require_no_leak
 from .copies import SMALL_NETWORK, write_tiff

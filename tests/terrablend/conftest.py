@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from terrablend.cli import main
-from terrablend.coast import BANDS, write_coast
+from terrablend.start.coast import BANDS, write_coast
 
 
 class Outcome(NamedTuple):

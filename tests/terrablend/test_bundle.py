@@ -7,8 +7,8 @@ import pytest
 
 from data.errors import BundleError
 from data.files import read_json
-from terrablend import bundle
-from terrablend.bundle import open_model
+from terrablend.deliver import bundle
+from terrablend.deliver.bundle import open_model
 from trees.learning import LEARNERS
 
 from .conftest import EXPERIMENT, write_small_coast

@@ -12,9 +12,9 @@ from data.survey.overview import look_over
 from data.progress import untracked
 from data.scenes.scene import ImageFile, maybe_ungeoreferenced
 from data.settings import GroupSettings
-from terrablend.check_page import write_check_page
-from terrablend.check_pictures import draw_album
-from terrablend.check_tables import describe_overview
+from terrablend.check.page import write_check_page
+from terrablend.check.pictures import draw_album
+from terrablend.check.tables import describe_overview
 
 
 def page_of(catalogue, tmp_path, **values):

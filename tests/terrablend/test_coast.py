@@ -14,7 +14,7 @@ from data.folds.plan import plan_folds
 from data.survey.inspection import build_catalogue
 from data.scenes.scene import maybe_ungeoreferenced, read_label, read_scene
 from data.settings import ClassSettings, FoldSettings, SceneSettings
-from terrablend.coast import BANDS, EXPERIMENT, NODATA, write_coast
+from terrablend.start.coast import BANDS, EXPERIMENT, NODATA, write_coast
 
 SIZE = 96
 

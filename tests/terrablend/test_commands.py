@@ -17,7 +17,7 @@ from data.scenes.catalogue import Catalogue
 from data.files import read_json
 from data.maps.geotiff import read_map
 from data.scenes.scene import maybe_ungeoreferenced
-from terrablend.coast import NODATA
+from terrablend.start.coast import NODATA
 
 COMMANDS = ("check", "features", "trees", "cnn", "explain", "ensemble", "submit")
 

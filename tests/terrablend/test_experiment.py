@@ -9,7 +9,7 @@ from cnn.settings import CnnSettings
 from data.errors import ExperimentError
 from features import FeatureSet, feature_names
 from terrablend.experiment import TableExperiment, load_experiment, save_experiment
-from terrablend.init import guess_experiment, write_experiment
+from terrablend.start.init import guess_experiment, write_experiment
 
 from .conftest import EXPERIMENT
 

@@ -18,9 +18,9 @@ from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import BLEND, Evaluation
-from terrablend.coast import EXPERIMENT, write_coast
+from terrablend.start.coast import EXPERIMENT, write_coast
 from terrablend.experiment import load_scene_experiment
-from terrablend.known_errors import JudgedAudit, judge_audit
+from terrablend.start.known_errors import JudgedAudit, judge_audit
 
 
 def test_average_precision_is_that_of_scikit_learn():

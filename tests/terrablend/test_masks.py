@@ -3,8 +3,8 @@ import pytest
 
 from data.errors import FeatureError
 from data.scenes.scene import read_scene
-from terrablend import masks as masks_module
-from terrablend.masks import rule_masks
+from terrablend.run import masks as masks_module
+from terrablend.run.masks import rule_masks
 
 
 def test_a_condition_holds_where_its_value_is_not_zero_and_not_where_there_is_no_data(make_scenes):

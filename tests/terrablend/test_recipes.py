@@ -10,7 +10,7 @@ from data.folds.plan import plan_folds
 from data.survey.inspection import build_catalogue
 from data.settings import LabelSettings
 from terrablend.experiment import load_experiment
-from terrablend.recipes import PUBLISHED, RECIPES, recipe_names, write_recipe
+from terrablend.start.recipes import PUBLISHED, RECIPES, recipe_names, write_recipe
 
 SIDE = 24
 COLORS = [(0, 255, 255), (255, 255, 0), (255, 0, 255), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)]

@@ -2,7 +2,7 @@ import pytest
 
 from data.errors import RunError
 from data.files import read_json
-from terrablend.run_folder import RunFolder, Stage
+from terrablend.run.run_folder import RunFolder, Stage
 
 
 class Steps:

@@ -4,15 +4,15 @@ import pytest
 import yaml
 from sklearn.metrics import f1_score
 
-import terrablend.trials
-import terrablend.tuning
+import terrablend.tune.trials
+import terrablend.tune.tuning
 from data.scenes.classes import Classes
 from data.errors import EnsembleError, ExperimentError
 from ensemble import EnsembleSettings
 from ensemble.objective import objective_of
 from terrablend.experiment import change_experiment, load_experiment
 from terrablend.search import TuneSettings
-from terrablend.tuning import nested_scores, objective_to_raise
+from terrablend.tune.tuning import nested_scores, objective_to_raise
 
 from .conftest import MEMBER, write_small_coast, write_table_experiment
 
@@ -122,7 +122,7 @@ def test_an_interrupted_search_goes_on_to_the_trials_of_one_that_was_not(
 
 
 def terrablend_trials():
-    return terrablend.trials.Trials
+    return terrablend.tune.trials.Trials
 
 
 def test_features_are_searched_too_on_tables_of_their_own(tmp_path, terrablend):
@@ -206,7 +206,7 @@ def test_without_a_search_of_its_own_a_member_has_one_that_suits_its_branch(tmp_
     experiment = load_experiment(write_small_coast(tmp_path / "coast"))
     assert experiment.tune == TuneSettings()
     for name, key in (("lightgbm", "members.lightgbm.leaves"), ("unet", "members.unet.learning_rate")):
-        assert key in terrablend.tuning.search_space(experiment, name, tmp_path)
+        assert key in terrablend.tune.tuning.search_space(experiment, name, tmp_path)
 
 
 def test_cuts_are_chosen_without_the_fold_that_they_are_scored_on():

@@ -24,9 +24,9 @@ from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.scene_table import open_rows
 from features.table import Columns
-from terrablend.check_page import write_check_page
+from terrablend.check.page import write_check_page
 from terrablend.experiment import E, save_experiment
-from terrablend.run_folder import RunFolder, Stage
+from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, stack_of
 from trees.explain import explain_member
 from features.explanation import Explanation, load_explanation
@@ -281,7 +281,7 @@ class BaseRun(ABC, Generic[E]):
 
     def _tune(self, name: str, trials: int) -> None:
         # Imported late: it reads runs itself.
-        from terrablend.tuning import tune_member
+        from terrablend.tune.tuning import tune_member
 
         tune_member(self, name, trials, self.folder.path / "tune" / name)
 

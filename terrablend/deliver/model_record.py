@@ -16,7 +16,7 @@ from data.scenes.scene import Scene
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
 from terrablend.stacking import learning_order
-from terrablend.stages import Run
+from terrablend.run.scene_run import Run
 from trees.member import TreeMember
 from trees.tag_member import TreeTagMember
 

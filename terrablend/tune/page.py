@@ -13,7 +13,7 @@ from data.pages.page import write_page
 from terrablend.search import Range, describe_value
 
 if TYPE_CHECKING:
-    from terrablend.tuning import Found, Trial
+    from terrablend.tune.tuning import Found, Trial
 
 __all__ = ["write_tuning_page"]
 
@@ -37,7 +37,7 @@ def write_tuning_page(found: "Found", path: Path, experiment: str) -> None:
     axis = _score_axis([found.as_written, *(trial for trial in scored if trial.end == "done")])
     keys = sorted(found.space, key=lambda key: -found.importance.get(key, 0.0))
     write_page(
-        path, "terrablend", "tuning.html", filters={"written": describe_value},
+        path, "terrablend.tune", "tuning.html", filters={"written": describe_value},
         experiment=experiment,
         found=found,
         title=found.metric.title,

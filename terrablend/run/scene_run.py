@@ -37,10 +37,10 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, scene_features
 from features.settings import feature_names
 from features.table import Columns, build_table
-from terrablend.base_run import BaseRun
+from terrablend.run.base_run import BaseRun
 from terrablend.experiment import Experiment
-from terrablend.masks import rule_masks
-from terrablend.run_folder import Stage
+from terrablend.run.masks import rule_masks
+from terrablend.run.run_folder import Stage
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]

@@ -18,9 +18,9 @@ from data.maps.geotiff import NODATA, quantise
 from data.maps.member import Member
 from data.scenes.scene import read_label
 from ensemble.decide.thresholds import histogram_counts, score_histogram
-from terrablend.base_run import BaseRun
+from terrablend.run.base_run import BaseRun
 from terrablend.experiment import E, change_experiment
-from terrablend.run_folder import RunFolder
+from terrablend.run.run_folder import RunFolder
 from trees.learning import MemberRows
 from trees.settings import TreeSettings
 

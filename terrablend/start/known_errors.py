@@ -51,7 +51,7 @@ def judge_audit(audit: Path, coast: Path, positive: str = "kelp") -> JudgedAudit
     audit : Path
         ``audit.parquet``.
     coast : Path
-        Folder that `terrablend.coast.write_coast` wrote.
+        Folder that `terrablend.start.coast.write_coast` wrote.
     positive : str
         Class whose truth is 1.
 

@@ -13,9 +13,9 @@ from data.files import replacing, write_json
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
-from terrablend.base_run import BaseRun
+from terrablend.run.base_run import BaseRun
 from terrablend.experiment import TableExperiment
-from terrablend.run_folder import Stage
+from terrablend.run.run_folder import Stage
 from trees.held_out import predict_held_out
 
 __all__ = ["TableRun"]

@@ -16,7 +16,7 @@ from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
 from terrablend.experiment import Experiment
 from terrablend.stacking import learning_order
-from terrablend.stages import Run
+from terrablend.run.scene_run import Run
 
 __all__ = ["predict_scenes", "scene_of_files"]
 

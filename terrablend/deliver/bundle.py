@@ -26,9 +26,9 @@ from data.files import hash_file, replacing, sync_files, write_json
 from data.settings import Settings
 from ensemble.predict import model_id
 from terrablend.experiment import LIBRARIES
-from terrablend.model_record import describe_model
+from terrablend.deliver.model_record import describe_model
 from terrablend.stacking import learning_order
-from terrablend.stages import Run
+from terrablend.run.scene_run import Run
 
 __all__ = ["open_model", "write_bundle"]
 

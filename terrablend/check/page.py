@@ -17,8 +17,8 @@ from data.pages.page import label_marks, write_page
 from data.progress import Track
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
-from terrablend.check_pictures import Shot, draw_album
-from terrablend.check_tables import blank_of
+from terrablend.check.pictures import Shot, draw_album
+from terrablend.check.tables import blank_of
 
 __all__ = ["write_check_page"]
 
@@ -90,7 +90,7 @@ def write_check_page(
     album = draw_album(catalogue, overview, executor, track)
     splits = [part for part in overview.parts if not part.name.startswith("fold")]
     write_page(
-        path, "terrablend", "check.html",
+        path, "terrablend.check", "check.html",
         experiment=name,
         task=catalogue.classes.task,
         marks=label_marks(catalogue.classes),

@@ -17,13 +17,13 @@ from data.progress import Track, untracked
 from data.scenes.scene import ImageFile, band_problem, open_raster
 from data.settings import LabelSettings, SceneSettings
 from terrablend.experiment import load_scene_experiment
-from terrablend.init import require_new
+from terrablend.start.init import require_new
 
 __all__ = ["recipe_names", "write_recipe"]
 
 logger = logging.getLogger(__name__)
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 """Beside the packages, in a checkout as where they are installed."""
 
 EXAMPLES = 3

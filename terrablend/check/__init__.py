@@ -1,0 +1,1 @@
+"""The page that `terrablend check` draws of the data."""

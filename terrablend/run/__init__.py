@@ -1,0 +1,1 @@
+"""A run: its stages, its folder, what each stage was made from."""

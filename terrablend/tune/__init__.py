@@ -1,0 +1,1 @@
+"""Search for better settings of a member, on the same folds."""
