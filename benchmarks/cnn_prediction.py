@@ -22,10 +22,10 @@ import numpy as np
 import rasterio
 import torch
 
-from cnn.predict.applied import Applied
+from cnn.inputs.normalisation import Normalisation
 from cnn.machine import fast_on_cpu, limit_threads
 from cnn.network.network import build_network
-from cnn.inputs.normalisation import Normalisation
+from cnn.predict.applied import Applied
 from cnn.predict.predict_scene import Tiling, predict_scene
 from cnn.predict.runner import Runner
 from cnn.settings import CnnSettings

@@ -20,9 +20,9 @@ import numpy as np
 import rasterio
 from scipy.ndimage import gaussian_filter
 
+from data.maps.geotiff import map_writer
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
-from data.maps.geotiff import map_writer
 from data.scenes.scene import LabelFile, Scene, Split, maybe_ungeoreferenced
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from features.table import Table
 from trees.boosters.booster import Booster, predict_proba
 from trees.boosters.lightgbm_booster import LightGBMLearner
+from trees.boosters.xgboost_booster import XGBoostLearner
 from trees.member import in_squares
 from trees.settings import TreeSettings
-from trees.boosters.xgboost_booster import XGBoostLearner
 
 FEATURES = 60
 TREES = (300, 1000)

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from cnn.predict.applied import Mean
-from cnn.network.network import first_line
-from cnn.settings import CLASSIFIER
 from cnn.member import CnnMember
+from cnn.network.network import first_line
+from cnn.predict.applied import Mean
+from cnn.settings import CLASSIFIER
 from data.errors import MemberError
 from data.files import replacing, write_json
 

@@ -12,25 +12,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from cnn.crops.crops import SceneStore
 from cnn.inputs.channels import default_inputs
-from cnn.predict.compiled import require_openvino
-from cnn.train.fold_plan import build_crops, build_loss, check_names, count_labels, fit_normalisations, target_labels
-from cnn.train.heads import kind_of
-from cnn.train.loggers import check_loggers
+from cnn.inputs.stacked import input_planes
 from cnn.machine import choose_device, limit_threads
 from cnn.network.model_file import model_path, read_about, write_tensors
 from cnn.network.network import build_network, fitting_side, input_multiple, takes_other_sizes
-from cnn.crops.crops import SceneStore
+from cnn.network.weights import load_weights
+from cnn.predict.compiled import require_openvino
 from cnn.settings import CnnSettings, DeviceName
-from cnn.inputs.stacked import input_planes
+from cnn.train.fold_plan import build_crops, build_loss, check_names, count_labels, fit_normalisations, target_labels
+from cnn.train.heads import kind_of
+from cnn.train.loggers import check_loggers
 from cnn.train.training import check_devices, train_network
 from cnn.train.validation import Tiles
-from cnn.network.weights import load_weights
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import fingerprint, write_json
 from data.folds.hold_out import hold_out_scenes
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from features.feature_set import FeatureSet
 

@@ -10,19 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.predict.applied import Applied, Mean, Turned
 from cnn.inputs.channels import measure_spread
-from cnn.predict.compiled import Compiled
+from cnn.inputs.normalisation import Normalisation, fit_normalisation
+from cnn.inputs.resize import scene_side
+from cnn.inputs.stacked import input_planes, stacked_names
 from cnn.machine import choose_device, choose_precision, fast_on_cpu
 from cnn.network.model_file import model_path, read_tensors
 from cnn.network.network import build_network
-from cnn.inputs.normalisation import Normalisation, fit_normalisation
+from cnn.predict.applied import Applied, Mean, Turned
+from cnn.predict.compiled import Compiled
 from cnn.predict.predict_scene import Tiling, predict_scene
-from cnn.inputs.resize import scene_side
+from cnn.predict.predict_tags import predict_tags
 from cnn.predict.runner import Runner
 from cnn.settings import CnnSettings, DeviceName
-from cnn.inputs.stacked import input_planes, stacked_names
-from cnn.predict.predict_tags import predict_tags
 from data.errors import MemberError
 from data.files import read_json
 from data.scenes.scene import Scene
@@ -145,7 +145,7 @@ class CnnMember:
         yield from predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
 
     def predict_tags(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yield for each scene, in order, the mean probability of some folds' networks; see `data.maps.member.TagMember`.
+        """Yield for each scene, in order, the mean probability of some folds' networks; see `TagMember`.
 
         Raises
         ------

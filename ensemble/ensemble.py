@@ -8,12 +8,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.files import read_json, write_json
+from data.scenes.classes import Classes
 from ensemble.decide.choice import Choice
-from ensemble.decide.thresholds import Thresholds, decide
 from ensemble.decide.decision import Decision
+from ensemble.decide.thresholds import Thresholds, decide
 
 __all__ = ["Ensemble"]
 

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import numpy as np
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
-from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.decide.blenders import Blender, count_jointly
 from ensemble.decide.calibration import Method
 from ensemble.decide.calibrators import Calibrator
 from ensemble.decide.choice import Choice
 from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Masks, candidate_cleanings, no_masks
-from ensemble.decide.tune_thresholds import tune_each
-from ensemble.decide.thresholds import plain_thresholds
-from ensemble.decide.threshold_tuning import Tuned
 from ensemble.decide.decision import Decision
+from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.pool import PixelPool, draw_pool
+from ensemble.decide.threshold_tuning import Tuned
+from ensemble.decide.thresholds import plain_thresholds
+from ensemble.decide.tune_thresholds import tune_each
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.objective import Objective, objective_of
-from ensemble.decide.pool import PixelPool, draw_pool
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone, evaluate_members
 from ensemble.score.verdict import say_verdict
 from ensemble.settings import EnsembleSettings

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import EnsembleError
 from data.maps.geotiff import map_names, read_map
 from data.maps.member import map_path
-from data.scenes.scene import Scene, Split, read_label
 from data.maps.parquet import read_tag_maps
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Scene, Split, read_label
 from data.scenes.tags import read_tags
 from data.scenes.windows import Window, tile_windows
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.metrics.metric import (
     CLASS_METRICS,
@@ -21,6 +20,7 @@ from data.metrics.metric import (
     recall_at,
 )
 from data.names import nearest
+from data.scenes.classes import Classes
 from ensemble.metric_settings import MetricSettings
 from ensemble.settings import EnsembleSettings
 

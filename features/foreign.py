@@ -13,10 +13,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data.scenes.catalogue import Catalogue, SceneStatistics
-from data.scenes.classes import Classes
 from data.errors import TableError
 from data.files import replacing
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from features.settings import TableSettings

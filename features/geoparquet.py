@@ -17,8 +17,8 @@ from rasterio.warp import transform
 
 from data.errors import TableError
 from data.files import replacing
-from data.scenes.footprints import has_footprint
 from data.progress import Track, untracked
+from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from features.table import table_path

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE, Classes
 from data.errors import TableError
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.windows import Window
 from features.settings import SampleSettings
 

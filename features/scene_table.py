@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
 from data.errors import TableError
 from data.files import read_json, replacing, write_json
-from data.progress import Track, untracked
-from data.scenes.scene import Scene
 from data.maps.parquet import PART_SCENES
+from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 from data.workers import map_ordered
 from features.feature_set import FeatureSet

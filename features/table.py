@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
 from data.errors import TableError
 from data.files import replacing, scene_rng, sync_files
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, feature_windows

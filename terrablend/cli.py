@@ -236,8 +236,8 @@ def predict(
 ) -> None:
     """Apply a finished ensemble to scenes that it has never seen."""
     with plain_endings(verbose):
-        from terrablend.deliver.predict import predict_scenes
         from terrablend.deliver.bundle import open_model
+        from terrablend.deliver.predict import predict_scenes
 
         with open_model(model) as folder:
             run = open_scene_run(folder, device=device, workers=workers, track=bars)

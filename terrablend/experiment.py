@@ -13,9 +13,9 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from cnn.settings import OF_TAGS, CnnSettings
-from data.scenes.classes import Classes, Task
 from data.errors import ExperimentError
 from data.files import replacing
+from data.scenes.classes import Classes, Task
 from data.settings import (
     ClassSettings,
     FoldSettings,

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from data.scenes.catalogue import Catalogue
 from data.metrics.confusion import plain_prediction, weighted_counts
 from data.metrics.metric import CLASS_METRICS
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
 from features.description import weighted_quantiles
+from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from features.scene_table import open_rows
 from trees.boosters.booster import Booster, predict_proba
-from trees.subsample import draw_by_weight, draw_rows
-from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from trees.member import TreeMember
+from trees.subsample import draw_by_weight, draw_rows
 from trees.tag_member import TreeTagMember
 
 __all__ = ["explain_member"]
@@ -75,9 +75,9 @@ def explain_member(
 ) -> Explanation:
     """Tell what the boosters of a member look at.
 
-    Columns are shuffled in a sample of the rows, see `trees.subsample.draw_rows`, where scenes with tags are drawn by the
-    rarest tag that they have: each row gets the value of a row of
-    its fold that is drawn by weight (Breiman 2001, doi:10.1023/A:1010933404324). SHAP values are the library's own.
+    Columns are shuffled in a sample of the rows, see `trees.subsample.draw_rows`, where scenes with tags are drawn by
+    the rarest tag that they have: each row gets the value of a row of its fold that is drawn by weight (Breiman 2001,
+    doi:10.1023/A:1010933404324). SHAP values are the library's own.
     The more trees and columns there are, the smaller the sample, so that the work is bounded.
 
     Parameters

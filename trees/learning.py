@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
+from data.scenes.catalogue import Catalogue
 from features.table import Columns, Table, open_table
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMLearner
-from trees.settings import BoosterName, DeviceName, TreeSettings
 from trees.boosters.sklearn_boosters import HistGradientBoostingLearner, RandomForestLearner
 from trees.boosters.xgboost_booster import XGBoostLearner
+from trees.settings import BoosterName, DeviceName, TreeSettings
 
 __all__ = ["LEARNERS", "MemberRows", "check_columns", "fit_part", "library_version"]
 

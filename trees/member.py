@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.files import read_json, replacing, write_json
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from features.feature_set import FeatureSet

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.folds.hold_out import hold_out_scenes
 from data.names import named_weights
+from data.scenes.catalogue import Catalogue
 from features.scene_table import open_scene_table
 from features.table import Columns
 from trees.boosters.booster import Booster

@@ -19,8 +19,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # Before any library loads 
 import numpy as np
 
 import trees
-from data.scenes.catalogue import Catalogue
 from data.metrics.confusion import plain_prediction, weighted_counts
+from data.scenes.catalogue import Catalogue
 from data.workers import open_executor
 from ensemble.objective import objective_of
 from features import FeatureSet, build_table, feature_names

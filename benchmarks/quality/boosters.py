@@ -18,8 +18,8 @@ import numpy as np
 import yaml
 
 import trees
-from data.scenes.catalogue import Catalogue
 from data.files import read_json
+from data.scenes.catalogue import Catalogue
 from data.workers import open_executor
 from ensemble.objective import objective_of
 from ensemble.score.row_scores import RowScores, score_rows

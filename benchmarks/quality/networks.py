@@ -27,14 +27,14 @@ import numpy as np
 import torch
 
 import cnn
-from cnn.train.fold_plan import build_loss
 from cnn.machine import choose_device, choose_precision
 from cnn.network.network import build_network
 from cnn.settings import CnnSettings
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE
+from cnn.train.fold_plan import build_loss
 from data.metrics.confusion import confusion_counts, plain_prediction
 from data.metrics.metric import METRICS
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE
 from data.scenes.scene import read_label
 from data.workers import cores
 from terrablend.experiment import Experiment, load_scene_experiment

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, conv1d, grid_sample
 
 from cnn.crops.augmentation_params import Draws, reach
+from cnn.inputs.resize import resize_label, resize_planes
 from cnn.inputs.settings import AugmentSettings
 from cnn.losses.pixel_losses import label_shares
-from cnn.inputs.resize import resize_label, resize_planes
 from data.scenes.classes import IGNORE
 
 __all__ = ["Augmentation", "Batch", "mix_shares"]
@@ -45,8 +45,8 @@ class Augmentation:
         Parameters
         ----------
         batch : (inputs, label, draws)
-            Of `cnn.crops.crops.Crops`: (N, C, cut, cut) float32 NaN where there is no data, (N, cut, cut) uint8, and what
-            `cnn.crops.augmentation_params` drew, stacked.
+            Of `cnn.crops.crops.Crops`: (N, C, cut, cut) float32 NaN where there is no data, (N, cut, cut) uint8, and
+            what `cnn.crops.augmentation_params` drew, stacked.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What is left to chance when a crop is altered, drawn crop by crop; `cnn.crops.augmentation` does it, batch by batch."""
+"""Draw the parameters of augmentation crop by crop; `cnn.crops.augmentation` applies them batch by batch."""
 
 import math
 

@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cnn.crops.augmentation import Augmentation
-from cnn.inputs.channels import Planes, lattice_pixels, read_channels, survey_windows
 from cnn.crops.augmentation_params import Draws, draw_alteration
-from cnn.inputs.settings import AugmentSettings
-from cnn.inputs.normalisation import Normalisation, Spread
 from cnn.crops.placement import Placement
-from cnn.inputs.resize import scene_side
+from cnn.inputs.channels import Planes, lattice_pixels, read_channels, survey_windows
 from cnn.inputs.d4 import TURNS, turn, turn_matrix
-from data.scenes.classes import IGNORE
+from cnn.inputs.normalisation import Normalisation, Spread
+from cnn.inputs.resize import scene_side
+from cnn.inputs.settings import AugmentSettings
 from data.files import scene_rng
 from data.progress import Track, untracked
+from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene, read_label
 from data.scenes.statistics import Moments
 from data.scenes.windows import Window

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.names import nearest
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 
 __all__ = ["scene_facts", "weigh_scenes"]

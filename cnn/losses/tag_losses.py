@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from cnn.losses.loss_terms import LossName
-from data.scenes.classes import IGNORE
 from data.errors import MemberError
+from data.scenes.classes import IGNORE
 
 __all__ = ["TagLoss"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cnn.inputs.d4 import TURNS, turn, unturn
 from cnn.inputs.normalisation import Normalisation
 from cnn.inputs.resize import resize_planes, resize_proba
-from cnn.inputs.d4 import TURNS, turn, unturn
 
 __all__ = ["Applied", "Mean", "Turned"]
 

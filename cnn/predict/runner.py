@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.predict.compiled import Compiled
 from cnn.machine import limit_threads
+from cnn.predict.compiled import Compiled
 from data.errors import MemberError
 
 __all__ = ["Runner"]

@@ -9,10 +9,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
-from cnn.train.optimisation import cut_epochs, cut_rate
-from cnn.train.segmenter import Segmenter
 from cnn.settings import CnnSettings
 from cnn.train.monitor import Watch
+from cnn.train.optimisation import cut_epochs, cut_rate
+from cnn.train.segmenter import Segmenter
 from data.errors import MemberError
 from data.files import replacing
 

@@ -5,18 +5,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.inputs.settings import NormaliseSettings
-from cnn.train.heads import check_kind, kind_of
-from cnn.losses.loss_terms import parse_loss
-from cnn.losses.pixel_losses import LossOptions, WeightedLoss
-from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.crops.crops import Crops, SceneStore
 from cnn.crops.scene_weights import weigh_scenes
-from cnn.settings import CnnSettings
+from cnn.inputs.normalisation import Normalisation, fit_normalisation
+from cnn.inputs.settings import NormaliseSettings
+from cnn.losses.loss_terms import parse_loss
+from cnn.losses.pixel_losses import LossOptions, WeightedLoss
 from cnn.losses.tag_losses import TagLoss
+from cnn.settings import CnnSettings
+from cnn.train.heads import check_kind, kind_of
+from data.names import named_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.names import named_weights
 from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 

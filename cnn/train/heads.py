@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cnn.crops.crops import Crops, ReadLabel
+from cnn.crops.tag_crops import TagCrops, mark_seen
 from cnn.settings import CLASSIFIER, CnnSettings, StopName
 from cnn.train.prediction_grid import draw_sheet
-from cnn.crops.tag_crops import TagCrops, mark_seen
 from cnn.train.tag_grid import draw_tag_sheet
 from cnn.train.tag_validation import tag_proba, validate_tags
 from cnn.train.validation import Tiles, Validation, label_indices, validate
-from data.scenes.classes import Classes
 from data.errors import MemberError
 from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta
+from data.scenes.classes import Classes
 from data.scenes.scene import read_label
 
 __all__ = ["PIXELS", "TAGS", "Kind", "check_kind", "kind_of", "score_of", "stop_name"]

@@ -12,16 +12,16 @@ import torch
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from cnn.settings import CnnSettings
 from cnn.train.heads import kind_of, score_of, stop_name
 from cnn.train.loggers import close_loggers, open_loggers
 from cnn.train.segmenter import Segmenter
-from cnn.settings import CnnSettings
 from cnn.train.training_page import write_training_page
 from cnn.train.validation import Validation
-from data.scenes.classes import Classes
 from data.errors import MemberError
 from data.files import replacing
 from data.progress import Track
+from data.scenes.classes import Classes
 
 __all__ = ["Row", "Watch"]
 

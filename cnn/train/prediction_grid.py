@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from cnn.train.validation import Tiles, Validation
-from data.scenes.classes import IGNORE, Classes
 from data.files import replacing
 from data.pages.quicklook import draw_errors, label_palette, quicklook_bands, stretch
+from data.scenes.classes import IGNORE, Classes
 
 __all__ = ["caption_of", "choose_scenes", "composite", "draw_sheet", "plain"]
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from cnn.crops.augmentation_params import Draws
-from cnn.train.heads import Kind, kind_of
-from cnn.losses.pixel_losses import Loss
-from cnn.train.optimisation import build_average, build_optimizer, build_schedule, swa_start
 from cnn.crops.crops import Crops, CropSampler
-from cnn.settings import CnnSettings
+from cnn.losses.pixel_losses import Loss
 from cnn.network.encoder_stages import encoder_stages, freeze
+from cnn.settings import CnnSettings
+from cnn.train.heads import Kind, kind_of
+from cnn.train.optimisation import build_average, build_optimizer, build_schedule, swa_start
 from cnn.train.validation import Tiles, Validation, infer
 from data.scenes.classes import Classes
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from cnn.train.prediction_grid import CAPTION, GAP, SIDE, caption_of, choose_scenes, composite, plain
 from cnn.train.validation import Tiles, Validation
-from data.scenes.classes import Classes
 from data.files import replacing
 from data.pages.quicklook import ERROR_COLORS
+from data.scenes.classes import Classes
 
 __all__ = ["draw_tag_sheet"]
 

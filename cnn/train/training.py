@@ -19,17 +19,17 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from cnn.train.checkpoints import Keeper, Kept, can_resume, read_kept
+from cnn.crops.crops import Crops
 from cnn.losses.pixel_losses import Loss
 from cnn.machine import choose_precision
-from cnn.crops.crops import Crops
-from cnn.train.segmenter import Segmenter
 from cnn.settings import CnnSettings
-from cnn.train.validation import Tiles
+from cnn.train.checkpoints import Keeper, Kept, can_resume, read_kept
 from cnn.train.monitor import Watch
-from data.scenes.classes import Classes
+from cnn.train.segmenter import Segmenter
+from cnn.train.validation import Tiles
 from data.errors import MemberError
 from data.progress import Track, untracked
+from data.scenes.classes import Classes
 
 __all__ = ["check_devices", "train_network"]
 

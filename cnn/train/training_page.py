@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.pages.curves import Curve, draw_curves
 from cnn.train.heads import PIXELS, kind_of
-from data.scenes.classes import Classes
+from data.pages.curves import Curve, draw_curves
 from data.pages.page import label_marks, write_page
+from data.scenes.classes import Classes
 
 __all__ = ["write_training_page"]
 

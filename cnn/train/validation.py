@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from cnn.losses.pixel_losses import Loss
-from cnn.inputs.normalisation import Normalisation
 from cnn.crops.crops import SceneStore
+from cnn.inputs.normalisation import Normalisation
 from cnn.inputs.resize import resize_label, resize_planes, resize_proba, scene_side
-from data.scenes.classes import IGNORE
+from cnn.losses.pixel_losses import Loss
 from data.metrics.confusion import confusion_counts
 from data.pages.quicklook import telling_window
+from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window, tile_windows
 

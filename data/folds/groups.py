@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import FoldError
-from data.scenes.footprints import has_footprint, overlapping_pairs
+from data.folds.similarity import Thumbnails, read_thumbnails, similar_pairs
 from data.names import listed_name
+from data.scenes.footprints import has_footprint, overlapping_pairs
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
-from data.folds.similarity import Thumbnails, read_thumbnails, similar_pairs
 
 __all__ = ["connected_components", "group_scenes", "linking_rules"]
 

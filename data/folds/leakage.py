@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.folds.similarity import Thumbnails, similar_pairs
 from data.scenes.catalogue import Catalogue
 from data.scenes.footprints import has_footprint, touching_pairs
-from data.folds.similarity import Thumbnails, similar_pairs
 
 __all__ = ["LeakageReport", "leakage_report"]
 

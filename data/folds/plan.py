@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import BACKGROUND, Classes
 from data.errors import FoldError
 from data.folds.groups import group_scenes
 from data.folds.leakage import LeakageReport, leakage_report
+from data.folds.similarity import read_thumbnails
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import BACKGROUND, Classes
 from data.scenes.scene import Scene, Split
 from data.settings import FoldSettings
-from data.folds.similarity import read_thumbnails
 
 __all__ = ["assign_folds", "plan_folds"]
 

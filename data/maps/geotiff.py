@@ -15,10 +15,10 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from data.scenes.classes import IGNORE, Classes
-from data.maps.cog import replacing_cog
 from data.errors import MapError
 from data.files import replacing
+from data.maps.cog import replacing_cog
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
 from data.scenes.windows import Grid, Window
 

@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import MemberError
 from data.maps.geotiff import map_writer
-from data.progress import Track, untracked
-from data.scenes.scene import Scene, keep_open
 from data.maps.parquet import MAP_FOLDERS, PART_SCENES, tag_part_path, write_tag_part
+from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Scene, keep_open
 from data.scenes.windows import Window
 
 __all__ = ["MAP_FOLDERS", "Member", "TagMember", "map_path", "write_map", "write_maps", "write_tag_maps"]

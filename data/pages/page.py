@@ -11,9 +11,9 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
-from data.scenes.classes import Classes
 from data.files import replacing
 from data.pages.numbers import area, many, minus, number, percent, short
+from data.scenes.classes import Classes
 
 __all__ = ["Mark", "label_marks", "write_page"]
 

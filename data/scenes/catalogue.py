@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import CatalogueError
 from data.files import replacing
+from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
 from data.scenes.scene import ImageFile, LabelFile, Scene, Split
 from data.scenes.windows import Grid

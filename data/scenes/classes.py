@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from data.scenes.colors import BACKGROUND_COLOR, PALETTE
 from data.errors import ExperimentError
+from data.scenes.colors import BACKGROUND_COLOR, PALETTE
 from data.settings import ClassSettings
 
 __all__ = ["BACKGROUND", "IGNORE", "Classes", "Task"]

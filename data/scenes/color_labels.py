@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from data.scenes.classes import IGNORE
 from data.errors import LabelError
+from data.scenes.classes import IGNORE
 
 __all__ = ["pack_color", "read_color_label", "read_palette", "recode_colors", "unpack_color"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from data.errors import ExperimentError
 from data.scenes.classes import BACKGROUND, IGNORE, Classes
 from data.scenes.color_labels import pack_color
-from data.errors import ExperimentError
 from data.scenes.scene import LabelFile
 from data.settings import LabelSettings
 

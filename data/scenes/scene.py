@@ -14,9 +14,9 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
+from data.errors import LabelError, SceneError
 from data.scenes.classes import IGNORE
 from data.scenes.color_labels import read_color_label, read_palette
-from data.errors import LabelError, SceneError
 from data.scenes.windows import Grid, Window
 
 __all__ = [

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import LabelError
 from data.names import nearest
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.settings import TagSettings
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.scenes.classes import Classes
 from data.errors import CatalogueError, ExperimentError
-from data.scenes.labels import label_file
 from data.names import listed_name
+from data.scenes.classes import Classes
+from data.scenes.labels import label_file
 from data.scenes.scene import ImageFile, LabelFile, Split
-from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, TagSettings
 from data.scenes.tags import TagTable, read_tag_table
+from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, TagSettings
 
 __all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "mask_rules", "stat_files"]
 

@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import CatalogueError, TerrablendError
+from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
-from data.survey.discovery import SceneFiles, mask_rules
-from data.errors import CatalogueError, TerrablendError
 from data.scenes.histogram import KEYS, Histogram, Tally, draw_up_histogram
-from data.progress import Track, untracked
 from data.scenes.scene import Scene, band_problem, keep_open, open_raster, read_grid, read_label, read_scene, valid_mask
-from data.settings import SceneSettings
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.scenes.windows import Window
+from data.settings import SceneSettings
+from data.survey.discovery import SceneFiles, mask_rules
 from data.workers import map_ordered
 
 __all__ = ["Inspection", "build_catalogue", "inspect_scene"]

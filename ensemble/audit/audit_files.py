@@ -8,8 +8,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
-from data.scenes.catalogue import Catalogue
 from data.files import fingerprint, replacing
+from data.scenes.catalogue import Catalogue
 from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
 from ensemble.audit.label_audit import Audit

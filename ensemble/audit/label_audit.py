@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
-from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
 from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh
 from ensemble.decide.cleaning import Masks, no_masks
-from ensemble.decide.thresholds import decide
 from ensemble.decide.decision import Decision
+from ensemble.decide.thresholds import decide
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import Evaluation
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA, TOP
+from data.scenes.classes import IGNORE
 from data.scenes.windows import Window
 from ensemble.audit.geopackage import Polygons
 from ensemble.audit.outlines import outline

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA, TOP
+from data.scenes.classes import IGNORE
 
 __all__ = [
     "METHODS",

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scenes.classes import IGNORE
-from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.decide.calibration import METHODS, Calibration, Method, log_loss
 from ensemble.decide.choice import Choice, choose, jackknife_mean
 from ensemble.decide.curve_fitting import Bins, best_temperature, fit_curve, logit_histogram, temperature_losses
+from ensemble.decide.inner_folds import Bench, Parts
 
 __all__ = ["Calibrator"]
 

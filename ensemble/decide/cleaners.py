@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.metrics.confusion import confusion_counts
 from data.files import scene_rng
+from data.metrics.confusion import confusion_counts
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
-from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.decide.choice import Choice, choose, jackknife
 from ensemble.decide.cleaning import Cleaning, Masks
 from ensemble.decide.decision import Decision
+from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.maps import MemberMaps
 
 __all__ = ["choose_cleanings"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import EnsembleError
 from data.names import nearest
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from ensemble.decide.label_filters import fill_holes, majority, take_specks
 from ensemble.settings import CleaningSettings, EnsembleSettings, RuleSettings

@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.isotonic import IsotonicRegression
 
-from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA
+from data.scenes.classes import IGNORE
 from ensemble.decide.calibration import LOGIT, STORED, Method
 
 __all__ = ["BINS", "Bins", "best_temperature", "fit_curve", "logit_histogram", "temperature_losses"]

@@ -7,14 +7,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from data.maps.geotiff import NODATA
+from data.metrics.confusion import weighted_counts
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
-from data.metrics.confusion import weighted_counts
-from data.maps.geotiff import NODATA
 from ensemble.decide.choice import jackknife
+from ensemble.decide.pool import PixelPool
 from ensemble.decide.thresholds import Thresholds, best_cut, decide, histogram_counts, plain_thresholds
 from ensemble.objective import Objective
-from ensemble.decide.pool import PixelPool
 
 __all__ = ["Bench", "Parts"]
 

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE
 from data.compiled import compiled
 from data.maps.geotiff import NODATA, TOP
+from data.scenes.classes import IGNORE
 from ensemble.decide.blend import Space
 from ensemble.decide.thresholds import histogram_counts
 from ensemble.objective import Objective

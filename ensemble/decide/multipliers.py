@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE
 from data.compiled import compiled
 from data.maps.geotiff import NODATA
+from data.scenes.classes import IGNORE
 from ensemble.decide.one_standard_error import resample, settle
 from ensemble.decide.thresholds import best_cut, decide
 from ensemble.objective import Objective

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
 from data.errors import EnsembleError
 from data.files import scene_rng
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.scenes.windows import tile_windows
 from ensemble import maps as reading

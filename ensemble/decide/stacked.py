@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA
+from data.scenes.classes import IGNORE
 from ensemble.decide.blend import LOGITS, LOGS, Weights, mix
 
 __all__ = ["Stacked", "fit_stacked"]

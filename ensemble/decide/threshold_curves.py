@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE
 from data.maps.geotiff import NODATA
+from data.scenes.classes import IGNORE
 from ensemble.decide.one_standard_error import resample
 from ensemble.decide.thresholds import histogram_counts
 from ensemble.objective import Objective

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.maps.geotiff import NODATA, TOP
-from ensemble.decide.one_standard_error import BLOCKS, settle, spread_of
-from ensemble.decide.threshold_curves import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
+from data.scenes.classes import Classes
 from ensemble.decide.multipliers import tune_multipliers
+from ensemble.decide.one_standard_error import BLOCKS, settle, spread_of
+from ensemble.decide.pool import PixelPool
+from ensemble.decide.threshold_curves import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
 from ensemble.decide.thresholds import HALF, Thresholds, best_cut, plain_thresholds, score_histogram
 from ensemble.objective import Objective
-from ensemble.decide.pool import PixelPool
 
 __all__ = ["Tuned", "tune_binary", "tune_pool"]
 
@@ -58,8 +58,8 @@ def tune_binary(
     objective : Objective
         Of pooled counts.
     groups : (n_blocks, K, 2, 1025) float64, optional
-        The same, or a sample of it, by blocks of scenes, as `ensemble.decide.threshold_curves.block_histograms` counts it: how far
-        the score can be trusted. By default blocks are the folds, which are few.
+        The same, or a sample of it, by blocks of scenes, as `block_histograms` of
+        `ensemble.decide.threshold_curves` counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     """
     blocks = coarsen(histograms) if groups is None else groups
     return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective.of_one), objective)

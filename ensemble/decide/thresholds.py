@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE, Classes
 from data.compiled import compiled
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import Metric
+from data.scenes.classes import IGNORE, Classes
 from ensemble.objective import Objective
 
 __all__ = [

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
-from ensemble.decide.inner_folds import Bench, Parts
 from ensemble.decide.calibration import Calibration
-from ensemble.decide.threshold_curves import block_histograms
-from ensemble.decide.stacked import Stacked
-from ensemble.decide.thresholds import plain_thresholds, score_histogram
-from ensemble.decide.threshold_tuning import Tuned, tune_binary, tune_pool
 from ensemble.decide.decision import Decision
+from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.stacked import Stacked
+from ensemble.decide.threshold_curves import block_histograms
+from ensemble.decide.threshold_tuning import Tuned, tune_binary, tune_pool
+from ensemble.decide.thresholds import plain_thresholds, score_histogram
 from ensemble.maps import MemberMaps
 
 __all__ = ["tune_each"]

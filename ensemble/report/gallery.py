@@ -8,10 +8,10 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
 from data.pages.numbers import percent
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.maps import MemberMaps
 from ensemble.report.thumbnails import Quicklook, draw_scene, draw_thumbnails

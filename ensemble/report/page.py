@@ -8,12 +8,12 @@ from typing import Any
 
 import polars as pl
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
 from data.pages.numbers import percent
 from data.pages.page import label_marks, write_page
-from data.progress import Track, untracked
 from data.pages.quicklook import ERROR_COLORS
+from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.scenes.scene import Split
 from ensemble.audit.label_audit import Audit
 from ensemble.decide.cleaning import Masks, no_masks

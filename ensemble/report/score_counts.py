@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE, Task
 from data.maps.geotiff import NODATA, TOP
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE, Task
 from ensemble.decide.thresholds import threshold_bin
 from ensemble.maps import MemberMaps
 

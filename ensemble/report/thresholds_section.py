@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from data.scenes.catalogue import Catalogue
 from data.pages.page import label_marks
 from data.progress import Track
+from data.scenes.catalogue import Catalogue
 from ensemble.decide.blend import Blend
 from ensemble.decide.decision import Decision, calibrate
 from ensemble.maps import MemberMaps

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE, Classes
 from data.maps.geotiff import NODATA, TOP
 from data.pages.pictures import Picture, flat, photograph
 from data.pages.quicklook import draw_errors, label_palette, telling_window
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from ensemble.decide.cleaning import Masks, no_masks

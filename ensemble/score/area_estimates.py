@@ -10,8 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.metrics.metric import CLASS_METRICS, METRICS
+from data.scenes.classes import Classes
 from data.scenes.windows import Grid
 from ensemble.score.areas import Areas, mapped_area
 from ensemble.score.evaluation import Evaluation

@@ -11,12 +11,12 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import rowcol
 
-from data.scenes.classes import IGNORE, Classes
 from data.errors import LabelError
 from data.maps.geotiff import read_class_map
 from data.names import nearest
 from data.pages.numbers import percent
 from data.progress import Track, untracked
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import read_grid
 from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample

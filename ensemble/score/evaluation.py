@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE, Classes
-from data.metrics.confusion import confusion_counts
 from data.errors import MapError
 from data.maps.geotiff import read_class_map
+from data.metrics.confusion import confusion_counts
 from data.progress import Track, untracked
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
 from ensemble.decide.cleaning import Cleaning, Masks, no_masks

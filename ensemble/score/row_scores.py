@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from data.scenes.classes import Classes
 from data.metrics.confusion import plain_prediction, weighted_counts
 from data.metrics.metric import CLASS_METRICS
+from data.scenes.classes import Classes
 from ensemble.score.scores import suitable_metrics
 
 __all__ = ["RowScores", "score_rows"]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from data.scenes.catalogue import Catalogue
 from data.files import replacing
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Split
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.decide.decision import Decision

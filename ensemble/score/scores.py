@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.scenes.classes import Classes, Task
 from data.files import replacing
 from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta, nan_mean
+from data.scenes.classes import Classes, Task
 from ensemble.objective import Objective, objective_of
 from ensemble.score.evaluation import Evaluation
 from ensemble.score.intervals import Estimate, Interval, Resampled

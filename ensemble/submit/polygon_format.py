@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.scenes.classes import IGNORE
 from data.errors import SubmissionError
+from data.scenes.classes import IGNORE
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from ensemble.audit.geopackage import Layer, Polygons, Ring, Value, write_geopackage

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.classes import IGNORE, Classes
 from data.errors import SubmissionError
 from data.maps.geotiff import read_class_map
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 
 __all__ = ["Predictions", "require_each_once", "require_shape"]

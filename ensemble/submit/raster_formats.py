@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
-from data.scenes.classes import Classes
 from data.errors import SubmissionError
 from data.files import replacing
 from data.maps.geotiff import map_names, read_map
+from data.scenes.classes import Classes
 from data.scenes.scene import maybe_ungeoreferenced
 from ensemble.submit.predictions import Predictions, require_each_once, require_shape
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.scenes.classes import Classes, Task
 from data.errors import SubmissionError
+from data.scenes.classes import Classes, Task
 from ensemble.settings import FormatName
 from ensemble.submit.polygon_format import check_polygons, write_polygons
 from ensemble.submit.predictions import Predictions

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from data.scenes.classes import Classes
 from data.errors import SubmissionError
 from data.files import replacing
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from ensemble.submit.predictions import Predictions, require_each_once
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from data.pages.axis import Axis
-from data.scenes.catalogue import Catalogue
 from data.folds.groups import linking_rules
-from data.scenes.histogram import Histogram
-from data.survey.overview import FAR, Measure, Overview
+from data.pages.axis import Axis
 from data.pages.page import label_marks, write_page
 from data.progress import Track
+from data.scenes.catalogue import Catalogue
+from data.scenes.histogram import Histogram
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
+from data.survey.overview import FAR, Measure, Overview
 from terrablend.check.pictures import Shot, draw_album
 from terrablend.check.tables import blank_of
 

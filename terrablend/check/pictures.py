@@ -7,14 +7,14 @@ from functools import partial
 
 import numpy as np
 
+from data.pages.pictures import flat, photograph
+from data.pages.quicklook import label_palette, quicklook, stretch
+from data.progress import Track
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.survey.overview import Overview
-from data.pages.pictures import flat, photograph
-from data.progress import Track
-from data.pages.quicklook import label_palette, quicklook, stretch
 from data.scenes.scene import Scene, keep_open, read_label, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
+from data.survey.overview import Overview
 from data.workers import map_ordered
 
 __all__ = ["Album", "Shot", "draw_album"]

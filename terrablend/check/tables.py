@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from data.scenes.catalogue import Catalogue
 from data.pages.numbers import many, number, percent, short
+from data.scenes.catalogue import Catalogue
 from data.survey.overview import FAR, Overview
 
 __all__ = ["describe_overview"]

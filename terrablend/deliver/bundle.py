@@ -25,10 +25,10 @@ from data.errors import BundleError, MemberError
 from data.files import hash_file, replacing, sync_files, write_json
 from data.settings import Settings
 from ensemble.predict import model_id
-from terrablend.experiment import LIBRARIES
 from terrablend.deliver.model_record import describe_model
-from terrablend.stacking import learning_order
+from terrablend.experiment import LIBRARIES
 from terrablend.run.scene_run import Run
+from terrablend.stacking import learning_order
 
 __all__ = ["open_model", "write_bundle"]
 

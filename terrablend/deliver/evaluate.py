@@ -5,14 +5,14 @@ from pathlib import Path
 
 import polars as pl
 
-from data.scenes.classes import Classes
-from data.survey.discovery import find_files
 from data.errors import ExperimentError, MapError
-from data.scenes.labels import label_file
 from data.metrics.metric import Metric
 from data.pages.numbers import many
+from data.scenes.classes import Classes
+from data.scenes.labels import label_file
 from data.scenes.scene import Scene, read_grid
 from data.settings import LabelSettings
+from data.survey.discovery import find_files
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.design_sample import score_sample
 from ensemble.score.evaluation import MAP, evaluate_class_maps

@@ -7,16 +7,16 @@ from typing import Any
 
 from rasterio.warp import transform_bounds
 
-from cnn.settings import CnnSettings
 from cnn.member import CnnMember
+from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
-from terrablend.stacking import learning_order
 from terrablend.run.scene_run import Run
+from terrablend.stacking import learning_order
 from trees.member import TreeMember
 from trees.tag_member import TreeTagMember
 

@@ -5,18 +5,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.survey.discovery import image_files, mask_rules
 from data.errors import ExperimentError, SceneError
 from data.maps.geotiff import quantise
 from data.maps.member import map_path, write_map
 from data.scenes.scene import Scene, read_grid
+from data.survey.discovery import image_files, mask_rules
 from ensemble.ensemble import Ensemble
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
 from terrablend.experiment import Experiment
-from terrablend.stacking import learning_order
 from terrablend.run.scene_run import Run
+from terrablend.stacking import learning_order
 
 __all__ = ["predict_scenes", "scene_of_files"]
 

@@ -13,15 +13,16 @@ from typing import Any, Generic, Literal
 import cnn
 import trees
 from cnn.settings import CnnSettings
-from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError, RunError
 from data.files import replacing
 from data.folds.plan import plan_folds
 from data.maps.member import Member, TagMember
-from data.survey.overview import look_over
 from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.survey.overview import look_over
 from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts
+from features.explanation import Explanation, load_explanation
 from features.scene_table import open_rows
 from features.table import Columns
 from terrablend.check.page import write_check_page
@@ -29,7 +30,6 @@ from terrablend.experiment import E, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, stack_of
 from trees.explain import explain_member
-from features.explanation import Explanation, load_explanation
 from trees.settings import TreeSettings
 
 __all__ = ["BaseRun", "Branch"]

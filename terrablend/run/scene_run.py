@@ -8,15 +8,15 @@ from typing import Any
 
 import polars as pl
 
-from data.scenes.catalogue import Catalogue
-from data.survey.discovery import SceneFiles, find_scenes, stat_files
 from data.errors import SubmissionError
 from data.files import fingerprint
-from data.survey.inspection import build_catalogue
 from data.maps.member import map_path, write_maps, write_tag_maps
-from data.pages.quicklook import quicklook
-from data.scenes.scene import Scene
 from data.maps.parquet import read_tag_maps
+from data.pages.quicklook import quicklook
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Scene
+from data.survey.discovery import SceneFiles, find_scenes, stat_files
+from data.survey.inspection import build_catalogue
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.cleaning import Masks
@@ -37,8 +37,8 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, scene_features
 from features.settings import feature_names
 from features.table import Columns, build_table
-from terrablend.run.base_run import BaseRun
 from terrablend.experiment import Experiment
+from terrablend.run.base_run import BaseRun
 from terrablend.run.masks import rule_masks
 from terrablend.run.run_folder import Stage
 from terrablend.stacking import learning_order

@@ -7,14 +7,14 @@ import numpy as np
 import polars as pl
 
 import trees
-from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError
 from data.files import replacing, write_json
+from data.scenes.catalogue import Catalogue
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
-from terrablend.run.base_run import BaseRun
 from terrablend.experiment import TableExperiment
+from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import Stage
 from trees.held_out import predict_held_out
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from data.files import replacing
 from data.progress import Track
-from terrablend.start.coast import EXPERIMENT, write_coast
 from terrablend.deliver.evaluate import evaluate_maps
 from terrablend.experiment import load_scene_experiment
-from terrablend.start.known_errors import judge_audit
 from terrablend.progress import console
 from terrablend.run.run_folder import RunFolder
 from terrablend.run.scene_run import Run
+from terrablend.start.coast import EXPERIMENT, write_coast
+from terrablend.start.known_errors import judge_audit
 from trees.settings import DeviceName
 
 __all__ = ["run_demo"]

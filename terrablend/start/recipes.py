@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.scenes.color_labels import read_palette
-from data.survey.discovery import find_files, find_scenes, image_files
 from data.errors import CatalogueError, ExperimentError, TerrablendError
 from data.files import replacing
 from data.names import nearest
 from data.progress import Track, untracked
+from data.scenes.color_labels import read_palette
 from data.scenes.scene import ImageFile, band_problem, open_raster
 from data.settings import LabelSettings, SceneSettings
+from data.survey.discovery import find_files, find_scenes, image_files
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.init import require_new
 

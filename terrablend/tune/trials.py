@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 import cnn
 from cnn.settings import CnnSettings
-from data.scenes.classes import IGNORE
-from data.metrics.confusion import plain_prediction, weighted_counts
 from data.files import fingerprint
 from data.maps.geotiff import NODATA, quantise
 from data.maps.member import Member
+from data.metrics.confusion import plain_prediction, weighted_counts
+from data.scenes.classes import IGNORE
 from data.scenes.scene import read_label
 from ensemble.decide.thresholds import histogram_counts, score_histogram
-from terrablend.run.base_run import BaseRun
 from terrablend.experiment import E, change_experiment
+from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import RunFolder
 from trees.learning import MemberRows
 from trees.settings import TreeSettings

@@ -18,11 +18,11 @@ from data.errors import ExperimentError, TerrablendError
 from data.files import replacing
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
-from terrablend.run.base_run import BaseRun
 from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
+from terrablend.run.base_run import BaseRun
 from terrablend.search import SPACES, Range, Space, chosen_values, describe_value, suggest
-from terrablend.tune.trials import Counts, Trials
 from terrablend.tune.page import write_tuning_page
+from terrablend.tune.trials import Counts, Trials
 
 __all__ = ["Found", "Trial", "tune_member"]
 

@@ -10,18 +10,18 @@ import pytest
 import rasterio
 import torch
 
+from cnn.inputs.normalisation import Normalisation
+from cnn.member import CnnMember, load_member
 from cnn.network.model_file import model_path, write_tensors
 from cnn.network.network import build_network
-from cnn.inputs.normalisation import Normalisation
 from cnn.settings import CnnSettings
-from cnn.member import CnnMember, load_member
+from data.files import write_json
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.survey.discovery import SceneFiles
-from data.files import write_json
-from data.survey.inspection import inspect_scene
 from data.scenes.scene import ImageFile, LabelFile, Scene
 from data.scenes.windows import Grid
+from data.survey.discovery import SceneFiles
+from data.survey.inspection import inspect_scene
 
 BANDS = ("red", "nir", "qa")
 BINARY = Classes("binary", (1,), ("bright",), ((230, 159, 0),))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import cnn.export
-from cnn.predict.applied import Mean
 from cnn.export import ByName, export_member, random_windows, trace
 from cnn.member import CnnMember
+from cnn.predict.applied import Mean
 from data.errors import MemberError
 from data.files import read_json
 

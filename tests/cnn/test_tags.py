@@ -14,32 +14,32 @@ from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cnn import fit_member, load_member
-from cnn.inputs.channels import read_channels
+from cnn.crops.crops import SceneStore
+from cnn.crops.tag_crops import TagAugmentation, mark_seen
 from cnn.export import export_member
-from cnn.train.fold_plan import build_crops, build_loss, count_labels, fit_normalisations, target_labels
-from cnn.train.heads import TAGS, check_kind, stop_name
+from cnn.inputs.channels import read_channels
 from cnn.losses.loss_terms import LossName
+from cnn.losses.tag_losses import TagLoss
+from cnn.member import CnnMember
+from cnn.network.encoder_stages import encoder_stages
 from cnn.network.model_file import read_tensors
 from cnn.network.network import build_network, fitting_side
-from cnn.crops.crops import SceneStore
-from cnn.settings import CnnSettings
-from cnn.network.encoder_stages import encoder_stages
-from cnn.crops.tag_crops import TagAugmentation, mark_seen
-from cnn.losses.tag_losses import TagLoss
-from cnn.train.tag_validation import tag_counts, validate_tags
-from cnn.member import CnnMember
-from cnn.train.validation import Tiles
 from cnn.network.weights import load_weights
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE, Classes
-from data.metrics.confusion import confusion_counts
+from cnn.settings import CnnSettings
+from cnn.train.fold_plan import build_crops, build_loss, count_labels, fit_normalisations, target_labels
+from cnn.train.heads import TAGS, check_kind, stop_name
+from cnn.train.tag_validation import tag_counts, validate_tags
+from cnn.train.validation import Tiles
 from data.errors import MemberError
 from data.files import read_json
 from data.maps.geotiff import dequantise
 from data.maps.member import TagMember, write_tag_maps
-from data.metrics.metric import METRICS
-from data.scenes.scene import Scene
 from data.maps.parquet import read_tag_maps
+from data.metrics.confusion import confusion_counts
+from data.metrics.metric import METRICS
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import IGNORE, Classes
+from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 from features.feature_set import FeatureSet
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from data.scenes.catalogue import Catalogue, SceneStatistics
-from data.scenes.classes import Classes
 from data.maps.geotiff import map_writer
 from data.maps.member import MAP_FOLDERS
+from data.scenes.catalogue import Catalogue, SceneStatistics
+from data.scenes.classes import Classes
 from data.scenes.scene import LabelFile, Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble, score_table

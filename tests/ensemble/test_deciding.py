@@ -5,29 +5,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
-from data.metrics.confusion import weighted_counts
 from data.errors import EnsembleError
 from data.maps.geotiff import NODATA, quantise
+from data.metrics.confusion import weighted_counts
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import BLEND, EnsembleSettings, fit, fit_ensemble
-from ensemble.decide.inner_folds import Bench
 from ensemble.decide.blend import Blend
 from ensemble.decide.blenders import BEST, CONVEX, STACKED, Blender, count_jointly
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.calibrators import Calibrator
 from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Cleaning, no_masks
-from ensemble.decide.threshold_curves import block_histograms
-from ensemble.decide.tune_thresholds import tune_each
-from ensemble.decide.thresholds import decide, score_histogram
-from ensemble.decide.threshold_tuning import tune_binary
 from ensemble.decide.decision import Decision
+from ensemble.decide.inner_folds import Bench
+from ensemble.decide.pool import PixelPool, draw_pool
+from ensemble.decide.threshold_curves import block_histograms
+from ensemble.decide.threshold_tuning import tune_binary
+from ensemble.decide.thresholds import decide, score_histogram
+from ensemble.decide.tune_thresholds import tune_each
 from ensemble.maps import MemberMaps, TagMaps
 from ensemble.objective import objective_of
-from ensemble.decide.pool import PixelPool, draw_pool
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED, alone
 from ensemble.settings import CleaningSettings
 

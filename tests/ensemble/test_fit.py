@@ -5,10 +5,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from data.scenes.catalogue import Catalogue
 from data.errors import EnsembleError
 from data.maps.geotiff import read_map
 from data.metrics.metric import METRICS
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from data.scenes.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table

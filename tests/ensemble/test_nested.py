@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.scenes.catalogue import Catalogue
-from data.metrics.confusion import confusion_counts
 from data.errors import EnsembleError
 from data.maps.geotiff import NODATA, map_writer, read_class_map, read_map, read_proba
+from data.metrics.confusion import confusion_counts
 from data.metrics.metric import METRICS
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
 from ensemble import maps as maps_module

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn import metrics as oracle
 
-from data.scenes.classes import Classes
-from data.metrics.confusion import confusion_counts
 from data.errors import EnsembleError
+from data.metrics.confusion import confusion_counts
+from data.scenes.classes import Classes
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 

@@ -3,9 +3,9 @@ import polars as pl
 import pytest
 import rasterio
 
-from data.scenes.classes import Classes
 from data.maps.geotiff import dequantise, map_names, map_writer, quantise, read_class_map, read_map, read_proba
 from data.maps.member import map_path
+from data.scenes.classes import Classes
 from data.scenes.scene import maybe_ungeoreferenced
 from ensemble import Ensemble, fit_ensemble, score_table
 from ensemble.decide.blend import Blend

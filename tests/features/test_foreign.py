@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.scenes.classes import Classes
 from data.errors import TableError
+from data.scenes.classes import Classes
 from features.foreign import catalogue_of_table, find_tables, write_table
 from features.settings import TableSettings
 from features.table import open_table, table_path

@@ -10,8 +10,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 import features.geoparquet
-from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.errors import TableError
+from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.scene import ImageFile, LabelFile, Scene, read_grid
 from features import FeatureSet, build_table
 from features.geoparquet import write_points

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
-from data.scenes.classes import IGNORE
 from data.errors import TableError
+from data.scenes.classes import IGNORE
 from data.scenes.windows import tile_windows
 from features.sample import UNUSED, PixelSample, draw_pixels, stratify
 from features.settings import SampleSettings

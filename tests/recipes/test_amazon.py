@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import polars as pl
 
-from data.scenes.catalogue import Catalogue
 from data.maps.parquet import read_tag_maps
+from data.scenes.catalogue import Catalogue
 from ensemble.ensemble import Ensemble
 
 from .conftest import nested_score

@@ -1,8 +1,8 @@
 import math
 
 from features.description import ColumnFacts, TableFacts
-from terrablend.columns import describe_columns, describe_explanation
 from features.explanation import ClassUse, ColumnUse, Explanation, Spread
+from terrablend.columns import describe_columns, describe_explanation
 
 QUANTILES = (0.01, 0.02, 1234.5, 3.0, 4.75)
 

@@ -13,9 +13,9 @@ import pytest
 import rasterio
 import yaml
 
-from data.scenes.catalogue import Catalogue
 from data.files import read_json
 from data.maps.geotiff import read_map
+from data.scenes.catalogue import Catalogue
 from data.scenes.scene import maybe_ungeoreferenced
 from terrablend.start.coast import NODATA
 

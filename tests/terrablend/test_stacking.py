@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from cnn.network.model_file import read_about
 from cnn.settings import CnnSettings
-from data.scenes.catalogue import Catalogue
 from data.errors import ExperimentError
 from data.maps.geotiff import map_tags, read_map
+from data.scenes.catalogue import Catalogue
 from ensemble.decide.blend import Blend
 from ensemble.ensemble import Ensemble
 from ensemble.predict import write_prediction

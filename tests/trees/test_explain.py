@@ -7,6 +7,7 @@ from sklearn.metrics import jaccard_score, log_loss
 
 import trees.explain
 from features import FeatureSet, build_table
+from features.explanation import load_explanation
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
 from features.settings import SampleSettings
@@ -14,7 +15,6 @@ from features.table import open_table
 from trees import TreeMember, TreeSettings, TreeTagMember, fit_member, load_member, load_tag_member
 from trees.boosters.booster import predict_proba
 from trees.explain import explain_member
-from features.explanation import load_explanation
 
 from ..conftest import BANDS, LAND
 

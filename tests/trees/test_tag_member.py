@@ -14,8 +14,8 @@ from data.workers import open_executor
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
 from trees import TreeSettings, TreeTagMember, fit_member, load_tag_member
-from trees.learning import LEARNERS
 from trees.boosters.lightgbm_booster import LightGBMLearner
+from trees.learning import LEARNERS
 from trees.tag_boosters import TagBoosters
 from trees.tag_learning import TagRows
 

@@ -14,8 +14,8 @@ from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
 from trees import TreeMember, TreeSettings, fit_member, load_member
-from trees.learning import LEARNERS
 from trees.boosters.lightgbm_booster import LightGBMLearner
+from trees.learning import LEARNERS
 
 from ..conftest import BANDS, LAND
 

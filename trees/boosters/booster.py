@@ -116,8 +116,8 @@ class Learner(ABC):
         chosen : (n,) bool
             The rows to learn from.
         stop : (n,) bool, optional
-            Rows held out: learning stops when their score, see `trees.boosters.stopping`, has not gained for ``patience``
-            rounds, and the best round is kept.
+            Rows held out: learning stops when their score, see `trees.boosters.stopping`, has not gained for
+            ``patience`` rounds, and the best round is kept.
             Not looked at where `stops` is False.
         rounds : int, optional
             Instead of ``settings.rounds``.

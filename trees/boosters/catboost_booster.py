@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from data.errors import MemberError
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
-from trees.settings import Device, DeviceName, StopName, TreeSettings
 from trees.boosters.stopping import stop_name
+from trees.settings import Device, DeviceName, StopName, TreeSettings
 
 __all__ = ["CatBoostBooster", "CatBoostLearner"]
 

@@ -17,9 +17,9 @@ from threadpoolctl import threadpool_limits
 from data.errors import MemberError
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
+from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
 from trees.settings import Device, TreeSettings
-from trees.boosters.stopping import score_held_out, stop_name
 
 __all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
 

@@ -18,9 +18,9 @@ from data.errors import MemberError
 from features.table import Table
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
+from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest, Link, Tree, Trees, number_apart, plant
 from trees.settings import Device, TreeSettings
-from trees.boosters.stopping import score_held_out, stop_name
 
 __all__ = ["XGBoostBooster", "XGBoostLearner"]
 

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import rasterio.features
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+
+from data.maps.geotiff import NODATA, TOP
+from data.scenes.classes import IGNORE
+from data.scenes.windows import Grid, Window
+from ensemble.audit.outlines import outline, place
+from ensemble.audit.regions import DAMPING, LEAST, count_contradictions, find_regions, weigh
+
+NAMES = ("water", "rock", "kelp")
+
+
+def stored_classes(shape, seed, missing=0.0):
+    """Return random probabilities of three classes (3, H, W) as stored."""
+    rng = np.random.default_rng(seed)
+    stored = np.rint(np.moveaxis(rng.dirichlet([1, 1, 1], shape), -1, 0) * TOP).astype(np.uint16)
+    stored[:, rng.random(shape) < missing] = NODATA
+    return stored
+
+
+def evidence(label, prediction, seed=0):
+    """Return evidence of one member with random probabilities of three classes."""
+    stored = stored_classes(label.shape, seed)
+    return weigh(stored[None], (1.0,), stored, label, prediction)
+
+
+def binary_evidence(proba, threshold=0.5):
+    """Return evidence of one member that finds kelp where a label says there is none."""
+    stored = np.rint(proba[None] * TOP).astype(np.uint16)
+    label, prediction = np.zeros(proba.shape, np.uint8), (proba >= threshold).astype(np.uint8)
+    return weigh(stored[None], (1.0,), stored, label, prediction)
+
+
+def label_and_prediction(draw_ignore=True):
+    values = st.sampled_from([0, 1, 2, 255] if draw_ignore else [0, 1, 2])
+    shapes = st.shared(st.tuples(st.integers(1, 9), st.integers(1, 9)), key="shape")
+    return st.tuples(arrays(np.uint8, shapes, elements=values), arrays(np.uint8, shapes, elements=values))
+
+
+def filled(region, shape):
+    """Return the pixels within a region's outline."""
+    geometry = {"type": "MultiPolygon", "coordinates": region.outline}
+    return rasterio.features.geometry_mask([geometry], shape, rasterio.Affine.identity(), invert=True)
+
+
+@given(label_and_prediction(), st.integers(0, 5))
+def test_regions_are_those_of_a_slow_loop(planes, seed):
+    label, prediction = planes
+    seen = evidence(label, prediction, seed)
+    wanted = []
+    for said in range(3):
+        for thought in range(3):
+            parts, count = ndimage.label((label == said) & (prediction == thought) & (said != thought), np.ones((3, 3)))
+            for number in range(1, count + 1):
+                mask = parts == number
+                odds, error = seen.odds[mask].mean(dtype=float), seen.error[mask].sum() / TOP
+                if odds > 0:
+                    wanted.append((NAMES[said], NAMES[thought], mask.sum(), error, odds, mask))
+    wanted.sort(key=lambda one: -one[4] * one[2] ** DAMPING)
+    found = find_regions("s", seen, NAMES, most=100)
+    assert len(found) == len(wanted)
+    assert [region.score for region in found] == sorted((region.score for region in found), reverse=True)
+    for region in found:
+        mask = filled(region, label.shape)
+        (same,) = [one for one in wanted if (one[5] == mask).all()]
+        assert (region.label, region.prediction, region.area) == same[:3]
+        assert (region.error, region.confidence) == pytest.approx(same[3:5])
+        assert region.score == pytest.approx(same[4] * same[2] ** DAMPING)
+        rows, cols = np.nonzero(mask)
+        assert region.window == Window(rows.min(), cols.min(), np.ptp(rows) + 1, np.ptp(cols) + 1)
+        assert mask[region.row, region.col]
+
+
+@given(label_and_prediction(), st.integers(1, 4))
+def test_the_worst_few_are_the_first_of_all(planes, most):
+    seen = evidence(*planes)
+    everything = find_regions("s", seen, NAMES, most=100)
+    assert find_regions("s", seen, NAMES, most) == everything[:most]
+    if len(everything) > most:
+        above = everything[most].score
+        assert find_regions("s", seen, NAMES, 100, above) == [one for one in everything if one.score > above]
+
+
+@given(label_and_prediction())
+def test_counts_are_those_of_a_slow_loop(planes):
+    label, prediction = planes
+    seen = evidence(label, prediction)
+    labelled = contradicted = 0
+    error = 0.0
+    for place_ in np.ndindex(label.shape):
+        if label[place_] != 255 and prediction[place_] != 255:
+            labelled += 1
+            if label[place_] != prediction[place_]:
+                contradicted += 1
+                error += seen.error[place_] / TOP
+    assert count_contradictions(seen)[:2] == (labelled, contradicted)
+    assert count_contradictions(seen)[2] == pytest.approx(error)
+
+
+@given(label_and_prediction(), st.integers(0, 9))
+def test_evidence_is_that_of_a_slow_loop(planes, seed):
+    label, prediction = planes
+    members = np.stack([stored_classes(label.shape, seed + number, missing=0.3) for number in range(3)])
+    blended, shares = stored_classes(label.shape, seed + 3, missing=0.2), (0.5, 0.0, 0.5)
+    found = weigh(members, shares, blended, label, prediction)
+    for place_ in np.ndindex(label.shape):
+        said, seen = int(label[place_]), int(prediction[place_])
+        odds, error = [], 0
+        if said != IGNORE and seen != IGNORE:
+            for number in (0, 2):
+                against, support = (int(members[number, which][place_]) for which in (said, seen))
+                if against != NODATA:
+                    odds.append(np.log(max(support, LEAST) / max(against, LEAST)))
+            if blended[0][place_] != NODATA:
+                error = max(int(blended[seen][place_]) - int(blended[said][place_]), 0)
+        assert found.odds[place_] == pytest.approx(np.mean(odds) if odds else 0, abs=1e-5)
+        assert found.error[place_] == error
+
+
+def test_one_class_is_weighed_against_what_is_not_it():
+    stored = np.uint16([[[TOP, 1, NODATA, 7, 40_000]]])
+    label, prediction = np.uint8([[0, 0, 0, IGNORE, 1]]), np.uint8([[1, 0, IGNORE, 1, 0]])
+    found = weigh(stored[None], (1.0,), stored, label, prediction)
+    np.testing.assert_allclose(found.odds, [[np.log(1000), 0, 0, 0, np.log((TOP - 40_000) / 40_000)]], rtol=1e-5)
+    np.testing.assert_array_equal(found.error, [[TOP, 0, 0, 0, 0]])
+
+
+def test_a_confident_bed_comes_before_a_larger_doubtful_one_and_before_a_confident_pixel():
+    proba = np.zeros((20, 40))
+    proba[2:7, 2:7] = 0.99
+    proba[2:18, 20:36] = 0.6
+    proba[15, 4] = 0.99
+    found = find_regions("s", binary_evidence(proba), ("sea", "kelp"), 9)
+    assert [region.area for region in found] == [25, 1, 256]
+
+
+def test_a_prediction_that_a_low_threshold_made_is_no_region():
+    seen = binary_evidence(np.full((3, 3), 0.4), threshold=0.3)
+    assert find_regions("s", seen, ("sea", "kelp"), 9) == []
+    assert count_contradictions(seen) == (9, 9, 0.0)
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))), st.integers(0, 5), st.integers(0, 5))
+def test_an_outline_holds_its_pixels_and_no_others(mask, row, col):
+    polygons = outline(mask, row, col)
+    whole = np.zeros((16, 16), bool)
+    whole[row : row + mask.shape[0], col : col + mask.shape[1]] = mask
+    if not mask.any():
+        assert polygons == []
+        return
+    geometry = {"type": "MultiPolygon", "coordinates": polygons}
+    found = rasterio.features.geometry_mask([geometry], whole.shape, rasterio.Affine.identity(), invert=True)
+    np.testing.assert_array_equal(found, whole)
+
+
+def test_outlines_lie_on_the_grid_of_their_scene():
+    square = outline(np.ones((1, 1), bool), 2, 3)
+    grid = Grid(9, 9, "EPSG:32610", (10, 0, 500_000, 0, -10, 4_000_000))
+    ((ring,),) = place(square, grid)
+    assert set(ring) == {(500_030, 3_999_980), (500_040, 3_999_980), (500_040, 3_999_970), (500_030, 3_999_970)}
+    ((ring,),) = place(square, Grid(9, 9))
+    assert set(ring) == {(3, -2), (4, -2), (4, -3), (3, -3)}

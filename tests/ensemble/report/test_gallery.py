@@ -1,0 +1,94 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from data.scenes.classes import Classes
+from ensemble.decide.cleaning import Cleaning
+from ensemble.maps import MemberMaps
+from ensemble.report import gallery
+from ensemble.report.gallery import draw_gallery, say_wrong, showing_order
+from ensemble.score.evaluation import BLEND, Evaluation
+
+from ..conftest import KELP, LAND, quicklook
+
+TAGS = Classes("multilabel", (0, 1, 2), ("haze", "road", "water"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
+
+
+NONE = Cleaning()
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A decision that takes the first member at a half."""
+
+    cleaning: Cleaning = NONE
+
+    def apply(self, stored):
+        return (stored[0, 0] >= 32_767).astype(np.uint8)
+
+
+def evaluate(catalogue, counts):
+    """Return a nested evaluation of given counts."""
+    folds = {scene.id: scene.fold for scene in catalogue.scenes}
+    groups = {scene.id: scene.group for scene in catalogue.scenes}
+    decisions = {fold: {BLEND: Cut()} for fold in catalogue.folds}
+    return Evaluation("train", {BLEND: counts}, groups, BLEND, folds, decisions)
+
+
+def draw(catalogue, directories, scores, counts=None, pictures=quicklook):
+    counts = counts or {scene.id: np.array([[5, 1, 0], [2, 3, 0]]) for scene in catalogue.scenes}
+    return draw_gallery(evaluate(catalogue, counts), scores, MemberMaps(directories), catalogue, pictures)
+
+
+@pytest.fixture
+def coast(make_catalogue, make_members):
+    catalogue = make_catalogue(n_scenes=9)
+    return catalogue, make_members(catalogue, a=(3, 0), b=(1, 1))
+
+
+def test_scenes_come_worst_first_and_those_without_a_score_not_at_all(coast):
+    scores = {f"s{number}": [0.5, 0.1, 0.9, np.nan, 0.3, 0.2, 0.8, 0.7, 0.6][number] for number in range(9)}
+    shown = draw(*coast, scores)
+    assert [scene.id for scene in shown] == ["s1", "s5", "s4", "s0", "s8", "s7", "s6", "s2"]
+    assert [scene.fold for scene in shown] == [int(scene.id[1:]) % 3 for scene in shown]
+    assert {len(scene.pictures) for scene in shown} == {6}
+
+
+def test_of_equal_scores_the_scene_with_more_wrong_is_the_worse(coast):
+    counts = {f"s{number}": np.array([[50, number % 5, 0], [number // 5, 0, 0]]) for number in range(9)}
+    shown = draw(*coast, dict.fromkeys(counts, 0.0), counts)
+    wrong = [int(counts[scene.id].sum() - np.trace(counts[scene.id])) for scene in shown]
+    assert wrong == sorted(wrong, reverse=True)
+
+
+def test_no_more_is_drawn_than_the_file_can_hold(coast, monkeypatch):
+    scores = {f"s{number}": number / 10 for number in range(9)}
+    whole = sum(len(picture) for scene in draw(*coast, scores) for picture in scene.pictures)
+    monkeypatch.setattr(gallery, "BUDGET", whole // 2)
+    shown = draw(*coast, scores)
+    assert 2 <= len(shown) < 9
+    assert sum(len(picture) for scene in shown for picture in scene.pictures) <= whole // 2
+    assert [scene.id for scene in shown] == sorted(scene.id for scene in shown)
+    assert {shown[0].id, shown[-1].id} == {"s0", "s8"}, "the worst and the best are among them"
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100, 1000])
+def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks(n):
+    order = list(showing_order(range(n)))
+    assert sorted(order) == list(range(n))
+    early = np.sort(order[: n // 5])
+    if n >= 100:
+        assert set(range(n // 10)) <= set(early.tolist()), "half of the turns are for the worst"
+        assert np.diff(early).max() <= n // 6
+
+
+def test_what_is_wrong_is_said_in_words():
+    assert say_wrong(np.array([[90, 4, 0], [5, 0, 1]]), KELP) == "10% of the pixels wrong, mostly missed"
+    assert say_wrong(np.array([[90, 8, 0], [1, 1, 0]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
+    assert say_wrong(np.array([[9, 0, 0], [0, 1, 0]]), KELP) == "nothing wrong"
+    several = np.array([[8, 0, 0, 0], [0, 8, 2, 0], [1, 0, 0, 1]])
+    assert say_wrong(several, LAND) == "20% of the pixels wrong, mostly rock taken for kelp"
+    tags = np.array([[[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]]])
+    assert say_wrong(tags, TAGS) == "2 missed, 1 false alarm"
+    assert say_wrong(np.array([[[1, 0, 0], [0, 0, 0]]]), TAGS) == "0 missed, 0 false alarms"

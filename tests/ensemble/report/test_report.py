@@ -1,0 +1,149 @@
+import base64
+import html
+import io
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.pages.numbers import many
+from data.pages.quicklook import ERROR_COLORS, telling_window
+from data.scenes.windows import Grid, Window
+from ensemble import fit_ensemble, score_table
+from ensemble.audit.label_audit import audit_labels
+from ensemble.decide.blend import Blend
+from ensemble.decide.calibration import Calibration
+from ensemble.decide.decision import Decision
+from ensemble.maps import MemberMaps
+from ensemble.objective import objective_of
+from ensemble.report.page import StageTime, write_report
+from ensemble.report.thumbnails import draw_thumbnails
+from ensemble.score.ablation import ablate
+from ensemble.score.run_areas import areas_of_run
+from features.description import ColumnFacts, TableFacts
+
+from ..conftest import KELP, LAND, SETTINGS, quicklook
+
+
+def decode(uri):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA"))
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_the_report_is_one_small_file_that_asks_nothing_of_the_network(report, make_catalogue, classes):
+    page, _ = report(make_catalogue(classes), a=(3, 0, 0), b=(3, 1, 1))
+    text = re.sub(r"base64,[\w+/=]+", "", page)
+    assert not re.search(r"https?:|//[a-z]|<script src|<link|@import|url\(| on[a-z]+=|eval\(|import\(|fetch\(", text)
+    assert len(page) < 3_000_000
+    assert "prefers-color-scheme: dark" in page
+    assert 'name="viewport"' in page
+    assert ">nan" not in page
+
+
+def test_the_verdict_comes_first_and_the_chosen_candidate_is_marked(report, make_catalogue):
+    page, ensemble = report(make_catalogue(), a=(4, 0), noise=(0, 1))
+    assert page.index("noise adds nothing here") < page.index("<table")
+    assert re.search(r'<tr class="final">\s*<td>a<span class="used">used', page)
+    assert f"{ensemble.score_:.3f}" in page
+
+
+def test_a_member_alone_is_not_compared_with_itself(report, make_catalogue):
+    page, _ = report(make_catalogue(), only=(3, 0))
+    assert "what is used gains" not in page
+    assert page.count(">used</span>") == 1
+
+
+def test_scores_without_an_interval_are_shown_without_one(report, make_catalogue):
+    train, val = make_catalogue(), make_catalogue(n_scenes=1, split="val")
+    both = replace(train, scenes=train.scenes + val.scenes, statistics=train.statistics | val.statistics)
+    page, _ = report(both, a=(3, 0), b=(2.5, 1))
+    assert "On the validation split" in page
+    assert "– to –" in page
+    assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_the_best_features_are_shown_with_the_side_their_class_lies_on(report, make_catalogue, classes):
+    names = classes.label_names
+    columns = [
+        ColumnFacts(f"column{number}", "band", f"definition {number}", 0, "", 0.25, (1.0, 2.0, 3.0, 4.0, 5.0), auc)
+        for number, auc in enumerate([(0.5, 0.5), (0.9, 0.1), *[(0.4, 0.6)] * 28])
+    ]
+    columns = [replace(column, auc=(*column.auc, *[float("nan")] * (len(names) - 2))) for column in columns]
+    facts = TableFacts(100, names, tuple(columns), (("column1", "column2", 0.97), ("column1", "column3", 0.0)))
+    page, _ = report(make_catalogue(classes), features=facts, good=(3, 0, 0))
+    shown = re.findall(r"<tr><td>(column\d+)</td>", page)
+    assert shown[0] == "column1"
+    assert "column0" not in shown
+    assert len(shown) == 24
+    assert "The best 24 of 30" in page
+    color = "".join(f"{part:02x}" for part in classes.label_colors[1])
+    assert f"left: 10.00%; width: 40.00%; background: #{color}" in page
+    assert "column1 and column2, 0.970" in page
+    assert "column1 and column3" not in page
+    assert "<h2>Features</h2>" not in report(make_catalogue(classes), good=(3, 0, 0))[0]
+
+
+def test_errors_are_drawn_as_hit_miss_false_alarm_and_nothing_where_all_is_right(make_catalogue, make_members):
+    catalogue = make_catalogue()
+    maps = MemberMaps(make_members(catalogue, a=(1, 0)))
+    decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5,))
+    pictures = draw_thumbnails(catalogue.scenes[0], maps, decision, KELP, quicklook, 256)
+    assert len(pictures) == 5
+    _, label, _, shown, errors = map(decode, pictures)
+    is_kelp, said_kelp = [(picture[..., :3] == KELP.colors[0]).all(axis=-1) for picture in (label, shown)]
+    for name, where in (("hit", is_kelp & said_kelp), ("miss", is_kelp & ~said_kelp)):
+        assert where.any()
+        assert (errors[where] == (*ERROR_COLORS[name], 255)).all()
+    ignored = np.zeros(label.shape[:2], bool)
+    ignored[0, :4] = True
+    false = ~is_kelp & said_kelp & ~ignored
+    assert (errors[false] == (*ERROR_COLORS["false alarm"], 255)).all()
+    assert (errors[ignored] == (*ERROR_COLORS["unknown"], 255)).all()
+    assert (errors[~is_kelp & ~said_kelp & ~ignored][:, 3] == 0).all()
+
+
+def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_catalogue, write_raster):
+    scene = make_catalogue().scenes[0]
+    assert telling_window(scene, 512) == Window(0, 0, 24, 31)
+    label = np.zeros((24, 31), np.uint8)
+    label[13, 21] = 1
+    large = replace(scene, label=replace(scene.label, path=str(write_raster("large.tif", label))), grid=Grid(24, 31))
+    assert telling_window(large, 10) == Window(10, 20, 10, 10)
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catalogue, make_members, tmp_path, classes):
+    catalogue = make_catalogue(classes)
+    directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
+    maps, objective = MemberMaps(directories), objective_of(SETTINGS, classes)
+    ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0, branches=branches)
+    scores = score_table(evaluations, classes, SETTINGS, seed=0)
+    ablations = ablate(evaluations[0], branches, objective, SETTINGS, seed=0)
+    audit = audit_labels(maps, catalogue, evaluations[0])
+    areas = areas_of_run(evaluations, maps, catalogue, ensemble.decide.decision, SETTINGS, seed=0)
+    write_report(
+        tmp_path / "report.html", ensemble, evaluations, scores, maps, catalogue, SETTINGS, name="coast",
+        quicklook=quicklook, ablations=ablations, audit=audit, areas=areas,
+        timings=[StageTime("check", 4.26, 300), StageTime("a", 7500, 1200)],
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for anchor, title in re.findall(r'<a href="#(\w+)">([^<]+)</a>', page):
+        assert page.count(f'<section id="{anchor}">') == 1, title
+    assert {"areas", "thresholds", "audit", "scenes", "timings"} <= set(re.findall(r'<section id="(\w+)">', page))
+    for one in ablations:
+        assert re.search(rf"<td>{one.name}</td>", page)
+        assert html.escape(one.verdict) in page
+    assert f"<summary>blend: <b>{ensemble.choices_['blend'].name}</b>" in page
+    part = page[page.index('<section id="audit">') : page.index('<section id="scenes">')]
+    assert part.count("<figure>") == min(len(audit.regions), 20) > 0
+    assert f"<b>1. {audit.regions[0].scene}</b>" in part
+    part = page[page.index('<section id="areas">') : page.index('<section id="thresholds">')]
+    for area in areas["train"].area:
+        assert many(area.value) in part
+    assert "4.3 s" in page
+    assert "2 h 05 min" in page
+    assert '<i style="left: 0; width: 100.0%"></i>' in page
+    assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)

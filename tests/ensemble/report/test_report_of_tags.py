@@ -1,0 +1,65 @@
+"""The report of scenes that have tags: no maps, a card a tag, and what was said of each scene."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import Scene
+from data.scenes.windows import Grid
+from ensemble import EnsembleSettings, fit, fit_ensemble, score_table
+from ensemble.audit.label_audit import audit_labels
+from ensemble.maps import TagMaps
+from ensemble.report.page import write_report
+
+from ..conftest import quicklook
+
+TAGS = Classes("multilabel", (0, 1, 2), ("haze", "road", "water"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
+SETTINGS = EnsembleSettings(sample=2000, resamples=20)
+
+
+@pytest.fixture
+def tags(monkeypatch, tmp_path):
+    """Sixty scenes with tags, and what two members say of them, in memory."""
+    rng = np.random.default_rng(0)
+    scenes = tuple(Scene(f"s{n:02}", "train", (), Grid(40, 50), group=f"s{n:02}", fold=n % 3) for n in range(60))
+    has = {scene.id: (rng.random(3) < 0.4).astype(np.uint8) for scene in scenes}
+
+    def say(label):
+        return np.rint(65534 * np.clip(0.45 * label + rng.random(3) * 0.55, 0, 1)).astype(np.uint16)
+
+    said = {(name, "train"): {scene: say(label) for scene, label in has.items()} for name in ("a", "b")}
+    maps = TagMaps({name: tmp_path / name for name in ("a", "b")}, said, lambda scene: has[scene.id])
+    monkeypatch.setattr(fit, "open_maps", lambda members, catalogue: maps)
+    return Catalogue(TAGS, (), scenes), maps
+
+
+def test_the_report_of_tags_has_cards_and_signs_but_no_maps(tags, browse, tmp_path):
+    catalogue, maps = tags
+    ensemble, (nested,) = fit_ensemble(maps.directories, catalogue, SETTINGS, seed=0)
+    path = tmp_path / "report.html"
+    write_report(
+        path, ensemble, [nested], score_table([nested], TAGS, SETTINGS, 0), maps, catalogue, SETTINGS, name="tags",
+        quicklook=quicklook, audit=audit_labels(maps, catalogue, nested),
+    )  # fmt: skip
+    page = path.read_text("utf-8")
+    body = page[page.index("<main>") :]
+    assert "confusion" not in body[: body.index("<script>")]
+    shown = re.findall(r"<figure data-fold.*?</figure>", body, re.DOTALL)
+    assert len(shown) > 40
+    signs = {(True, True): "✓", (True, False): "✗", (False, True): "+"}
+    for figure in shown:
+        scene = next(scene for scene in catalogue.scenes if f"<b>{scene.id}</b>" in figure)
+        said = nested.decisions[scene.fold][nested.final].apply(maps.read(scene)).ravel() == 1
+        pairs = zip(TAGS.names, maps.label(scene).ravel() == 1, said, strict=True)
+        expected = [f"{signs[bool(has), bool(was_said)]} {tag}" for tag, has, was_said in pairs if has or was_said]
+        assert re.findall(r'class="tag">([^<]+)<', figure) == expected
+        assert figure.count("<img") == 1
+    told = json.loads(re.search(r'id="explorer-data">(.*?)</script>', page)[1])
+    having = np.sum([maps.label(scene).ravel() for scene in catalogue.scenes], axis=0)
+    assert [one["own"] for one in told["classes"]] == having.tolist()
+    assert told["hectares"] is None
+    assert browse(path, "return document.querySelectorAll('.explorer').length") == 3
