@@ -58,8 +58,8 @@ def tune_binary(
     objective : Objective
         Of pooled counts.
     groups : (n_blocks, K, 2, 1025) float64, optional
-        The same, or a sample of it, by blocks of scenes, as `block_histograms` of
-        `ensemble.decide.threshold_curves` counts it: how far the score can be trusted. By default blocks are the folds, which are few.
+        The same, or a sample of it, by blocks of scenes, as `block_histograms` of `ensemble.decide.threshold_curves`
+        counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     """
     blocks = coarsen(histograms) if groups is None else groups
     return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective.of_one), objective)
