@@ -46,7 +46,7 @@ def main() -> None:
     print("| --- | --- | ---: | ---: | ---: |")
     for name in ("lightgbm", "xgboost", "catboost"):
         for device in ("cpu", "cuda"):
-            settings = TreeSettings(booster=name, rounds=arguments.rounds, feature_share=1)
+            settings = TreeSettings(booster=name, rounds=arguments.rounds, colsample=1)
             learner = LEARNERS[name](replace(rows, blocks=[Held(rows.read())]), 2, arguments.threads, device)
             try:
                 # The first time on a device its libraries are loaded and its code is compiled.

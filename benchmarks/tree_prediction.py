@@ -109,7 +109,7 @@ def main() -> None:
     rows = draw_rows(planes, label, 60_000)
     for kind in (LightGBMLearner, XGBoostLearner):
         for trees in TREES:
-            settings = TreeSettings(rounds=trees, feature_share=1, row_share=1, min_leaf_rows=20)
+            settings = TreeSettings(rounds=trees, colsample=1, subsample=1, min_leaf_rows=20)
             booster = kind(rows, 2, threads=2).fit(settings, np.ones(len(rows), bool))
             predict_proba(booster, rows.read()[:100].T.copy().T)
             for threads in (1, 2):

@@ -66,7 +66,7 @@ def write_rows(catalogue: Catalogue, pixels: Path) -> None:
 
 def settings_of(booster: str, rounds: int) -> TreeSettings:
     """Return the settings of both ways."""
-    return TreeSettings(booster=booster, rounds=rounds, row_share=1, feature_share=1)
+    return TreeSettings(booster=booster, rounds=rounds, subsample=1, colsample=1)
 
 
 def learn_streamed(booster: str, rounds: int, catalogue: Catalogue, pixels: Path, threads: int) -> tuple[float, float]:

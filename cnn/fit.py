@@ -43,7 +43,7 @@ LIBRARIES = ("terrablend", "torch", "lightning", "segmentation-models-pytorch", 
 # What says how a network is applied or where it is trained, not what it learns.
 APPLYING = {
     "device", "cache_gb", "tile", "overlap", "turns", "predict_batch", "predict_precision", "predict_engine",
-    "pictures", "log_to",
+    "pictures", "loggers",
 }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def fit_member(
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
     check_names(settings, catalogue, inputs)
     check_devices(settings, where)
-    check_loggers(settings.log_to)
+    check_loggers(settings.loggers)
     if settings.predict_engine == "openvino":
         require_openvino()
     about = {
@@ -213,8 +213,8 @@ def _plain(value: Any) -> Any:
 
 def _hold_out(catalogue: Catalogue, fold: int, settings: CnnSettings, seed: int) -> tuple[Scene, ...]:
     """Choose the scenes that a fold's training is watched on, which are none of the fold's own."""
-    held = hold_out_scenes(catalogue, fold, settings.holdout, np.random.default_rng([seed, fold]))
-    if settings.holdout and not held:
+    held = hold_out_scenes(catalogue, fold, settings.validation_fraction, np.random.default_rng([seed, fold]))
+    if settings.validation_fraction and not held:
         logger.warning("fold %d: a single group to learn from, so that none is held out", fold)
     return held
 

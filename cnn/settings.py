@@ -62,7 +62,7 @@ class CnnSettings(Settings):
         description="what the network starts from: nothing, weights of the hub such as `imagenet`, or a local file "
         "(an earlier run's must not have seen these scenes: their scores would be flattered)",
     )
-    first_planes: PlanesName = Field(
+    input_conv_init: PlanesName = Field(
         "mean",
         description="what weights of the first layer an input plane gets that `weights` do not know by its name: the "
         "mean of those that they know, these in turn, or zero",
@@ -98,7 +98,7 @@ class CnnSettings(Settings):
         description="what a pixel of a class counts in ce, bce and focal: all the same, 1 / the share of the labelled "
         "pixels, or by name, 1 if not named",
     )
-    positive_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
+    pos_weight: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
         description="multilabel: how many times as much a tag counts in a scene that has it: as much, as many times as "
         "there are more scenes without it, or by name, 1 if not named",
@@ -135,12 +135,12 @@ class CnnSettings(Settings):
     schedule: ScheduleName = Field(
         "one_cycle",
         description="of the learning rate: up and down to nothing (one_cycle), down to nothing (cosine), cut after "
-        "every `cut_epochs` (step) or after as many without a gain (plateau), or constant",
+        "every `lr_step_epochs` (step) or after as many without a gain (plateau), or constant",
     )
-    warm_up: float | None = Field(
+    warmup: float | None = Field(
         None, ge=0, lt=1, description="share of the steps in which the rate rises; default: 0.3 one_cycle, else 0.05"
     )
-    cut_epochs: int | None = Field(
+    lr_step_epochs: int | None = Field(
         None, ge=1, description="epochs; default: a third of all for step, a tenth of all for plateau"
     )
     cut: float = Field(0.1, gt=0, lt=1, description="what step and plateau multiply the rate with")
@@ -152,12 +152,12 @@ class CnnSettings(Settings):
     ema_decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step keeps; less at first")
     swa_share: float = Field(0.25, gt=0, le=1, description="share of the epochs, the last ones, that swa averages")
 
-    holdout: float = Field(
+    validation_fraction: float = Field(
         0.0, ge=0, lt=1,
         description="share of the training groups held out to watch the training, never those of the fold that is "
         "predicted; the best epoch is used then, without it the last",
     )  # fmt: skip
-    stop_by: StopName | None = Field(
+    monitor: StopName | None = Field(
         None,
         description="what these are scored by; default: iou of the plain map when binary, else macro_iou; "
         "multilabel: macro_dice (F1) or macro_f2 of tags at 0.5",
@@ -169,7 +169,7 @@ class CnnSettings(Settings):
     pictures: int | None = Field(
         None, ge=1, description="epochs from one sheet of held-out scenes to the next; default: a fifth of all"
     )
-    log_to: list[LoggerName] = Field([], description="also tell these of each epoch: tensorboard, mlflow, wandb")
+    loggers: list[LoggerName] = Field([], description="also tell these of each epoch: tensorboard, mlflow, wandb")
 
     augment: AugmentSettings = AugmentSettings()
     positive_share: float | None = Field(
@@ -234,7 +234,7 @@ class CnnSettings(Settings):
             raise ValueError(f"expected each member once, got {', '.join(names)}")
         return names
 
-    @field_validator("log_to", mode="before")
+    @field_validator("loggers", mode="before")
     @classmethod
     def _wrap_logger(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
@@ -243,8 +243,8 @@ class CnnSettings(Settings):
     def _training_makes_sense(self) -> "CnnSettings":
         if self.freeze != "none" and self.weights is None:
             raise ValueError(f"expected weights to freeze, got freeze: {self.freeze} without weights")
-        watched = [key for key in ("stop_by", "patience", "pictures") if getattr(self, key) is not None]
-        if watched and self.holdout == 0:
+        watched = [key for key in ("monitor", "patience", "pictures") if getattr(self, key) is not None]
+        if watched and self.validation_fraction == 0:
             raise ValueError(f"expected a holdout, which {', '.join(watched)} is about, got none")
         if self.predict_engine == "openvino" and self.normalise.per_scene:
             raise ValueError("expected one normalisation to compile, got predict_engine: openvino with per_scene")

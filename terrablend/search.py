@@ -49,10 +49,10 @@ SPACES: dict[Literal["trees", "cnn"], Space] = {
         "min_leaf_rows": Range(low=5, high=500, log=True),
         "learning_rate": Range(low=0.02, high=0.2, log=True),
         "rounds": Range(low=100, high=1000, log=True),
-        "feature_share": Range(low=0.1, high=1.0),
-        "row_share": Range(low=0.4, high=1.0),
+        "colsample": Range(low=0.1, high=1.0),
+        "subsample": Range(low=0.4, high=1.0),
         "l2": Range(low=0.1, high=100.0, log=True),
-        "random_cuts": [True, False],
+        "extra_trees": [True, False],
     },
     "cnn": {
         "learning_rate": Range(low=1e-4, high=1e-2, log=True),

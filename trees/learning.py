@@ -104,10 +104,10 @@ class MemberRows:
         learner, outside = self.learner, self._fold != fold
         self._require_labels(outside, fold)
         held = np.zeros(len(outside), bool)
-        if learner.stops and settings.holdout > 0:
+        if learner.stops and settings.validation_fraction > 0:
             rng = np.random.default_rng([seed, fold])
             label, weight = learner.table.label[outside], learner.table.weight[outside]
-            held[outside] = hold_out_groups(self._group[outside], label, weight, settings.holdout, rng)
+            held[outside] = hold_out_groups(self._group[outside], label, weight, settings.validation_fraction, rng)
             if not held.any():
                 logger.warning(
                     "fold %d: a single group to learn from, so all %d rounds are used", fold, settings.rounds
@@ -185,10 +185,10 @@ def _check_settings(name: str, settings: TreeSettings, n_labels: int) -> None:
             f"member {name}: expected no monotone columns with more than two classes, "
             f"got {', '.join(settings.monotone)}. Leave monotone out."
         )
-    if settings.stop_by in ("iou", "average_precision") and n_labels > 2:
+    if settings.monitor in ("iou", "average_precision") and n_labels > 2:
         raise MemberError(
-            f"member {name}: expected stop_by macro_iou, accuracy or log_loss with more than two classes, "
-            f"got {settings.stop_by}. Change it, or leave it out."
+            f"member {name}: expected monitor macro_iou, accuracy or log_loss with more than two classes, "
+            f"got {settings.monitor}. Change it, or leave it out."
         )
 
 

@@ -51,22 +51,22 @@ class TreeSettings(Settings):
     min_leaf_rows: int = Field(
         50, ge=1, description="fewest rows in a leaf, whatever their weights; 5 in a random forest"
     )
-    feature_share: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
-    row_share: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
+    colsample: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
+    subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
-    random_cuts: bool = Field(
+    extra_trees: bool = Field(
         False, description="LightGBM and random forests: try one random cut a column rather than all"
     )
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 
-    holdout: float = Field(
+    validation_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
         description="share of the training groups held out to choose a smaller number of rounds; 0: use all rounds, "
         "which serves unseen places better",
     )
-    stop_by: StopName | None = Field(
+    monitor: StopName | None = Field(
         None,
         description="what these are scored by; default: iou of the plain map when binary, else macro_iou; log_loss of "
         "tags",

@@ -98,7 +98,7 @@ class TagRows:
             If there is no row, or the settings do not suit the library.
         """
         # The plain map has no rare tag in it for many rounds, and so no IoU that could tell them apart.
-        settings = settings.model_copy(update={"stop_by": settings.stop_by or "log_loss"})
+        settings = settings.model_copy(update={"monitor": settings.monitor or "log_loss"})
         tags, outside = self.learner.table.label, self._fold != fold
         rows, counts = int(np.count_nonzero(outside)), tags[outside].sum(axis=0, dtype=np.int64).tolist()
         if rows == 0:
@@ -131,7 +131,7 @@ class TagRows:
         return learned, {"rows": rows, "tags": facts, "importance_by_tag": learned.importances()}
 
     def _hold_out(self, settings: TreeSettings, fold: int, seed: int) -> NDArray[np.bool_]:
-        share = settings.holdout if self.learner.stops else 0
+        share = settings.validation_fraction if self.learner.stops else 0
         held = hold_out_scenes(self._catalogue, fold, share, np.random.default_rng([seed, fold]))
         table = self.learner.table
         return np.isin(np.array(table.scenes)[table.scene], [scene.id for scene in held])

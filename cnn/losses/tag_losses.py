@@ -28,7 +28,7 @@ class TagLoss(nn.Module):
         Weights of bce and focal.
     class_weights : sequence of K floats
         What each tag counts.
-    positive_weights : sequence of K floats
+    pos_weight : sequence of K floats
         How many times as much it counts where a scene has it.
     smoothing : float in [0, 1)
         Share of the truth that is spread evenly over yes and no.
@@ -42,7 +42,7 @@ class TagLoss(nn.Module):
     """
 
     def __init__(
-        self, terms: Mapping[LossName, float], class_weights: Sequence[float], positive_weights: Sequence[float],
+        self, terms: Mapping[LossName, float], class_weights: Sequence[float], pos_weight: Sequence[float],
         smoothing: float = 0.0, gamma: float = 2.0,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -55,9 +55,9 @@ class TagLoss(nn.Module):
         self.terms = {0.0 if name == "bce" else gamma: weight for name, weight in terms.items()}
         self.smoothing = smoothing
         self.class_weights: Tensor
-        self.positive_weights: Tensor
+        self.pos_weight: Tensor
         self.register_buffer("class_weights", torch.tensor([*class_weights]), persistent=False)
-        self.register_buffer("positive_weights", torch.tensor([*positive_weights]), persistent=False)
+        self.register_buffer("pos_weight", torch.tensor([*pos_weight]), persistent=False)
 
     def forward(self, logits: Tensor, truth: Tensor) -> Tensor:
         """Return the loss of a batch.
@@ -82,7 +82,7 @@ class TagLoss(nn.Module):
         total = logits.new_zeros(())
         for gamma, weight in self.terms.items():
             # The power of a logarithm is a product, whose gradient is finite everywhere.
-            hits = share * self.positive_weights * (gamma * no).exp() * yes
+            hits = share * self.pos_weight * (gamma * no).exp() * yes
             rejections = (1 - share) * (gamma * yes).exp() * no
             total = total - weight * (weights * (hits + rejections)).sum()
         return total / weights.sum().clamp(min=1e-7)

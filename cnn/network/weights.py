@@ -73,7 +73,7 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
         )
     for key in _plane_keys(own, settings, len(planes), outputs):
         found[key] = adapt_planes(
-            found[key], source_planes or _unnamed(found[key], settings), planes, settings.first_planes
+            found[key], source_planes or _unnamed(found[key], settings), planes, settings.input_conv_init
         )
     taken = {key: tensor for key, tensor in found.items() if tensor.shape == own[key].shape}
     misfits = [key for key in found if key.startswith("encoder.") and key not in taken]
@@ -114,8 +114,8 @@ def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str], o
     unnamed = [name for name in planes if name not in source]
     if others == "zero" and len(unnamed) == len(planes):
         raise MemberError(
-            f"first_planes zero: expected inputs among {', '.join(source)}, which the weights know, got "
-            f"{', '.join(planes)}: nothing would be seen. Write `first_planes: mean`."
+            f"input_conv_init zero: expected inputs among {', '.join(source)}, which the weights know, got "
+            f"{', '.join(planes)}: nothing would be seen. Write `input_conv_init: mean`."
         )
     fills: dict[PlanesName, Callable[[int], Tensor]] = {
         "mean": lambda place: weight.mean(dim=1),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cnn.settings import CnnSettings
 from cnn.train.monitor import Watch
-from cnn.train.optimisation import cut_epochs, cut_rate
+from cnn.train.optimisation import cut_rate, lr_step_epochs
 from cnn.train.segmenter import Segmenter
 from data.errors import MemberError
 from data.files import replacing
@@ -90,7 +90,7 @@ class Keeper(pl.Callback):
             self.best_score, self.best_epoch, self.waited = self.watch.score, len(self.watch.rows), 0
             if self.segmenter.tiles is not None:
                 self.best = {key: value.cpu().clone() for key, value in self.segmenter.applied.state_dict().items()}
-        if self.settings.schedule == "plateau" and self.waited and self.waited % cut_epochs(self.settings) == 0:
+        if self.settings.schedule == "plateau" and self.waited and self.waited % lr_step_epochs(self.settings) == 0:
             cut_rate(trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler, self.settings.cut)
         trainer.should_stop = self._is_over()
         if trainer.is_global_zero:

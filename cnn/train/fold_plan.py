@@ -139,9 +139,9 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
         given = {} if settings.class_weights == "none" else settings.class_weights
         class_weights = named_weights("class_weights", given, names, alike)
     if tags:
-        positive_weights = _positive_weights(settings, names, label_counts)
+        pos_weight = _positive_weights(settings, names, label_counts)
         terms = parse_loss(settings.loss)
-        return TagLoss(terms, class_weights, positive_weights, settings.label_smoothing, settings.focal_gamma)
+        return TagLoss(terms, class_weights, pos_weight, settings.label_smoothing, settings.focal_gamma)
     regions = [0.0, 1.0] if classes.task == "binary" else alike
     region_weights = named_weights("region_weights", settings.region_weights, names, regions)
     options = LossOptions(
@@ -155,10 +155,10 @@ def _positive_weights(
     settings: CnnSettings, names: Sequence[str], label_counts: NDArray[np.int64]
 ) -> tuple[float, ...]:
     """Return how many times as much each tag counts where there is one: balanced, in sum as much as where not."""
-    given = settings.positive_weights
+    given = settings.pos_weight
     if given == "balanced":
         return tuple(max(without, 1) / count if count else 1.0 for without, count in label_counts.tolist())
-    return named_weights("positive_weights", {} if given == "none" else given, names, [1.0] * len(names))
+    return named_weights("pos_weight", {} if given == "none" else given, names, [1.0] * len(names))
 
 
 def _target_weights(settings: CnnSettings, classes: Classes) -> tuple[float, ...]:

@@ -49,7 +49,7 @@ class Kind:
     draw : callable
         Draws a sheet; see `cnn.train.prediction_grid.draw_sheet`.
     scores : mapping of str to callable
-        Counts → score of the whole, by the names of ``stop_by``.
+        Counts → score of the whole, by the names of ``monitor``.
     class_scores : mapping of str to (title, callable)
         Counts → score of each class.
     columns : callable
@@ -137,10 +137,9 @@ def check_kind(settings: CnnSettings, classes: Classes) -> None:
             f"architecture: expected one that labels pixels with the task {task}, such as unet, got {CLASSIFIER}, "
             "which is for the task multilabel. Write `architecture: unet`."
         )
-    if not tags and settings.positive_weights != "none":
+    if not tags and settings.pos_weight != "none":
         raise MemberError(
-            f"positive_weights: expected the task multilabel, whose tags they are about, got {task}. "
-            "Write class_weights."
+            f"pos_weight: expected the task multilabel, whose tags they are about, got {task}. Write class_weights."
         )
     foreign = [key for key in OF_PIXELS if getattr(settings, key) not in (None, [], {})] if tags else []
     if foreign:
@@ -159,15 +158,15 @@ def stop_name(settings: CnnSettings, classes: Classes) -> StopName:
         If it is a score of the positive class and there is none, or one of pixels and there are tags.
     """
     usual: dict[str, StopName] = {"binary": "iou", "multiclass": "macro_iou", "multilabel": "macro_dice"}
-    name, known = settings.stop_by or usual[classes.task], kind_of(classes).scores
+    name, known = settings.monitor or usual[classes.task], kind_of(classes).scores
     if name in ("iou", "dice") and classes.task != "binary":
         raise MemberError(
-            f"stop_by: expected a score of all classes, such as {usual[classes.task]}, got {name}, which is that of "
+            f"monitor: expected a score of all classes, such as {usual[classes.task]}, got {name}, which is that of "
             "the positive class of a binary task. Change it, or leave it out."
         )
     if name != "loss" and name not in known:
         raise MemberError(
-            f"stop_by: expected one of {', '.join(known)} and loss with the task {classes.task}, got {name}."
+            f"monitor: expected one of {', '.join(known)} and loss with the task {classes.task}, got {name}."
         )
     return name
 

@@ -48,8 +48,8 @@ def check_loggers(names: Sequence[LoggerName]) -> None:
         library = LOGGERS[one].library
         if find_spec(library) is None:
             raise MemberError(
-                f"log_to {one}: expected the library {library}, it is not installed. "
-                f"Install `terrablend[{library}]`, or take {one} out of log_to."
+                f"loggers {one}: expected the library {library}, it is not installed. "
+                f"Install `terrablend[{library}]`, or take {one} out of loggers."
             )
 
 

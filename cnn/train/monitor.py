@@ -58,7 +58,7 @@ class Watch(pl.Callback):
         self, stem: Path, settings: CnnSettings, classes: Classes, segmenter: Segmenter, track: Track, what: str
     ) -> None:
         self.stem, self.settings, self.classes, self.segmenter = stem, settings, classes, segmenter
-        self.stop_by, self.track, self.what = stop_name(settings, classes), track, what
+        self.monitor, self.track, self.what = stop_name(settings, classes), track, what
         self.rows: list[Row] = []
         self.batches: list[float] = []
         self.score = -math.inf
@@ -83,7 +83,7 @@ class Watch(pl.Callback):
         self._start = time.perf_counter() - self._spent
         if trainer.is_global_zero:
             self._ticks = iter(self.track(range(steps), self.what, steps))
-            self._loggers = open_loggers(self.settings.log_to, self.stem.parent, self.stem.name)
+            self._loggers = open_loggers(self.settings.loggers, self.stem.parent, self.stem.name)
         for _ in self.batches:
             next(self._ticks, None)
 
@@ -125,7 +125,7 @@ class Watch(pl.Callback):
         self.score = -loss
         found = self.segmenter.validate()
         if found is not None:
-            self.score = score_of(self.stop_by, found, kind_of(self.classes))
+            self.score = score_of(self.monitor, found, kind_of(self.classes))
             row |= self._describe(found)
         row["seconds"] = time.perf_counter() - self._start
         self.rows.append(row)
@@ -167,7 +167,7 @@ class Watch(pl.Callback):
             kind_of(self.classes).draw(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
         write_training_page(
             self.stem.with_suffix(".html"), self.rows, self.batches, sorted(folder.glob("*.png")), self.classes,
-            what=self.what, epochs=epochs, stop_by=self.stop_by,
+            what=self.what, epochs=epochs, monitor=self.monitor,
         )  # fmt: skip
 
     def _describe(self, found: Validation) -> Row:

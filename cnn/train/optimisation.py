@@ -20,8 +20,8 @@ __all__ = [
     "build_average",
     "build_optimizer",
     "build_schedule",
-    "cut_epochs",
     "cut_rate",
+    "lr_step_epochs",
     "swa_start",
 ]
 
@@ -40,14 +40,14 @@ class Schedule:
 
     Parameters
     ----------
-    warm_up : float
+    warmup : float
         Share of the steps in which the rate rises, unless the settings say otherwise.
     factor : callable
         (share of the steps after the warm-up, epoch, settings) → what the rate is multiplied with. None where torch
         has the whole course.
     """
 
-    warm_up: float
+    warmup: float
     factor: Callable[[float, int, CnnSettings], float] | None = None
 
 
@@ -56,7 +56,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
     "one_cycle": Schedule(0.3),
     # Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983, without restarts.
     "cosine": Schedule(0.05, lambda share, epoch, settings: (1 + math.cos(math.pi * share)) / 2),
-    "step": Schedule(0.05, lambda share, epoch, settings: settings.cut ** (epoch // cut_epochs(settings))),
+    "step": Schedule(0.05, lambda share, epoch, settings: settings.cut ** (epoch // lr_step_epochs(settings))),
     # What the epochs score makes its cuts; see `cut_rate`.
     "plateau": Schedule(0.05, lambda share, epoch, settings: 1.0),
     "constant": Schedule(0.05, lambda share, epoch, settings: 1.0),
@@ -96,12 +96,12 @@ def build_optimizer(network: nn.Module, stages: Mapping[str, int], settings: Cnn
 def build_schedule(optimizer: Optimizer, settings: CnnSettings, steps: int) -> LRScheduler:
     """Return what sets the learning rates before each step of an epoch of ``steps``."""
     schedule, total = SCHEDULES[settings.schedule], settings.epochs * steps
-    warm_up = schedule.warm_up if settings.warm_up is None else settings.warm_up
+    warmup = schedule.warmup if settings.warmup is None else settings.warmup
     if schedule.factor is None:
         highest = [group["lr"] for group in optimizer.param_groups]
         cycle = optimizer.defaults.get("momentum") != 0
-        return OneCycleLR(optimizer, highest, total, pct_start=warm_up, cycle_momentum=cycle)
-    factor, rise = schedule.factor, round(warm_up * total)
+        return OneCycleLR(optimizer, highest, total, pct_start=warmup, cycle_momentum=cycle)
+    factor, rise = schedule.factor, round(warmup * total)
 
     def rate(step: int) -> float:
         if step < rise:
@@ -153,7 +153,7 @@ def swa_start(settings: CnnSettings) -> int:
     return min(settings.epochs - 1, math.ceil(settings.epochs * (1 - settings.swa_share)))
 
 
-def cut_epochs(settings: CnnSettings) -> int:
+def lr_step_epochs(settings: CnnSettings) -> int:
     """Return the epochs from one cut of the rate to the next (step), or without a gain before one (plateau)."""
     share = 3 if settings.schedule == "step" else 10
-    return settings.cut_epochs or max(1, settings.epochs // share)
+    return settings.lr_step_epochs or max(1, settings.epochs // share)

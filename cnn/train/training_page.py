@@ -15,7 +15,7 @@ INK, SOFT, ACCENT = "#0072b2", "#999999", "#d55e00"
 
 def write_training_page(
     path: Path, rows: Sequence[Mapping[str, float]], batches: Sequence[float], sheets: Sequence[Path], classes: Classes,
-    *, what: str, epochs: int, stop_by: str,
+    *, what: str, epochs: int, monitor: str,
 ) -> None:  # fmt: skip
     """Write the page of a training, of which some epochs are over.
 
@@ -33,7 +33,7 @@ def write_training_page(
         The title.
     epochs : int
         Of the whole training.
-    stop_by : str
+    monitor : str
         What ``score`` is.
     """
     held_out = "score" in rows[-1]
@@ -43,11 +43,11 @@ def write_training_page(
         what=what,
         rows=rows,
         epochs=epochs,
-        stop_by=stop_by,
+        monitor=monitor,
         best=best,
         charts=[
             {"title": title, "curves": curves, "svg": draw_curves(curves, epochs)}
-            for title, curves in _charts(rows, batches, classes, stop_by if held_out else None).items()
+            for title, curves in _charts(rows, batches, classes, monitor if held_out else None).items()
         ],
         marks=label_marks(classes),
         mark_of={mark.label: mark for mark in label_marks(classes)},

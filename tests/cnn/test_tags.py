@@ -130,15 +130,15 @@ def test_weights_of_tags_are_balanced_or_given_by_name(make_tagged: Any) -> None
     counts = count_labels(store_of(catalogue), catalogue.classes, scenes)
     having = [sum(tag in scene.tags for scene in scenes) for tag in range(3)]
     np.testing.assert_array_equal(counts, [(24 - count, count) for count in having])
-    loss = build_loss(tiny(positive_weights="balanced", class_weights={"rough": 5}), catalogue.classes, counts)
+    loss = build_loss(tiny(pos_weight="balanced", class_weights={"rough": 5}), catalogue.classes, counts)
     assert isinstance(loss, TagLoss)
     assert loss.class_weights.tolist() == [1, 5, 1]
     wanted = [(24 - having[0]) / having[0], (24 - having[1]) / having[1], 1]
-    np.testing.assert_allclose(loss.positive_weights, wanted, rtol=1e-6)
+    np.testing.assert_allclose(loss.pos_weight, wanted, rtol=1e-6)
     balanced = build_loss(tiny(class_weights="balanced"), catalogue.classes, counts)
     np.testing.assert_allclose((balanced.class_weights * torch.tensor(having))[:2], np.mean(having))
-    with pytest.raises(MemberError, match=r"positive_weights: .*got hase. Nearest: haze"):
-        build_loss(tiny(positive_weights={"hase": 2}), catalogue.classes, counts)
+    with pytest.raises(MemberError, match=r"pos_weight: .*got hase. Nearest: haze"):
+        build_loss(tiny(pos_weight={"hase": 2}), catalogue.classes, counts)
     with pytest.raises(MemberError, match=r"bce, focal .* got dice, lovasz"):
         build_loss(tiny(loss="bce + dice + lovasz"), catalogue.classes, counts)
 
@@ -163,20 +163,20 @@ def test_settings_of_pixels_are_refused_where_scenes_have_tags(
 def test_settings_of_tags_are_refused_where_pixels_have_labels() -> None:
     with pytest.raises(MemberError, match="such as unet, got classifier"):
         check_kind(tiny(), BINARY)
-    with pytest.raises(MemberError, match=r"positive_weights: expected the task multilabel.*class_weights"):
-        check_kind(CnnSettings(positive_weights="balanced"), BINARY)
+    with pytest.raises(MemberError, match=r"pos_weight: expected the task multilabel.*class_weights"):
+        check_kind(CnnSettings(pos_weight="balanced"), BINARY)
     with pytest.raises(MemberError, match=r"expected one of dice, iou.* got macro_f2"):
-        stop_name(tiny(stop_by="macro_f2", holdout=0.2), BINARY)
+        stop_name(tiny(monitor="macro_f2", validation_fraction=0.2), BINARY)
 
 
 def test_held_out_scenes_are_scored_by_all_tags(make_tagged: Any) -> None:
     classes = make_tagged(2).classes
     assert stop_name(tiny(), classes) == "macro_dice"
-    assert stop_name(tiny(stop_by="macro_f2", holdout=0.2), classes) == "macro_f2"
+    assert stop_name(tiny(monitor="macro_f2", validation_fraction=0.2), classes) == "macro_f2"
     with pytest.raises(MemberError, match="such as macro_dice, got dice"):
-        stop_name(tiny(stop_by="dice", holdout=0.2), classes)
+        stop_name(tiny(monitor="dice", validation_fraction=0.2), classes)
     with pytest.raises(MemberError, match=r"expected one of macro_dice, macro_f2 and loss .*got kappa"):
-        stop_name(tiny(stop_by="kappa", holdout=0.2), classes)
+        stop_name(tiny(monitor="kappa", validation_fraction=0.2), classes)
 
 
 def test_scores_of_tags_are_those_of_each_tag_as_a_binary_task() -> None:
@@ -401,7 +401,14 @@ def test_a_scene_without_data_has_no_probabilities(make_tagged: Any, tmp_path: P
 def test_it_learns_a_tag_that_is_told_by_colour(make_tagged: Any, tmp_path: Path) -> None:
     catalogue = make_tagged(32)
     settings = tiny(
-        epochs=6, steps=8, batch_size=8, learning_rate=1e-2, crop=32, holdout=0.25, average="ema", ema_decay=0.9
+        epochs=6,
+        steps=8,
+        batch_size=8,
+        learning_rate=1e-2,
+        crop=32,
+        validation_fraction=0.25,
+        average="ema",
+        ema_decay=0.9,
     )
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
     tested = tuple(as_test(scene, f"test{k}") for k, scene in enumerate(catalogue.scenes[:3]))
@@ -435,7 +442,7 @@ def kill_at(batch: int) -> Any:
     "plan",
     [
         {"augment": {"noise": 0.5, "mixup": 0.4}},
-        {"holdout": 0.5, "schedule": "plateau", "cut_epochs": 1, "average": "ema", "min_delta": 0.5},
+        {"validation_fraction": 0.5, "schedule": "plateau", "lr_step_epochs": 1, "average": "ema", "min_delta": 0.5},
     ],
     ids=["default", "held out"],
 )
@@ -469,7 +476,7 @@ def test_an_encoder_is_thawed_stage_after_stage(make_tagged: Any, tmp_path: Path
 
 
 def test_the_log_the_page_and_the_sheet_tell_of_tags(make_tagged: Any, tmp_path: Path) -> None:
-    fit_member("net", tiny(holdout=0.5, crop=16), make_tagged(12), tmp_path, **OPTIONS, folds=[0])
+    fit_member("net", tiny(validation_fraction=0.5, crop=16), make_tagged(12), tmp_path, **OPTIONS, folds=[0])
     with (tmp_path / "fold0.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     for row in rows:

@@ -84,7 +84,7 @@ def small_coast(tmp_path: Path) -> Path:
     return write_small_coast(tmp_path / "coast")
 
 
-MEMBER = {"branch": "trees", "rounds": 10, "leaves": 7, "min_leaf_rows": 5, "feature_share": 1.0}
+MEMBER = {"branch": "trees", "rounds": 10, "leaves": 7, "min_leaf_rows": 5, "colsample": 1.0}
 
 
 def write_table_experiment(path, **values):

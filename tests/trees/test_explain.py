@@ -19,7 +19,7 @@ from trees.explain import explain_member
 from ..conftest import BANDS, LAND
 
 NAMES = ("nir", "red", "NDVI", "green")
-SETTINGS = TreeSettings(rounds=8, leaves=7, min_leaf_rows=5, learning_rate=0.3, feature_share=1)
+SETTINGS = TreeSettings(rounds=8, leaves=7, min_leaf_rows=5, learning_rate=0.3, colsample=1)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_rows_without_a_value_have_no_rank_and_a_column_without_any_no_dependenc
 
 @pytest.mark.parametrize("booster", ["lightgbm", "random_forest"])
 def test_a_saved_explanation_is_read_as_it_was_and_the_seed_makes_the_same_bytes(explained, tmp_path, booster):
-    member, catalogue, pixels = explained(booster=booster, random_cuts=False)
+    member, catalogue, pixels = explained(booster=booster, extra_trees=False)
     for name, threads in (("a", 1), ("b", 3)):
         explain_member(replace(member, threads=threads), catalogue, pixels, seed=3).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -22,7 +22,7 @@ from trees.tag_learning import TagRows
 from ..conftest import BANDS, TAGS, table_of
 
 NAMES = ("red_mean", "red_std", "green_q25", "valid_share")
-SETTINGS = TreeSettings(rounds=12, leaves=4, min_leaf_rows=2, learning_rate=0.3, feature_share=1, row_share=1)
+SETTINGS = TreeSettings(rounds=12, leaves=4, min_leaf_rows=2, learning_rate=0.3, colsample=1, subsample=1)
 KINDS = pytest.mark.parametrize("booster", LEARNERS)
 
 
@@ -208,7 +208,7 @@ def test_rounds_of_a_tag_are_chosen_by_log_loss_unless_told_otherwise(fitted, mo
         return float(len(names))
 
     monkeypatch.setattr("trees.boosters.lightgbm_booster.score_held_out", spy)
-    fitted(folds=[0], holdout=0.4, stop_by=given)
+    fitted(folds=[0], validation_fraction=0.4, monitor=given)
     assert set(names) == {used}
 
 
@@ -231,7 +231,7 @@ def test_the_number_of_rounds_is_chosen_for_each_tag_by_groups_held_out(fitted, 
         key: replace(one, label_counts=(*one.label_counts[:2], int(key[1] == "s1")))
         for key, one in catalogue.statistics.items()
     }
-    fitted(replace(catalogue, scenes=scenes, statistics=counts), folds=[0], holdout=0.4, patience=3)
+    fitted(replace(catalogue, scenes=scenes, statistics=counts), folds=[0], validation_fraction=0.4, patience=3)
     haze, whole_haze, rough, whole_rough, never = calls
     for part, whole in ((haze, whole_haze), (rough, whole_rough)):
         assert set(part[0].tolist()) == {0, 1}

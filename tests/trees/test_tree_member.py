@@ -20,7 +20,7 @@ from trees.learning import LEARNERS
 from ..conftest import BANDS, LAND
 
 NAMES = ("nir", "red", "NDVI", "nir_mean_r2")
-SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, holdout=0.2, patience=4, learning_rate=0.3)
+SETTINGS = TreeSettings(rounds=12, leaves=7, min_leaf_rows=5, validation_fraction=0.2, patience=4, learning_rate=0.3)
 
 
 @pytest.fixture
@@ -134,7 +134,9 @@ def test_a_single_group_is_learned_from_whole(fitted, make_scenes, caplog):
 
 
 def test_without_a_holdout_all_rounds_are_used(fitted, make_scenes, caplog):
-    _, directory = fitted(make_scenes(n_scenes=6), SETTINGS.model_copy(update={"holdout": 0, "random_cuts": False}))
+    _, directory = fitted(
+        make_scenes(n_scenes=6), SETTINGS.model_copy(update={"validation_fraction": 0, "extra_trees": False})
+    )
     assert read_json(directory / "fold0.json")["rounds"] == 12
     assert "a single group" not in caplog.text
 
@@ -221,4 +223,4 @@ def test_a_library_that_is_not_installed_is_named_before_anything_is_learned(fit
 
 def test_a_score_of_two_classes_stops_no_more_than_two(fitted, make_scenes):
     with pytest.raises(MemberError, match="with more than two classes, got average_precision"):
-        fitted(make_scenes(LAND), TreeSettings(stop_by="average_precision"))
+        fitted(make_scenes(LAND), TreeSettings(monitor="average_precision"))

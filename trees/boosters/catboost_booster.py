@@ -145,10 +145,10 @@ class CatBoostLearner(Learner):
             "allow_writing_files": False,
             "logging_level": "Silent",
             **_shape(settings, given.get("grow_policy", "SymmetricTree")),
-            "bootstrap_type": "No" if settings.row_share == 1 else "Bernoulli",
-            **({} if settings.row_share == 1 else {"subsample": settings.row_share}),
+            "bootstrap_type": "No" if settings.subsample == 1 else "Bernoulli",
+            **({} if settings.subsample == 1 else {"subsample": settings.subsample}),
             # On a GPU CatBoost refuses a share of the columns.
-            **({} if on_gpu else {"rsm": settings.feature_share}),
+            **({} if on_gpu else {"rsm": settings.colsample}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
             **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
             **({} if stop is None else {"eval_metric": _metric(settings, self.label[stop], self.n_labels)}),

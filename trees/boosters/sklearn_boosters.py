@@ -90,14 +90,14 @@ class RandomForestLearner(Learner):
         seed: int = 0,
     ) -> SklearnBooster:
         """Learn from some of the rows, which are held in memory; see `Learner.fit`."""
-        kind = ExtraTreesClassifier if settings.random_cuts else RandomForestClassifier
+        kind = ExtraTreesClassifier if settings.extra_trees else RandomForestClassifier
         parameters = {
             "n_estimators": rounds or settings.rounds,
             "max_leaf_nodes": settings.leaves,
             "min_samples_leaf": settings.min_leaf_rows,
-            "max_features": settings.feature_share,
+            "max_features": settings.colsample,
             "bootstrap": True,
-            "max_samples": settings.row_share if settings.row_share < 1 else None,
+            "max_samples": settings.subsample if settings.subsample < 1 else None,
             "n_jobs": self.threads,
         }
         model = _make(kind, parameters, self, settings, seed)
@@ -133,7 +133,7 @@ class HistGradientBoostingLearner(Learner):
             "max_iter": most if stop is None else min(settings.patience, most),
             "max_leaf_nodes": settings.leaves,
             "min_samples_leaf": settings.min_leaf_rows,
-            "max_features": settings.feature_share,
+            "max_features": settings.colsample,
             "l2_regularization": settings.l2,
             "max_bins": settings.bins,
             "early_stopping": False,

@@ -13,7 +13,7 @@ __all__ = ["score_held_out", "stop_name"]
 
 def stop_name(settings: TreeSettings, n_labels: int) -> StopName:
     """Return what the rows held out are scored by."""
-    return settings.stop_by or ("iou" if n_labels == 2 else "macro_iou")
+    return settings.monitor or ("iou" if n_labels == 2 else "macro_iou")
 
 
 def score_held_out(

@@ -220,14 +220,14 @@ def test_zero_for_planes_without_a_name_leaves_the_response_to_the_others_as_it_
     weight = torch.rand(4, 3, 3, 3)
     adapted = adapt_planes(weight, RGB, ["nir", *RGB], "zero")
     assert torch.equal(adapted[:, 1:], weight)
-    with pytest.raises(MemberError, match="first_planes zero: expected inputs among red, green, blue"):
+    with pytest.raises(MemberError, match="input_conv_init zero: expected inputs among red, green, blue"):
         adapt_planes(weight, RGB, ["nir", "swir"], "zero")
 
 
 def test_first_planes_is_a_setting_of_weights(tmp_path: Path) -> None:
     source = build_network(TINY, 3, 1)
     torch.save({f"encoder.{key}": tensor for key, tensor in source.encoder.state_dict().items()}, tmp_path / "rgb.pth")  # type: ignore[union-attr]
-    settings = TINY.model_copy(update={"weights": str(tmp_path / "rgb.pth"), "first_planes": "zero"})
+    settings = TINY.model_copy(update={"weights": str(tmp_path / "rgb.pth"), "input_conv_init": "zero"})
     network = build_network(settings, 4, 1)
     load_weights(network, settings, ["red", "nir", "green", "blue"], 1)
     first = network.encoder.state_dict()["model.stem.conv.weight"]  # type: ignore[union-attr]

@@ -15,8 +15,8 @@ from cnn.train.optimisation import (
     build_average,
     build_optimizer,
     build_schedule,
-    cut_epochs,
     cut_rate,
+    lr_step_epochs,
     swa_start,
 )
 
@@ -84,21 +84,21 @@ def test_one_cycle_rises_for_a_third_and_ends_at_nothing() -> None:
 
 
 def test_cosine_is_half_a_wave_after_a_linear_rise() -> None:
-    rates = rates_of(one_weight(), CnnSettings(schedule="cosine", epochs=20, warm_up=0.2))
+    rates = rates_of(one_weight(), CnnSettings(schedule="cosine", epochs=20, warmup=0.2))
     assert rates[:20] == pytest.approx([0.1 * (step + 1) / 21 for step in range(20)])
     assert rates[20:] == pytest.approx([0.05 * (1 + math.cos(math.pi * step / 80)) for step in range(80)])
 
 
 def test_step_cuts_the_rate_after_every_so_many_epochs() -> None:
-    rates = rates_of(one_weight(), CnnSettings(schedule="step", epochs=9, cut=0.5, warm_up=0))
+    rates = rates_of(one_weight(), CnnSettings(schedule="step", epochs=9, cut=0.5, warmup=0))
     assert rates == pytest.approx([0.1] * 15 + [0.05] * 15 + [0.025] * 15)
-    assert cut_epochs(CnnSettings(schedule="step", epochs=9, cut_epochs=2)) == 2
+    assert lr_step_epochs(CnnSettings(schedule="step", epochs=9, lr_step_epochs=2)) == 2
 
 
 def test_constant_is_constant_and_a_cut_holds_from_the_next_step_on() -> None:
-    settings = CnnSettings(schedule="constant", epochs=4, warm_up=0)
+    settings = CnnSettings(schedule="constant", epochs=4, warmup=0)
     assert rates_of(one_weight(), settings) == pytest.approx([0.1] * 20)
-    settings = CnnSettings(schedule="plateau", epochs=4, warm_up=0, cut=0.2)
+    settings = CnnSettings(schedule="plateau", epochs=4, warmup=0, cut=0.2)
     assert rates_of(one_weight(), settings, cut_after=10) == pytest.approx([0.1] * 10 + [0.02] * 10)
 
 

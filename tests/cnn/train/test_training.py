@@ -76,9 +76,15 @@ def randomly_deep(tiny: CnnSettings) -> CnnSettings:
 PLANS: dict[str, dict[str, Any]] = {
     "default": {},
     "ema": {"average": "ema", "accumulate": 2, "optimizer": "sgd", "schedule": "cosine"},
-    "swa": {"average": "swa", "swa_share": 0.6, "optimizer": "adam", "schedule": "step", "cut_epochs": 2},
-    "held out": {"holdout": 0.5, "schedule": "plateau", "cut_epochs": 1, "min_delta": 0.5, "learning_rate": 1e-2},
-    "stopped": {"holdout": 0.5, "patience": 3, "min_delta": 1.0},
+    "swa": {"average": "swa", "swa_share": 0.6, "optimizer": "adam", "schedule": "step", "lr_step_epochs": 2},
+    "held out": {
+        "validation_fraction": 0.5,
+        "schedule": "plateau",
+        "lr_step_epochs": 1,
+        "min_delta": 0.5,
+        "learning_rate": 1e-2,
+    },
+    "stopped": {"validation_fraction": 0.5, "patience": 3, "min_delta": 1.0},
 }
 
 
@@ -152,7 +158,7 @@ def test_a_checkpoint_holds_tensors_and_plain_values_alone(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     with pytest.raises(KilledError):
-        fit_member("net", with_changes(tiny, holdout=0.5), catalogue, tmp_path, **OPTIONS, track=kill_at(2))
+        fit_member("net", with_changes(tiny, validation_fraction=0.5), catalogue, tmp_path, **OPTIONS, track=kill_at(2))
     state = torch.load(tmp_path / "fold0.ckpt", weights_only=True)
     assert {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops"} <= set(state)
 
@@ -160,7 +166,7 @@ def test_a_checkpoint_holds_tensors_and_plain_values_alone(
 def test_the_scenes_held_out_are_neither_learned_from_nor_those_of_the_fold(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, make_scene: Callable[..., Scene]
 ) -> None:
-    settings = with_changes(tiny, holdout=0.4, stop_by="loss")
+    settings = with_changes(tiny, validation_fraction=0.4, monitor="loss")
     fit_member("net", settings, catalogue, tmp_path / "before", **OPTIONS)
     held = read_about(tmp_path / "before/fold0.safetensors")["held_out"]
     assert held
@@ -185,7 +191,7 @@ def test_without_a_group_to_spare_none_is_held_out_and_that_is_said(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scenes = tuple(dataclasses.replace(scene, group="one") for scene in catalogue.scenes)
-    settings = with_changes(tiny, holdout=0.5, patience=1, min_delta=9.0)
+    settings = with_changes(tiny, validation_fraction=0.5, patience=1, min_delta=9.0)
     with caplog.at_level(logging.WARNING):
         fit_member("net", settings, dataclasses.replace(catalogue, scenes=scenes), tmp_path, **OPTIONS)
     assert "a single group to learn from" in caplog.text
@@ -197,7 +203,7 @@ def test_the_epoch_that_scores_best_on_the_scenes_held_out_is_used(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(
-        tiny, holdout=0.4, epochs=4, steps=4, learning_rate=0.03, schedule="constant",
+        tiny, validation_fraction=0.4, epochs=4, steps=4, learning_rate=0.03, schedule="constant",
         crop=64, tile=64, overlap=16,
     )  # fmt: skip
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
@@ -224,7 +230,7 @@ def test_the_epoch_that_scores_best_on_the_scenes_held_out_is_used(
 def test_training_stops_when_the_score_no_longer_gains_enough(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
-    settings = with_changes(tiny, epochs=9, holdout=0.5, patience=2, min_delta=1.0)
+    settings = with_changes(tiny, epochs=9, validation_fraction=0.5, patience=2, min_delta=1.0)
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
     assert len(rows_of(tmp_path)) == 3
     assert read_about(tmp_path / "fold0.safetensors")["epoch"] == 1
@@ -234,7 +240,7 @@ def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(
-        tiny, epochs=4, holdout=0.5, schedule="plateau", warm_up=0, cut=0.5, cut_epochs=1, min_delta=1.0,
+        tiny, epochs=4, validation_fraction=0.5, schedule="plateau", warmup=0, cut=0.5, lr_step_epochs=1, min_delta=1.0,
         learning_rate=0.008,
     )  # fmt: skip
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
@@ -248,8 +254,8 @@ def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
         ({"pictures": 3}, "expected a holdout, which pictures is about, got none"),
         ({"batch_size": 9, "devices": 2}, "expected batch_size to be a multiple of devices, got 9 on 2"),
         ({"optimiser": "adam"}, "got optimiser. Did you mean optimizer?"),
-        ({"stop_by": "miou"}, "stop_by"),
-        ({"log_to": "comet"}, "log_to"),
+        ({"monitor": "miou"}, "monitor"),
+        ({"loggers": "comet"}, "loggers"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:
@@ -260,8 +266,14 @@ def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any], messag
 def test_a_score_of_the_positive_class_is_refused_where_there_is_none(
     multiclass_catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
-    with pytest.raises(MemberError, match="stop_by: expected a score of all classes, such as macro_iou, got dice"):
-        fit_member("net", with_changes(tiny, holdout=0.5, stop_by="dice"), multiclass_catalogue, tmp_path, **OPTIONS)
+    with pytest.raises(MemberError, match="monitor: expected a score of all classes, such as macro_iou, got dice"):
+        fit_member(
+            "net",
+            with_changes(tiny, validation_fraction=0.5, monitor="dice"),
+            multiclass_catalogue,
+            tmp_path,
+            **OPTIONS,
+        )
 
 
 @pytest.mark.skipif(torch.cuda.device_count() >= 64, reason="there are as many GPUs")
@@ -305,7 +317,7 @@ def test_the_number_of_workers_changes_nothing_even_after_a_kill(
 def test_a_page_and_sheets_of_the_scenes_held_out_are_drawn(
     multiclass_catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
-    settings = with_changes(tiny, holdout=0.5, epochs=3, pictures=2)
+    settings = with_changes(tiny, validation_fraction=0.5, epochs=3, pictures=2)
     fit_member("<net>", settings, multiclass_catalogue, tmp_path, **OPTIONS)
     page = (tmp_path / "fold0.html").read_text("utf-8")
     assert "&lt;net&gt;: fold 0" in page
@@ -334,7 +346,7 @@ def test_services_are_told_of_each_epoch(
             told.append((None, {}))
 
     monkeypatch.setitem(cnn.train.loggers.LOGGERS, "wandb", cnn.train.loggers.Service("json", Notebook))  # type: ignore[arg-type]
-    fit_member("net", with_changes(tiny, log_to="wandb"), catalogue, tmp_path, **OPTIONS)
+    fit_member("net", with_changes(tiny, loggers="wandb"), catalogue, tmp_path, **OPTIONS)
     assert [step for step, _ in told] == [1, 2, None]
     assert told[1][1]["loss"] == pytest.approx(float(rows_of(tmp_path)[1]["loss"]), rel=1e-5)
 
@@ -344,8 +356,8 @@ def test_a_service_whose_library_is_not_installed_is_named(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cnn.train.loggers, "find_spec", lambda library: None)
-    with pytest.raises(MemberError, match=rf"log_to {name}: .* Install `terrablend\[{name}\]`"):
-        fit_member("net", with_changes(tiny, log_to=[name]), catalogue, tmp_path, **OPTIONS)
+    with pytest.raises(MemberError, match=rf"loggers {name}: .* Install `terrablend\[{name}\]`"):
+        fit_member("net", with_changes(tiny, loggers=[name]), catalogue, tmp_path, **OPTIONS)
 
 
 @pytest.fixture
@@ -359,7 +371,7 @@ def quiet_processes() -> Iterator[None]:
 @pytest.mark.usefixtures("quiet_processes")
 def test_two_devices_share_the_work_of_one(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
     settings = with_changes(
-        tiny, loss="ce", optimizer="sgd", learning_rate=0.01, holdout=0.5, average="ema", epochs=2,
+        tiny, loss="ce", optimizer="sgd", learning_rate=0.01, validation_fraction=0.5, average="ema", epochs=2,
         parameters={"decoder_use_norm": False, "norm_layer": "layernorm2d"},
     )  # fmt: skip
     plans = {"one": {"devices": 1}, "two": {"devices": 2}, "small": {"batch_size": 2, "steps": 2}}
@@ -388,7 +400,7 @@ def test_a_compiled_training_gives_the_same_plain_network(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_training_on_a_gpu_goes_on_after_a_kill(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
     options = {**OPTIONS, "device": "cuda"}
-    settings = with_changes(tiny, epochs=4, holdout=0.5, average="ema")
+    settings = with_changes(tiny, epochs=4, validation_fraction=0.5, average="ema")
     with pytest.raises(KilledError):
         fit_member("net", settings, catalogue, tmp_path, **options, track=kill_at(4))
     fit_member("net", settings, catalogue, tmp_path, **options)

@@ -188,7 +188,7 @@ def test_bad_settings_end_in_one_message(override, message, small_table, terrabl
     assert not (tmp_path / "run" / "catalogue.parquet").exists()
 
 
-SMALL = {**MEMBER, "rounds": 60, "leaves": 31, "min_leaf_rows": 10, "holdout": 0, "learning_rate": 0.25}
+SMALL = {**MEMBER, "rounds": 60, "leaves": 31, "min_leaf_rows": 10, "validation_fraction": 0, "learning_rate": 0.25}
 
 
 @pytest.mark.real

@@ -44,7 +44,7 @@ def planet(tmp_path):
         "features": {"formulas": {"bright": "red > 100"}, "aggregate": {"bins": 4, "radii": [1]}},
         "members": {
             "lightgbm": {
-                "branch": "trees", "rounds": 15, "leaves": 4, "min_leaf_rows": 3, "learning_rate": 0.3, "row_share": 1
+                "branch": "trees", "rounds": 15, "leaves": 4, "min_leaf_rows": 3, "learning_rate": 0.3, "subsample": 1
             }
         },
     }  # fmt: skip

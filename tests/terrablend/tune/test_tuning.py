@@ -18,7 +18,7 @@ from ..conftest import MEMBER, write_small_coast, write_table_experiment
 
 SEARCH = {
     "members.lightgbm.leaves": {"low": 3, "high": 31, "log": True},
-    "members.lightgbm.feature_share": {"low": 0.3, "high": 1.0},
+    "members.lightgbm.colsample": {"low": 0.3, "high": 1.0},
     "members.lightgbm.booster": ["lightgbm", "hist_gradient_boosting"],
 }
 
@@ -63,7 +63,7 @@ def test_a_search_leaves_a_table_a_page_and_the_experiment_with_the_best_setting
     assert best["trial"] > 0
     assert found.leaves == best["members.lightgbm.leaves"]
     assert found.booster == best["members.lightgbm.booster"]
-    assert found.feature_share == pytest.approx(best["members.lightgbm.feature_share"], rel=1e-3)
+    assert found.colsample == pytest.approx(best["members.lightgbm.colsample"], rel=1e-3)
     assert found.rounds == MEMBER["rounds"]
     assert f"{best['dice']:.4f} by trial {best['trial']}" in outcome.err
     page = (folder / "index.html").read_text()

@@ -15,7 +15,7 @@ from trees.settings import TreeSettings
 from ...conftest import learn, pick, table_of
 
 KINDS = pytest.mark.parametrize("kind", LEARNERS.values(), ids=LEARNERS)
-SETTINGS = TreeSettings(rounds=20, leaves=7, min_leaf_rows=5, learning_rate=0.3, patience=3, feature_share=1)
+SETTINGS = TreeSettings(rounds=20, leaves=7, min_leaf_rows=5, learning_rate=0.3, patience=3, colsample=1)
 NAMES = ["signal", "noise", "hole"]
 
 
@@ -100,7 +100,7 @@ def test_a_saved_booster_predicts_the_same_to_the_bit(kind, labels, tmp_path):
 def test_the_same_seed_makes_the_same_file(kind, tmp_path):
     for name in ("a", "b"):
         learn(kind, rows_of(), 2, SETTINGS, seed=5).save(tmp_path / name)
-    learn(kind, rows_of(), 2, SETTINGS.model_copy(update={"row_share": 0.5, "feature_share": 0.4}), seed=6).save(
+    learn(kind, rows_of(), 2, SETTINGS.model_copy(update={"subsample": 0.5, "colsample": 0.4}), seed=6).save(
         tmp_path / "c"
     )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
@@ -152,7 +152,7 @@ def test_kinds_without_an_order_are_told_apart(kind):
     codes = rng.integers(0, 40, (4000, 1))
     label = np.isin(codes[:, 0], rng.permutation(40)[:20]).astype(np.uint8)
     rows = table_of(codes, label, names=["soil"])
-    settings = SETTINGS.model_copy(update={"leaves": 4, "rounds": 3, "random_cuts": False})
+    settings = SETTINGS.model_copy(update={"leaves": 4, "rounds": 3, "extra_trees": False})
     right = {}
     for categorical in ([], ["soil"]):
         booster = learn(kind, rows, 2, settings.model_copy(update={"categorical": categorical}))
@@ -235,7 +235,7 @@ def test_xgboost_keeps_what_it_has_binned_for_the_next_trial(monkeypatch):
 )
 def test_the_number_of_bins_may_be_named_as_the_library_does(kind, name, tmp_path):
     kind = LEARNERS[kind]
-    settings = SETTINGS.model_copy(update={"random_cuts": False})
+    settings = SETTINGS.model_copy(update={"extra_trees": False})
     for file, values in (("setting", {"bins": 8}), ("parameter", {"parameters": {name: 8}}), ("neither", {})):
         learn(kind, rows_of(), 2, settings.model_copy(update=values)).save(tmp_path / file)
     proba = [kind.booster.load(tmp_path / file).predict_proba(rows_of().read()) for file in ("setting", "parameter")]

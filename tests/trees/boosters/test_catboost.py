@@ -16,7 +16,7 @@ catboost = pytest.importorskip("catboost")
 
 from trees.boosters.catboost_booster import CatBoostBooster, CatBoostLearner  # noqa: E402
 
-SETTINGS = TreeSettings(booster="catboost", rounds=15, leaves=15, min_leaf_rows=5, learning_rate=0.3, feature_share=1)
+SETTINGS = TreeSettings(booster="catboost", rounds=15, leaves=15, min_leaf_rows=5, learning_rate=0.3, colsample=1)
 NAMES = ("kind", "full", "holed", "constant")
 KIND, FULL, HOLED, CONSTANT = range(4)
 
@@ -152,7 +152,7 @@ def test_it_learns_the_same_on_a_gpu():
 
 
 @pytest.mark.parametrize(
-    ("labels", "stop_by", "metric"),
+    ("labels", "monitor", "metric"),
     [
         (2, None, "F1:use_weights=true"),
         (3, None, "TotalF1:average=Macro;use_weights=true"),
@@ -160,15 +160,15 @@ def test_it_learns_the_same_on_a_gpu():
         (3, "accuracy", "Accuracy:use_weights=true"),
     ],
 )
-def test_it_stops_by_a_weighted_metric_of_its_own(labels, stop_by, metric):
-    model = fitted(labels, stop=rows_of(labels, seed=1), stop_by=stop_by)._model
+def test_it_stops_by_a_weighted_metric_of_its_own(labels, monitor, metric):
+    model = fitted(labels, stop=rows_of(labels, seed=1), monitor=monitor)._model
     assert metric in model.get_evals_result()["validation"]
 
 
 def test_it_stops_by_log_loss_where_average_precision_is_of_one_label():
     stop = rows_of(seed=1)
     alone = replace(stop, label=np.zeros_like(stop.label))
-    model = fitted(stop=alone, stop_by="average_precision")._model
+    model = fitted(stop=alone, monitor="average_precision")._model
     assert list(model.get_evals_result()["validation"]) == ["Logloss"]
 
 

@@ -13,8 +13,8 @@ from ...conftest import learn, pick, table_of
 BOTH = pytest.mark.parametrize(
     ("kind", "values"),
     [
-        (RandomForestLearner, {"random_cuts": False}),
-        (RandomForestLearner, {"random_cuts": True}),
+        (RandomForestLearner, {"extra_trees": False}),
+        (RandomForestLearner, {"extra_trees": True}),
         (HistGradientBoostingLearner, {}),
     ],
     ids=["random_forest", "extra_trees", "hist_gradient_boosting"],
@@ -114,7 +114,7 @@ def test_the_file_holds_arrays_and_text_alone(kind, values, tmp_path):
 
 def test_a_forest_grows_to_all_its_trees_and_has_defaults_of_its_own():
     assert TreeSettings(booster="random_forest").rounds == 300
-    assert not TreeSettings(booster="random_forest").random_cuts
+    assert not TreeSettings(booster="random_forest").extra_trees
     assert TreeSettings(booster="random_forest", rounds=7).rounds == 7
     assert TreeSettings().rounds == 600
     assert learn(RandomForestLearner, rows_of(), 2, settings_of(), stop=rows_of(seed=1)).rounds == 15

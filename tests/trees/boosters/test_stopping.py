@@ -52,17 +52,17 @@ def test_nothing_to_find_and_nothing_found_is_no_score():
 def test_the_score_is_by_default_that_of_the_map():
     assert stop_name(TreeSettings(), 2) == "iou"
     assert stop_name(TreeSettings(), 5) == "macro_iou"
-    assert stop_name(TreeSettings(stop_by="log_loss"), 5) == "log_loss"
+    assert stop_name(TreeSettings(monitor="log_loss"), 5) == "log_loss"
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize(
-    ("labels", "stop_by"),
+    ("labels", "monitor"),
     [(2, "iou"), (2, "average_precision"), (2, "log_loss"), (3, "macro_iou"), (3, "accuracy"), (3, "log_loss")],
 )
-def test_the_round_that_scores_best_on_the_rows_held_out_is_kept(kind, labels, stop_by):
+def test_the_round_that_scores_best_on_the_rows_held_out_is_kept(kind, labels, monitor):
     settings = TreeSettings(
-        rounds=40, patience=8, leaves=6, min_leaf_rows=5, learning_rate=0.2, feature_share=1, stop_by=stop_by
+        rounds=40, patience=8, leaves=6, min_leaf_rows=5, learning_rate=0.2, colsample=1, monitor=monitor
     )
     held = rows_of(labels, seed=1)
     rows, shown = join(rows_of(labels), held)
@@ -70,7 +70,7 @@ def test_the_round_that_scores_best_on_the_rows_held_out_is_kept(kind, labels, s
     chosen = learner.fit(settings, shown, stop=~shown)
     scores = [
         score_held_out(
-            stop_by,
+            monitor,
             held.label,
             held.weight,
             predict_proba(learner.fit(settings, shown, rounds=rounds), held.read()),

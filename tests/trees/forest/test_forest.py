@@ -19,7 +19,7 @@ from ...conftest import learn, table_of
 READ = {name: kind for name, kind in LEARNERS.items() if kind is not CatBoostLearner}
 KINDS = pytest.mark.parametrize("kind", READ.values(), ids=READ)
 LABELS = pytest.mark.parametrize("labels", [2, 3])
-SETTINGS = TreeSettings(rounds=12, leaves=15, min_leaf_rows=2, learning_rate=0.3, feature_share=1)
+SETTINGS = TreeSettings(rounds=12, leaves=15, min_leaf_rows=2, learning_rate=0.3, colsample=1)
 FULL, HOLED, STEPPED, CONSTANT = range(4)
 NAMES = ("full", "holed", "stepped", "constant")
 
@@ -49,9 +49,9 @@ def odd_rows(forest, size, seed):
 
 @KINDS
 @LABELS
-@pytest.mark.parametrize("random_cuts", [True, False])
-def test_a_forest_predicts_what_the_library_predicts(kind, labels, random_cuts):
-    booster = fitted(kind, labels, random_cuts=random_cuts)
+@pytest.mark.parametrize("extra_trees", [True, False])
+def test_a_forest_predicts_what_the_library_predicts(kind, labels, extra_trees):
+    booster = fitted(kind, labels, extra_trees=extra_trees)
 
     @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(1, 300), st.integers(0, 10**6))
