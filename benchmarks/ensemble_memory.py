@@ -39,14 +39,16 @@ def make_scene(folder: Path, number: int, members: int) -> tuple[Scene, SceneSta
     label = (field > 2.457).astype(np.uint8)
     path = folder / "labels" / f"s{number}.tif"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with maybe_ungeoreferenced(), rasterio.open(
-        path, "w", driver="GTiff", height=SIDE, width=SIDE, count=1, dtype="uint8", compress="zstd", tiled=True,
-    ) as raster:  # fmt: skip
+    with (
+        maybe_ungeoreferenced(),
+        rasterio.open(
+            path, "w", driver="GTiff", height=SIDE, width=SIDE, count=1, dtype="uint8", compress="zstd", tiled=True
+        ) as raster,
+    ):
         raster.write(label, 1)
     scene = Scene(
-        f"s{number}", "train", (), grid, LabelFile(str(path), ((0, 0), (1, 1))), group=f"g{number}",
-        fold=number % FOLDS,
-    )  # fmt: skip
+        f"s{number}", "train", (), grid, LabelFile(str(path), ((0, 0), (1, 1))), group=f"g{number}", fold=number % FOLDS
+    )
     for member in range(members):
         target = folder / f"m{member}" / "oof" / f"{scene.id}.tif"
         target.parent.mkdir(parents=True, exist_ok=True)

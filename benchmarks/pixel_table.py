@@ -48,9 +48,7 @@ POSITIVES = 0.0055
 INDEX_NAMES = indices_of(KELP_BANDS)[:59]
 
 LAND = Classes("multiclass", (0, 1, 2), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
-BIG_BANDS = (
-    "blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir", "nir08", "swir16", "swir22",
-)  # fmt: skip
+BIG_BANDS = ("blue", "green", "red", "rededge071", "rededge075", "rededge078", "nir", "nir08", "swir16", "swir22")
 BIG = 10_980
 TEXTURE = 1098
 
@@ -120,12 +118,15 @@ def kelp_catalogue(folder: Path, count: int, side: int = TILE) -> Catalogue:
     """Return the catalogue of the first ``count`` tiles of a folder."""
     scenes = tuple(
         Scene(
-            f"t{number:05d}", "train",
-            (ImageFile(str(folder / "images" / f"t{number:05d}.tif"), KELP_BANDS, (NODATA,)),), Grid(side, side),
-            LabelFile(str(folder / "labels" / f"t{number:05d}.tif"), ((0, 0), (1, 1))), fold=number % 5,
+            f"t{number:05d}",
+            "train",
+            (ImageFile(str(folder / "images" / f"t{number:05d}.tif"), KELP_BANDS, (NODATA,)),),
+            Grid(side, side),
+            LabelFile(str(folder / "labels" / f"t{number:05d}.tif"), ((0, 0), (1, 1))),
+            fold=number % 5,
         )
         for number in range(count)
-    )  # fmt: skip
+    )
     return Catalogue(KELP, KELP_BANDS, scenes)
 
 
@@ -143,9 +144,15 @@ def make_big(folder: Path, *, tiled: bool) -> None:
     label = np.digitize(smooth_noise(rng, TEXTURE, 60), [0, 1.2]).astype(np.uint8)
     blocks = {"tiled": True, "blockxsize": 512, "blockysize": 512} if tiled else {}
     common = {
-        "driver": "GTiff", "height": BIG, "width": BIG, "compress": "zstd", "zstd_level": 1, "num_threads": 2,
-        "BIGTIFF": "YES", **blocks,
-    }  # fmt: skip
+        "driver": "GTiff",
+        "height": BIG,
+        "width": BIG,
+        "compress": "zstd",
+        "zstd_level": 1,
+        "num_threads": 2,
+        "BIGTIFF": "YES",
+        **blocks,
+    }
     times = BIG // TEXTURE
     gains = rng.uniform(0.8, 1.2, (times, times))
     with (
@@ -200,8 +207,9 @@ def build_in_pandas(folder: Path, count: int, path: Path) -> int:
         for index in INDEX_NAMES:
             planes = {
                 letter: tensor[:, KELP_BANDS.index(band)][:, None]
-                for letter, band in letters.items() if band in KELP_BANDS
-            }  # fmt: skip
+                for letter, band in letters.items()
+                if band in KELP_BANDS
+            }
             # The formulas are our own, from indices.csv.
             tensor = torch.cat([tensor, eval(INDICES[index].formula, names, planes)], dim=1)
         frame = pd.DataFrame(tensor[:, :, 0, 0].numpy(), columns=[*KELP_BANDS, *INDEX_NAMES])
@@ -286,9 +294,7 @@ def child_pandas(folder: str, count: int, out: str) -> dict[str, float]:
 def child_builder(folder: str, count: int, out: str, workers: int) -> dict[str, float]:
     """Build the table of the part `builder`."""
     settings = SampleSettings(positives="all", buffer=10, negatives=0.05)
-    return run_ours(
-        kelp_catalogue(Path(folder), count), (*KELP_BANDS, *INDEX_NAMES), settings, Path(out), workers
-    )  # fmt: skip
+    return run_ours(kelp_catalogue(Path(folder), count), (*KELP_BANDS, *INDEX_NAMES), settings, Path(out), workers)
 
 
 def child_typical(folder: str, count: int, out: str, workers: int, side: int = TILE) -> dict[str, float]:
@@ -304,13 +310,18 @@ def child_typical(folder: str, count: int, out: str, workers: int, side: int = T
 def child_big(folder: str, out: str) -> dict[str, float]:
     """Build the table of one big scene."""
     settings = FeatureSettings(
-        indices=["NDVI"], context=ContextSettings(of=["nir", "NDVI"], radii=[1, 3, 7], statistics=["mean", "std"]),
+        indices=["NDVI"],
+        context=ContextSettings(of=["nir", "NDVI"], radii=[1, 3, 7], statistics=["mean", "std"]),
         also=["nir_above_scene"],
-    )  # fmt: skip
+    )
     scene = Scene(
-        "big", "train", (ImageFile(f"{folder}/image.tif", BIG_BANDS),), Grid(BIG, BIG),
-        LabelFile(f"{folder}/label.tif", ((0, 0), (1, 1), (2, 2))), fold=0,
-    )  # fmt: skip
+        "big",
+        "train",
+        (ImageFile(f"{folder}/image.tif", BIG_BANDS),),
+        Grid(BIG, BIG),
+        LabelFile(f"{folder}/label.tif", ((0, 0), (1, 1), (2, 2))),
+        fold=0,
+    )
     names = feature_names(BIG_BANDS, settings)
     return run_ours(Catalogue(LAND, BIG_BANDS, (scene,)), names, SampleSettings(quota=5000), Path(out), 1)
 

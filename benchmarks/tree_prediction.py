@@ -95,8 +95,10 @@ def by_forest_shuffled(booster: Booster, planes: NDArray[np.float32], threads: i
 
 
 WAYS: dict[str, Callable[[Booster, NDArray[np.float32], int], NDArray[np.float32]]] = {
-    "library": by_library, "forest": by_forest, "forest, shuffled pixels": by_forest_shuffled,
-}  # fmt: skip
+    "library": by_library,
+    "forest": by_forest,
+    "forest, shuffled pixels": by_forest_shuffled,
+}
 
 
 def main() -> None:

@@ -53,15 +53,21 @@ def write_rows(catalogue: Catalogue, pixels: Path) -> None:
         features += rng.normal(size=features.shape).astype(np.float32)
         label = features[:, 0] + features[:, 1] * features[:, 2] / 4 + rng.normal(0, 4, TILE) > 8
         columns = {
-            "row": np.arange(TILE, dtype=np.int32), "label": label.astype(np.uint8),
-            "weight": np.where(label, 1, 50).astype(np.float32), **dict(zip(BANDS, features.T, strict=True)),
-        }  # fmt: skip
+            "row": np.arange(TILE, dtype=np.int32),
+            "label": label.astype(np.uint8),
+            "weight": np.where(label, 1, 50).astype(np.float32),
+            **dict(zip(BANDS, features.T, strict=True)),
+        }
         path = table_path(pixels, scene)
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(
-            pa.table({name: pa.array(values) for name, values in columns.items()}), path, compression="lz4",
-            use_dictionary=False, use_byte_stream_split=list(BANDS), write_statistics=False,
-        )  # fmt: skip
+            pa.table({name: pa.array(values) for name, values in columns.items()}),
+            path,
+            compression="lz4",
+            use_dictionary=False,
+            use_byte_stream_split=list(BANDS),
+            write_statistics=False,
+        )
 
 
 def settings_of(booster: str, rounds: int) -> TreeSettings:

@@ -103,9 +103,16 @@ def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = N
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # What torch and onnxscript say to those who develop them.
                 torch.onnx.export(
-                    program, (), temporary, input_names=names, output_names=[OUTPUT], opset_version=OPSET,
-                    dynamo=True, external_data=False, verbose=False,
-                )  # fmt: skip
+                    program,
+                    (),
+                    temporary,
+                    input_names=names,
+                    output_names=[OUTPUT],
+                    opset_version=OPSET,
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                )
         except torch.onnx.OnnxExporterError as error:
             raise MemberError(
                 f"member {member.name}: expected a network that ONNX has all operations of, got: {first_line(error)}. "
@@ -145,8 +152,12 @@ def trace(model: ByName, member: CnnMember) -> tuple[ExportedProgram, bool]:
         except (AssertionError, RuntimeError, ValueError) as error:
             logger.warning(
                 "member %s: a file for windows of %d × %d pixels alone, since %s cannot be recorded for others: %s",
-                member.name, member.crop, member.crop, member.settings.architecture, first_line(error),
-            )  # fmt: skip
+                member.name,
+                member.crop,
+                member.crop,
+                member.settings.architecture,
+                first_line(error),
+            )
     try:
         return _trace(model, member, {0: number}), False
     except (AssertionError, RuntimeError, ValueError) as error:

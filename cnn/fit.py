@@ -42,9 +42,17 @@ LIBRARIES = ("terrablend", "torch", "lightning", "segmentation-models-pytorch", 
 
 # What says how a network is applied or where it is trained, not what it learns.
 APPLYING = {
-    "device", "cache_gb", "tile", "overlap", "turns", "predict_batch", "predict_precision", "predict_engine",
-    "pictures", "loggers",
-}  # fmt: skip
+    "device",
+    "cache_gb",
+    "tile",
+    "overlap",
+    "turns",
+    "predict_batch",
+    "predict_precision",
+    "predict_engine",
+    "pictures",
+    "loggers",
+}
 
 
 def fit_member(
@@ -122,16 +130,27 @@ def fit_member(
         side = fitting_side(network, settings, len(inputs), outputs)
         fixed = not takes_other_sizes(network, len(inputs), side)
         logger.info(
-            "member %s: %s with %s, %.1f M weights, inputs %s, on %s", name, settings.architecture, settings.encoder,
-            count_weights(network) / 1e6, ", ".join(inputs), _describe(where),
-        )  # fmt: skip
+            "member %s: %s with %s, %.1f M weights, inputs %s, on %s",
+            name,
+            settings.architecture,
+            settings.encoder,
+            count_weights(network) / 1e6,
+            ", ".join(inputs),
+            _describe(where),
+        )
         if todo:
             scenes = {scene.id: scene for fold in todo for scene in catalogue.outside_fold(fold)}
             store = SceneStore(
-                planes, list(scenes.values()), target_labels(catalogue.classes), settings.cache_gb * 1e9, seed,
-                quantiles=settings.normalise.by == "quantile", read_label=kind_of(classes).read_label,
-                track=track, what=f"{name}: scenes",
-            )  # fmt: skip
+                planes,
+                list(scenes.values()),
+                target_labels(catalogue.classes),
+                settings.cache_gb * 1e9,
+                seed,
+                quantiles=settings.normalise.by == "quantile",
+                read_label=kind_of(classes).read_label,
+                track=track,
+                what=f"{name}: scenes",
+            )
         for fold in todo:
             begun = time.perf_counter()
             held = _hold_out(catalogue, fold, settings, seed)
@@ -154,12 +173,16 @@ def fit_member(
                 workers=min(threads - 1, 8) if where.type == "cuda" else 0, track=track, what=f"{name}: fold {fold}",
             )  # fmt: skip
             write_tensors(
-                path, network.state_dict(),
+                path,
+                network.state_dict(),
                 {
-                    **about[fold], "epoch": kept.epoch, "score": kept.score, "held_out": [scene.id for scene in held],
+                    **about[fold],
+                    "epoch": kept.epoch,
+                    "score": kept.score,
+                    "held_out": [scene.id for scene in held],
                     "normalisation": None if settings.normalise.per_scene else asdict(normalisations[learned[0].id]),
                 },
-            )  # fmt: skip
+            )
             path.with_suffix(".ckpt").unlink()
             logger.info("member %s: fold %d in %.0f s → %s", name, fold, time.perf_counter() - begun, path)
     write_json(

@@ -73,20 +73,19 @@ class CnnSettings(Settings):
         "first and over the first half of the epochs stage after stage less, from the deepest up",
     )
     inputs: list[str] | None = Field(
-        None,
-        min_length=1,
-        description="bands and features that are its input planes; default: all bands but masks",
+        None, min_length=1, description="bands and features that are its input planes; default: all bands but masks"
     )
     stack: list[str] = Field(
-        [],
-        description="members whose probabilities are input planes too, one a class, out of fold wherever it learns",
+        [], description="members whose probabilities are input planes too, one a class, out of fold wherever it learns"
     )
 
     normalise: NormaliseSettings = NormaliseSettings()
     resize: float = Field(
-        1.0, gt=0, le=8,
+        1.0,
+        gt=0,
+        le=8,
         description="scenes are enlarged so many times for the network, or shrunk, and its maps brought back",
-    )  # fmt: skip
+    )
 
     loss: str = Field(
         "ce+dice",
@@ -153,10 +152,12 @@ class CnnSettings(Settings):
     swa_share: float = Field(0.25, gt=0, le=1, description="share of the epochs, the last ones, that swa averages")
 
     validation_fraction: float = Field(
-        0.0, ge=0, lt=1,
+        0.0,
+        ge=0,
+        lt=1,
         description="share of the training groups held out to watch the training, never those of the fold that is "
         "predicted; the best epoch is used then, without it the last",
-    )  # fmt: skip
+    )
     monitor: StopName | None = Field(
         None,
         description="what these are scored by; default: iou of the plain map when binary, else macro_iou; "
@@ -173,10 +174,12 @@ class CnnSettings(Settings):
 
     augment: AugmentSettings = AugmentSettings()
     positive_share: float | None = Field(
-        None, ge=0, le=1,
+        None,
+        ge=0,
+        le=1,
         description="share of crops that are placed on a pixel of the positive class (binary) or of a class drawn "
         "evenly from all (multiclass), so that rare ones are seen; default: 0.5 when binary, 0 when multiclass",
-    )  # fmt: skip
+    )
     crop_weights: dict[str, Weight] = Field(
         {}, description="how often each class is the one that such a crop is placed on, by name, 1 if not named"
     )
@@ -188,13 +191,15 @@ class CnnSettings(Settings):
     cache_gb: float = Field(4, ge=0, description="memory for the training scenes; if they need more they are re-read")
 
     tile: int = Field(
-        512, ge=32,
+        512,
+        ge=32,
         description="side of the windows that larger scenes are predicted in, in pixels that the network sees",
-    )  # fmt: skip
+    )
     overlap: int = Field(
-        128, ge=0,
+        128,
+        ge=0,
         description="least overlap of neighbouring windows, blended smoothly, in pixels that the network sees",
-    )  # fmt: skip
+    )
     turns: bool = Field(False, description="average predictions over mirror images and quarter turns: 8 times the work")
     predict_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto",

@@ -156,16 +156,25 @@ def _decide(
         planned[parts], choices[parts] = _plan(parts, names, calibrators, blenders, settings)
     tuned = tune_each(
         ((parts, decision) for parts, found in planned.items() for decision in found.values()),
-        bench, maps, train, track,
-    )  # fmt: skip
+        bench,
+        maps,
+        train,
+        track,
+    )
     cut = {
         parts: {name: replace(one, thresholds=tuned[parts, one].thresholds) for name, one in found.items()}
         for parts, found in planned.items()
     }
     cleanings = choose_cleanings(
-        {parts: found[BLEND] for parts, found in cut.items()}, candidate_cleanings(settings, classes),
-        bench, maps, train, masks, seed, track,
-    )  # fmt: skip
+        {parts: found[BLEND] for parts, found in cut.items()},
+        candidate_cleanings(settings, classes),
+        bench,
+        maps,
+        train,
+        masks,
+        seed,
+        track,
+    )
     results = {}
     for parts, found in cut.items():
         cleaning, choice = cleanings[parts]

@@ -16,9 +16,12 @@ ObjectiveName = Literal[
 NAMES: tuple[str, ...] = ObjectiveName.__args__  # type: ignore[attr-defined]
 
 NEEDS = {
-    "fbeta": "beta", "macro_fbeta": "beta", "precision_at_recall": "at_least", "recall_at_precision": "at_least",
+    "fbeta": "beta",
+    "macro_fbeta": "beta",
+    "precision_at_recall": "at_least",
+    "recall_at_precision": "at_least",
     "cost": "costs",
-}  # fmt: skip
+}
 """Score → the setting without which it is not defined, and that suits no other."""
 
 

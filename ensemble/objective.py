@@ -122,10 +122,16 @@ def objective_of(settings: EnsembleSettings, classes: Classes) -> Objective:
     pooled_tags = by_tag and not chosen.name.startswith("macro_") and chosen.of is None
     title, meaning = _words(chosen, classes, score, pooled_tags)
     return Objective(
-        chosen.name, title, meaning, score,
-        by_scene=chosen.over == "scenes", by_tag=by_tag, pooled_tags=pooled_tags, places=places,
+        chosen.name,
+        title,
+        meaning,
+        score,
+        by_scene=chosen.over == "scenes",
+        by_tag=by_tag,
+        pooled_tags=pooled_tags,
+        places=places,
         empty=None if chosen.empty == "skip" else float(chosen.empty),
-    )  # fmt: skip
+    )
 
 
 def _require_suitable(chosen: MetricSettings, classes: Classes) -> None:

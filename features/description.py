@@ -84,12 +84,7 @@ class TableFacts:
 
 
 def describe_table(
-    table: Table,
-    columns: Columns,
-    labels: Sequence[str],
-    *,
-    most_rows: int = 200_000,
-    seed: int = 0,
+    table: Table, columns: Columns, labels: Sequence[str], *, most_rows: int = 200_000, seed: int = 0
 ) -> TableFacts:
     """Describe the columns of a table.
 

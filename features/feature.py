@@ -93,9 +93,13 @@ class Feature:
             kind, definition = "place", PLACES[self.operation]
             unit = "pixel" if self.operation in ("row", "col") else "of the coordinate system"
         return {
-            "name": self.name, "kind": kind, "definition": definition, "halo": self.halo,
-            "reference": reference, "unit": unit,
-        }  # fmt: skip
+            "name": self.name,
+            "kind": kind,
+            "definition": definition,
+            "halo": self.halo,
+            "reference": reference,
+            "unit": unit,
+        }
 
 
 def parse_feature(name: str, bases: Bases) -> Feature:

@@ -160,9 +160,12 @@ def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[
             frame = pl.read_parquet(path)
         else:
             frame = pl.read_csv(
-                path, separator=settings.separator, has_header=settings.columns is None,
-                new_columns=settings.columns, infer_schema_length=None,
-            )  # fmt: skip
+                path,
+                separator=settings.separator,
+                has_header=settings.columns is None,
+                new_columns=settings.columns,
+                infer_schema_length=None,
+            )
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise TableError(
             f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator or table.columns, or "
@@ -171,9 +174,7 @@ def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[
     # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
     empty = [name for name in frame.columns if name not in own and frame[name].null_count() == len(frame)]
     inside = path.relative_to(root) if path.is_relative_to(root) else path
-    return frame.with_columns(
-        pl.col(empty).cast(pl.Float32), pl.lit(inside.with_suffix("").as_posix()).alias(FILE)
-    )  # fmt: skip
+    return frame.with_columns(pl.col(empty).cast(pl.Float32), pl.lit(inside.with_suffix("").as_posix()).alias(FILE))
 
 
 def _check_columns(rows: pl.DataFrame, features: Sequence[str], own: Collection[str | None], label: str) -> None:

@@ -82,10 +82,15 @@ def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Tr
         replacing(path) as temporary,
         # As in the table itself; points hardly ever repeat either.
         pq.ParquetWriter(
-            temporary, points, compression="zstd", compression_level=1, write_statistics=False,
-            use_dictionary=["scene"], use_byte_stream_split=floats,
+            temporary,
+            points,
+            compression="zstd",
+            compression_level=1,
+            write_statistics=False,
+            use_dictionary=["scene"],
+            use_byte_stream_split=floats,
         ) as writer,
-    ):  # fmt: skip
+    ):
         for scene in track(scenes, "points", len(scenes)):
             for batch in _read_batches(table_path(directory, scene), schema):
                 xy = _pixel_centres(scene.grid, batch.column("row").to_numpy(), batch.column("col").to_numpy())

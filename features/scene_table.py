@@ -144,9 +144,14 @@ def open_scene_table(
         label.append(np.column_stack([columns[name].to_numpy() for name in labels]))
         scene += [place[one] for one in columns["scene"].to_pylist()]
     return Table(
-        blocks, tuple(names), np.concatenate(label), np.ones(len(scene), np.float32), np.array(scene, np.int32),
-        tuple(one.id for one in scenes), np.zeros(len(scene), np.int32),
-    )  # fmt: skip
+        blocks,
+        tuple(names),
+        np.concatenate(label),
+        np.ones(len(scene), np.float32),
+        np.array(scene, np.int32),
+        tuple(one.id for one in scenes),
+        np.zeros(len(scene), np.int32),
+    )
 
 
 def open_rows(directory: Path, catalogue: Catalogue, names: Sequence[str], folds: Sequence[int] | None = None) -> Table:
@@ -177,9 +182,12 @@ def _write_part(
     columns = [pa.array(ids, pa.string()), *map(pa.array, tags.T.copy()), *map(pa.array, features[seen].T.copy())]
     with replacing(path) as temporary:
         pq.write_table(
-            pa.Table.from_arrays(columns, schema=schema), temporary, compression="lz4", write_statistics=False,
+            pa.Table.from_arrays(columns, schema=schema),
+            temporary,
+            compression="lz4",
+            write_statistics=False,
             use_dictionary=False,
-        )  # fmt: skip
+        )
     return len(ids)
 
 

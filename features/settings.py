@@ -193,7 +193,7 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
         for base in (_default_bases(bands) if context.of is None else context.of)
         for radius in context.radii
         for statistic in context.statistics
-    ]  # fmt: skip
+    ]
     above = [] if relative is None else [f"{base}_above_{mask}" for mask in relative.to for base in relative.of]
     ranks = [] if relative is None or not relative.rank else [f"{base}_rank" for base in relative.of]
     far = [] if distance is None else [f"{mask}_distance_r{distance.within}" for mask in distance.to]

@@ -324,8 +324,10 @@ def _write_scene(
     sample = draw_pixels(
         list(feature_windows(scene)),
         lambda window: stratify(read_label(scene, window.grow(halo)), halo, opened.valid(window), classes),
-        classes, settings, scene_rng(seed, scene.id),
-    )  # fmt: skip
+        classes,
+        settings,
+        scene_rng(seed, scene.id),
+    )
     schema = _schema(feature_set, classes, settings, experiment)
     rows = 0
     with (
@@ -334,10 +336,14 @@ def _write_scene(
         replacing(table_path(directory, scene), sync=False) as temporary,
         # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better, and faster.
         pq.ParquetWriter(
-            temporary, schema, compression="lz4", write_statistics=False,
-            use_dictionary=["scene"], use_byte_stream_split=list(feature_set.names),
+            temporary,
+            schema,
+            compression="lz4",
+            write_statistics=False,
+            use_dictionary=["scene"],
+            use_byte_stream_split=list(feature_set.names),
         ) as writer,
-    ):  # fmt: skip
+    ):
         for window, pixels in sample:
             features = opened.gather(window, pixels.rows, pixels.cols)
             columns = [
@@ -373,7 +379,9 @@ def _schema(feature_set: FeatureSet, classes: Classes, settings: SampleSettings,
     columns = [column_field(*field) for field in fields]
     columns += map(feature_field, feature_set.describe())
     about = {
-        "experiment": experiment, "sample": settings.model_dump(mode="json"),
-        "features": feature_set.names, "formulas": feature_set.formulas,
-    }  # fmt: skip
+        "experiment": experiment,
+        "sample": settings.model_dump(mode="json"),
+        "features": feature_set.names,
+        "formulas": feature_set.formulas,
+    }
     return pa.schema(columns, metadata={"terrablend": json.dumps(about)})

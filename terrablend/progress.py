@@ -42,8 +42,12 @@ def bars(items: Iterable[T], what: str, total: int) -> Iterator[T]:
         console.print(f"{what}: {total} in {time.perf_counter() - start:.1f} s")
         return
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    )  # fmt: skip
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
         for item in items:

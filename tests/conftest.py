@@ -59,9 +59,11 @@ def pick(rows, chosen):
 def join(rows, more):
     """Return the rows of two tables as one, and which are of the first."""
     joined = table_of(
-        np.concatenate([rows.read(), more.read()]), np.concatenate([rows.label, more.label]),
-        np.concatenate([rows.weight, more.weight]), rows.names,
-    )  # fmt: skip
+        np.concatenate([rows.read(), more.read()]),
+        np.concatenate([rows.label, more.label]),
+        np.concatenate([rows.weight, more.weight]),
+        rows.names,
+    )
     return joined, np.arange(len(joined)) < len(rows)
 
 
@@ -104,10 +106,17 @@ def write_raster(tmp_path: Path) -> WriteRaster:
         with (
             maybe_ungeoreferenced(),
             rasterio.open(
-                path, "w", driver=driver, count=len(planes), height=planes.shape[1], width=planes.shape[2],
-                dtype=planes.dtype.name, nodata=nodata, **where,
+                path,
+                "w",
+                driver=driver,
+                count=len(planes),
+                height=planes.shape[1],
+                width=planes.shape[2],
+                dtype=planes.dtype.name,
+                nodata=nodata,
+                **where,
             ) as raster,
-        ):  # fmt: skip
+        ):
             raster.write(planes)
         return path
 
@@ -141,9 +150,14 @@ def make_scenes(write_raster):
             image, mask = write_raster(f"i{number}.tif", pixels), write_raster(f"m{number}.tif", label)
             values = (*((index, index) for index in range(len(classes.label_names))), (255, 255))
             scene = Scene(
-                f"s{number}", "train", (ImageFile(str(image), BANDS),), Grid(*shape), LabelFile(str(mask), values),
-                group=f"g{number}", fold=number % folds,
-            )  # fmt: skip
+                f"s{number}",
+                "train",
+                (ImageFile(str(image), BANDS),),
+                Grid(*shape),
+                LabelFile(str(mask), values),
+                group=f"g{number}",
+                fold=number % folds,
+            )
             counts = np.bincount(read_label(scene).ravel(), minlength=256)[: len(classes.label_names)]
             scenes.append(scene)
             statistics["train", scene.id] = SceneStatistics(label.size, tuple(counts.tolist()))
@@ -166,9 +180,14 @@ def make_tagged(write_raster):
             image = write_raster(f"t{number}.tif", pixels)
             tags = tuple(np.flatnonzero([haze, rough, False]).tolist())
             scene = Scene(
-                f"s{number}", "train", (ImageFile(str(image), BANDS),), Grid(*shape),
-                group=f"g{number}", fold=number % folds, tags=tags,
-            )  # fmt: skip
+                f"s{number}",
+                "train",
+                (ImageFile(str(image), BANDS),),
+                Grid(*shape),
+                group=f"g{number}",
+                fold=number % folds,
+                tags=tags,
+            )
             scenes.append(scene)
             statistics["train", scene.id] = SceneStatistics(pixels[0].size, tuple(int(k in tags) for k in range(3)))
         return Catalogue(TAGS, BANDS, tuple(scenes), statistics)
@@ -210,9 +229,17 @@ def browse(tmp_path):
         text = page.read_text("utf-8").replace("<head>", f"<head>{WATCH}", 1)
         copy.write_text(text.replace("</body>", f"{ACT % script}</body>"), "utf-8")
         command = [
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1200,900",
-            f"--user-data-dir={tmp_path / 'browser'}", "--virtual-time-budget=10000", "--dump-dom", copy.as_uri(),
-        ]  # fmt: skip
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1200,900",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            copy.as_uri(),
+        ]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
         told = re.search(r'<pre id="seen">(.*?)</pre>', shown.stdout, re.DOTALL)
         assert told, shown.stderr

@@ -27,9 +27,12 @@ __all__ = ["LEARNERS", "MemberRows", "check_columns", "fit_part", "library_versi
 logger = logging.getLogger(__name__)
 
 LEARNERS: dict[BoosterName, type[Learner]] = {
-    "lightgbm": LightGBMLearner, "xgboost": XGBoostLearner, "catboost": CatBoostLearner,
-    "random_forest": RandomForestLearner, "hist_gradient_boosting": HistGradientBoostingLearner,
-}  # fmt: skip
+    "lightgbm": LightGBMLearner,
+    "xgboost": XGBoostLearner,
+    "catboost": CatBoostLearner,
+    "random_forest": RandomForestLearner,
+    "hist_gradient_boosting": HistGradientBoostingLearner,
+}
 
 
 class MemberRows:

@@ -15,9 +15,7 @@ DeviceName = Literal["auto", "cpu", "cuda"]
 StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_loss"]
 
 
-OTHERWISE: dict[str | None, dict[str, Any]] = {
-    "random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5},
-}
+OTHERWISE: dict[str | None, dict[str, Any]] = {"random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5}}
 """Defaults that only suit one kind of booster."""
 
 

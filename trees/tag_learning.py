@@ -121,8 +121,11 @@ class TagRows:
             if held.any() and not own.any():
                 logger.warning(
                     "%s, fold %d: too few groups have %s to hold some out, so all %d rounds are used",
-                    self.name, fold, tag, settings.rounds,
-                )  # fmt: skip
+                    self.name,
+                    fold,
+                    tag,
+                    settings.rounds,
+                )
             self.learner.relabel(label, self._weigh(label, outside, index))
             booster = fit_part(self.learner, settings, outside, own, seed)
             boosters.append(booster)

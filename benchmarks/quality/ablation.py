@@ -46,9 +46,14 @@ STATISTICS = (
 """Choices of context statistics that are compared."""
 
 STEPS = (
-    "bands", "+ all indices", "+ contrasts", "+ contrasts + relative", "+ contrasts + context",
-    "+ contrasts + context, unweighted", "+ contrasts + context + relative",
-)  # fmt: skip
+    "bands",
+    "+ all indices",
+    "+ contrasts",
+    "+ contrasts + relative",
+    "+ contrasts + context",
+    "+ contrasts + context, unweighted",
+    "+ contrasts + context + relative",
+)
 
 
 def steps_of(settings: FeatureSettings, bands: tuple[str, ...]) -> dict[str, tuple[FeatureSettings, str]]:
@@ -119,14 +124,26 @@ def main() -> None:
             begun = time.perf_counter()
             pixels, directory = Path(folder) / "pixels" / step, Path(folder) / "members" / step
             build_table(
-                catalogue, feature_set, settings.sample, pixels,
-                experiment=experiment.name, seed=experiment.seed, executor=executor,
-            )  # fmt: skip
+                catalogue,
+                feature_set,
+                settings.sample,
+                pixels,
+                experiment=experiment.name,
+                seed=experiment.seed,
+                executor=executor,
+            )
             built = time.perf_counter()
             trees.fit_member(
-                name, member.model_copy(update={"weights": weights}), catalogue, pixels, feature_set, directory,
-                seed=experiment.seed, threads=arguments.threads, folds=folds,
-            )  # fmt: skip
+                name,
+                member.model_copy(update={"weights": weights}),
+                catalogue,
+                pixels,
+                feature_set,
+                directory,
+                seed=experiment.seed,
+                threads=arguments.threads,
+                folds=folds,
+            )
             trained = time.perf_counter()
             n_labels = len(catalogue.classes.label_names)
             counts = {}

@@ -88,9 +88,14 @@ def main() -> None:
             context = get_context("spawn")
             with ProcessPoolExecutor(1, context) as process:
                 found = process.submit(
-                    learn, settings, catalogue, run.pixels, run.feature_set(catalogue), Path(folder) / str(number),
+                    learn,
+                    settings,
+                    catalogue,
+                    run.pixels,
+                    run.feature_set(catalogue),
+                    Path(folder) / str(number),
                     arguments.threads,
-                ).result()  # fmt: skip
+                ).result()
             scores: RowScores = found["scores"]
             folds = " ".join(f"{each[score]:.3f}" for each in scores.by_fold.values())
             print(

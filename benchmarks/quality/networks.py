@@ -44,9 +44,16 @@ from terrablend.run.scene_run import Run
 HERE = Path(__file__).parent
 EXPERIMENTS = [HERE / f"{name}-gpu.yaml" for name in ("naip", "ombria", "burnscars")]
 CANDIDATES = (
-    "", "encoder=resnet34", "encoder=tu-convnext_tiny", "encoder=mit_b1", "architecture=fpn", "loss=dice",
-    "loss=lovasz+ce", "loss=focal+dice", "augment.rotate=180 augment.scale=1.3",
-)  # fmt: skip
+    "",
+    "encoder=resnet34",
+    "encoder=tu-convnext_tiny",
+    "encoder=mit_b1",
+    "architecture=fpn",
+    "loss=dice",
+    "loss=lovasz+ce",
+    "loss=focal+dice",
+    "augment.rotate=180 augment.scale=1.3",
+)
 """Settings changed together are parted by spaces; none at all is the network as written."""
 STEPS = 30
 """Of learning, behind the card's limit."""
@@ -160,8 +167,11 @@ def learn_all(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
                 done[job] = future.result()
-                print(f"{job.experiment.stem}, {job.changes or 'as written'}, fold {job.fold}, seed {job.seed}: "
-                      f"{done[job].score:.4f} in {done[job].seconds:.0f} s", flush=True)  # fmt: skip
+                print(
+                    f"{job.experiment.stem}, {job.changes or 'as written'}, fold {job.fold}, seed {job.seed}: "
+                    f"{done[job].score:.4f} in {done[job].seconds:.0f} s",
+                    flush=True,
+                )
     return done
 
 
@@ -172,8 +182,11 @@ def print_table(experiment: Path, candidates: list[str], done: dict[Job, Learned
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for changes in candidates:
-        own = {(job.fold, job.seed): found for job, found in done.items()
-               if job.experiment == experiment and job.changes == changes}  # fmt: skip
+        own = {
+            (job.fold, job.seed): found
+            for job, found in done.items()
+            if job.experiment == experiment and job.changes == changes
+        }
         plain = {place: done.get(Job(experiment, "", place[1], place[0])) for place in own}
         gains = [found.score - base.score for place, found in own.items() if (base := plain[place]) is not None]
         if own:

@@ -65,10 +65,11 @@ def draw_alteration(settings: AugmentSettings, rng: np.random.Generator, planes:
     if settings.mixup or settings.cutmix:
         _draw_mixture(settings, rng, side, drawn)
     return {
-        name: torch.from_numpy(values) if isinstance(values, np.ndarray) and values.dtype == bool
+        name: torch.from_numpy(values)
+        if isinstance(values, np.ndarray) and values.dtype == bool
         else torch.as_tensor(values, dtype=torch.float32)
         for name, values in drawn.items()
-    }  # fmt: skip
+    }
 
 
 def _draw_mixture(

@@ -205,9 +205,13 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
             [store.spots(scene) for scene in scenes],
             dict(zip(store.targets, target_weights or [1.0] * len(store.targets), strict=True)),
             np.ones(len(scenes)) if scene_weights is None else scene_weights,
-            side=side, cut=cut, scale=self.augmentation.reach / cut, count=count, positive_share=positive_share,
+            side=side,
+            cut=cut,
+            scale=self.augmentation.reach / cut,
+            count=count,
+            positive_share=positive_share,
             seed=seed,
-        )  # fmt: skip
+        )
 
     def __len__(self) -> int:
         return self.count

@@ -64,11 +64,16 @@ class StackedPlanes:
         """Say of each plane what it is, as `FeatureSet.describe` does."""
         stacked: list[dict[str, str | int]] = [
             {
-                "name": f"{member}:{name}", "kind": "stacked", "halo": 0, "reference": "", "unit": "probability",
+                "name": f"{member}:{name}",
+                "kind": "stacked",
+                "halo": 0,
+                "reference": "",
+                "unit": "probability",
                 "definition": f"probability of {name} that member {member} gives, the mean of its folds' models",
             }
-            for member in self.stack for name in self.classes
-        ]  # fmt: skip
+            for member in self.stack
+            for name in self.classes
+        ]
         return [*self.feature_set.describe(), *stacked]
 
     def open(self, scene: Scene) -> "OpenStack":

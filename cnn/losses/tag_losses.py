@@ -42,9 +42,13 @@ class TagLoss(nn.Module):
     """
 
     def __init__(
-        self, terms: Mapping[LossName, float], class_weights: Sequence[float], pos_weight: Sequence[float],
-        smoothing: float = 0.0, gamma: float = 2.0,
-    ) -> None:  # fmt: skip
+        self,
+        terms: Mapping[LossName, float],
+        class_weights: Sequence[float],
+        pos_weight: Sequence[float],
+        smoothing: float = 0.0,
+        gamma: float = 2.0,
+    ) -> None:
         super().__init__()
         foreign = [name for name in terms if name not in get_args(TagLossName)]
         if foreign:

@@ -32,9 +32,16 @@ class Classifier(nn.Module):
     """
 
     def __init__(
-        self, encoder_name: str, encoder_weights: str | bool | None, in_channels: int, classes: int,
-        encoder_depth: int = 5, dropout: float = 0.2, pooling: str = "avg", **kwargs: Any,
-    ) -> None:  # fmt: skip
+        self,
+        encoder_name: str,
+        encoder_weights: str | bool | None,
+        in_channels: int,
+        classes: int,
+        encoder_depth: int = 5,
+        dropout: float = 0.2,
+        pooling: str = "avg",
+        **kwargs: Any,
+    ) -> None:
         super().__init__()
         encoder: Any = _build_encoder(encoder_name, in_channels, encoder_depth, encoder_weights, kwargs)
         self.encoder = encoder

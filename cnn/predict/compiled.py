@@ -62,9 +62,11 @@ class Compiled(nn.Module):
         super().__init__()
         self.model = model
         self._options = {
-            "INFERENCE_PRECISION_HINT": PRECISIONS[precision], "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": min(at_once, threads), "ENABLE_CPU_PINNING": False,
-        }  # fmt: skip
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": min(at_once, threads),
+            "ENABLE_CPU_PINNING": False,
+        }
         self._core = require_openvino().Core()
         self._lock = threading.Lock()
         self._by_shape: dict[torch.Size, Any] = {}

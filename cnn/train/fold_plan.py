@@ -61,9 +61,14 @@ def fit_normalisations(
 
 
 def build_crops(
-    store: SceneStore, catalogue: Catalogue, scenes: Sequence[Scene], normalisations: Mapping[str, Normalisation],
-    settings: CnnSettings, side: int, seed: int,
-) -> Crops:  # fmt: skip
+    store: SceneStore,
+    catalogue: Catalogue,
+    scenes: Sequence[Scene],
+    normalisations: Mapping[str, Normalisation],
+    settings: CnnSettings,
+    side: int,
+    seed: int,
+) -> Crops:
     """Build the crops of some training scenes.
 
     Parameters
@@ -98,11 +103,19 @@ def build_crops(
         weights, crops = weights / areas, crops.clip(min=1)
     steps = settings.steps or max(1, round(crops.sum() / settings.batch_size))
     return kind_of(catalogue.classes).crops(
-        store, scenes, normalisations, settings.augment, side=side, resize=settings.resize, labels=len(names),
-        count=steps * settings.batch_size, positive_share=share,
+        store,
+        scenes,
+        normalisations,
+        settings.augment,
+        side=side,
+        resize=settings.resize,
+        labels=len(names),
+        count=steps * settings.batch_size,
+        positive_share=share,
         target_weights=_target_weights(settings, catalogue.classes),
-        scene_weights=weights, seed=seed,
-    )  # fmt: skip
+        scene_weights=weights,
+        seed=seed,
+    )
 
 
 def count_labels(store: SceneStore, classes: Classes, scenes: Sequence[Scene]) -> NDArray[np.int64]:
@@ -145,9 +158,13 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
     regions = [0.0, 1.0] if classes.task == "binary" else alike
     region_weights = named_weights("region_weights", settings.region_weights, names, regions)
     options = LossOptions(
-        class_weights, region_weights, settings.label_smoothing, settings.focal_gamma, settings.tversky_alpha,
+        class_weights,
+        region_weights,
+        settings.label_smoothing,
+        settings.focal_gamma,
+        settings.tversky_alpha,
         settings.tversky_beta,
-    )  # fmt: skip
+    )
     return WeightedLoss(parse_loss(settings.loss), options)
 
 

@@ -82,23 +82,34 @@ def _mean(score: Score) -> Score:
 
 
 PIXELS = Kind(
-    read_label, Crops, validate, label_indices, draw_sheet,
+    read_label,
+    Crops,
+    validate,
+    label_indices,
+    draw_sheet,
     {name: metric.of for name, metric in METRICS.items()},
     {name: (metric.title, metric.of) for name, metric in CLASS_METRICS.items()},
     lambda labels, counts: {
         f"pixels_{label}_as_{other}": int(count)
-        for label, row in zip(labels, counts, strict=True) for other, count in zip(labels, row, strict=False)
+        for label, row in zip(labels, counts, strict=True)
+        for other, count in zip(labels, row, strict=False)
     },
-)  # fmt: skip
+)
 
 TAGS = Kind(
-    mark_seen, TagCrops, validate_tags, tag_proba, draw_tag_sheet,
+    mark_seen,
+    TagCrops,
+    validate_tags,
+    tag_proba,
+    draw_tag_sheet,
     {"macro_dice": _mean(_of_tags(CLASS_METRICS["dice"])), "macro_f2": _mean(_of_tags(F2))},
     {
         name: (metric.title, _of_tags(metric))
         for name, metric in {
-            "dice": CLASS_METRICS["dice"], "f2": F2,
-            "precision": CLASS_METRICS["precision"], "recall": CLASS_METRICS["recall"],
+            "dice": CLASS_METRICS["dice"],
+            "f2": F2,
+            "precision": CLASS_METRICS["precision"],
+            "recall": CLASS_METRICS["recall"],
         }.items()
     },
     lambda labels, counts: {
@@ -106,7 +117,7 @@ TAGS = Kind(
         for label, cells in zip(labels, counts, strict=True)
         for what, place in (("hits", (1, 1)), ("misses", (1, 0)), ("false_alarms", (0, 1)))
     },
-)  # fmt: skip
+)
 
 
 def kind_of(classes: Classes) -> Kind:

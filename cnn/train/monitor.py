@@ -166,9 +166,15 @@ class Watch(pl.Callback):
             path = folder / f"epoch{epoch:0{len(str(epochs))}}.png"
             kind_of(self.classes).draw(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
         write_training_page(
-            self.stem.with_suffix(".html"), self.rows, self.batches, sorted(folder.glob("*.png")), self.classes,
-            what=self.what, epochs=epochs, monitor=self.monitor,
-        )  # fmt: skip
+            self.stem.with_suffix(".html"),
+            self.rows,
+            self.batches,
+            sorted(folder.glob("*.png")),
+            self.classes,
+            what=self.what,
+            epochs=epochs,
+            monitor=self.monitor,
+        )
 
     def _describe(self, found: Validation) -> Row:
         """Return the columns of held-out scenes: loss, score, scores and confusion counts of each class."""

@@ -85,9 +85,15 @@ class Segmenter(pl.LightningModule):
             own = Subset(self.tiles, range(trainer.global_rank, len(self.tiles), trainer.world_size))
             self._held_out = self._batches(own)
         return self.kind.validate(
-            self.applied, self._held_out, self.tiles, len(self.classes.label_names), self.loss, device=self.device,
-            precision=self.precision, total=lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"),
-        )  # fmt: skip
+            self.applied,
+            self._held_out,
+            self.tiles,
+            len(self.classes.label_names),
+            self.loss,
+            device=self.device,
+            precision=self.precision,
+            total=lambda sums: trainer.strategy.reduce(sums, reduce_op="sum"),
+        )
 
     def predict(self, inputs: Tensor) -> NDArray[Any]:
         """Return what would be told of inputs (N, C, H, W); see `cnn.train.heads.Kind`."""
@@ -142,6 +148,11 @@ class Segmenter(pl.LightningModule):
         processes = self.trainer.world_size
         workers = self.workers // processes
         return DataLoader(
-            data, self.settings.batch_size // processes, sampler=sampler, num_workers=workers,
-            persistent_workers=workers > 0, pin_memory=self.on_gpu, generator=torch.Generator(),
-        )  # fmt: skip
+            data,
+            self.settings.batch_size // processes,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.on_gpu,
+            generator=torch.Generator(),
+        )

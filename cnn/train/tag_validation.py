@@ -16,9 +16,16 @@ __all__ = ["tag_counts", "tag_proba", "validate_tags"]
 
 
 def validate_tags(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]], tiles: Tiles, n_labels: int, loss: Loss, *,
-    device: torch.device, precision: torch.dtype, total: Callable[[Tensor], Tensor] = lambda sums: sums,
-) -> Validation:  # fmt: skip
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    tiles: Tiles,
+    n_labels: int,
+    loss: Loss,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> Validation:
     """Apply a network, as it is when it predicts, to tiles of scenes that have tags.
 
     A scene's probabilities are the means of those of its tiles in which anything is seen.

@@ -88,8 +88,8 @@ def train_network(
     precision = choose_precision(settings.precision, device)
     network.to(memory_format=torch.channels_last).train()
     segmenter = Segmenter(
-        network, crops, tiles, loss, settings, classes=classes, precision=precision, seed=seed, workers=workers,
-    )  # fmt: skip
+        network, crops, tiles, loss, settings, classes=classes, precision=precision, seed=seed, workers=workers
+    )
     # The progress bar cannot be reached from the processes of several devices.
     watch = Watch(stem, settings, classes, segmenter, untracked if settings.devices > 1 else track, what)
     keeper = Keeper(checkpoint, settings, segmenter, watch, made_from)
@@ -152,9 +152,11 @@ def _share(settings: CnnSettings, device: torch.device) -> dict[str, Any]:
     # Weights may have no say: those that are frozen, and those of an encoder's stages below its depth.
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     return {
-        "devices": settings.devices, "strategy": strategy, "use_distributed_sampler": False,
+        "devices": settings.devices,
+        "strategy": strategy,
+        "use_distributed_sampler": False,
         "sync_batchnorm": device.type == "cuda",
-    }  # fmt: skip
+    }
 
 
 @contextmanager

@@ -14,9 +14,16 @@ INK, SOFT, ACCENT = "#0072b2", "#999999", "#d55e00"
 
 
 def write_training_page(
-    path: Path, rows: Sequence[Mapping[str, float]], batches: Sequence[float], sheets: Sequence[Path], classes: Classes,
-    *, what: str, epochs: int, monitor: str,
-) -> None:  # fmt: skip
+    path: Path,
+    rows: Sequence[Mapping[str, float]],
+    batches: Sequence[float],
+    sheets: Sequence[Path],
+    classes: Classes,
+    *,
+    what: str,
+    epochs: int,
+    monitor: str,
+) -> None:
     """Write the page of a training, of which some epochs are over.
 
     Parameters
@@ -39,7 +46,9 @@ def write_training_page(
     held_out = "score" in rows[-1]
     best = max(rows, key=lambda row: row["score"]) if held_out else None
     write_page(
-        path, "cnn.train", "training.html",
+        path,
+        "cnn.train",
+        "training.html",
         what=what,
         rows=rows,
         epochs=epochs,
@@ -53,7 +62,7 @@ def write_training_page(
         mark_of={mark.label: mark for mark in label_marks(classes)},
         confusion=_confusion(rows[-1], classes) if held_out and kind_of(classes) is PIXELS else [],
         sheets=sheets,
-    )  # fmt: skip
+    )
 
 
 def _charts(

@@ -42,9 +42,13 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
     """
 
     def __init__(
-        self, store: SceneStore, scenes: Sequence[Scene], normalisations: Mapping[str, Normalisation], side: int,
+        self,
+        store: SceneStore,
+        scenes: Sequence[Scene],
+        normalisations: Mapping[str, Normalisation],
+        side: int,
         resize: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.store, self.scenes, self.normalisations, self.side = store, tuple(scenes), normalisations, side
         self.cut = cut = scene_side(side, resize)
         self._telling: dict[int, int] = {}
@@ -112,9 +116,16 @@ class Validation:
 
 
 def validate(
-    network: nn.Module, batches: Iterable[tuple[Tensor, Tensor, Tensor]], tiles: Tiles, n_labels: int, loss: Loss, *,
-    device: torch.device, precision: torch.dtype, total: Callable[[Tensor], Tensor] = lambda sums: sums,
-) -> Validation:  # fmt: skip
+    network: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor, Tensor]],
+    tiles: Tiles,
+    n_labels: int,
+    loss: Loss,
+    *,
+    device: torch.device,
+    precision: torch.dtype,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> Validation:
     """Apply a network, as it is when it predicts, to tiles.
 
     Parameters

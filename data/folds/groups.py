@@ -117,9 +117,12 @@ def _linked_pairs(
     """Return the pairs (n, 2) of positions in ``scenes`` that each rule links; by name each scene and the first."""
     pairs = {rule: _pairs_of(scenes, found) for rule, found in names.items()}
     if settings.overlap:
-        _require_all(scenes, [s for s in scenes if not has_footprint(s)], "georeferencing, to find what overlaps", (
-            "Georeference them, or group by folds.group.file, pattern or similar instead of overlap"
-        ))  # fmt: skip
+        _require_all(
+            scenes,
+            [s for s in scenes if not has_footprint(s)],
+            "georeferencing, to find what overlaps",
+            ("Georeference them, or group by folds.group.file, pattern or similar instead of overlap"),
+        )
         pairs["overlap"] = overlapping_pairs(scenes)
     if settings.similar is not None:
         small = read_thumbnails(scenes, settings.similar) if thumbnails is None else thumbnails

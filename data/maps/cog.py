@@ -43,7 +43,14 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
         # Without PAM, which would leave a side-car file under the temporary name.
         with rasterio.Env(**GDAL_OPTIONS, GDAL_PAM_ENABLED="NO"), maybe_ungeoreferenced():
             copy(
-                str(plain), str(temporary), driver="COG", BLOCKSIZE=BLOCK, COMPRESS="ZSTD", LEVEL=3,
-                PREDICTOR="YES" if resampling == "average" else "NO", BIGTIFF="IF_SAFER",
-                OVERVIEW_RESAMPLING=resampling.upper(), OVERVIEWS="AUTO",
-            )  # fmt: skip
+                str(plain),
+                str(temporary),
+                driver="COG",
+                BLOCKSIZE=BLOCK,
+                COMPRESS="ZSTD",
+                LEVEL=3,
+                PREDICTOR="YES" if resampling == "average" else "NO",
+                BIGTIFF="IF_SAFER",
+                OVERVIEW_RESAMPLING=resampling.upper(),
+                OVERVIEWS="AUTO",
+            )

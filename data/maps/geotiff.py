@@ -154,8 +154,7 @@ def write_class_map(
         _create(temporary, grid, 1, "uint8", IGNORE, photometric="palette") as raster,
     ):
         raster.write_colormap(
-            1,
-            {key: (*color, 255) for key, color in zip(classes.label_ids, classes.label_colors, strict=True)},
+            1, {key: (*color, 255) for key, color in zip(classes.label_ids, classes.label_colors, strict=True)}
         )
         raster.update_tags(**tags)
         raster.write(ids[label], 1)

@@ -65,12 +65,15 @@ def write_page(
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("data.pages", "")]),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters.update(
         area=area, many=many, minus=minus, number=number, percent=percent, short=short, **filters or {}
-    )  # fmt: skip
+    )
     page = environment.get_template(template).render(**values)
     with replacing(path) as temporary:
         temporary.write_text(page, "utf-8")

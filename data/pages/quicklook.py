@@ -15,9 +15,12 @@ COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir
 # Okabe and Ito's, readable with any colour vision, and for many classes one that their palette lacks. What is right is
 # left transparent, for light pages and dark ones.
 ERROR_COLORS = {
-    "hit": (0, 158, 115), "miss": (213, 94, 0), "false alarm": (86, 180, 233), "wrong": (220, 38, 127),
+    "hit": (0, 158, 115),
+    "miss": (213, 94, 0),
+    "false alarm": (86, 180, 233),
+    "wrong": (220, 38, 127),
     "unknown": (128, 128, 128),
-}  # fmt: skip
+}
 
 
 def quicklook_bands(bands: tuple[str, ...]) -> tuple[str, str, str]:

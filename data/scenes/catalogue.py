@@ -23,9 +23,15 @@ IMAGE = pa.struct([("path", pa.string()), ("bands", pa.list_(pa.string())), ("no
 MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
 MASK = pa.struct([("band", pa.string()), ("values", pa.list_(pa.int64()))])
 BAND = pa.struct(
-    [("band", pa.string()), ("count", pa.int64()), ("mean", pa.float64()), ("deviation", pa.float64()),
-     ("minimum", pa.float64()), ("maximum", pa.float64())]
-)  # fmt: skip
+    [
+        ("band", pa.string()),
+        ("count", pa.int64()),
+        ("mean", pa.float64()),
+        ("deviation", pa.float64()),
+        ("minimum", pa.float64()),
+        ("maximum", pa.float64()),
+    ]
+)
 SCHEMA = pa.schema(
     [
         ("split", pa.string()),

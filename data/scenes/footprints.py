@@ -79,8 +79,12 @@ def _bounds(scene: Scene, crs: str | None, margin: float) -> tuple[float, float,
     grid = scene.grid
     assert grid.transform is not None
     a, b, c, d, e, f = grid.transform
-    corners = [(-margin, -margin), (grid.width + margin, -margin),
-               (-margin, grid.height + margin), (grid.width + margin, grid.height + margin)]  # fmt: skip
+    corners = [
+        (-margin, -margin),
+        (grid.width + margin, -margin),
+        (-margin, grid.height + margin),
+        (grid.width + margin, grid.height + margin),
+    ]
     x = [a * col + b * row + c for col, row in corners]
     y = [d * col + e * row + f for col, row in corners]
     box = (min(x), min(y), max(x), max(y))

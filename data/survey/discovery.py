@@ -59,8 +59,10 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
     problems: list[str] = []
     tables: dict[str, TagTable] = {}
     splits: tuple[tuple[Split, SplitSettings | None], ...] = (
-        ("train", settings.train), ("val", settings.val), ("test", settings.test)
-    )  # fmt: skip
+        ("train", settings.train),
+        ("val", settings.val),
+        ("test", settings.test),
+    )
     for split, part in splits:
         if part is not None:
             found, missing = _find_split(split, part, settings, classes, root)

@@ -71,8 +71,11 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     if lost:
         logger.warning(
             "label audit: %d of %d regions are not in audit.geojson, since the reference systems of their scenes "
-            "(%s …) cannot be turned into longitude and latitude", len(lost), len(ranked), lost[0],
-        )  # fmt: skip
+            "(%s …) cannot be turned into longitude and latitude",
+            len(lost),
+            len(ranked),
+            lost[0],
+        )
     for path in (folder / "audit.gpkg", folder / "audit.geojson"):
         path.unlink(missing_ok=True)
     if layers:

@@ -118,9 +118,11 @@ def audit_labels(
         audited.append(AuditedScene(scene.id, int(labelled), int(contradicted), error))
     audited.sort(key=lambda one: -one.share)
     logger.info(
-        "label audit: %d regions of %d scenes, the worst in %s", len(regions), len(scenes),
+        "label audit: %d regions of %d scenes, the worst in %s",
+        len(regions),
+        len(scenes),
         regions[0].scene if regions else "none",
-    )  # fmt: skip
+    )
     return Audit(tuple(regions), tuple(audited))
 
 

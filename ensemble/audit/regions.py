@@ -169,10 +169,18 @@ def find_regions(scene: str, evidence: Evidence, names: Sequence[str], most: int
             inside = parts[window.slices] == number
             found.append(
                 Region(
-                    scene, label, prediction, int(area[number]), float(errors[number]), float(confidence[number]),
-                    float(score[number]), window, *_middle(inside, window), outline(inside, top, left),
+                    scene,
+                    label,
+                    prediction,
+                    int(area[number]),
+                    float(errors[number]),
+                    float(confidence[number]),
+                    float(score[number]),
+                    window,
+                    *_middle(inside, window),
+                    outline(inside, top, left),
                 )
-            )  # fmt: skip
+            )
     return sorted(found, key=lambda region: -region.score)[:most]
 
 

@@ -195,12 +195,7 @@ class Blender:
         return Blend(self._rows(*rows), space, exclusive)
 
     def _searched(
-        self,
-        name: str,
-        space: Space,
-        calibrated: NDArray[np.uint16],
-        calibrations: Sequence[Calibration],
-        parts: Parts,
+        self, name: str, space: Space, calibrated: NDArray[np.uint16], calibrations: Sequence[Calibration], parts: Parts
     ) -> Weights:
         """Return the weights of the best score."""
         tried = list(grid_weights(len(self.members))) if name in (CONVEX, CONVEX_LOGITS) else []

@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import IGNORE
 
-__all__ = [
-    "METHODS",
-    "Calibration",
-    "Method",
-    "log_loss",
-]
+__all__ = ["METHODS", "Calibration", "Method", "log_loss"]
 
 Method = Literal["none", "temperature", "platt", "beta", "isotonic"]
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -88,10 +88,15 @@ class Bench:
         size = max(min(VALUES // (n_members * n_classes), MOST_PIXELS), FEWEST_PIXELS)
         thinned = pool.thin(size // len(folds))
         return cls(
-            replace(thinned, fold=part_of[thinned.scene]), replace(pool, fold=part_of[pool.scene]),
-            catalogue.classes, objective, ranks % BLOCKS,
-            {scene.id: int(part) for scene, part in zip(scenes, part_of, strict=True)}, parts, tune,
-        )  # fmt: skip
+            replace(thinned, fold=part_of[thinned.scene]),
+            replace(pool, fold=part_of[pool.scene]),
+            catalogue.classes,
+            objective,
+            ranks % BLOCKS,
+            {scene.id: int(part) for scene, part in zip(scenes, part_of, strict=True)},
+            parts,
+            tune,
+        )
 
     def outside(self, fold: int | None) -> Parts:
         """Return the parts outside a fold; None: all."""

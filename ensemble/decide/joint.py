@@ -91,10 +91,12 @@ def score_weights(
     rows, columns = np.nonzero(total.any(axis=0))
     # A member that has no prediction, or no weight, leaves the pixel to the other.
     there = np.stack([rows < bins, columns < bins])
-    planes = np.stack([
-        _to_space(np.append(one, 0.5), space)[place]
-        for one, place in zip(values or (usual, usual), (rows, columns), strict=True)
-    ])  # fmt: skip
+    planes = np.stack(
+        [
+            _to_space(np.append(one, 0.5), space)[place]
+            for one, place in zip(values or (usual, usual), (rows, columns), strict=True)
+        ]
+    )
     pixels = total[:, rows, columns].astype(np.float64)
     scores = np.empty(len(weights))
     for position, weight in enumerate(weights):
@@ -111,9 +113,12 @@ def score_weights(
 
 @compiled
 def _count(
-    first: NDArray[np.uint16], second: NDArray[np.uint16], label: NDArray[np.uint8], table: NDArray[np.uint16],
+    first: NDArray[np.uint16],
+    second: NDArray[np.uint16],
+    label: NDArray[np.uint8],
+    table: NDArray[np.uint16],
     counts: NDArray[np.int64],
-) -> None:  # fmt: skip
+) -> None:
     for pixel in range(label.size):
         if label[pixel] != IGNORE:
             counts[label[pixel], table[first[pixel]], table[second[pixel]]] += 1

@@ -29,9 +29,14 @@ SHARES = np.linspace(0, 1, 9)
 
 
 def tune_multipliers(
-    stored: NDArray[np.uint16], label: NDArray[np.uint8], weight: Floats, objective: Objective,
-    scene: NDArray[np.integer], block: NDArray[np.integer], fold: NDArray[np.integer],
-) -> tuple[Floats, Floats]:  # fmt: skip
+    stored: NDArray[np.uint16],
+    label: NDArray[np.uint8],
+    weight: Floats,
+    objective: Objective,
+    scene: NDArray[np.integer],
+    block: NDArray[np.integer],
+    fold: NDArray[np.integer],
+) -> tuple[Floats, Floats]:
     """Find multipliers and keep as much of them as pays on pixels that they were not found on.
 
     They are found without each fold in turn; their geometric mean is raised to a power from 0, the plain argmax, to 1.
@@ -79,9 +84,12 @@ def tune_multipliers(
 
 
 def best_multipliers(
-    stored: NDArray[np.uint16], label: NDArray[np.uint8], weight: Floats, objective: Objective,
+    stored: NDArray[np.uint16],
+    label: NDArray[np.uint8],
+    weight: Floats,
+    objective: Objective,
     scene: NDArray[np.integer],
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Find the multipliers that suit these pixels best, by coordinate ascent.
 
     With all other multipliers fixed, a pixel goes to class k once k's multiplier exceeds the ratio of the greatest
@@ -151,9 +159,17 @@ class _Pixels:
             # Pixels by unit, place between the edges, label and rival; the last plane has those without a prediction.
             moved = np.zeros((last - first, len(edges) + 2, n, n))
             _move(
-                self.logs[here], self.stored[0, here], shift.astype(np.float32), self.label[here], self.weight[here],
-                self.unit[here] - first, place, edges[0], edges[1] - edges[0], moved,
-            )  # fmt: skip
+                self.logs[here],
+                self.stored[0, here],
+                shift.astype(np.float32),
+                self.label[here],
+                self.weight[here],
+                self.unit[here] - first,
+                place,
+                edges[0],
+                edges[1] - edges[0],
+                moved,
+            )
             # At edge b the pixels of all places up to b belong to the class.
             taken = np.cumsum(moved[:, : len(edges)], axis=1)
             counts = np.zeros((last - first, len(edges), n, n + 1))
@@ -170,9 +186,17 @@ class _Pixels:
 
 @compiled
 def _move(
-    logs: NDArray[np.float32], first: NDArray[np.uint16], shift: NDArray[np.float32], label: NDArray[np.uint8],
-    weight: Floats, unit: NDArray[np.int64], place: int, low: float, step: float, moved: Floats,
-) -> None:  # fmt: skip
+    logs: NDArray[np.float32],
+    first: NDArray[np.uint16],
+    shift: NDArray[np.float32],
+    label: NDArray[np.uint8],
+    weight: Floats,
+    unit: NDArray[np.int64],
+    place: int,
+    low: float,
+    step: float,
+    moved: Floats,
+) -> None:
     n_pixels, n = logs.shape
     last = moved.shape[1] - 1
     for pixel in range(n_pixels):
@@ -190,9 +214,13 @@ def _move(
 
 
 def _scene_counts(
-    label: NDArray[np.uint8], prediction: NDArray[np.uint8], weight: Floats, scene: NDArray[np.integer], n_scenes: int,
+    label: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    weight: Floats,
+    scene: NDArray[np.integer],
+    n_scenes: int,
     n: int,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Sum weights by scene, label and prediction, (n_scenes, n, n + 1)."""
     scored = label != IGNORE
     column = np.minimum(prediction[scored], n).astype(np.int64)

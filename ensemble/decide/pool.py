@@ -164,10 +164,12 @@ def _draw_scene(
     for window, stored in maps.windows(scene):
         label = maps.label(scene, window).ravel()
         places = [np.flatnonzero(label == value) for value in range(n_labels)]
-        chosen = np.concatenate([
-            here[ranks[np.searchsorted(ranks, before) : np.searchsorted(ranks, before + len(here))] - before]
-            for here, ranks, before in zip(places, drawn, seen, strict=True)
-        ])  # fmt: skip
+        chosen = np.concatenate(
+            [
+                here[ranks[np.searchsorted(ranks, before) : np.searchsorted(ranks, before + len(here))] - before]
+                for here, ranks, before in zip(places, drawn, seen, strict=True)
+            ]
+        )
         seen += [len(here) for here in places]
         stored_parts.append(stored.reshape(*stored.shape[:2], -1)[:, :, chosen])
         label_parts.append(label[chosen])

@@ -102,9 +102,14 @@ class SceneCuts:
     """
 
     def __init__(
-        self, stored: NDArray[np.uint16], label: NDArray[np.uint8], weight: Floats, scene: NDArray[np.integer],
-        block: NDArray[np.integer], objective: Objective,
-    ) -> None:  # fmt: skip
+        self,
+        stored: NDArray[np.uint16],
+        label: NDArray[np.uint8],
+        weight: Floats,
+        scene: NDArray[np.integer],
+        block: NDArray[np.integer],
+        objective: Objective,
+    ) -> None:
         self.n_classes = len(stored)
         self._stored, self._label, self._weight = stored, label, weight
         self._scene, self._block, self._objective = scene, block, objective

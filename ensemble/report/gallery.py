@@ -97,9 +97,7 @@ def draw_gallery(
         left -= sum(map(len, pictures))
         if left < 0 and drawn:
             break
-        drawn[name] = GalleryScene(
-            name, scores[name], fold, say_wrong(counts[name], classes), tuple(pictures), tags
-        )  # fmt: skip
+        drawn[name] = GalleryScene(name, scores[name], fold, say_wrong(counts[name], classes), tuple(pictures), tags)
     return [drawn[name] for name in ranked if name in drawn]
 
 
@@ -141,9 +139,7 @@ def _compare_tags(
     label: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: Classes
 ) -> tuple[tuple[str, str], ...]:
     pairs = zip(classes.names, label.ravel() == 1, prediction.ravel() == 1, strict=True)
-    return tuple(
-        ("✓" if has and said else "✗" if has else "+", name) for name, has, said in pairs if has or said
-    )  # fmt: skip
+    return tuple(("✓" if has and said else "✗" if has else "+", name) for name, has, said in pairs if has or said)
 
 
 def _rank(scores: Mapping[str, float], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:

@@ -88,15 +88,14 @@ def score_section(
                 "pixels": labelled,
                 "share": labelled / total if total else math.nan,
                 "rows": [
-                    (one, [value(one, label, name, "pooled") for name in label_metrics(classes.task)])
-                    for one in ranked
+                    (one, [value(one, label, name, "pooled") for name in label_metrics(classes.task)]) for one in ranked
                 ],
             }
             for label, labelled, total in zip(classes.label_names, *_labelled(counts, classes), strict=True)
         ],
         "confusion": None if classes.task == "multilabel" else _shares(counts),
         "unseen": bool(counts[..., -1].any()),
-    }  # fmt: skip
+    }
 
 
 def fold_rows(
@@ -193,7 +192,7 @@ def ablation_rows(ablations: Sequence[Ablation]) -> tuple[list[Row], Axis]:
             "verdict": one.verdict,
         }
         for one in ablations
-    ], axis  # fmt: skip
+    ], axis
 
 
 def _scopes(objective: Objective) -> tuple[str, str]:

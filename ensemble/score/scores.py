@@ -21,9 +21,15 @@ OBJECTIVE = "objective"
 """What is optimised, among the table's metrics; it may be none of the others."""
 
 SCHEMA = {
-    "split": pl.String, "candidate": pl.String, "scope": pl.String, "label": pl.String, "metric": pl.String,
-    "value": pl.Float64, "low": pl.Float64, "high": pl.Float64,
-}  # fmt: skip
+    "split": pl.String,
+    "candidate": pl.String,
+    "scope": pl.String,
+    "label": pl.String,
+    "metric": pl.String,
+    "value": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+}
 
 Row = dict[str, Any]
 

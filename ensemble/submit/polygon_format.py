@@ -95,9 +95,11 @@ def _trace(scene: Scene, predictions: Predictions) -> Parts:
             outer, *inner = polygon
             pixels = round(_area(outer) - sum(map(_area, inner)))
             values: dict[str, Value] = {
-                "scene": scene.id, "class": classes.label_names[index], "value": classes.label_ids[index],
+                "scene": scene.id,
+                "class": classes.label_names[index],
+                "value": classes.label_ids[index],
                 "pixels": pixels,
-            }  # fmt: skip
+            }
             parts.append((place([polygon], scene.grid), values))
     return parts
 

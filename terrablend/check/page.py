@@ -90,7 +90,9 @@ def write_check_page(
     album = draw_album(catalogue, overview, executor, track)
     splits = [part for part in overview.parts if not part.name.startswith("fold")]
     write_page(
-        path, "terrablend.check", "check.html",
+        path,
+        "terrablend.check",
+        "check.html",
         experiment=name,
         task=catalogue.classes.task,
         marks=label_marks(catalogue.classes),
@@ -109,7 +111,7 @@ def write_check_page(
         outliers=list(zip(overview.outliers, album.outliers, strict=False)),
         leakage=leakage,
         warnings=warnings,
-    )  # fmt: skip
+    )
 
 
 def _highest(overview: Overview, label: int) -> float:

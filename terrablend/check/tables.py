@@ -37,9 +37,9 @@ def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
 def blank_of(catalogue: Catalogue) -> str:
     """Return what scenes lack that have nothing to learn from."""
     classes = catalogue.classes
-    return {
-        "binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"
-    }[classes.task]  # fmt: skip
+    return {"binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"}[
+        classes.task
+    ]
 
 
 def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
@@ -56,9 +56,15 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
         ],
     ]
     for label, name in enumerate(labels):
-        rows.append([name, *(
-            f"{percent(part.share(label))} {many(part.shown_by[label]):>4}" if part.labels else "–" for part in parts
-        )])  # fmt: skip
+        rows.append(
+            [
+                name,
+                *(
+                    f"{percent(part.share(label))} {many(part.shown_by[label]):>4}" if part.labels else "–"
+                    for part in parts
+                ),
+            ]
+        )
     yield from _table(head, rows)
 
 
@@ -87,10 +93,14 @@ def _outliers(overview: Overview) -> Iterator[str]:
     yield ""
     yield f"scenes unlike the training scenes, by {FAR:g} or more robust z-scores: {len(overview.outliers)}"
     rows = [
-        [f"{one.scene.split} {one.scene.id}", one.measure.name,
-         *map(short, (one.value, one.measure.usual)), number(one.score, 1, "+")]
+        [
+            f"{one.scene.split} {one.scene.id}",
+            one.measure.name,
+            *map(short, (one.value, one.measure.usual)),
+            number(one.score, 1, "+"),
+        ]
         for one in overview.outliers[:SHOWN]
-    ]  # fmt: skip
+    ]
     yield from _table(["", "by the", "value", "median", "z"], rows, left=2)
 
 

@@ -121,9 +121,12 @@ def write_bundle(run: Run, out: Path) -> None:
         write_json(folder / RECORD, describe_model(run, ensemble, catalogue, parts))
         hashes = _hashes(folder)
         manifest = Manifest(
-            bundle=LAYOUT, name=run.experiment.name, model=model_id(ensemble), files=hashes,
+            bundle=LAYOUT,
+            name=run.experiment.name,
+            model=model_id(ensemble),
+            files=hashes,
             made_with={name: version(name) for name in LIBRARIES},
-        )  # fmt: skip
+        )
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
         if out.suffix == ".zip":
             _zip(folder, out)

@@ -41,9 +41,7 @@ ARTIFACTS = {
 }
 """Framework and media type of a model file."""
 
-ANY_TIME = {
-    "datetime": None, "start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z",
-}  # fmt: skip
+ANY_TIME = {"datetime": None, "start_datetime": "1900-01-01T00:00:00Z", "end_datetime": "9999-12-31T23:59:59Z"}
 """An item must have a time, and the extension's examples say so that a model is bound to none."""
 
 SHA256 = "1220"
@@ -92,13 +90,15 @@ def describe_model(
             "mlm:input": [one for name in _members(run, ensemble) for one in _inputs(run, name)],
             "mlm:output": list(_outputs(classes, task)),
             "mlm:hyperparameters": {
-                "metric": ensemble.metric, "score": ensemble.score_, "thresholds": list(ensemble.thresholds_),
+                "metric": ensemble.metric,
+                "score": ensemble.score_,
+                "thresholds": list(ensemble.thresholds_),
                 "weights": ensemble.weights_,
             },
         },
         "links": [],
         "assets": {_key(path): _asset(path, *facts, catalogue) for path, facts in files.items()},
-    }  # fmt: skip
+    }
 
 
 def _members(run: Run, ensemble: Ensemble) -> tuple[str, ...]:
@@ -130,9 +130,10 @@ def _inputs(run: Run, name: str) -> Iterator[dict[str, Any]]:
     assert isinstance(member, CnnMember)
     planes = member.planes.describe()
     shape = {
-        "shape": [-1, len(planes), member.crop, member.crop], "dim_order": ["batch", "channel", "height", "width"],
+        "shape": [-1, len(planes), member.crop, member.crop],
+        "dim_order": ["batch", "channel", "height", "width"],
         "data_type": "float32",
-    }  # fmt: skip
+    }
     for fold in member.folds:
         scaling = None
         if not member.settings.normalise.per_scene:
@@ -175,14 +176,14 @@ def _outputs(classes: Classes, task: str) -> Iterator[dict[str, Any]]:
             "result": {"shape": [-1, -1, -1], "dim_order": ["batch", "height", "width"], "data_type": "uint8"},
             "classification:classes": [
                 {
-                    "value": value, "name": re.sub(r"[^0-9A-Za-z_-]", "_", name), "title": name,
+                    "value": value,
+                    "name": re.sub(r"[^0-9A-Za-z_-]", "_", name),
+                    "title": name,
                     "color_hint": "{:02X}{:02X}{:02X}".format(*color),
                 }
-                for value, name, color in zip(
-                    classes.label_ids, classes.label_names, classes.label_colors, strict=True
-                )
+                for value, name, color in zip(classes.label_ids, classes.label_names, classes.label_colors, strict=True)
             ],
-        }  # fmt: skip
+        }
 
 
 def _key(path: str) -> str:

@@ -240,10 +240,17 @@ class BaseRun(ABC, Generic[E]):
         with replacing(self.folder.path / "folds.txt") as temporary:
             temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
         write_check_page(
-            self.folder.path / "check.html", catalogue, look_over(catalogue),
-            name=self.experiment.name, settings=settings.group, root=self.experiment.root,
-            leakage=report.lines(), warnings=warnings, executor=self.executor, track=self.track,
-        )  # fmt: skip
+            self.folder.path / "check.html",
+            catalogue,
+            look_over(catalogue),
+            name=self.experiment.name,
+            settings=settings.group,
+            root=self.experiment.root,
+            leakage=report.lines(),
+            warnings=warnings,
+            executor=self.executor,
+            track=self.track,
+        )
         catalogue.save(self.folder.path / "catalogue.parquet")
 
     def _features(self) -> None:
@@ -260,9 +267,12 @@ class BaseRun(ABC, Generic[E]):
         if unknown:
             raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
         options: dict[str, Any] = {
-            "seed": self.experiment.seed, "threads": self.workers, "device": self.device or settings.device,
-            "folds": folds, "track": self.track,
-        }  # fmt: skip
+            "seed": self.experiment.seed,
+            "threads": self.workers,
+            "device": self.device or settings.device,
+            "folds": folds,
+            "track": self.track,
+        }
         if isinstance(settings, TreeSettings):
             feature_set = self.feature_set(catalogue)
             trees.fit_member(name, settings, catalogue, self.pixels, feature_set, directory, **options)

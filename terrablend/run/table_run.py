@@ -74,9 +74,12 @@ class TableRun(BaseRun[TableExperiment]):
         frames = []
         for fold, rows, proba in predict_held_out(trees.load_member(directory, self.workers), catalogue, self.pixels):
             columns = {
-                "group": np.array(rows.scenes)[rows.scene], "row": rows.row, "fold": np.full(len(rows), fold, np.int16),
-                "label": rows.label, "weight": rows.weight,
-            }  # fmt: skip
+                "group": np.array(rows.scenes)[rows.scene],
+                "row": rows.row,
+                "fold": np.full(len(rows), fold, np.int16),
+                "label": rows.label,
+                "weight": rows.weight,
+            }
             frames.append(pl.DataFrame(columns | dict(zip(probas, proba.T, strict=True))))
         held_out = pl.concat(frames).sort("row")
         with replacing(directory / "oof.parquet") as temporary:

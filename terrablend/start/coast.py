@@ -336,9 +336,16 @@ def _where(mask: Mask) -> dict[str, int]:
 def _write(path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
     nodata = NODATA if pixels.dtype == np.int16 else None
     profile = {
-        "driver": "GTiff", "count": len(pixels), "height": pixels.shape[1], "width": pixels.shape[2],
-        "dtype": pixels.dtype, "nodata": nodata, "compress": "deflate", "predictor": 2, "interleave": "band",
-    }  # fmt: skip
+        "driver": "GTiff",
+        "count": len(pixels),
+        "height": pixels.shape[1],
+        "width": pixels.shape[2],
+        "dtype": pixels.dtype,
+        "nodata": nodata,
+        "compress": "deflate",
+        "predictor": 2,
+        "interleave": "band",
+    }
     with replacing(path) as temporary, maybe_ungeoreferenced(), rasterio.open(temporary, "w", **profile) as raster:
         raster.write(pixels)
         raster.descriptions = names

@@ -37,7 +37,10 @@ def write_tuning_page(found: "Found", path: Path, experiment: str) -> None:
     axis = _score_axis([found.as_written, *(trial for trial in scored if trial.end == "done")])
     keys = sorted(found.space, key=lambda key: -found.importance.get(key, 0.0))
     write_page(
-        path, "terrablend.tune", "tuning.html", filters={"written": describe_value},
+        path,
+        "terrablend.tune",
+        "tuning.html",
+        filters={"written": describe_value},
         experiment=experiment,
         found=found,
         title=found.metric.title,
@@ -56,7 +59,7 @@ def write_tuning_page(found: "Found", path: Path, experiment: str) -> None:
         ),
         keys=keys,
         rows=ROWS,
-    )  # fmt: skip
+    )
 
 
 def _score_axis(trials: Sequence["Trial"]) -> Axis:

@@ -105,9 +105,14 @@ class Trials(Generic[E]):
         if self._rows is None or self._rows[0] != key:
             self._rows = None
             rows = MemberRows(
-                self.name, settings, self.catalogue, run.pixels, run.feature_set(self.catalogue),
-                threads=run.workers, device=run.device or settings.device,
-            )  # fmt: skip
+                self.name,
+                settings,
+                self.catalogue,
+                run.pixels,
+                run.feature_set(self.catalogue),
+                threads=run.workers,
+                device=run.device or settings.device,
+            )
             self._rows = key, rows
         return self._rows[1]
 
@@ -117,9 +122,17 @@ class Trials(Generic[E]):
             # Its maps are those of the experiment as it is written, whatever else a trial changes.
             self.run.folder.require(self.run.member(below))
         cnn.fit_member(
-            self.name, settings, self.catalogue, directory, formulas=run.formulas, seed=run.experiment.seed,
-            threads=run.workers, device=device, folds=[fold], members=run.members_folder,
-        )  # fmt: skip
+            self.name,
+            settings,
+            self.catalogue,
+            directory,
+            formulas=run.formulas,
+            seed=run.experiment.seed,
+            threads=run.workers,
+            device=device,
+            folds=[fold],
+            members=run.members_folder,
+        )
         return cnn.load_member(directory, run.workers, device, run.members_folder)
 
     def _predict_scenes(self, member: Member, fold: int) -> Pieces:

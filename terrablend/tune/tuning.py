@@ -180,9 +180,12 @@ def open_study(directory: Path) -> optuna.Study:
     """Open the study in a folder, or begin one; a trial that was interrupted is forgotten."""
     directory.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{directory / 'study.db'}", study_name="tune", direction="maximize", load_if_exists=True,
+        storage=f"sqlite:///{directory / 'study.db'}",
+        study_name="tune",
+        direction="maximize",
+        load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
-    )  # fmt: skip
+    )
     for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
         study.tell(trial.number, state=TrialState.FAIL)
     return study
@@ -243,11 +246,15 @@ def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) 
     written = study.user_attrs["as_written"]
     trials = tuple(
         Trial(
-            number, chosen_values(trial.params, space), trial.value if trial.value is not None else math.nan,
-            tuple(trial.user_attrs["folds"]), ENDS[trial.state], trial.user_attrs["seconds"],
+            number,
+            chosen_values(trial.params, space),
+            trial.value if trial.value is not None else math.nan,
+            tuple(trial.user_attrs["folds"]),
+            ENDS[trial.state],
+            trial.user_attrs["seconds"],
         )
         for number, trial in enumerate(finished_trials(study), 1)
-    )  # fmt: skip
+    )
     as_written = Trial(0, {}, written["score"], tuple(written["folds"]), "done", written["seconds"])
     importance: dict[str, float] = {}
     if len({trial.score for trial in trials if trial.end == "done"}) >= FEWEST:

@@ -31,9 +31,16 @@ MULTICLASS = Classes("multiclass", (0, 1, 2), ("dark", "bright", "edge"), ((0, 0
 def write(path: Path, planes: np.ndarray, nodata: float | None = None) -> None:
     count, height, width = planes.shape
     with rasterio.open(
-        path, "w", driver="GTiff", height=height, width=width, count=count, dtype=planes.dtype, nodata=nodata,
+        path,
+        "w",
+        driver="GTiff",
+        height=height,
+        width=width,
+        count=count,
+        dtype=planes.dtype,
+        nodata=nodata,
         transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
-    ) as raster:  # fmt: skip
+    ) as raster:
         raster.write(planes)
 
 
@@ -53,9 +60,14 @@ def make_scene(tmp_path: Path) -> Callable[..., Scene]:
     """Write one scene; its truth is `red > 100` before noise, and pixel (0, 0) … (3, 3) is nodata."""
 
     def make(
-        name: str, height: int = 40, width: int = 48, fold: int | None = 0, split: str = "train", shift: float = 0.0,
+        name: str,
+        height: int = 40,
+        width: int = 48,
+        fold: int | None = 0,
+        split: str = "train",
+        shift: float = 0.0,
         multiclass: bool = False,
-    ) -> Scene:  # fmt: skip
+    ) -> Scene:
         rng = np.random.default_rng([len(name), *name.encode()])
         rows, cols = np.mgrid[:height, :width]
         truth = np.zeros((height, width), np.uint8)
@@ -99,9 +111,16 @@ def multiclass_catalogue(make_scene: Callable[..., Scene]) -> Catalogue:
 def tiny() -> CnnSettings:
     """A network that trains in a second."""
     return CnnSettings(
-        encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=32, batch_size=4, epochs=2, steps=2,
-        tile=32, overlap=8,
-    )  # fmt: skip
+        encoder="tu-regnetx_002",
+        encoder_depth=2,
+        decoder_channels=[16, 8],
+        crop=32,
+        batch_size=4,
+        epochs=2,
+        steps=2,
+        tile=32,
+        overlap=8,
+    )
 
 
 @pytest.fixture
@@ -116,9 +135,7 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
     def make(
         classes: tuple[str, ...] = ("dark", "bright"), *, fixed_size: bool = False, threads: int = 1, **values: Any
     ) -> CnnMember:
-        settings = CnnSettings(
-            encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=16, **values
-        )  # fmt: skip
+        settings = CnnSettings(encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=16, **values)
         for fold, normalisation in enumerate(normalisations):
             torch.manual_seed(fold)
             network = build_network(settings, len(inputs), len(classes))
@@ -129,10 +146,18 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
             about = {"normalisation": None if settings.normalise.per_scene else asdict(normalisation)}
             write_tensors(model_path(tmp_path / "net", fold), network.state_dict(), about)
         card = {
-            "name": "net", "branch": "cnn", "settings": settings.model_dump(mode="json"), "inputs": inputs,
-            "formulas": {}, "bands": BANDS, "classes": classes, "crop": settings.crop, "multiple": 4,
-            "fixed_size": fixed_size, "folds": {"0": {}, "1": {}},
-        }  # fmt: skip
+            "name": "net",
+            "branch": "cnn",
+            "settings": settings.model_dump(mode="json"),
+            "inputs": inputs,
+            "formulas": {},
+            "bands": BANDS,
+            "classes": classes,
+            "crop": settings.crop,
+            "multiple": 4,
+            "fixed_size": fixed_size,
+            "folds": {"0": {}, "1": {}},
+        }
         write_json(tmp_path / "net" / "member.json", card)
         return load_member(tmp_path / "net", threads, "cpu")
 

@@ -53,8 +53,14 @@ def test_a_second_start_keeps_finished_folds(catalogue: Catalogue, tiny: CnnSett
         name = f"fold{fold}.safetensors"
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
     assert {path.name for path in parts.iterdir()} == {
-        "fold0.safetensors", "fold1.safetensors", "fold0.csv", "fold1.csv", "fold0.html", "fold1.html", "member.json",
-    }  # fmt: skip
+        "fold0.safetensors",
+        "fold1.safetensors",
+        "fold0.csv",
+        "fold1.csv",
+        "fold0.html",
+        "fold1.html",
+        "member.json",
+    }
 
 
 def test_networks_made_with_other_settings_are_refused(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
@@ -136,9 +142,13 @@ def test_maps_are_out_of_fold_and_the_mean_of_all_folds_elsewhere(
 
 
 def test_the_card_and_the_log_say_what_was_done(
-    catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    catalogue: Catalogue,
+    tiny: CnnSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     shown: dict[str, tuple[int, int]] = {}

@@ -54,9 +54,15 @@ class KilledError(Exception):
 def tiny(**values: Any) -> CnnSettings:
     """Return what trains in a second."""
     usual = {
-        "architecture": "classifier", "loss": "bce", "encoder": "tu-regnetx_002", "encoder_depth": 2, "crop": 24,
-        "batch_size": 4, "epochs": 2, "steps": 2,
-    }  # fmt: skip
+        "architecture": "classifier",
+        "loss": "bce",
+        "encoder": "tu-regnetx_002",
+        "encoder_depth": 2,
+        "crop": 24,
+        "batch_size": 4,
+        "epochs": 2,
+        "steps": 2,
+    }
     return CnnSettings(**{**usual, **values})
 
 
@@ -274,9 +280,16 @@ def test_a_classifier_has_dropout_and_pooling_as_parameters() -> None:
 
 def test_a_classifier_starts_from_the_encoder_of_a_segmentation_network(catalogue: Catalogue, tmp_path: Path) -> None:
     plain = CnnSettings(
-        encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=32, batch_size=4, epochs=1, steps=1,
-        tile=32, overlap=8,
-    )  # fmt: skip
+        encoder="tu-regnetx_002",
+        encoder_depth=2,
+        decoder_channels=[16, 8],
+        crop=32,
+        batch_size=4,
+        epochs=1,
+        steps=1,
+        tile=32,
+        overlap=8,
+    )
     fit_member("unet", plain, catalogue, tmp_path, **OPTIONS, folds=[0])
     source, _ = read_tensors(tmp_path / "fold0.safetensors")
     settings = tiny(weights=str(tmp_path / "fold0.safetensors"))
@@ -301,17 +314,16 @@ def test_validation_is_that_of_a_slow_loop_over_scenes(make_tagged: Any, side: i
     normal = fit_normalisations(tiny().normalise, store, scenes)
     tiles, loss = Tiles(store, scenes, normal, side), TagLoss({"bce": 1.0}, [1.0] * 3, [1.0] * 3)
     batches = torch.utils.data.DataLoader(tiles, 3)
-    found = validate_tags(
-        Brightness(), batches, tiles, 3, loss, device=torch.device("cpu"), precision=torch.float32
-    )  # fmt: skip
+    found = validate_tags(Brightness(), batches, tiles, 3, loss, device=torch.device("cpu"), precision=torch.float32)
     losses, told = [], []
     for number, scene in enumerate(scenes):
         logits = torch.stack(
             [
                 Brightness()(tiles[k][0].nan_to_num(0)[None])[0]
-                for k in range(len(tiles)) if tiles.places[k][0] == number
+                for k in range(len(tiles))
+                if tiles.places[k][0] == number
             ]
-        )  # fmt: skip
+        )
         tags = torch.from_numpy(read_tags(scene, 3))[None]
         losses.append([loss(one[None], tags).item() for one in logits])
         told.append(logits.sigmoid().mean(dim=0).numpy() >= 0.5)
@@ -507,8 +519,12 @@ def test_an_onnx_file_tells_the_tags_that_the_member_tells(make_tagged: Any, tmp
     np.testing.assert_allclose(session.run(None, planes)[0], proba_of(member, catalogue.scenes, [0, 1]), atol=1e-5)
     card = read_json(tmp_path / "net.json")
     assert card["output"] == {
-        "name": "proba", "shape": ["n", 3], "type": "float32", "classes": ["haze", "rough", "never"], "of": "sigmoid",
-    }  # fmt: skip
+        "name": "proba",
+        "shape": ["n", 3],
+        "type": "float32",
+        "classes": ["haze", "rough", "never"],
+        "of": "sigmoid",
+    }
 
 
 @pytest.mark.gpu

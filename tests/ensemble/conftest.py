@@ -55,10 +55,15 @@ def make_catalogue(write_raster):
             values = (*((index, index) for index in range(n)), (255, 255))
             scenes.append(
                 Scene(
-                    f"s{number}", split, (), Grid(*SHAPE), LabelFile(str(path), values), group=f"g{number // 2}",
+                    f"s{number}",
+                    split,
+                    (),
+                    Grid(*SHAPE),
+                    LabelFile(str(path), values),
+                    group=f"g{number // 2}",
                     fold=number % folds if split == "train" else None,
                 )
-            )  # fmt: skip
+            )
             counts = np.bincount(label.ravel(), minlength=256)[:n]
             statistics[split, f"s{number}"] = SceneStatistics(label.size, tuple(counts.tolist()))
         return Catalogue(classes, (), tuple(scenes), statistics)

@@ -63,9 +63,7 @@ def bench_of(pool, classes, settings=SETTINGS, tune=True):
     parts = {int(fold): (int(fold),) for fold in np.unique(pool.fold)}
     n_scenes = int(pool.scene.max()) + 1
     part_of = {f"s{scene}": int(pool.fold[pool.scene == scene][0]) for scene in range(n_scenes)}
-    return Bench(
-        pool, pool, classes, objective_of(settings, classes), np.arange(n_scenes), part_of, parts, tune
-    )  # fmt: skip
+    return Bench(pool, pool, classes, objective_of(settings, classes), np.arange(n_scenes), part_of, parts, tune)
 
 
 def blender_of(bench, allowed="auto", members=None, joint=None):
@@ -175,9 +173,7 @@ def test_convex_weights_of_two_members_are_found_on_every_pixel(make_catalogue, 
     joint = count_jointly(bench, maps, catalogue.split("train"), "auto")
     assert sum(int(counts.sum()) for counts in joint.values()) == len(bench.pool.label)
     methods, parts = ("temperature", "platt"), bench.outside(None)
-    exact, sampled = (
-        blender_of(bench, joint=counts).fit(CONVEX, methods, parts) for counts in (joint, {})
-    )  # fmt: skip
+    exact, sampled = (blender_of(bench, joint=counts).fit(CONVEX, methods, parts) for counts in (joint, {}))
     pixels = bench.where(parts)
     scores = [bench.cut(one.proba(bench.pool.stored), pixels)[1] for one in (exact, sampled)]
     assert scores[0] == pytest.approx(scores[1], abs=2e-3)

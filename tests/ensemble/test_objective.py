@@ -22,8 +22,12 @@ def objective(metric, classes):
 
 def tag_counts(label, prediction):
     """Count tags (n, K) of each scene, (n, K, 2, 3)."""
-    return np.stack([[confusion_counts(a[k : k + 1], b[k : k + 1], 2) for k in range(len(a))]
-                     for a, b in zip(label, prediction, strict=True)])  # fmt: skip
+    return np.stack(
+        [
+            [confusion_counts(a[k : k + 1], b[k : k + 1], 2) for k in range(len(a))]
+            for a, b in zip(label, prediction, strict=True)
+        ]
+    )
 
 
 @given(st.integers(0, 300))
@@ -128,7 +132,7 @@ def test_words_say_what_is_pooled_and_averaged():
         ({"name": "f2", "over": "scenes", "of": "haze"}, TAGS, r"few tags are in any one\. Use f2 alone"),
         ({"name": "cost", "costs": {}}, TAGS, "expected a score of tags, got cost"),
     ],
-)  # fmt: skip
+)
 def test_a_metric_that_does_not_suit_the_task_is_refused(metric, classes, message):
     with pytest.raises(EnsembleError, match=message):
         objective(metric, classes)

@@ -164,28 +164,38 @@ def test_a_refusal_names_the_part_that_is_unknown_and_the_nearest():
         ("NDVI_std_r7", "context", "standard deviation in the 15 × 15 window of NDVI", 8, "", ""),
         ("red_north_r2", "context", "red of the pixel 2 rows up", 3, "", ""),
         (
-            "water_distance_r9", "context", "pixels to the edge of where water is not 0, at most 9, negative inside",
-            10, "", "pixel",
+            "water_distance_r9",
+            "context",
+            "pixels to the edge of where water is not 0, at most 9, negative inside",
+            10,
+            "",
+            "pixel",
         ),
         ("red_above_scene", "relative", "red less its median over the scene's valid pixels", 0, "", ""),
-        (
-            "red_above_water", "relative", "red less its median over the scene's pixels where water: NDVI < 0",
-            0, "", "",
-        ),
+        ("red_above_water", "relative", "red less its median over the scene's pixels where water: NDVI < 0", 0, "", ""),
         ("red_rank", "relative", "share of the scene's valid pixels with less red", 0, "", ""),
         ("water_share", "scene", "share of the scene's pixels that have water: NDVI < 0", 0, "", ""),
         ("valid_share", "scene", "share of the scene's pixels that are valid", 0, "", ""),
         ("at_row", "place", "row in the scene, from its upper edge", 0, "", "pixel"),
         (
-            "at_x", "place", "x of the pixel's centre, in units of the scene's coordinate system",
-            0, "", "of the coordinate system",
+            "at_x",
+            "place",
+            "x of the pixel's centre, in units of the scene's coordinate system",
+            0,
+            "",
+            "of the coordinate system",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_feature_says_what_it_is(name, kind, definition, halo, reference, unit):
     assert parse(name).describe() == {
-        "name": name, "kind": kind, "definition": definition, "halo": halo, "reference": reference, "unit": unit,
-    }  # fmt: skip
+        "name": name,
+        "kind": kind,
+        "definition": definition,
+        "halo": halo,
+        "reference": reference,
+        "unit": unit,
+    }
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)

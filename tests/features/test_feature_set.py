@@ -12,13 +12,7 @@ from data.scenes.scene import ImageFile, Scene, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
 from features.context import STATISTICS, local_statistics
 from features.feature_set import FeatureSet, feature_windows
-from features.settings import (
-    ContextSettings,
-    DistanceSettings,
-    FeatureSettings,
-    RelativeSettings,
-    feature_names,
-)
+from features.settings import ContextSettings, DistanceSettings, FeatureSettings, RelativeSettings, feature_names
 
 EVERYTHING = FeatureSettings(
     formulas={"wet": "NDWI > -0.1", "bright": "nir > 105 and not wet"},
@@ -182,9 +176,10 @@ def test_every_block_is_computed_once(make_scenes, monkeypatch):
     monkeypatch.setattr(features.feature_set, "BLOCK", 16)
     seen = []
     monkeypatch.setattr(
-        features.feature_set, "local_statistics",
+        features.feature_set,
+        "local_statistics",
         lambda plane, *rest: seen.append(plane.shape) or local_statistics(plane, *rest),
-    )  # fmt: skip
+    )
     opened = FeatureSet(scene.bands, ["nir_mean_r2"]).open(scene)
     opened.gather(scene.grid.window, np.array([1, 2, 40]), np.array([1, 1, 50]))
     assert len(seen) == 2, "blocks without a pixel asked for are left out"

@@ -54,9 +54,15 @@ def test_context_is_by_default_of_the_bands_and_of_one_contrast_of_each_date():
 def test_context_is_of_what_is_named_by_radius_and_then_statistic():
     context = ContextSettings(of=["NDVI", "red"], radii=[7, 1], statistics=["std", "mean"])
     assert names_of(BANDS, context=context) == (
-        "NDVI_std_r7", "NDVI_mean_r7", "NDVI_std_r1", "NDVI_mean_r1",
-        "red_std_r7", "red_mean_r7", "red_std_r1", "red_mean_r1",
-    )  # fmt: skip
+        "NDVI_std_r7",
+        "NDVI_mean_r7",
+        "NDVI_std_r1",
+        "NDVI_mean_r1",
+        "red_std_r7",
+        "red_mean_r7",
+        "red_std_r1",
+        "red_mean_r1",
+    )
 
 
 def test_nothing_else_wanted_leaves_the_bands():
@@ -81,32 +87,45 @@ def test_changes_are_of_every_base_in_every_way():
         ChangeSettings(of=["red"], start="2019", end="2021"),
     ]
     assert names_of(DATED, changes=changes) == (
-        "NDVI_after_minus_before", "NDVI_after_over_before", "nir_after_minus_before", "nir_after_over_before",
+        "NDVI_after_minus_before",
+        "NDVI_after_over_before",
+        "nir_after_minus_before",
+        "nir_after_over_before",
         "red_2021_minus_2019",
-    )  # fmt: skip
+    )
 
 
 def test_values_are_relative_to_the_scene_and_to_masks():
     assert names_of(BANDS, relative=RelativeSettings(of=["nir", "NDVI"])) == ("nir_above_scene", "NDVI_above_scene")
     relative = RelativeSettings(of=["nir", "red"], to=["scene", "water"], rank=True)
     assert names_of(BANDS, relative=relative) == (
-        "nir_above_scene", "red_above_scene", "nir_above_water", "red_above_water", "nir_rank", "red_rank",
-    )  # fmt: skip
+        "nir_above_scene",
+        "red_above_scene",
+        "nir_above_water",
+        "red_above_water",
+        "nir_rank",
+        "red_rank",
+    )
     assert names_of(BANDS, relative=RelativeSettings(of=["nir"], to=[], rank=True)) == ("nir_rank",)
 
 
 def test_distances_are_to_masks():
     assert names_of(BANDS, distance=DistanceSettings(to=["water", "cloud"])) == (
-        "water_distance_r64", "cloud_distance_r64",
-    )  # fmt: skip
+        "water_distance_r64",
+        "cloud_distance_r64",
+    )
     assert names_of(BANDS, distance=DistanceSettings(to=["water"], within=9)) == ("water_distance_r9",)
 
 
 def test_shares_places_and_other_features_come_last():
     also = ["red_median_r2"]
     assert names_of(BANDS, shares=["valid", "water"], place=["x", "row"], also=also) == (
-        "valid_share", "water_share", "at_x", "at_row", "red_median_r2",
-    )  # fmt: skip
+        "valid_share",
+        "water_share",
+        "at_x",
+        "at_row",
+        "red_median_r2",
+    )
 
 
 EVERYTHING = FeatureSettings(

@@ -154,12 +154,16 @@ class TestLabels:
         settings, root = table(group="place"), fill(a_csv=ROWS.with_columns(kind=pl.col("kind") * 7))
         groups = read_back(settings, root, tmp_path / "ours", kelp)
         assert {place: rows.label.tolist() for place, rows in groups.items()} == {
-            "north": [1, 0], "south": [0, 1], "east": [1, 0]
-        }  # fmt: skip
+            "north": [1, 0],
+            "south": [0, 1],
+            "east": [1, 0],
+        }
         counts = catalogue_of_table(settings, kelp, root, 0).statistics
         assert {place: found.label_counts for (_, place), found in counts.items()} == {
-            "north": (1, 1), "south": (1, 1), "east": (1, 1)
-        }  # fmt: skip
+            "north": (1, 1),
+            "south": (1, 1),
+            "east": (1, 1),
+        }
 
     def test_values_of_many_classes_become_their_positions(self, fill, tmp_path):
         values = [7, 1, 5, 2, 4, 3, 7]
@@ -340,7 +344,7 @@ def test_a_block_without_coordinates_is_refused():
         ("kind,a b,a-b,a(b\n1,2,3,4", {}, "several that are a_b"),
         ("kind,red,x,y\n1,2,NaN,3\n0,3,1,1", {"coordinates": ("x", "y"), "block": 5}, "got none in 1 of 2"),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_used_are_named(fill, tmp_path, text, changes, message):
     with pytest.raises(TableError, match=message):
         taken(table(**changes), fill(a_csv=text), tmp_path)

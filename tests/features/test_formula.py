@@ -347,10 +347,14 @@ def test_a_condition_is_unknown_exactly_where_a_value_in_it_is(text, values):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0 < 1 < a", [0, 1]), ("a < 1 < 2", [1, 0]), ("a and 1", [1, 1]), ("not 1 or a", [1, 1]),
-        ("a > 1 and 1 > 0", [0, 1]), ("1 > 2 or a > 1", [0, 1]),
+        ("0 < 1 < a", [0, 1]),
+        ("a < 1 < 2", [1, 0]),
+        ("a and 1", [1, 1]),
+        ("not 1 or a", [1, 1]),
+        ("a > 1 and 1 > 0", [0, 1]),
+        ("1 > 2 or a > 1", [0, 1]),
     ],
-)  # fmt: skip
+)
 def test_conditions_may_hold_constants(text, expected):
     assert compile_formula(text)({"a": np.float32([0.5, 2])}).tolist() == expected
 

@@ -40,9 +40,14 @@ def make_table(write_raster, tmp_path):
             image = write_raster(f"i{number}.tif", pixels, transform=affine, crs=crs)
             mask = write_raster(f"m{number}.tif", label, transform=affine, crs=crs)
             scene = Scene(
-                f"s{number}", "train", (ImageFile(str(image), BANDS),), read_grid(str(image))[0],
-                LabelFile(str(mask), ((0, 0), (1, 1))), group=f"g{number}", fold=number % 2,
-            )  # fmt: skip
+                f"s{number}",
+                "train",
+                (ImageFile(str(image), BANDS),),
+                read_grid(str(image))[0],
+                LabelFile(str(mask), ((0, 0), (1, 1))),
+                group=f"g{number}",
+                fold=number % 2,
+            )
             scenes.append(scene)
             statistics["train", scene.id] = SceneStatistics(label.size, (int(label.sum()),))
         catalogue = Catalogue(KELP, BANDS, tuple(scenes), statistics)

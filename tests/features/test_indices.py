@@ -23,21 +23,23 @@ SHARED = sorted(set(INDICES) & set(spyndex.indices))
 
 CONSTANTS = {
     "L": 0.5,
-    "sla": 1.22, "slb": 0.03,
-    "lambdaG": 560, "lambdaR": 655, "lambdaN": 865, "lambdaN2": 865, "lambdaS1": 1610, "lambdaS2": 2200,
-}  # fmt: skip
-"""Those that are not spyndex's own defaults."""
-OF_ONE = {
-    ("EVI", "L"): 1.0,
-    ("EVI2", "L"): 1.0,
-    ("NDPI", "alpha"): 0.74,
-    ("sNIRvNDPI", "alpha"): 0.74,
+    "sla": 1.22,
+    "slb": 0.03,
+    "lambdaG": 560,
+    "lambdaR": 655,
+    "lambdaN": 865,
+    "lambdaN2": 865,
+    "lambdaS1": 1610,
+    "lambdaS2": 2200,
 }
+"""Those that are not spyndex's own defaults."""
+OF_ONE = {("EVI", "L"): 1.0, ("EVI2", "L"): 1.0, ("NDPI", "alpha"): 0.74, ("sNIRvNDPI", "alpha"): 0.74}
 
 N, R, G, B, S1, S2 = 0.4, 0.1, 0.12, 0.08, 0.2, 0.15
 PLANES = {letter: np.float32([value]) for letter, value in zip("NRGB", (N, R, G, B), strict=True)} | {
-    "S1": np.float32([S1]), "S2": np.float32([S2]),
-}  # fmt: skip
+    "S1": np.float32([S1]),
+    "S2": np.float32([S2]),
+}
 
 
 def spyndex_parameters(name, rng):
@@ -215,7 +217,7 @@ def test_nodata_in_any_band_of_an_index_is_nodata_in_the_index():
         (["elevation", "B04"], "", {}),
         ([], "", {}),
     ],
-)  # fmt: skip
+)
 def test_letters_mean_the_likeliest_band_there_is(bands, suffix, expected):
     assert letter_bands(bands, suffix) == expected
 

@@ -37,9 +37,14 @@ def make_label(rng, height, width, share):
 
 
 @given(
-    st.integers(1, 30), st.integers(1, 30), st.floats(0, 1), st.integers(0, 4), st.integers(0, 50), st.integers(0, 99),
+    st.integers(1, 30),
+    st.integers(1, 30),
+    st.floats(0, 1),
+    st.integers(0, 4),
+    st.integers(0, 50),
+    st.integers(0, 99),
     st.sampled_from([7, 16, 1000]),
-)  # fmt: skip
+)
 def test_weights_of_a_stratum_sum_to_its_pixels(height, width, share, buffer, negatives, seed, size):
     rng = np.random.default_rng(seed)
     label, valid = make_label(rng, height, width, share)

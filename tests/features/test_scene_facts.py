@@ -47,8 +47,7 @@ def test_the_median_of_an_index_leaves_out_where_it_is_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("name", "count"),
-    [("red_above_scene", 1), ("red_above_water", 1), ("red_rank", 257), ("water_share", 1)],
+    ("name", "count"), [("red_above_scene", 1), ("red_above_water", 1), ("red_rank", 257), ("water_share", 1)]
 )
 def test_where_no_pixel_has_a_value_the_fact_is_unknown(name, count):
     facts = measure(name, red=[NAN, NAN], nir=[NAN, NAN])

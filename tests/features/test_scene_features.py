@@ -36,12 +36,17 @@ def slow(scene, name):
         if seen[row, col]
     ]
     return {
-        "red_mean": red[seen].mean(), "NDVI_std": ndvi[seen].std(), "sum_q25": np.quantile((red + nir)[seen], 0.25),
+        "red_mean": red[seen].mean(),
+        "NDVI_std": ndvi[seen].std(),
+        "sum_q25": np.quantile((red + nir)[seen], 0.25),
         "green_from_95_below_105.5": np.mean((green[seen] >= 95) & (green[seen] < 105.5)),
-        "red_std_r1_mean": np.mean(local), "red_std_r1_energy": np.mean(np.square(local)),
+        "red_std_r1_mean": np.mean(local),
+        "red_std_r1_energy": np.mean(np.square(local)),
         "nir_above_dark_max": (nir - np.median(nir[seen & (red < 100)]))[seen].max(),
-        "dark_share": np.mean(red[seen] < 100), "valid_share": seen.mean(), "dark_mean": np.mean(red[seen] < 100),
-    }[name]  # fmt: skip
+        "dark_share": np.mean(red[seen] < 100),
+        "valid_share": seen.mean(),
+        "dark_mean": np.mean(red[seen] < 100),
+    }[name]
 
 
 NAMES = (
@@ -136,8 +141,10 @@ def test_by_default_there_is_a_column_of_each_statistic_bin_and_texture_of_each_
     bases = {feature.pixel.base.name for feature in feature_set.features if feature.pixel.base is not None}
     assert bases == {"red", "nir", "green", "NDVI", "GNDVI", "NGRDI", "sum", "dark"}
     assert [name for name in names if "from" in name or "below" in name] == [
-        "red_below_50", "red_from_50_below_90.5", "red_from_90.5"
-    ]  # fmt: skip
+        "red_below_50",
+        "red_from_50_below_90.5",
+        "red_from_90.5",
+    ]
     assert len(names) == 7 * (7 + 2 * 3) + 3 + 2
     assert names[-2:] == ("dark_share", "valid_share")
     assert "dark_mean" not in names

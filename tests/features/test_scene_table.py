@@ -61,9 +61,11 @@ def test_rows_lie_in_parts_in_a_folder_a_fold(make_tagged, tmp_path):
     build(make_tagged(13), tmp_path)
     counts = {path: pq.read_metadata(tmp_path / path).num_rows for path in all_bytes(tmp_path)}
     assert counts == {
-        "fold=0/part-00000.parquet": 5, "fold=0/part-00001.parquet": 2,
-        "fold=1/part-00000.parquet": 5, "fold=1/part-00001.parquet": 1,
-    }  # fmt: skip
+        "fold=0/part-00000.parquet": 5,
+        "fold=0/part-00001.parquet": 2,
+        "fold=1/part-00000.parquet": 5,
+        "fold=1/part-00001.parquet": 1,
+    }
 
 
 def test_the_rows_of_a_fold_can_be_opened_alone(make_tagged, tmp_path):
@@ -156,9 +158,15 @@ def test_the_edges_of_histograms_are_kept_with_the_table(make_tagged, tmp_path, 
     assert read_json(tmp_path / "edges.json") == {"NDVI": [0], "red": [*edges["red"]]}
     low, high = edges["red"]
     assert feature_set.names == (
-        "red_mean", "NDVI_mean", f"red_below_{low:g}", f"red_from_{low:g}_below_{high:g}", f"red_from_{high:g}",
-        "NDVI_below_0", "NDVI_from_0", "valid_share",
-    )  # fmt: skip
+        "red_mean",
+        "NDVI_mean",
+        f"red_below_{low:g}",
+        f"red_from_{low:g}_below_{high:g}",
+        f"red_from_{high:g}",
+        "NDVI_below_0",
+        "NDVI_from_0",
+        "valid_share",
+    )
     # Later stages see other scenes perhaps, and the same columns.
     monkeypatch.setattr(features.scene_table, "measure_edges", None)
     assert scene_features(catalogue, settings, tmp_path, seed=2).names == feature_set.names

@@ -73,8 +73,11 @@ def test_the_table_has_a_folder_a_fold(make_scenes, tmp_path):
     catalogue = make_scenes()
     build(catalogue, tmp_path)
     assert {str(path) for path in all_bytes(tmp_path)} == {
-        "fold=0/s0.parquet", "fold=0/s2.parquet", "fold=1/s1.parquet", "fold=1/s3.parquet"
-    }  # fmt: skip
+        "fold=0/s0.parquet",
+        "fold=0/s2.parquet",
+        "fold=1/s1.parquet",
+        "fold=1/s3.parquet",
+    }
 
 
 def test_any_number_of_workers_and_any_order_writes_the_same_bytes(make_scenes, tmp_path):

@@ -16,8 +16,14 @@ SIDE = 32
 WEATHER = ("clear", "partly_cloudy", "haze", "cloudy")
 OFTEN = {"agriculture": 0.3, "road": 0.3, "water": 0.25, "habitation": 0.15, "cultivation": 0.15}
 RARE = (
-    "artisinal_mine", "bare_ground", "blooming", "blow_down", "conventional_mine", "selective_logging", "slash_burn"
-)  # fmt: skip
+    "artisinal_mine",
+    "bare_ground",
+    "blooming",
+    "blow_down",
+    "conventional_mine",
+    "selective_logging",
+    "slash_burn",
+)
 SETTINGS = (
     "folds.count=2",
     "features.aggregate.bins=4",

@@ -13,9 +13,12 @@ SIDE = 64
 NODATA = -9999
 BRIGHTEST = 5721
 SPECTRA = {
-    "soil": (1700, 1400, 1150, 2300), "crop": (700, 950, 550, 3900), "roof": (1500, 1550, 1650, 1800),
-    "water": (350, 500, 650, 250), "panel": (620, 720, 1000, 1150),
-}  # fmt: skip
+    "soil": (1700, 1400, 1150, 2300),
+    "crop": (700, 950, 550, 3900),
+    "roof": (1500, 1550, 1650, 1800),
+    "water": (350, 500, 650, 250),
+    "panel": (620, 720, 1000, 1150),
+}
 """Counts of red, green, blue and near infrared."""
 TRAIN = [f"{name}_pv" for name in ("altiplano", "badajoz", "cestas", "datong", "evora", "freiburg", "gila", "huelva")]
 TEST = ["izmir_pv", "jodhpur_pv"]

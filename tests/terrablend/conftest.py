@@ -44,13 +44,20 @@ EXPERIMENT = {
     "members": {
         "lightgbm": {"branch": "trees", "rounds": 15, "leaves": 7},
         "unet": {
-            "branch": "cnn", "encoder": "tu-regnetx_002", "encoder_depth": 2, "decoder_channels": [8, 8],
-            "inputs": ["red", "green", "blue", "nir", "NDVI"], "crop": 32, "batch_size": 4, "epochs": 1, "steps": 2,
+            "branch": "cnn",
+            "encoder": "tu-regnetx_002",
+            "encoder_depth": 2,
+            "decoder_channels": [8, 8],
+            "inputs": ["red", "green", "blue", "nir", "NDVI"],
+            "crop": 32,
+            "batch_size": 4,
+            "epochs": 1,
+            "steps": 2,
         },
     },
     "ensemble": {"metric": "dice", "resamples": 50},
     "submission": {"format": "kelp"},
-}  # fmt: skip
+}
 
 
 @pytest.fixture

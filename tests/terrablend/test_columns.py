@@ -28,8 +28,10 @@ def test_columns_come_in_the_order_of_how_well_they_separate_a_class():
     )
     rows, _ = parts(describe_columns(facts))
     assert [row[:3] for row in rows] == [
-        ["strong", "0.050", "kelp"], ["fair", "0.800", "kelp"], ["weak", "0.450", "kelp"]
-    ]  # fmt: skip
+        ["strong", "0.050", "kelp"],
+        ["fair", "0.800", "kelp"],
+        ["weak", "0.450", "kelp"],
+    ]
 
 
 def test_of_many_classes_the_one_that_the_column_separates_best_is_named():
@@ -41,8 +43,10 @@ def test_of_many_classes_the_one_that_the_column_separates_best_is_named():
     )
     rows, _ = parts(describe_columns(facts))
     assert [row[:3] for row in rows] == [
-        ["high", "0.990", "kelp"], ["low", "0.100", "water"], ["some", "0.700", "rock"]
-    ]  # fmt: skip
+        ["high", "0.990", "kelp"],
+        ["low", "0.100", "water"],
+        ["some", "0.700", "rock"],
+    ]
 
 
 def test_a_column_without_a_value_names_no_class():

@@ -119,8 +119,9 @@ def test_a_first_experiment_file_is_guessed_from_the_files(tmp_path, write_raste
     assert values["task"] == "binary"
     entry = {"path": "train/img/tile_{id}.tif", "bands": ["red", "green", "blue", "nir"], "nodata": 0.0}
     assert values["scenes"]["train"] == {
-        "image": [entry], "label": {"path": "train/mask/mask_{id}.tif", "values": {255: "positive"}}
-    }  # fmt: skip
+        "image": [entry],
+        "label": {"path": "train/mask/mask_{id}.tif", "values": {255: "positive"}},
+    }
     assert values["scenes"]["test"]["image"][0]["path"] == "test/img/tile_{id}.tif"
     write_experiment(tmp_path / "d", tmp_path / "first.yaml")
     assert load_experiment(tmp_path / "first.yaml").scenes.train.image[0].bands == entry["bands"]

@@ -87,9 +87,7 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
     experiment = write_small_coast(tmp_path / "coast", members=STACKED)
     outcome = terrablend("run", experiment, "--run", tmp_path / "run", "--dry-run")
     stages = [line.split()[0] for line in outcome.out.splitlines()]
-    assert stages == [
-        "check", "features", "lightgbm", "unet", "second", "explain-lightgbm", "ensemble", "submit",
-    ]  # fmt: skip
+    assert stages == ["check", "features", "lightgbm", "unet", "second", "explain-lightgbm", "ensemble", "submit"]
     run = tmp_path / "run"
     outcome = terrablend("run", experiment, "--run", run, "--workers", 1)
     assert outcome.code == 0, outcome.err
@@ -115,7 +113,7 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
     np.testing.assert_array_equal(read_map(out / f"{scene.id}_satellite_proba.tif"), read_map(tmp_path / "b.tif"))
     assert {path.name for path in out.iterdir() if path.suffix != ".xml"} == {
         f"{one.id}_satellite{kind}.tif" for one in (scene, other) for kind in ("", "_proba")
-    }  # fmt: skip
+    }
 
 
 def test_a_stacked_network_waits_for_what_it_is_stacked_on_and_is_stale_without_it(stacked_coast, tmp_path, terrablend):

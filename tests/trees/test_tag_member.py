@@ -79,8 +79,10 @@ def test_a_tag_that_no_scene_has_gets_a_small_constant_and_a_warning_by_name(fit
     np.testing.assert_allclose(proba[:, 2], 1 / 14)
     assert "gbm, fold 0: no scene outside this fold has never" in caplog.text
     assert read_json(directory / "fold0.json")["tags"]["never"] == {
-        "rows": 0, "rounds": 0, "chosen_by_groups_held_out": False
-    }  # fmt: skip
+        "rows": 0,
+        "rounds": 0,
+        "chosen_by_groups_held_out": False,
+    }
 
 
 def test_a_tag_that_every_scene_has_gets_a_great_constant(fitted, make_tagged, caplog):

@@ -145,9 +145,12 @@ class LightGBMLearner(Learner):
         reader = _Reader()
         rows = lightgbm.Dataset(
             [_Sequence(block, reader) for block in self.table.blocks if len(block)],
-            self.label, weight=self.weight, feature_name=list(self.table.names),
-            categorical_feature=list(categorical), params=dict(parameters),
-        )  # fmt: skip
+            self.label,
+            weight=self.weight,
+            feature_name=list(self.table.names),
+            categorical_feature=list(categorical),
+            params=dict(parameters),
+        )
         wanted = rows.get_params(), categorical
         if self._binned is None or self._binned[0] != wanted:
             self._binned = None

@@ -17,11 +17,7 @@ def stop_name(settings: TreeSettings, n_labels: int) -> StopName:
 
 
 def score_held_out(
-    name: StopName,
-    label: NDArray[np.uint8],
-    weight: NDArray[np.floating],
-    proba: NDArray[np.floating],
-    n_labels: int,
+    name: StopName, label: NDArray[np.uint8], weight: NDArray[np.floating], proba: NDArray[np.floating], n_labels: int
 ) -> float:
     """Score predicted rows; the more the better.
 

@@ -64,9 +64,12 @@ class XGBoostBooster:
         """Return the SHAP values (n, n_classes, F + 1) of rows (n, F)."""
         self._model.set_param({"nthread": threads})
         rows = xgboost.DMatrix(
-            features, feature_names=self._model.feature_names, feature_types=self._model.feature_types,
-            enable_categorical=True, nthread=threads,
-        )  # fmt: skip
+            features,
+            feature_names=self._model.feature_names,
+            feature_types=self._model.feature_types,
+            enable_categorical=True,
+            nthread=threads,
+        )
         return np.asarray(self._model.predict(rows, pred_contribs=True, strict_shape=True), np.float32)
 
     def save(self, path: Path) -> None:
@@ -172,9 +175,12 @@ class XGBoostLearner(Learner):
 
         def read() -> xgboost.QuantileDMatrix:
             return xgboost.QuantileDMatrix(
-                _Batches(self.table, chosen, kinds), enable_categorical=True, max_bin=bins, ref=reference,
+                _Batches(self.table, chosen, kinds),
+                enable_categorical=True,
+                max_bin=bins,
+                ref=reference,
                 nthread=self.threads,
-            )  # fmt: skip
+            )
 
         def labelled(rows: xgboost.QuantileDMatrix) -> xgboost.QuantileDMatrix:
             rows.set_info(label=self.label[chosen], weight=self.weight[chosen])
@@ -208,9 +214,11 @@ class _Batches(xgboost.DataIter):
         for places, features in self._batches:
             # Bins are found by the weights.
             input_data(
-                data=features, weight=self._table.weight[places], feature_names=list(self._table.names),
+                data=features,
+                weight=self._table.weight[places],
+                feature_names=list(self._table.names),
                 feature_types=self._kinds,
-            )  # fmt: skip
+            )
             return True
         return False
 

@@ -129,10 +129,14 @@ def test_a_square_reaches_as_far_as_its_corners_may_be_turned() -> None:
 @pytest.mark.parametrize(
     "augment",
     [
-        AugmentSettings(brightness=0.5), AugmentSettings(contrast=0.5), AugmentSettings(noise=1),
-        AugmentSettings(blur=2), AugmentSettings(band_dropout=0.5), AugmentSettings(coarse_dropout=4),
+        AugmentSettings(brightness=0.5),
+        AugmentSettings(contrast=0.5),
+        AugmentSettings(noise=1),
+        AugmentSettings(blur=2),
+        AugmentSettings(band_dropout=0.5),
+        AugmentSettings(coarse_dropout=4),
     ],
-)  # fmt: skip
+)
 def test_colour_changes_data_alone_and_leaves_labels(augment: AugmentSettings) -> None:
     inputs, label = scenery(count=6)
     seen, truth = alter(augment, inputs, label)
@@ -287,9 +291,16 @@ def test_a_gpu_shows_what_a_cpu_does() -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     augment = AugmentSettings(
-        rotate=180, scale=1.5, brightness=0.3, contrast=0.2, blur=1, band_dropout=0.3, coarse_dropout=3, mixup=0.3,
+        rotate=180,
+        scale=1.5,
+        brightness=0.3,
+        contrast=0.2,
+        blur=1,
+        band_dropout=0.3,
+        coarse_dropout=3,
+        mixup=0.3,
         cutmix=1,
-    )  # fmt: skip
+    )
     inputs, label = scenery(64, count=4)
     side = 28
     draws = default_collate(

@@ -28,14 +28,29 @@ def store(
 
 
 def crops(
-    scenes: Sequence[Scene], side: int = 16, share: float = 0.5, *, augment: AugmentSettings | None = None,
-    cache_bytes: float = 1e9, targets: Sequence[int] = (1,), count: int = 12, **options: Any,
-) -> Crops:  # fmt: skip
+    scenes: Sequence[Scene],
+    side: int = 16,
+    share: float = 0.5,
+    *,
+    augment: AugmentSettings | None = None,
+    cache_bytes: float = 1e9,
+    targets: Sequence[int] = (1,),
+    count: int = 12,
+    **options: Any,
+) -> Crops:
     held = store(scenes, cache_bytes, targets)
     return Crops(
-        held, scenes, {scene.id: PLAIN for scene in scenes}, augment or AugmentSettings(), side=side, labels=3,
-        count=count, positive_share=share, seed=5, **options,
-    )  # fmt: skip
+        held,
+        scenes,
+        {scene.id: PLAIN for scene in scenes},
+        augment or AugmentSettings(),
+        side=side,
+        labels=3,
+        count=count,
+        positive_share=share,
+        seed=5,
+        **options,
+    )
 
 
 def seen(source: Crops, number: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,9 +91,17 @@ def test_image_and_mask_stay_in_step(make_scene: Callable[..., Scene]) -> None:
 
 
 EVERYTHING = AugmentSettings(
-    rotate=180, scale=1.5, brightness=0.3, contrast=0.2, noise=0.2, blur=1, band_dropout=0.3, coarse_dropout=3,
-    mixup=0.3, cutmix=1,
-)  # fmt: skip
+    rotate=180,
+    scale=1.5,
+    brightness=0.3,
+    contrast=0.2,
+    noise=0.2,
+    blur=1,
+    band_dropout=0.3,
+    coarse_dropout=3,
+    mixup=0.3,
+    cutmix=1,
+)
 
 
 @pytest.mark.parametrize("augment", [AugmentSettings(), EVERYTHING])

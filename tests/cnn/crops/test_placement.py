@@ -20,9 +20,17 @@ def placement(
 ) -> Placement:
     cut = scene_side(reach, resize)
     return Placement(
-        scenes, spots, {1: 1.0}, np.ones(len(scenes)), side=side, cut=cut, scale=reach / cut, count=10,
-        positive_share=share, seed=0,
-    )  # fmt: skip
+        scenes,
+        spots,
+        {1: 1.0},
+        np.ones(len(scenes)),
+        side=side,
+        cut=cut,
+        scale=reach / cut,
+        count=10,
+        positive_share=share,
+        seed=0,
+    )
 
 
 def in_view(pixel: np.ndarray, window: Window, matrix: np.ndarray, scale: float) -> np.ndarray:
@@ -32,14 +40,23 @@ def in_view(pixel: np.ndarray, window: Window, matrix: np.ndarray, scale: float)
 
 
 @given(
-    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)), angle=st.floats(-180, 180), zoom=st.floats(0.5, 2),
-    resize=st.sampled_from([0.5, 1.0, 1.7, 3.0]), side=st.sampled_from([8, 32]), number=st.integers(0, 30),
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    angle=st.floats(-180, 180),
+    zoom=st.floats(0.5, 2),
+    resize=st.sampled_from([0.5, 1.0, 1.7, 3.0]),
+    side=st.sampled_from([8, 32]),
+    number=st.integers(0, 30),
     corner=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
-)  # fmt: skip
+)
 def test_the_pixel_that_a_crop_is_placed_on_is_seen_however_it_is_warped(
-    shape: tuple[int, int], angle: float, zoom: float, resize: float, side: int, number: int,
+    shape: tuple[int, int],
+    angle: float,
+    zoom: float,
+    resize: float,
+    side: int,
+    number: int,
     corner: tuple[float, float],
-) -> None:  # fmt: skip
+) -> None:
     spot = (np.array(corner) * shape).astype(np.int32)
     cosine, sine = math.cos(math.radians(angle)) / zoom, math.sin(math.radians(angle)) / zoom
     matrix = np.array([[cosine, -sine], [sine, cosine]])
@@ -50,9 +67,12 @@ def test_the_pixel_that_a_crop_is_placed_on_is_seen_however_it_is_warped(
 
 
 @given(
-    height=st.integers(1, 80), width=st.integers(1, 80), resize=st.sampled_from([0.5, 1.0, 2.0]),
-    share=st.sampled_from([0.0, 1.0]), number=st.integers(0, 30),
-)  # fmt: skip
+    height=st.integers(1, 80),
+    width=st.integers(1, 80),
+    resize=st.sampled_from([0.5, 1.0, 2.0]),
+    share=st.sampled_from([0.0, 1.0]),
+    number=st.integers(0, 30),
+)
 def test_what_is_not_warped_lies_in_the_scene_or_begins_at_its_corner(
     height: int, width: int, resize: float, share: float, number: int
 ) -> None:

@@ -86,8 +86,15 @@ def test_maps_follow_the_features_plane_for_plane(
     feature_set = FeatureSet(multiclass_catalogue.bands, INPUTS)
     planes = input_planes(feature_set, ["trees", "forest"], classes, tmp_path)
     assert planes.names == (
-        "nir", "red", "trees:dark", "trees:bright", "trees:edge", "forest:dark", "forest:bright", "forest:edge",
-    )  # fmt: skip
+        "nir",
+        "red",
+        "trees:dark",
+        "trees:bright",
+        "trees:edge",
+        "forest:dark",
+        "forest:bright",
+        "forest:edge",
+    )
     store = SceneStore(planes, multiclass_catalogue.scenes, (1,), cache_bytes, seed=0)
     for scene in multiclass_catalogue.scenes:
         channels, _ = store.read(scene, window)

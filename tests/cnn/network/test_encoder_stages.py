@@ -38,9 +38,11 @@ def test_the_stages_of_an_encoder_are_those_that_its_authors_named(encoder: str,
 
 def test_a_transformer_of_one_resolution_has_stages_too() -> None:
     settings = CnnSettings(
-        architecture="dpt", encoder="tu-vit_tiny_patch16_224", encoder_depth=2,
+        architecture="dpt",
+        encoder="tu-vit_tiny_patch16_224",
+        encoder_depth=2,
         parameters={"img_size": 64, "decoder_intermediate_channels": [16, 16], "decoder_fusion_channels": 16},
-    )  # fmt: skip
+    )
     stages = encoder_stages(build_network(settings, 3, 1), 3, 64)
     assert stages["encoder.model.patch_embed.proj.weight"] == stages["encoder.model.blocks.0.attn.qkv.weight"] == 0
     assert stages["encoder.model.blocks.11.attn.qkv.weight"] == 1

@@ -30,9 +30,11 @@ def test_every_architecture_maps_planes_to_logits_of_the_same_size(architecture:
     settings = CnnSettings(architecture=architecture, encoder="mobilenet_v2")
     if architecture == "dpt":
         settings = CnnSettings(
-            architecture="dpt", encoder="tu-vit_tiny_patch16_224", encoder_depth=2,
+            architecture="dpt",
+            encoder="tu-vit_tiny_patch16_224",
+            encoder_depth=2,
             parameters={"img_size": 128, "decoder_intermediate_channels": [16, 16], "decoder_fusion_channels": 16},
-        )  # fmt: skip
+        )
     network = build_network(settings, 5, 3)
     check_network(network, settings, 5, 3, 128)
     assert takes_other_sizes(network, 5, 128) == (architecture != "dpt")

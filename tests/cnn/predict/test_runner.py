@@ -47,9 +47,10 @@ def check(runner: Runner, model: nn.Module, windows: list[np.ndarray]) -> None:
     np.testing.assert_array_equal(list(runner.apply(model, windows)), 2 * np.array(windows))
 
 
-@pytest.mark.parametrize(("threads", "at_once", "lanes", "each"), [
-    (1, None, 1, 1), (3, None, 3, 1), (3, 2, 2, 1), (4, 2, 2, 2), (2, 6, 6, 1), (64, None, 7, 9),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("threads", "at_once", "lanes", "each"),
+    [(1, None, 1, 1), (3, None, 3, 1), (3, 2, 2, 1), (4, 2, 2, 2), (2, 6, 6, 1), (64, None, 7, 9)],
+)
 def test_a_cpu_works_on_each_window_in_a_thread_of_its_own(
     windows: list[np.ndarray], threads: int, at_once: int | None, lanes: int, each: int
 ) -> None:
@@ -93,10 +94,15 @@ def test_a_window_that_does_not_fit_alone_says_what_to_do(windows: list[np.ndarr
         list(OnThisMachine().apply(Watched(most=0), windows))
 
 
-@pytest.mark.parametrize(("known", "wanted"), [
-    ({"avx512_bf16": True}, torch.bfloat16), ({"amx_bf16": True}, torch.bfloat16),
-    ({"avx512_bf16": False, "avx512_f": True}, torch.float32), ({}, torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("known", "wanted"),
+    [
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": False, "avx512_f": True}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
 def test_a_cpu_computes_in_bfloat16_if_it_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, known: dict[str, bool], wanted: torch.dtype
 ) -> None:

@@ -33,11 +33,19 @@ EVERYTHING = {
     "scene_weights": {"has_bright": 2, "nir_mean": 1.5},
     "normalise": {"by": "quantile", "low": 0.01, "high": 0.99, "clip": 1.2},
     "augment": AugmentSettings(
-        rotate=180, scale=1.5, brightness=0.3, contrast=0.2, noise=0.2, blur=1, band_dropout=0.3, coarse_dropout=3,
-        mixup=0.3, cutmix=1,
+        rotate=180,
+        scale=1.5,
+        brightness=0.3,
+        contrast=0.2,
+        noise=0.2,
+        blur=1,
+        band_dropout=0.3,
+        coarse_dropout=3,
+        mixup=0.3,
+        cutmix=1,
     ),
     "resize": 1.5,
-}  # fmt: skip
+}
 
 
 def test_with_everything_switched_on_the_same_seed_gives_the_same_bytes(
@@ -55,11 +63,17 @@ def test_with_everything_switched_on_the_same_seed_gives_the_same_bytes(
 @pytest.mark.parametrize(
     "change",
     [
-        {"loss": "jaccard"}, {"class_weights": {"bright": 3}}, {"region_weights": {"background": 1}},
-        {"label_smoothing": 0.1}, {"augment": {"noise": 0.1}}, {"augment": {"turns": False}}, {"resize": 2},
-        {"normalise": "minmax"}, {"scene_weights": {"bright_share": 9}},
+        {"loss": "jaccard"},
+        {"class_weights": {"bright": 3}},
+        {"region_weights": {"background": 1}},
+        {"label_smoothing": 0.1},
+        {"augment": {"noise": 0.1}},
+        {"augment": {"turns": False}},
+        {"resize": 2},
+        {"normalise": "minmax"},
+        {"scene_weights": {"bright_share": 9}},
     ],
-)  # fmt: skip
+)
 def test_every_setting_changes_what_is_learned(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, change: dict[str, Any]
 ) -> None:

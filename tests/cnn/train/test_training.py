@@ -203,9 +203,16 @@ def test_the_epoch_that_scores_best_on_the_scenes_held_out_is_used(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(
-        tiny, validation_fraction=0.4, epochs=4, steps=4, learning_rate=0.03, schedule="constant",
-        crop=64, tile=64, overlap=16,
-    )  # fmt: skip
+        tiny,
+        validation_fraction=0.4,
+        epochs=4,
+        steps=4,
+        learning_rate=0.03,
+        schedule="constant",
+        crop=64,
+        tile=64,
+        overlap=16,
+    )
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
     rows, about = rows_of(tmp_path), read_about(tmp_path / "fold0.safetensors")
     scores = [float(row["score"]) for row in rows]
@@ -240,9 +247,16 @@ def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(
-        tiny, epochs=4, validation_fraction=0.5, schedule="plateau", warmup=0, cut=0.5, lr_step_epochs=1, min_delta=1.0,
+        tiny,
+        epochs=4,
+        validation_fraction=0.5,
+        schedule="plateau",
+        warmup=0,
+        cut=0.5,
+        lr_step_epochs=1,
+        min_delta=1.0,
         learning_rate=0.008,
-    )  # fmt: skip
+    )
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
     assert [float(row["learning_rate"]) for row in rows_of(tmp_path)] == pytest.approx([0.008, 0.008, 0.004, 0.002])
 
@@ -371,9 +385,15 @@ def quiet_processes() -> Iterator[None]:
 @pytest.mark.usefixtures("quiet_processes")
 def test_two_devices_share_the_work_of_one(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
     settings = with_changes(
-        tiny, loss="ce", optimizer="sgd", learning_rate=0.01, validation_fraction=0.5, average="ema", epochs=2,
+        tiny,
+        loss="ce",
+        optimizer="sgd",
+        learning_rate=0.01,
+        validation_fraction=0.5,
+        average="ema",
+        epochs=2,
         parameters={"decoder_use_norm": False, "norm_layer": "layernorm2d"},
-    )  # fmt: skip
+    )
     plans = {"one": {"devices": 1}, "two": {"devices": 2}, "small": {"batch_size": 2, "steps": 2}}
     for name, plan in plans.items():
         fit_member("net", with_changes(settings, **plan), catalogue, tmp_path / name, **OPTIONS)

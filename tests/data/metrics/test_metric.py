@@ -9,8 +9,7 @@ from data.metrics.metric import CLASS_METRICS, METRICS, expected_cost, fbeta, pr
 
 LABELS = st.integers(2, 5).flatmap(
     lambda n: st.tuples(
-        st.just(n),
-        st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=n, max_size=60),
+        st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=n, max_size=60)
     )
 )
 

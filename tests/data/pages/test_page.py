@@ -31,9 +31,15 @@ def written(tmp_path, monkeypatch):
 
     def write(**values):
         told = {
-            "name": "<coast>", "value": 0.5, "count": 12345, "marks": label_marks(LAND), "told": {"a": "</script>"},
-            "axis": Axis.spanning([0, 1]), "table": [[(0.5, 1), (0.5, 1), (0.0, 0)]] * 3, **values,
-        }  # fmt: skip
+            "name": "<coast>",
+            "value": 0.5,
+            "count": 12345,
+            "marks": label_marks(LAND),
+            "told": {"a": "</script>"},
+            "axis": Axis.spanning([0, 1]),
+            "table": [[(0.5, 1), (0.5, 1), (0.0, 0)]] * 3,
+            **values,
+        }
         write_page(tmp_path / "page.html", "mine", "mine.html", filters={"shouted": lambda count: f"{count}!"}, **told)
         return (tmp_path / "page.html").read_text("utf-8")
 
@@ -76,8 +82,10 @@ def contrast(first, second):
 def test_a_class_is_marked_by_its_colour_and_its_id_which_can_be_read_on_it():
     marks = label_marks(LAND)
     assert [(mark.label, mark.id, mark.color) for mark in marks] == [
-        ("sea", 0, "#005ac8"), ("snow", 4, "#fafafa"), ("night", 7, "#050514"),
-    ]  # fmt: skip
+        ("sea", 0, "#005ac8"),
+        ("snow", 4, "#fafafa"),
+        ("night", 7, "#050514"),
+    ]
     rng = np.random.default_rng(0)
     colors = tuple(tuple(color) for color in rng.integers(0, 256, (200, 3)).tolist())
     many = Classes("multiclass", tuple(range(200)), tuple(f"c{number}" for number in range(200)), colors)

@@ -48,8 +48,11 @@ def test_scenes_of_several_files_are_paired_by_id_not_by_position(root):
     files, problems = find_scenes(SETTINGS, FLOOD, root)
     assert problems == []
     assert [(scene.split, scene.id) for scene in files] == [
-        ("train", "a"), ("train", "b[1]"), ("train", "c"), ("test", "z")
-    ]  # fmt: skip
+        ("train", "a"),
+        ("train", "b[1]"),
+        ("train", "c"),
+        ("test", "z"),
+    ]
     assert [image.path for image in files[1].images] == [str(root / "img/b[1].tif"), str(root / "sar/b[1]_vv.png")]
     assert [image.nodata for image in files[1].images] == [(-9,), (0,)]
 

@@ -17,9 +17,13 @@ from data.survey.discovery import find_scenes
 from data.survey.inspection import build_catalogue
 
 COLORS = {
-    "urban": (0, 255, 255), "agriculture": (255, 255, 0), "rangeland": (255, 0, 255), "forest": (0, 255, 0),
-    "water": (0, 0, 255), "barren": (255, 255, 255),
-}  # fmt: skip
+    "urban": (0, 255, 255),
+    "agriculture": (255, 255, 0),
+    "rangeland": (255, 0, 255),
+    "forest": (0, 255, 0),
+    "water": (0, 0, 255),
+    "barren": (255, 255, 255),
+}
 UNKNOWN = (0, 0, 0)
 LAND = Classes.from_settings(
     "multiclass", {k: ClassSettings(name=name, color=color) for k, (name, color) in enumerate(COLORS.items())}
@@ -167,8 +171,11 @@ def test_any_window_of_a_jpeg_is_what_the_whole_picture_holds(tmp_path, row, col
     path = tmp_path / "a.jpg"
     if not path.exists():
         Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 50, 3), np.uint8)).save(path, subsampling=0)
-    whole = np.pad(np.moveaxis(np.array(Image.open(path)), 2, 0).astype(np.float32), ((0, 0), (50, 50), (50, 50)),
-                   constant_values=np.nan)  # fmt: skip
+    whole = np.pad(
+        np.moveaxis(np.array(Image.open(path)), 2, 0).astype(np.float32),
+        ((0, 0), (50, 50), (50, 50)),
+        constant_values=np.nan,
+    )
     scene = Scene("a", "train", (ImageFile(str(path), ("red", "green", "blue")),), Grid(70, 50))
     expected = whole[:, row + 50 : row + 50 + height, col + 50 : col + 50 + width]
     with keep_open():
@@ -190,8 +197,9 @@ def test_a_palette_is_expanded_where_colours_are_named_and_kept_where_one_band_i
     path = palette_picture(tmp_path / "p.png")
     colours = Scene("a", "train", (ImageFile(str(path), ("red", "green", "blue")),), Grid(3, 4))
     # Value 2 is transparent: there is no picture there.
-    np.testing.assert_array_equal(read_scene(colours, bands=["blue", "red"])[:, 0], [[30, 60, np.nan, 30],
-                                                                                    [10, 40, np.nan, 10]])  # fmt: skip
+    np.testing.assert_array_equal(
+        read_scene(colours, bands=["blue", "red"])[:, 0], [[30, 60, np.nan, 30], [10, 40, np.nan, 10]]
+    )
     np.testing.assert_array_equal(read_scene(colours, Window(1, 1, 2, 3)), read_scene(colours)[:, 1:3, 1:])
     values = Scene("a", "train", (ImageFile(str(path), ("kind",)),), Grid(3, 4))
     np.testing.assert_array_equal(read_scene(values)[0, 0], [0, 1, np.nan, 0])

@@ -56,9 +56,7 @@ def test_a_mask_band_condemns_the_other_bands_and_stays_itself(write_raster):
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
-@given(
-    st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 9), st.integers(1, 9), st.integers(0, 3)
-)  # fmt: skip
+@given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
 def test_a_window_is_what_the_whole_scene_holds_there_and_nan_outside(write_raster, row, col, height, width, halo):
     scene = scene_of(write_raster("a.tif", PIXELS))
     window = Window(row, col, height, width)

@@ -52,8 +52,12 @@ def test_each_scene_has_the_tags_of_its_row(root):
     catalogue, warnings = build(root)
     assert warnings == []
     assert {scene.id: scene.tags for scene in catalogue.scenes} == {
-        "train_0": (0, 1), "train_1": (2,), "train_10": (0, 1, 2), "train_2": (), "test_0": None
-    }  # fmt: skip
+        "train_0": (0, 1),
+        "train_1": (2,),
+        "train_10": (0, 1, 2),
+        "train_2": (),
+        "test_0": None,
+    }
     assert catalogue.label_counts("train_0").tolist() == [1, 1, 0]
     assert catalogue.label_counts("train_2").tolist() == [0, 0, 0]
     assert catalogue.statistics["test", "test_0"].label_counts == ()

@@ -56,8 +56,10 @@ def test_each_layer_has_its_own_reference_system(features, tmp_path):
     assert geopandas.read_file(path, layer="own").crs.equals(OWN)
     with sqlite3.connect(path) as database:
         assert dict(database.execute("SELECT table_name, srs_id FROM gpkg_contents")) == {
-            "utm": 32610, "own": 100_002, "pixels": -1,
-        }  # fmt: skip
+            "utm": 32610,
+            "own": 100_002,
+            "pixels": -1,
+        }
 
 
 def test_the_file_keeps_what_sqlite_and_geopackage_ask_for(features, tmp_path):

@@ -37,8 +37,10 @@ def noisy_pool(seed, n=400, classes=3, folds=2, n_scenes=10):
 def score(pool, multipliers, wanted):
     prediction = decide(pool.stored[0], list(multipliers))
     scenes = np.unique(pool.scene)
-    counts = [weighted_counts(pool.label[here], prediction[here], pool.weight[here], 3)
-              for here in (pool.scene == one for one in scenes)]  # fmt: skip
+    counts = [
+        weighted_counts(pool.label[here], prediction[here], pool.weight[here], 3)
+        for here in (pool.scene == one for one in scenes)
+    ]
     return float(wanted.over(np.stack(counts)))
 
 
@@ -47,9 +49,7 @@ def search(pool, wanted):
 
 
 @settings(deadline=None, max_examples=30)
-@given(
-    st.integers(0, 10_000), st.sampled_from(["macro_iou", "macro_dice", "accuracy", "kappa", "macro_f2", BY_SCENE])
-)  # fmt: skip
+@given(st.integers(0, 10_000), st.sampled_from(["macro_iou", "macro_dice", "accuracy", "kappa", "macro_f2", BY_SCENE]))
 def test_the_best_multipliers_are_never_worse_than_the_plain_argmax(seed, metric):
     pool, wanted = noisy_pool(seed), objective(metric)
     multipliers = search(pool, wanted)

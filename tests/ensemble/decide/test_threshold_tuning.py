@@ -46,9 +46,11 @@ def draw(seed, n, n_tags=3):
 def histograms(stored, label, n_folds=3):
     fold = np.arange(stored.shape[1]) % n_folds
     return np.stack(
-        [[score_histogram(a[fold == one], b[fold == one]) for a, b in zip(stored, label, strict=True)]
-         for one in range(n_folds)]
-    )  # fmt: skip
+        [
+            [score_histogram(a[fold == one], b[fold == one]) for a, b in zip(stored, label, strict=True)]
+            for one in range(n_folds)
+        ]
+    )
 
 
 def every_prediction(stored):
@@ -103,10 +105,12 @@ def make_pool(seed, n=600, n_scenes=12, weighted=True, noise=2):
 
 
 def scene_counts(pool, prediction):
-    return np.stack([
-        weighted_counts(pool.label[here], prediction[here], pool.weight[here], 2)
-        for here in (pool.scene == one for one in np.unique(pool.scene))
-    ])  # fmt: skip
+    return np.stack(
+        [
+            weighted_counts(pool.label[here], prediction[here], pool.weight[here], 2)
+            for here in (pool.scene == one for one in np.unique(pool.scene))
+        ]
+    )
 
 
 @settings(deadline=None, max_examples=20)
@@ -169,10 +173,12 @@ def test_a_pool_and_its_histograms_have_the_same_thresholds(reckless):
 def test_histograms_of_blocks_are_those_of_pixels_in_wide_bins():
     pool = make_pool(3)
     blocks = block_histograms(pool.stored[0], pool.label[None], pool.weight, pool.scene)
-    exact = np.stack([
-        score_histogram(pool.stored[0, 0, here], pool.label[here], pool.weight[here])[None]
-        for here in (pool.scene == one for one in range(pool.scene.max() + 1))
-    ])  # fmt: skip
+    exact = np.stack(
+        [
+            score_histogram(pool.stored[0, 0, here], pool.label[here], pool.weight[here])[None]
+            for here in (pool.scene == one for one in range(pool.scene.max() + 1))
+        ]
+    )
     np.testing.assert_allclose(blocks, coarsen(exact))
     assert coarsen(exact)[..., -1].sum() == pytest.approx(
         pool.weight[(pool.stored[0, 0] == NODATA) & (pool.label < 2)].sum()

@@ -27,10 +27,14 @@ def use_of(name, place, has_shap=True):
     swarm = Swarm(tuple(rng.normal(size=40) / (place + 1)), (NAN, *(np.arange(1, 40) / 40)))
     dependence = Dependence((-1.0, 0.0, 3.0), (0.1, 0.2, 0.4), ((0.1, 0.1, 0.1), (0.1, 0.3, 0.7)))
     return ColumnUse(
-        name, Spread(0.4 / (place + 1), 0.01), Spread(0.02 - 0.002 * place, 0.001), Spread(0.05 - 0.005 * place, 0.001),
-        1 / (place + 1) if has_shap else NAN, swarm if has_shap and place < 15 else None,
+        name,
+        Spread(0.4 / (place + 1), 0.01),
+        Spread(0.02 - 0.002 * place, 0.001),
+        Spread(0.05 - 0.005 * place, 0.001),
+        1 / (place + 1) if has_shap else NAN,
+        swarm if has_shap and place < 15 else None,
         dependence if place < 6 else None,
-    )  # fmt: skip
+    )
 
 
 def explain(classes, has_shap=True, n_columns=20):

@@ -49,9 +49,15 @@ def test_a_table_tells_the_areas_in_hectares_and_the_intervals():
     assert "mapped, ha" in lines[0]
     # Thousands are set apart by a narrow space.
     assert re.split(" +", lines[1]) == [
-        "deforestation", "18\u202f000", "21\u202f158", "15\u202f000–27\u202f315", "0.880", "(0.806–0.954)", "0.749",
+        "deforestation",
+        "18\u202f000",
+        "21\u202f158",
+        "15\u202f000–27\u202f315",
+        "0.880",
+        "(0.806–0.954)",
+        "0.749",
         "(0.535–0.962)",
-    ]  # fmt: skip
+    ]
     assert len({len(line) for line in lines[:-1]}) == 1
     assert lines[-1] == "overall accuracy by area 0.947 (0.928–0.965)"
     assert "km²" in areas_of_sample(TABLE_8, LANDSAT * 10, CHANGE, 0.95, metric=True).lines()[0]

@@ -110,8 +110,10 @@ def test_an_evaluation_draws_groups_and_not_scenes():
     pooled = evaluation.pool(30, seed=1)
     np.testing.assert_array_equal(pooled["one"].draws, pooled["two"].draws)
     both = {
-        tuple(total) for total in ((draw[0] * scenes["b"] + draw[1] * (scenes["a"] + scenes["c"])).ravel()
-        for draw in pooled["one"].draws)
-    }  # fmt: skip
+        tuple(total)
+        for total in (
+            (draw[0] * scenes["b"] + draw[1] * (scenes["a"] + scenes["c"])).ravel() for draw in pooled["one"].draws
+        )
+    }
     found = pooled["one"].pooled(lambda counts: counts.reshape(*counts.shape[:-2], -1)).resampled
     assert {tuple(total) for total in found} == both

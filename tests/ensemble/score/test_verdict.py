@@ -88,9 +88,12 @@ def test_each_step_is_told_with_its_score_its_gain_and_a_verdict(caplog):
     hits = {"gbdt": 60, "unet": 50, BLEND: 80, UNCALIBRATED: 80, PLAIN: [82, 77] * 6, UNCLEANED: 70}
     found = ablate(evaluate(hits), {"gbdt": "trees", "unet": "cnn"}, DICE, SETTINGS, seed=0)
     assert [(one.name, one.candidate) for one in found] == [
-        ("trees alone", "gbdt"), ("CNN alone", "unet"), ("uncalibrated", UNCALIBRATED),
-        ("plain threshold", PLAIN), ("uncleaned", UNCLEANED),
-    ]  # fmt: skip
+        ("trees alone", "gbdt"),
+        ("CNN alone", "unet"),
+        ("uncalibrated", UNCALIBRATED),
+        ("plain threshold", PLAIN),
+        ("uncleaned", UNCLEANED),
+    ]
     assert [one.verdict.split(":")[-1].strip() for one in found[:1]] == ["more than chance"]
     assert found[0].verdict == "the CNN gained +0.1389 (+0.1389 to +0.1389): more than chance"
     assert found[2].verdict == "calibration added nothing"

@@ -20,9 +20,14 @@ from terrablend.check.tables import describe_overview
 def page_of(catalogue, tmp_path, **values):
     path = tmp_path / "check.html"
     options = {
-        "name": "coast", "settings": GroupSettings(), "root": tmp_path, "leakage": ["none of the groups is split"],
-        "warnings": [], "executor": None, "track": untracked,
-    }  # fmt: skip
+        "name": "coast",
+        "settings": GroupSettings(),
+        "root": tmp_path,
+        "leakage": ["none of the groups is split"],
+        "warnings": [],
+        "executor": None,
+        "track": untracked,
+    }
     write_check_page(path, catalogue, look_over(catalogue), **options | values)
     return path.read_text("utf-8")
 
@@ -45,9 +50,11 @@ def test_check_prints_tables_and_draws_a_page(checked):
     catalogue = Catalogue.load(run / "catalogue.parquet")
     train = catalogue.split("train")
     rows = rows_of(outcome.out)
-    assert rows["scenes"] == [str(len(train)), str(len(catalogue.split("test"))), *(
-        str(len(catalogue.in_fold(fold))) for fold in catalogue.folds
-    )]  # fmt: skip
+    assert rows["scenes"] == [
+        str(len(train)),
+        str(len(catalogue.split("test"))),
+        *(str(len(catalogue.in_fold(fold))) for fold in catalogue.folds),
+    ]
     kelp = sum(catalogue.label_counts(scene.id)[1] for scene in train)
     share = 100 * kelp / sum(catalogue.label_counts(scene.id).sum() for scene in train)
     assert float(rows["kelp"][0].split("%")[0]) == pytest.approx(share, rel=0.05)
@@ -141,11 +148,14 @@ def test_a_large_scene_is_shown_by_a_part_of_it(write_raster, tmp_path, terrable
         write_raster(f"image/s{number}.tif", rng.integers(1, 200, (3, 600, 700), np.uint8))
         write_raster(f"mask/s{number}.tif", label)
     experiment = {
-        "name": "large", "task": "binary", "root": str(tmp_path), "classes": {1: "kelp"}, "folds": {"count": 2},
-        "scenes": {"bands": ["red", "green", "blue"],
-                   "train": {"image": "image/{id}.tif", "label": "mask/{id}.tif"}},
+        "name": "large",
+        "task": "binary",
+        "root": str(tmp_path),
+        "classes": {1: "kelp"},
+        "folds": {"count": 2},
+        "scenes": {"bands": ["red", "green", "blue"], "train": {"image": "image/{id}.tif", "label": "mask/{id}.tif"}},
         "members": {"lightgbm": {"branch": "trees"}},
-    }  # fmt: skip
+    }
     (tmp_path / "large.yaml").write_text(yaml.safe_dump(experiment))
     assert terrablend("check", tmp_path / "large.yaml", "--run", tmp_path / "run", "--workers", 1).code == 0
     catalogue = Catalogue.load(tmp_path / "run" / "catalogue.parquet")

@@ -89,8 +89,11 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
         assert outcome.code == 0, outcome.err
     maps = contents(tmp_path / "run")
     assert {name.removeprefix(image.stem) for name in maps} == {
-        ".tif", ".tif.aux.xml", "_proba.tif", "_uncertainty.tif"
-    }  # fmt: skip
+        ".tif",
+        ".tif.aux.xml",
+        "_proba.tif",
+        "_uncertainty.tif",
+    }
     assert contents(tmp_path / "zip") == maps
     assert contents(tmp_path / "folder") == maps
 
@@ -322,8 +325,13 @@ class TestRecord:
         assert set(by_name) == {"lightgbm", "forest", "unet-fold0", "unet-fold1"}
         network = by_name["unet-fold1"]
         assert [band if isinstance(band, str) else band["name"] for band in network["bands"]] == [
-            "red", "green", "blue", "nir", "NDVI", "lightgbm:kelp"
-        ]  # fmt: skip
+            "red",
+            "green",
+            "blue",
+            "nir",
+            "NDVI",
+            "lightgbm:kelp",
+        ]
         assert len(network["value_scaling"]) == 6
         assert all(one.keys() == {"type", "mean", "stddev"} for one in network["value_scaling"])
         assert by_name["unet-fold0"]["value_scaling"] != network["value_scaling"]

@@ -252,9 +252,7 @@ class TestRealTables:
     def test_soils_are_told_apart(self, run):
         names = ["red soil", "cotton crop", "grey soil", "damp grey soil", "stubble", "very damp grey soil"]
         columns = [f"{band}_{pixel}" for pixel in range(9) for band in ("green", "red", "nir", "nir2")]
-        table = {
-            "files": "statlog_landsat/sat.trn", "label": "soil", "separator": " ", "columns": [*columns, "soil"],
-        }  # fmt: skip
+        table = {"files": "statlog_landsat/sat.trn", "label": "soil", "separator": " ", "columns": [*columns, "soil"]}
         ids = (1, 2, 3, 4, 5, 7)
         scores, rows, _ = run("soils", task="multiclass", classes=dict(zip(ids, names, strict=True)), table=table)
         assert len(rows) == 4435
@@ -275,9 +273,12 @@ def test_names_that_model_files_cannot_hold_are_changed(tmp_path, terrablend):
     pl.DataFrame(rows).write_csv(tmp_path / "rows.csv")
     for booster in ("lightgbm", "xgboost"):
         file = write_table_experiment(
-            tmp_path / f"{booster}.yaml", root=str(tmp_path), table={"files": "rows.csv", "label": "truth"},
-            classes={1: "label"}, members={"trees": MEMBER | {"booster": booster}},
-        )  # fmt: skip
+            tmp_path / f"{booster}.yaml",
+            root=str(tmp_path),
+            table={"files": "rows.csv", "label": "truth"},
+            classes={1: "label"},
+            members={"trees": MEMBER | {"booster": booster}},
+        )
         assert terrablend("run", file, "--run", tmp_path / booster).code == 0
         scores = read_json(tmp_path / booster / "members" / "trees" / "scores.json")
         assert scores["pooled"]["AUC"] > 0.7

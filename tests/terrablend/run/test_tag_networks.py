@@ -10,9 +10,15 @@ from data.scenes.scene import maybe_ungeoreferenced
 from terrablend.experiment import load_scene_experiment
 
 NETWORK = {
-    "branch": "cnn", "encoder": "tu-regnetx_002", "encoder_depth": 2, "crop": 16, "batch_size": 8, "epochs": 6,
-    "steps": 6, "learning_rate": 0.02,
-}  # fmt: skip
+    "branch": "cnn",
+    "encoder": "tu-regnetx_002",
+    "encoder_depth": 2,
+    "crop": 16,
+    "batch_size": 8,
+    "epochs": 6,
+    "steps": 6,
+    "learning_rate": 0.02,
+}
 
 
 @pytest.fixture
@@ -32,13 +38,17 @@ def hazy(tmp_path):
         lines.append(f"s{number},{'haze' if number % 2 else 'clear'}")
     (tmp_path / "tags.csv").write_text("\n".join(lines) + "\n")
     experiment = {
-        "name": "hazy", "task": "multilabel", "root": ".", "classes": ["clear", "haze"], "folds": {"count": 2},
+        "name": "hazy",
+        "task": "multilabel",
+        "root": ".",
+        "classes": ["clear", "haze"],
+        "folds": {"count": 2},
         "scenes": {
             "bands": ["red", "green", "blue"],
             "train": {"image": "{id}.png", "label": {"tags": "tags.csv", "id": "image_name", "column": "tags"}},
         },
         "members": {"net": NETWORK},
-    }  # fmt: skip
+    }
     path = tmp_path / "hazy.yaml"
     path.write_text(yaml.safe_dump(experiment))
     return path

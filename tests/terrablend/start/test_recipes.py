@@ -69,9 +69,12 @@ def copy_amazon(root, write, rng):
 
 
 COPIES = {
-    "kelp": copy_kelp, "solar": copy_solar, "deepglobe": copy_deepglobe, "landcover": copy_landcover,
+    "kelp": copy_kelp,
+    "solar": copy_solar,
+    "deepglobe": copy_deepglobe,
+    "landcover": copy_landcover,
     "amazon": copy_amazon,
-}  # fmt: skip
+}
 GROUPS = {"kelp": 4, "solar": 6, "deepglobe": 6, "landcover": 5, "amazon": 40}
 
 

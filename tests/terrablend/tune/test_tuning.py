@@ -128,8 +128,7 @@ def terrablend_trials():
 def test_features_are_searched_too_on_tables_of_their_own(tmp_path, terrablend):
     run = tmp_path / "run"
     experiment = with_search(
-        write_small_coast(tmp_path / "coast"),
-        {"features.context.radii": [[2], [4]], "members.lightgbm.leaves": [3, 7]},
+        write_small_coast(tmp_path / "coast"), {"features.context.radii": [[2], [4]], "members.lightgbm.leaves": [3, 7]}
     )
     begin(terrablend, experiment, run)
     before = {path: path.read_bytes() for path in (run / "pixels").rglob("*.parquet")}

@@ -105,9 +105,13 @@ def chain(cuts):
     """A tree in which values up to its k-th cut, and no earlier one, end in leaf k, worth k / 1000."""
     turns = np.arange(len(cuts))
     tree = Tree(
-        np.zeros(len(cuts), int), cuts, np.ones(len(cuts), bool), ~turns, np.append(turns[1:], ~len(cuts)),
+        np.zeros(len(cuts), int),
+        cuts,
+        np.ones(len(cuts), bool),
+        ~turns,
+        np.append(turns[1:], ~len(cuts)),
         np.arange(len(cuts) + 1)[:, None] / 1e3,
-    )  # fmt: skip
+    )
     return Trees.of([tree], np.zeros(1), 1, "identity")
 
 
