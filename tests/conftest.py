@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import rasterio
@@ -20,6 +21,10 @@ from data.scenes.classes import Classes
 from data.scenes.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced, read_label
 from data.scenes.windows import Grid
 from features.table import Table
+
+# Tests know no clock: a busy machine is no failure.
+hypothesis.settings.register_profile("terrablend", deadline=None)
+hypothesis.settings.load_profile("terrablend")
 
 WriteRaster = Callable[..., Path]
 

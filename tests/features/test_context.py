@@ -75,7 +75,7 @@ def slow_statistics(plane, radius):
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(1, 4), st.sampled_from([0, 0.2, 0.9, 1]), st.integers(0, 99))
 def test_local_statistics_are_those_of_a_slow_loop(height, width, radius, holes, seed):
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def everything(bands):
     return FeatureSet(bands, feature_names(bands, EVERYTHING), EVERYTHING.formulas)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.data())
 def test_a_window_has_the_bits_of_the_whole_scene(write_raster, data):
     height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))

@@ -173,7 +173,7 @@ def test_an_index_is_found_under_its_name():
 any_float = st.floats(width=32) | st.sampled_from([0.0, -0.0, 1.0, -1.0, 0.05, 1e-38, 3e38])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(any_float, min_size=len(LETTERS), max_size=len(LETTERS)))
 def test_no_index_is_ever_infinite(values):
     planes = {letter: np.float32([value]) for letter, value in zip(LETTERS, values, strict=True)}
@@ -183,7 +183,7 @@ def test_no_index_is_ever_infinite(values):
         assert not np.isinf(result).any(), index.name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.sampled_from([0.0, 1.0, 0.05, 0.1]))
 def test_no_index_is_infinite_where_all_bands_are_the_same(value):
     planes = dict.fromkeys(LETTERS, np.float32([value]))

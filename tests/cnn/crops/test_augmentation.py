@@ -91,7 +91,7 @@ def test_a_warp_is_what_a_loop_over_pixels_computes(angle: float, zoom: float) -
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_image_and_label_stay_in_step_whatever_is_drawn(seed: int) -> None:
     _, label = scenery(64, seed=seed)
     shown = label.float()

@@ -198,7 +198,7 @@ def deal_tags(tags, group_of, count=5, seed=0):
     return np.array([folds[scene.id] for scene in scenes])
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_folds_of_tagged_scenes_are_as_even_as_iterative_stratification_makes_them(seed):
     tags = (np.random.default_rng(seed).random((1000, 17)) < SHARES).astype(np.int64)

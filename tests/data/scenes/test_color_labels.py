@@ -165,7 +165,7 @@ def test_scenes_and_labels_in_pictures_make_a_catalogue(tmp_path, indices):
         build_catalogue(files, problems, settings, LAND)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(st.integers(-9, 70), st.integers(-9, 50), st.integers(1, 40), st.integers(1, 40))
 def test_any_window_of_a_jpeg_is_what_the_whole_picture_holds(tmp_path, row, col, height, width):
     path = tmp_path / "a.jpg"

@@ -55,7 +55,7 @@ def test_a_mask_band_condemns_the_other_bands_and_stays_itself(write_raster):
     assert not valid_mask(any_but_zero, pixels)[2, 3]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.integers(-4, 8), st.integers(-4, 8), st.integers(1, 9), st.integers(1, 9), st.integers(0, 3))
 def test_a_window_is_what_the_whole_scene_holds_there_and_nan_outside(write_raster, row, col, height, width, halo):
     scene = scene_of(write_raster("a.tif", PIXELS))

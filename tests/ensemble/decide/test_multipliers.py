@@ -48,7 +48,7 @@ def search(pool, wanted):
     return best_multipliers(pool.stored[0], pool.label, pool.weight, wanted, pool.scene)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from(["macro_iou", "macro_dice", "accuracy", "kappa", "macro_f2", BY_SCENE]))
 def test_the_best_multipliers_are_never_worse_than_the_plain_argmax(seed, metric):
     pool, wanted = noisy_pool(seed), objective(metric)
@@ -71,7 +71,7 @@ def test_the_order_of_pixels_does_not_matter():
     np.testing.assert_allclose(search(mixed, wanted), search(pool, wanted))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.sampled_from(["macro_iou", BY_SCENE]))
 def test_tuned_multipliers_are_never_worse_than_the_plain_argmax(seed, metric):
     pool, wanted = noisy_pool(seed, folds=3), objective(metric)

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score, fbeta_score
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.confusion import weighted_counts
 from data.scenes.classes import Classes
-from ensemble.decide import caution
+from ensemble.decide import one_standard_error
 from ensemble.decide.pool import PixelPool
 from ensemble.decide.threshold_curves import SceneCuts, block_histograms, coarsen
 from ensemble.decide.threshold_tuning import tune_binary, tune_pool
@@ -32,7 +32,7 @@ def objective(metric, classes=KELP):
 @pytest.fixture
 def reckless(monkeypatch):
     """The best threshold itself is taken."""
-    monkeypatch.setattr(caution, "CAUTION", 0.0)
+    monkeypatch.setattr(one_standard_error, "CAUTION", 0.0)
 
 
 def draw(seed, n, n_tags=3):
@@ -113,7 +113,7 @@ def scene_counts(pool, prediction):
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["dice", "f2", "macro_iou", "accuracy"]), st.sampled_from(["skip", 0, 1]))
 def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
     pool = make_pool(seed, n=120)
@@ -122,7 +122,7 @@ def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
     block = np.arange(len(scenes)) % 4
     cuts = SceneCuts(pool.stored[0], pool.label[None], pool.weight, scene, block, wanted.of_one)
     scores, resampled = cuts.scores(0, 0.0), cuts.resampled(0, 0.0)
-    draws = caution.resample(4)
+    draws = one_standard_error.resample(4)
     for cut in (0, 1, 64 * 300, NODATA):
         counts = scene_counts(pool, decide(pool.stored[0], [cut / TOP]))
         assert scores[cut] == pytest.approx(float(wanted.over(counts)))
@@ -189,11 +189,11 @@ def test_the_choice_nearest_to_the_plain_one_is_taken_that_is_not_clearly_worse(
     scores = np.array([0.0, 0.5, 0.60, 0.61, 0.615, 0.62, 0.3])
     sure, unsure = np.tile(scores, (50, 1)), np.tile(scores, (50, 1))
     unsure[:, :5] += np.random.default_rng(0).normal(0, 0.03, (50, 1))
-    assert caution.settle(scores, sure, best=5, plain=1) == 5
-    assert caution.settle(scores, unsure, best=5, plain=1) == 3
-    assert caution.settle(scores, unsure, best=5, plain=4) == 4
-    assert caution.settle(scores, unsure, best=5, plain=6) == 5
-    assert caution.settle(scores * np.nan, unsure * np.nan, best=1, plain=1) == 1
+    assert one_standard_error.settle(scores, sure, best=5, plain=1) == 5
+    assert one_standard_error.settle(scores, unsure, best=5, plain=1) == 3
+    assert one_standard_error.settle(scores, unsure, best=5, plain=4) == 4
+    assert one_standard_error.settle(scores, unsure, best=5, plain=6) == 5
+    assert one_standard_error.settle(scores * np.nan, unsure * np.nan, best=1, plain=1) == 1
 
 
 def smear(pool, seed):
@@ -215,7 +215,7 @@ def test_caution_goes_towards_a_half_and_the_further_the_less_is_known(monkeypat
             pool = smear(make_pool(seed, n=30 * n_scenes, n_scenes=n_scenes), seed)
             cautious = tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds[0]
             with monkeypatch.context() as patch:
-                patch.setattr(caution, "CAUTION", 0.0)
+                patch.setattr(one_standard_error, "CAUTION", 0.0)
                 best = tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds[0]
             assert abs(cautious - 0.5) <= abs(best - 0.5)
             distances.append(abs(cautious - best))

@@ -24,7 +24,7 @@ def objective(metric):
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=str)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 12)), min_size=1, max_size=40))
 def test_the_best_threshold_is_that_of_a_search_through_all(metric, pairs):
     label, step = np.array(pairs, np.uint8).T
@@ -40,7 +40,7 @@ def test_the_best_threshold_is_that_of_a_search_through_all(metric, pairs):
     assert float(wanted.of(confusion_counts(label, decide(stored[None], [threshold]), 2))) == pytest.approx(score)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 200), st.floats(0.05, 1))
 def test_precision_at_a_recall_is_read_off_the_curve_of_scikit_learn(seed, least):
     rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def test_of_equal_thresholds_the_nearest_to_a_half_is_taken():
     assert best_threshold(score_histogram(stored, label), objective("dice"))[0] == 0.5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 99))
 def test_histograms_of_scenes_add_up_and_weights_count(seed):
     rng = np.random.default_rng(seed)

@@ -112,7 +112,7 @@ def blended_loop(first, second, own, labelled, weight, edge):
     return hits, false
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(weight=st.sampled_from([0.0, 0.05, 0.3, 0.5, 0.95, 1.0]), edge=st.integers(0, 512), seed=st.integers(0, 99))
 def test_another_weight_is_counted_as_a_loop_over_pixels_counts_it(weight, edge, seed):
     first, label = draw("binary", 1, seed, n=120)

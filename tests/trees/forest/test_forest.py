@@ -53,7 +53,7 @@ def odd_rows(forest, size, seed):
 def test_a_forest_predicts_what_the_library_predicts(kind, labels, extra_trees):
     booster = fitted(kind, labels, extra_trees=extra_trees)
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=40, suppress_health_check=list(HealthCheck))
     @given(st.integers(1, 300), st.integers(0, 10**6))
     def check(size, seed):
         rows = odd_rows(booster.forest, size, seed)
