@@ -84,6 +84,16 @@ class Classes:
         return cls(values["task"], tuple(values["ids"]), tuple(values["names"]), colors)
 
     @property
+    def n_questions(self) -> int:
+        """How many questions a label answers, each by one of ``n_labels``: one, or when multilabel one a tag."""
+        return len(self.names) if self.task == "multilabel" else 1
+
+    @property
+    def n_labels(self) -> int:
+        """How many answers a question has: no or yes, or when multiclass the classes."""
+        return len(self.names) if self.task == "multiclass" else 2
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Name of each label index, the background of a binary task included."""
         return (BACKGROUND, *self.names) if self.task == "binary" else self.names
