@@ -312,7 +312,7 @@ def child_big(folder: str, out: str) -> dict[str, float]:
     settings = FeatureSettings(
         indices=["NDVI"],
         context=ContextSettings(of=["nir", "NDVI"], radii=[1, 3, 7], statistics=["mean", "std"]),
-        also=["nir_above_scene"],
+        extra=["nir_above_scene"],
     )
     scene = Scene(
         "big",

@@ -71,7 +71,7 @@ def catalogue_of_table(settings: TableSettings, classes: Classes, root: Path, se
         If a file cannot be read, lacks a column, or holds a value that cannot be used.
     """
     rows, names = _read_rows(settings, classes, root, seed)
-    if settings.group is None and settings.coordinates is None:
+    if settings.group is None and settings.xy is None:
         logger.warning(
             "table: neither group nor coordinates: rows are dealt to folds at random, so neighbours may leak"
         )
@@ -124,7 +124,7 @@ def _read_rows(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the rows with label index, weight, group and number, and the names of their features."""
     paths = find_tables(settings, root)
-    own = {settings.label, settings.weight, settings.group, *(settings.coordinates or ()), *settings.leave}
+    own = {settings.label, settings.weight, settings.group, *(settings.xy or ()), *settings.exclude}
     frames = [_read_file(path, root, settings, own) for path in paths]
     columns = frames[0].columns
     for path, frame in zip(paths, frames, strict=True):
@@ -193,7 +193,7 @@ def _check_columns(rows: pl.DataFrame, features: Sequence[str], own: Collection[
     words = [name for name in features if not rows.schema[name].is_numeric() and rows.schema[name] != pl.Boolean]
     if words:
         raise TableError(
-            f"table: expected numbers to learn from, got others in {', '.join(words)}. Leave them out: leave."
+            f"table: expected numbers to learn from, got others in {', '.join(words)}. Leave them out: exclude."
         )
 
 
@@ -247,8 +247,8 @@ def _groups(rows: pl.DataFrame, settings: TableSettings, seed: int) -> pl.Series
                 f"table.group {settings.group}: expected words or numbers, got {group.dtype}. Choose another."
             )
         parts.append((group.fill_nan(None) if group.dtype.is_float() else group).cast(pl.String))
-    if settings.coordinates is not None and settings.block is not None:
-        parts += [_squares(rows[name], settings.block) for name in settings.coordinates]
+    if settings.xy is not None and settings.block is not None:
+        parts += [_squares(rows[name], settings.block) for name in settings.xy]
     if not parts:
         return pl.Series((np.random.default_rng(seed).permutation(len(rows)) % PARTS).astype(str))
     names = rows.select(pl.concat_str(parts, separator="_")).to_series()
@@ -268,7 +268,7 @@ def _squares(values: pl.Series, side: float) -> pl.Series:
     known = values.cast(pl.Float64).is_finite().sum() if values.dtype.is_numeric() else 0
     if known < len(values):
         raise TableError(
-            f"table.coordinates {values.name}: expected a number in every row, got none in {len(values) - known} of "
+            f"table.xy {values.name}: expected a number in every row, got none in {len(values) - known} of "
             f"{len(values)}. Leave out the files without coordinates, or group by another column."
         )
     numbers = np.floor(values.cast(pl.Float64).to_numpy() / side)

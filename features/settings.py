@@ -144,8 +144,8 @@ class FeatureSettings(Settings):
     relative: RelativeSettings | None = None
     distance: DistanceSettings | None = None
     shares: list[str] = Field([], description="of the whole scene: valid, or conditions by name")
-    place: list[Literal["row", "col", "x", "y"]] = Field([], description="where the pixel lies")
-    also: list[str] = Field([], description="any other features, by name")
+    coordinates: list[Literal["row", "col", "x", "y"]] = Field([], description="where the pixel lies")
+    extra: list[str] = Field([], description="any other features, by name")
     sample: SampleSettings = SampleSettings()
     aggregate: AggregateSettings = AggregateSettings()
 
@@ -158,10 +158,10 @@ class TableSettings(Settings):
     )
     label: str = Field(description="column that holds the class's value")
     features: list[str] | None = Field(None, min_length=1, description="columns to learn from; default: all others")
-    leave: list[str] = Field([], description="columns to leave out of these")
+    exclude: list[str] = Field([], description="columns to leave out of these")
     weight: str | None = Field(None, description="column with the pixels that a row stands for")
     group: str | None = Field(None, description="column whose values must stay in one fold; `file`: the file's name")
-    coordinates: tuple[str, str] | None = Field(None, description="columns x and y, for `block`")
+    xy: tuple[str, str] | None = Field(None, description="columns x and y, for `block`")
     block: float | None = Field(None, gt=0, description="side of the squares on the ground that stay in one fold")
     separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="of CSV files, one sign")
     columns: list[str] | None = Field(None, description="names of the columns, for CSV files without a header")
@@ -172,9 +172,9 @@ class TableSettings(Settings):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _blocks_need_coordinates(self) -> "TableSettings":
-        if (self.block is None) != (self.coordinates is None):
-            raise ValueError("coordinates and block need each other: rows are grouped by squares of that side")
+    def _blocks_need_xy(self) -> "TableSettings":
+        if (self.block is None) != (self.xy is None):
+            raise ValueError("xy and block need each other: rows are grouped by squares of that side")
         return self
 
 
@@ -198,9 +198,9 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     ranks = [] if relative is None or not relative.rank else [f"{base}_rank" for base in relative.of]
     far = [] if distance is None else [f"{mask}_distance_r{distance.within}" for mask in distance.to]
     shares = [f"{mask}_share" for mask in settings.shares]
-    places = [f"at_{place}" for place in settings.place]
+    places = [f"at_{name}" for name in settings.coordinates]
     names = (
-        *bands, *indices, *settings.formulas, *changes, *around, *above, *ranks, *far, *shares, *places, *settings.also
+        *bands, *indices, *settings.formulas, *changes, *around, *above, *ranks, *far, *shares, *places, *settings.extra
     )  # fmt: skip
     return _once(names)
 
@@ -238,7 +238,7 @@ def scene_feature_names(
     FeatureError
         If the settings ask for features of single pixels, or for one twice.
     """
-    _refuse(settings, ["context", "relative", "distance", "place", "sample"], "not with the task multilabel")
+    _refuse(settings, ["context", "relative", "distance", "coordinates", "sample"], "not with the task multilabel")
     bases, aggregate = aggregated_names(bands, settings), settings.aggregate
     unknown = [name for name in aggregate.edges if name not in bases]
     if unknown:
@@ -255,7 +255,7 @@ def scene_feature_names(
         for around, statistic in aggregate.texture.items()
     ]
     shares = [*(name for name, text in settings.formulas.items() if is_condition(text)), "valid", *settings.shares]
-    return _once((*names, *(f"{name}_share" for name in dict.fromkeys(shares)), *settings.also))
+    return _once((*names, *(f"{name}_share" for name in dict.fromkeys(shares)), *settings.extra))
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class TableExperiment(BaseExperiment):
     @classmethod
     def _grouped_by_the_table(cls, folds: FoldSettings) -> FoldSettings:
         if folds.group != GroupSettings():
-            raise ValueError("expected no rule under group: a table is grouped by table.group, coordinates and block")
+            raise ValueError("expected no rule under group: a table is grouped by table.group, xy and block")
         return folds
 
 

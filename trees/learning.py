@@ -197,7 +197,7 @@ def _check_settings(name: str, settings: TreeSettings, n_labels: int) -> None:
 
 def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArray[np.float32]:
     """Return what each row counts in learning, 1 in the mean."""
-    weight = np.ones(len(table)) if settings.weights == "none" else table.weight.astype(np.float64)
+    weight = np.ones(len(table)) if settings.sample_weight == "none" else table.weight.astype(np.float64)
     totals = np.bincount(table.label, weight, len(labels))
     if settings.class_weights == "balanced":
         by_label = np.divide(totals.sum(), totals, out=np.zeros(len(labels)), where=totals > 0)

@@ -26,7 +26,7 @@ class TreeSettings(Settings):
 
     booster: BoosterName = "lightgbm"
     features: list[str] | None = Field(None, description="columns of the pixel table; default: all of them")
-    weights: Literal["design", "none"] = Field(
+    sample_weight: Literal["design", "none"] = Field(
         "design", description="rows count 1 / the probability they were drawn with, or all alike"
     )
 

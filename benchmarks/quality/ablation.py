@@ -119,7 +119,7 @@ def main() -> None:
         print("|---|---|---|---|---|---|")
         steps = steps_of(experiment.features, catalogue.bands)
         for step in arguments.steps.split(";"):
-            settings, weights = steps[step.strip()]
+            settings, sample_weight = steps[step.strip()]
             feature_set = FeatureSet(catalogue.bands, feature_names(catalogue.bands, settings), settings.formulas)
             begun = time.perf_counter()
             pixels, directory = Path(folder) / "pixels" / step, Path(folder) / "members" / step
@@ -135,7 +135,7 @@ def main() -> None:
             built = time.perf_counter()
             trees.fit_member(
                 name,
-                member.model_copy(update={"weights": weights}),
+                member.model_copy(update={"sample_weight": sample_weight}),
                 catalogue,
                 pixels,
                 feature_set,

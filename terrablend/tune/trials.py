@@ -101,7 +101,7 @@ class Trials(Generic[E]):
         return changed
 
     def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> MemberRows:
-        key = run.pixels, settings.booster, settings.features, settings.weights, settings.class_weights
+        key = run.pixels, settings.booster, settings.features, settings.sample_weight, settings.class_weights
         if self._rows is None or self._rows[0] != key:
             self._rows = None
             rows = MemberRows(

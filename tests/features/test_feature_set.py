@@ -20,7 +20,7 @@ EVERYTHING = FeatureSettings(
     relative=RelativeSettings(of=["nir", "NDVI"], to=["scene", "wet"], rank=True),
     distance=DistanceSettings(to=["bright"], within=9),
     shares=["valid", "wet"],
-    place=["row", "col", "x", "y"],
+    coordinates=["row", "col", "x", "y"],
 )
 
 

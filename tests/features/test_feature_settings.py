@@ -118,8 +118,8 @@ def test_distances_are_to_masks():
 
 
 def test_shares_places_and_other_features_come_last():
-    also = ["red_median_r2"]
-    assert names_of(BANDS, shares=["valid", "water"], place=["x", "row"], also=also) == (
+    extra = ["red_median_r2"]
+    assert names_of(BANDS, shares=["valid", "water"], coordinates=["x", "row"], extra=extra) == (
         "valid_share",
         "water_share",
         "at_x",
@@ -136,8 +136,8 @@ EVERYTHING = FeatureSettings(
     relative=RelativeSettings(of=["NDVI_after"], to=["wet"], rank=True),
     distance=DistanceSettings(to=["wet"]),
     shares=["valid"],
-    place=["row", "col", "x", "y"],
-    also=["nir_after_dob_r4"],
+    coordinates=["row", "col", "x", "y"],
+    extra=["nir_after_dob_r4"],
 )
 
 
@@ -159,11 +159,11 @@ def test_every_name_is_that_of_a_feature(bands, settings):
 @pytest.mark.parametrize(
     ("given", "twice"),
     [
-        ({"also": ["red"]}, "red"),
+        ({"extra": ["red"]}, "red"),
         ({"indices": ["NDVI", "NDVI"]}, "NDVI"),
-        ({"indices": ["NDVI"], "also": ["NDVI"]}, "NDVI"),
+        ({"indices": ["NDVI"], "extra": ["NDVI"]}, "NDVI"),
         ({"context": ContextSettings(of=["nir"], radii=[1, 1], statistics=["mean"])}, "nir_mean_r1"),
-        ({"also": ["at_row"], "place": ["row"]}, "at_row"),
+        ({"extra": ["at_row"], "coordinates": ["row"]}, "at_row"),
         ({"relative": RelativeSettings(of=["red", "nir"], to=["scene", "scene"])}, "nir_above_scene, red_above_scene"),
         ({"shares": ["valid", "valid"]}, "valid_share"),
     ],
@@ -191,7 +191,7 @@ def test_an_unknown_statistic_is_refused_with_the_known_ones():
         (RelativeSettings, {}),
         (DistanceSettings, {"to": ["water"], "within": 0}),
         (FeatureSettings, {"indices": "some"}),
-        (FeatureSettings, {"place": ["z"]}),
+        (FeatureSettings, {"coordinates": ["z"]}),
         (FeatureSettings, {"indexes": "all"}),
         (SampleSettings, {"buffer": -1}),
         (SampleSettings, {"cap": 9}),

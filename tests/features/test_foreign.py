@@ -89,19 +89,19 @@ def check_rows(groups, names=("red", "count"), weight=False):
 
 class TestFiles:
     def test_csv_with_a_header_comes_back_as_it_was(self, fill, tmp_path):
-        check_rows(read_back(table(group="place", leave=["pixels"]), fill(a_csv=ROWS), tmp_path / "ours"))
+        check_rows(read_back(table(group="place", exclude=["pixels"]), fill(a_csv=ROWS), tmp_path / "ours"))
 
     def test_csv_without_a_header_takes_its_names_from_columns(self, fill, tmp_path):
         root = fill(a_csv=ROWS.write_csv(separator=";", include_header=False))
-        settings = table(group="place", leave=["pixels"], separator=";", columns=ROWS.columns)
+        settings = table(group="place", exclude=["pixels"], separator=";", columns=ROWS.columns)
         check_rows(read_back(settings, root, tmp_path / "ours"))
 
     def test_parquet_comes_back_as_it_was(self, fill, tmp_path):
-        check_rows(read_back(table(group="place", leave=["pixels"]), fill(a_parquet=ROWS), tmp_path / "ours"))
+        check_rows(read_back(table(group="place", exclude=["pixels"]), fill(a_parquet=ROWS), tmp_path / "ours"))
 
     def test_several_files_are_one_table(self, fill, tmp_path):
         root = fill(a_csv=ROWS[:2], b_parquet=ROWS[2:3], c_csv=ROWS[3:], other_txt="nothing of ours")
-        settings = table(files=["*.csv", "b.parquet", "a.*"], group="place", leave=["pixels"])
+        settings = table(files=["*.csv", "b.parquet", "a.*"], group="place", exclude=["pixels"])
         assert [path.name for path in find_tables(settings, root)] == ["a.csv", "b.parquet", "c.csv"]
         check_rows(read_back(settings, root, tmp_path / "ours"))
 
@@ -139,7 +139,7 @@ class TestFiles:
         assert [red for _, red in sorted(zip(numbers, reds, strict=True))] == pytest.approx(given)
 
     def test_two_writes_give_the_same_bytes(self, fill, tmp_path):
-        for settings in (table(group="place"), table(leave=["place"])):
+        for settings in (table(group="place"), table(exclude=["place"])):
             root = fill(a_csv=ROWS)
             first, second = tmp_path / "first", tmp_path / "second"
             catalogue = taken(settings, root, first)
@@ -205,7 +205,7 @@ class TestGroups:
         rng = np.random.default_rng(4)
         # Around zero, where rounding to the wrong side would join squares of opposite signs.
         east, north = rng.uniform(-4 * side, 4 * side, (2, 300))
-        settings = TableSettings.model_validate(NUMBERED | {"coordinates": ["e", "n"], "block": side})
+        settings = TableSettings.model_validate(NUMBERED | {"xy": ["e", "n"], "block": side})
         groups = numbers_of(settings, numbered(e=east, n=north), tmp_path)
         squares = {}
         for number, (x, y) in enumerate(zip(east, north, strict=True)):
@@ -214,12 +214,12 @@ class TestGroups:
         assert len(groups) == 64
 
     def test_whole_coordinates_are_divided_too(self, numbered, tmp_path):
-        settings = TableSettings.model_validate(NUMBERED | {"coordinates": ["e", "n"], "block": 100})
+        settings = TableSettings.model_validate(NUMBERED | {"xy": ["e", "n"], "block": 100})
         root = numbered(e=[-1, -100, -101, 0, 99, 100], n=[5] * 6)
         assert sorted(numbers_of(settings, root, tmp_path).values()) == [[0, 1], [2], [3, 4], [5]]
 
     def test_squares_of_two_places_are_two(self, numbered, tmp_path):
-        settings = TableSettings.model_validate(NUMBERED | {"group": "place", "coordinates": ["e", "n"], "block": 10})
+        settings = TableSettings.model_validate(NUMBERED | {"group": "place", "xy": ["e", "n"], "block": 10})
         root = numbered(e=[1.0, 2, 1, 15], n=[1.0, 2, 1, 1], place=["a", "a", "b", "b"])
         assert sorted(numbers_of(settings, root, tmp_path).values()) == [[0, 1], [2], [3]]
 
@@ -278,10 +278,10 @@ BAD = {
     "no such feature": ({"a_csv": GOOD}, {"features": ["red", "nir"]}, "expected the columns nir, the files have"),
     "no such weight": ({"a_csv": GOOD}, {"weight": "area"}, "expected the columns area"),
     "no such group": ({"a_csv": GOOD}, {"group": "zone"}, "expected the columns zone"),
-    "no such coordinates": ({"a_csv": GOOD}, {"coordinates": ["x", "y"], "block": 1}, "expected the columns x, y"),
-    "nothing to learn from": ({"a_csv": GOOD}, {"leave": ["red", "place"]}, "expected the columns of features"),
+    "no such coordinates": ({"a_csv": GOOD}, {"xy": ["x", "y"], "block": 1}, "expected the columns x, y"),
+    "nothing to learn from": ({"a_csv": GOOD}, {"exclude": ["red", "place"]}, "expected the columns of features"),
     "the wrong separator": ({"a_csv": GOOD}, {"separator": ";"}, "Correct the names under table"),
-    "words among the features": ({"a_csv": GOOD}, {}, "got others in place. Leave them out: leave"),
+    "words among the features": ({"a_csv": GOOD}, {}, "got others in place. Leave them out: exclude"),
     "a label that no class has": (
         {"a_csv": GOOD.replace("1,2", "9,2")}, {"group": "place"},
         "table.label kind: expected the values 0, 1, got also 9. Declare them under classes, or remove these rows",
@@ -293,15 +293,15 @@ BAD = {
         {"a_csv": GOOD.replace("2,a", "2,")}, {"group": "place"}, "expected a group for every row, got none in 1. Fill",
     ),
     "a row without coordinates": (
-        {"a_csv": "kind,red,x,y\n1,2,,4\n0,3,3,4\n1,3,3,4\n"}, {"coordinates": ["x", "y"], "block": 1},
-        "table.coordinates x: expected a number in every row, got none in 1 of 3. Leave out the files",
+        {"a_csv": "kind,red,x,y\n1,2,,4\n0,3,3,4\n1,3,3,4\n"}, {"xy": ["x", "y"], "block": 1},
+        "table.xy x: expected a number in every row, got none in 1 of 3. Leave out the files",
     ),
     "coordinates in words": (
-        {"a_csv": "kind,red,x,y\n1,2,3,north\n"}, {"coordinates": ["x", "y"], "block": 1},
+        {"a_csv": "kind,red,x,y\n1,2,3,north\n"}, {"xy": ["x", "y"], "block": 1},
         "y: expected a number in every",
     ),
     "a file without coordinates": (
-        {"a_csv": "kind,red,x,y\n1,2,,\n", "b_csv": "kind,red,x,y\n1,2,3,4\n"}, {"coordinates": ["x", "y"], "block": 1},
+        {"a_csv": "kind,red,x,y\n1,2,,\n", "b_csv": "kind,red,x,y\n1,2,3,4\n"}, {"xy": ["x", "y"], "block": 1},
         "x: expected a number in every row",
     ),
     "an empty file": ({"a_csv": ""}, {}, r"a\.csv: expected a CSV or parquet file, got"),
@@ -327,8 +327,8 @@ def test_bad_input_ends_in_an_error_that_says_what_to_do(case, fill):
 
 
 def test_a_block_without_coordinates_is_refused():
-    for half in ({"block": 10}, {"coordinates": ["x", "y"]}):
-        with pytest.raises(ValueError, match="coordinates and block need each other"):
+    for half in ({"block": 10}, {"xy": ["x", "y"]}):
+        with pytest.raises(ValueError, match="xy and block need each other"):
             table(**half)
 
 
@@ -342,7 +342,7 @@ def test_a_block_without_coordinates_is_refused():
         ("kind,red\n1,2\n0,3", {"features": ["red", "kind"]}, "not the label"),
         ("kind,red", {}, "expected rows to learn from"),
         ("kind,a b,a-b,a(b\n1,2,3,4", {}, "several that are a_b"),
-        ("kind,red,x,y\n1,2,NaN,3\n0,3,1,1", {"coordinates": ("x", "y"), "block": 5}, "got none in 1 of 2"),
+        ("kind,red,x,y\n1,2,NaN,3\n0,3,1,1", {"xy": ("x", "y"), "block": 5}, "got none in 1 of 2"),
     ],
 )
 def test_values_that_cannot_be_used_are_named(fill, tmp_path, text, changes, message):

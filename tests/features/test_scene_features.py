@@ -155,9 +155,9 @@ def test_by_default_there_is_a_column_of_each_statistic_bin_and_texture_of_each_
     [
         ({"context": ContextSettings(radii=[2])}, "context not with the task multilabel"),
         ({"relative": RelativeSettings(of=["red"])}, "relative not with the task multilabel"),
-        ({"place": ["row"]}, "place not with the task multilabel"),
+        ({"coordinates": ["row"]}, "coordinates not with the task multilabel"),
         ({"aggregate": AggregateSettings(edges={"blue": [1]})}, "edges: expected features that are aggregated.* blue"),
-        ({"also": ["red_mean"]}, "red_mean twice"),
+        ({"extra": ["red_mean"]}, "red_mean twice"),
     ],
 )
 def test_settings_that_would_be_passed_over_are_refused(change, message):

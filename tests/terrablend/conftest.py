@@ -119,5 +119,5 @@ def small_table(tmp_path):
     root = tmp_path / "field"
     root.mkdir()
     pl.DataFrame(rows).write_csv(root / "rows.csv")
-    table = {"files": "*.csv", "label": "kind", "group": "plot", "weight": "weight", "leave": ["number"]}
+    table = {"files": "*.csv", "label": "kind", "group": "plot", "weight": "weight", "exclude": ["number"]}
     return write_table_experiment(root / "crops.yaml", table=table, folds={"count": 3})

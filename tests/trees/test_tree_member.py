@@ -145,11 +145,11 @@ def test_design_weights_give_the_prior_of_full_scenes(fitted, make_scenes, tmp_p
     catalogue = make_scenes(n_scenes=6)
     truth = np.mean([catalogue.label_counts(scene.id)[1] / (40 * 37) for scene in catalogue.scenes])
     means = {}
-    for weights in ("design", "none"):
-        settings = SETTINGS.model_copy(update={"weights": weights, "features": ["red"]})
-        _, directory = fitted(catalogue, settings, tmp_path / weights)
+    for sample_weight in ("design", "none"):
+        settings = SETTINGS.model_copy(update={"sample_weight": sample_weight, "features": ["red"]})
+        _, directory = fitted(catalogue, settings, tmp_path / sample_weight)
         maps = [proba for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [0])]
-        means[weights] = np.nanmean(maps[0])
+        means[sample_weight] = np.nanmean(maps[0])
     assert means["design"] == pytest.approx(truth, rel=0.25)
     assert means["none"] > 1.5 * truth
 

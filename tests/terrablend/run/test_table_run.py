@@ -173,7 +173,7 @@ def test_scenes_without_coordinates_are_described_but_make_no_points(small_coast
         ("table.lable=kind", "Did you mean label?"),
         ("table.files=nothing/*.csv", "expected a table, got no such file"),
         ("table.label=sort", "expected the columns sort, the files have number, kind, plot"),
-        ("table.block=10", "coordinates and block need each other"),
+        ("table.block=10", "xy and block need each other"),
         ("table.group=null", "got others in plot. Leave them out"),
         ("folds.count=30", "expected at least 30 groups"),
         ("classes={2: crop}", "expected the values 0, 2, got also 1"),
@@ -212,7 +212,7 @@ class TestRealTables:
     @pytest.fixture
     def crops(self):
         place = ["x_epsg6933", "y_epsg6933"]
-        return {"files": "deafrica_cropmask/*.csv", "label": "label", "leave": place}
+        return {"files": "deafrica_cropmask/*.csv", "label": "label", "exclude": place}
 
     def test_zones_held_out_are_predicted_far_worse_than_random_rows(self, run, crops):
         zones, rows, folder = run("zones", table=crops | {"group": "file"}, folds={"count": 6})
@@ -226,11 +226,11 @@ class TestRealTables:
 
     def test_squares_on_the_ground_stay_in_one_fold(self, run, crops, real_data, terrablend, tmp_path):
         names = ["eastern", "northern"]
-        crops |= {"files": [f"deafrica_cropmask/{name}.csv" for name in names], "coordinates": crops["leave"]}
+        crops |= {"files": [f"deafrica_cropmask/{name}.csv" for name in names], "xy": crops["exclude"]}
         rows = pl.concat(pl.read_csv(real_data / "deafrica_cropmask" / f"{name}.csv") for name in names)
 
         def count_squares(side):
-            return rows.select((pl.col(name) / side).floor() for name in crops["coordinates"]).n_unique()
+            return rows.select((pl.col(name) / side).floor() for name in crops["xy"]).n_unique()
 
         fine = write_table_experiment(tmp_path / "fine.yaml", root=str(real_data), table=crops | {"block": 50_000})
         assert terrablend("check", fine, "--run", tmp_path / "fine").code == 0
@@ -239,11 +239,11 @@ class TestRealTables:
         scores, held_out, _ = run("coarse", table=crops | {"block": 250_000}, folds={"count": 3})
         assert held_out["group"].n_unique() == count_squares(250_000)
         assert (held_out.group_by("group").agg(pl.col("fold").n_unique())["fold"] == 1).all()
-        random, _, _ = run("random", table={**crops, "coordinates": None}, folds={"count": 3})
+        random, _, _ = run("random", table={**crops, "xy": None}, folds={"count": 3})
         assert scores["pooled"]["AUC"] < random["pooled"]["AUC"] - 0.1
 
     def test_files_without_coordinates_are_refused_for_squares(self, real_data, crops, terrablend, tmp_path):
-        table = crops | {"coordinates": crops["leave"], "block": 50_000}
+        table = crops | {"xy": crops["exclude"], "block": 50_000}
         file = write_table_experiment(tmp_path / "all.yaml", root=str(real_data), table=table)
         outcome = terrablend("check", file, "--run", tmp_path / "run")
         assert outcome.code == 2

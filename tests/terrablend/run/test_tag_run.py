@@ -87,9 +87,9 @@ def test_trees_learn_tags_from_scenes_to_maps_and_say_by_which_columns(planet, t
 def test_what_cannot_be_done_with_tags_is_refused(planet, terrablend, tmp_path):
     run = ("--run", tmp_path / "run", "--workers", 1)
     assert terrablend("check", planet, *run).code == 0
-    outcome = terrablend("features", planet, *run, "--set", "features.place=[row]")
+    outcome = terrablend("features", planet, *run, "--set", "features.coordinates=[row]")
     assert outcome.code == 2
-    assert "expected place not with the task multilabel" in outcome.err
+    assert "expected coordinates not with the task multilabel" in outcome.err
     assert terrablend("features", planet, *run, "--overwrite").code == 0
     outcome = terrablend("features", planet, *run, "--points", tmp_path / "points.parquet")
     assert outcome.code == 2
