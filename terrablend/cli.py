@@ -194,7 +194,9 @@ def explain(run: "Run", member: Member = None) -> Iterable["Stage"]:
 @on_run
 def tune(run: "Run", member: MemberToTune, trials: TrialCount = None) -> Iterable["Stage"]:
     """Look for better settings of a member; a search that was interrupted goes on."""
-    return [run.tune(member, trials or run.experiment.tune.trials)]
+    from terrablend.tune.tuning import tune_stage
+
+    return [tune_stage(run, member, trials or run.experiment.tune.trials)]
 
 
 @app.command()

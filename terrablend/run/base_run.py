@@ -98,58 +98,67 @@ class BaseRun(ABC, Generic[E]):
     def check(self) -> Stage:
         """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
         settings = {
-            **self._settings("task", "scenes", "table", "classes", "folds", "seed"),
+            **self.settings_record("task", "scenes", "table", "classes", "folds", "seed"),
             "files": self._input_files(),
         }
-        return self._stage(
-            "check", "check", self._check, (), ("catalogue.parquet", "folds.txt", "check.html"), settings
-        )
+        return self.stage("check", "check", self._check, (), ("catalogue.parquet", "folds.txt", "check.html"), settings)
 
     @cached_property
     def features(self) -> Stage:
         """Write the pixel table, and what its columns are."""
-        settings = self._settings("features", "seed")
-        return self._stage("features", "features", self._features, (self.check,), ("pixels", "columns.json"), settings)
+        settings = self.settings_record("features", "seed")
+        return self.stage("features", "features", self._features, (self.check,), ("pixels", "columns.json"), settings)
 
     def member(self, name: str, folds: Sequence[int] | None = None) -> Stage:
         """Train a member's models and apply them out of fold; or train the models of some folds alone."""
-        settings = self._member_settings(name)
-        kept = {**_jsonable(settings.model_dump(mode="json", exclude={"device"})), "seed": self.experiment.seed}
+        settings = self.member_settings(name)
+        record = {**self.member_record(name), "seed": self.experiment.seed}
         if isinstance(settings, CnnSettings):
-            kept["formulas"] = self.formulas
+            record["formulas"] = self.formulas
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         command = f"{settings.branch} {name}"
-        return self._stage(name, command, work, self._read_by(name), outputs, kept, complete=folds is None)
+        return self.stage(name, command, work, self.member_inputs(name), outputs, record, complete=folds is None)
 
     def explain(self, name: str) -> Stage:
         """Tell what the boosters of a member of the tree branch look at."""
         reads, work = (self.check, self.features, self.member(name)), partial(self._explain, name)
         outputs = (f"explain/{name}.json",)
-        return self._stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self._settings("seed"))
+        return self.stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self.settings_record("seed"))
 
-    def tune(self, name: str, trials: int) -> Stage:
-        """Look for better settings of a member, until so many were tried.
+    def member_settings(self, name: str) -> TreeSettings | CnnSettings:
+        """Return the settings of a member.
 
         Raises
         ------
         ExperimentError
-            If members tell tags.
+            If there is no such member.
         """
-        if self.experiment.task == "multilabel":
-            raise ExperimentError(
-                f"{self.source}: expected a task of pixels for `terrablend tune`, got multilabel. "
-                "Try settings of tags one by one, each in a folder of its own: --set and --run."
-            )
-        settings = {
-            **self._settings("features", "seed"),
-            "member": _jsonable(self._member_settings(name).model_dump(mode="json", exclude={"device"})),
-        }
-        settings["tune"] = self.experiment.tune.model_dump(mode="json", exclude={"trials"})
-        work, command, outputs = partial(self._tune, name, trials), f"tune {name}", (f"tune/{name}",)
-        # There can always be more trials.
-        return self._stage(f"tune-{name}", command, work, self._read_by(name), outputs, settings, complete=False)
+        if name not in self.experiment.members:
+            raise ExperimentError(f"expected a member among {', '.join(self.experiment.members)}, got {name}.")
+        return self.experiment.members[name]
+
+    def member_record(self, name: str) -> dict[str, Any]:
+        """Return a member's settings as a stage records them: the device changes no result worth a new one."""
+        record: dict[str, Any] = _jsonable(self.member_settings(name).model_dump(mode="json", exclude={"device"}))
+        return record
+
+    def member_inputs(self, name: str) -> tuple[Stage, ...]:
+        """Return the stages whose results a member learns from."""
+        settings = self.member_settings(name)
+        table = (self.features,) if isinstance(settings, TreeSettings) else ()
+        return (self.check, *table, *map(self.member, stack_of(settings)))
+
+    def settings_record(self, *keys: str) -> dict[str, Any]:
+        """Return some parts of the experiment as a stage records them."""
+        record: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+        return record
+
+    def stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
+        """Return a stage that a command carries out; ``command`` is without the experiment file."""
+        verb, *arguments = command.split()
+        return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
 
     def save_experiment(self) -> None:
         """Write the resolved experiment into the run folder.
@@ -190,14 +199,14 @@ class BaseRun(ABC, Generic[E]):
 
     def load_member(self, name: str, stacked: Path | None = None) -> Member:
         """Return a trained member of either branch; it reads maps of others in ``stacked``, or in the run."""
-        settings, directory = self._member_settings(name), self.member_path(name)
+        settings, directory = self.member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
             return trees.load_member(directory, self.workers, self.device or settings.device)
         return cnn.load_member(directory, self.workers, self.device or settings.device, stacked)
 
     def load_tag_member(self, name: str) -> TagMember:
         """Return a trained member of either branch that tells tags."""
-        settings, directory = self._member_settings(name), self.member_path(name)
+        settings, directory = self.member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
             device = self.device or settings.device
             return trees.load_tag_member(directory, self.workers, device, self.executor)
@@ -262,7 +271,7 @@ class BaseRun(ABC, Generic[E]):
         save_facts(facts, self.folder.path / "columns.json")
 
     def _member(self, name: str, folds: Sequence[int] | None) -> None:
-        settings, directory, catalogue = self._member_settings(name), self.member_path(name), self.load_catalogue()
+        settings, directory, catalogue = self.member_settings(name), self.member_path(name), self.load_catalogue()
         unknown = sorted(set(folds or ()) - set(catalogue.folds))
         if unknown:
             raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
@@ -288,31 +297,6 @@ class BaseRun(ABC, Generic[E]):
         catalogue, seed = self.load_catalogue(), self.experiment.seed
         explanation = explain_member(member, catalogue, self.pixels, seed=seed, track=self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")
-
-    def _tune(self, name: str, trials: int) -> None:
-        # Imported late: it reads runs itself.
-        from terrablend.tune.tuning import tune_member
-
-        tune_member(self, name, trials, self.folder.path / "tune" / name)
-
-    def _read_by(self, name: str) -> tuple[Stage, ...]:
-        """Return the stages whose results a member learns from."""
-        settings = self._member_settings(name)
-        table = (self.features,) if isinstance(settings, TreeSettings) else ()
-        return (self.check, *table, *map(self.member, stack_of(settings)))
-
-    def _member_settings(self, name: str) -> TreeSettings | CnnSettings:
-        if name not in self.experiment.members:
-            raise ExperimentError(f"expected a member among {', '.join(self.experiment.members)}, got {name}.")
-        return self.experiment.members[name]
-
-    def _settings(self, *keys: str) -> dict[str, Any]:
-        settings: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
-        return settings
-
-    def _stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
-        verb, *arguments = command.split()
-        return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
 
 
 def _jsonable(value: Any) -> Any:

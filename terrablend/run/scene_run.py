@@ -67,15 +67,15 @@ class Run(BaseRun[Experiment]):
         reads = (self.check, *map(self.member, self.experiment.members), *self._explained)
         # Formulas can be in the conditions of rules.
         formulas = {"formulas": self.formulas} if self.experiment.ensemble.rules else {}
-        settings = {**self._settings("ensemble", "seed"), **formulas}
-        return self._stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
+        settings = {**self.settings_record("ensemble", "seed"), **formulas}
+        return self.stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
 
     @cached_property
     def submit(self) -> Stage:
         """Write the class maps of the test scenes, and the submission."""
-        settings = self._settings("submission")
+        settings = self.settings_record("submission")
         outputs = tuple(dict.fromkeys((FORMATS[self.experiment.submission.format].file, "maps", *EXTRA_MAPS)))
-        return self._stage("submit", "submit", self._submit, (self.check, self.ensemble), outputs, settings)
+        return self.stage("submit", "submit", self._submit, (self.check, self.ensemble), outputs, settings)
 
     def feature_set(self, catalogue: Catalogue) -> Columns:
         """Return the columns of the table: of pixels, or of scenes that have tags."""

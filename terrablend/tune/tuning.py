@@ -3,11 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -20,11 +19,13 @@ from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
 from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
 from terrablend.run.base_run import BaseRun
+from terrablend.run.run_folder import Stage
 from terrablend.search import SPACES, Range, Space, chosen_values, describe_value, suggest
 from terrablend.tune.page import write_tuning_page
+from terrablend.tune.records import SearchResult, Trial
 from terrablend.tune.trials import Counts, Trials
 
-__all__ = ["Found", "Trial", "tune_member"]
+__all__ = ["tune_member", "tune_stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,61 +35,28 @@ FEWEST = 4
 ENDS = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Settings that were tried.
+def tune_stage(run: BaseRun[E], name: str, trials: int) -> Stage:
+    """Return the stage that looks for better settings of a member, until so many were tried.
 
-    Parameters
-    ----------
-    number : int
-        From 1; 0 are the settings as they are written.
-    values : mapping of str to value
-        By dotted key.
-    score : float
-        Of all folds, with a threshold that was chosen on the others; where it was stopped, of those that were
-        learned, with the best for them; NaN if it failed.
-    folds : tuple of float
-        Of each fold, if all were learned.
-    end : {"done", "stopped early", "failed"}
-    seconds : float
+    Raises
+    ------
+    ExperimentError
+        If members tell tags.
     """
-
-    number: int
-    values: Mapping[str, Any]
-    score: float
-    folds: tuple[float, ...]
-    end: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Parameters
-    ----------
-    member : str
-    metric : Objective
-    space : mapping
-    as_written : Trial
-    trials : tuple of Trial
-        In the order in which they were tried.
-    importance : mapping of str to float
-        Of each key, its share in how much scores differ; empty with too few trials to tell.
-    """
-
-    member: str
-    metric: Objective
-    space: Space
-    as_written: Trial
-    trials: tuple[Trial, ...]
-    importance: Mapping[str, float]
-
-    @property
-    def best(self) -> Trial:
-        """The trial of all folds that scores best; the settings as they are written where none is better."""
-        done = [trial for trial in self.trials if trial.end == "done"]
-        return max([self.as_written, *done], key=lambda trial: trial.score)
+    if run.experiment.task == "multilabel":
+        raise ExperimentError(
+            f"{run.source}: expected a task of pixels for `terrablend tune`, got multilabel. "
+            "Try settings of tags one by one, each in a folder of its own: --set and --run."
+        )
+    record = {
+        **run.settings_record("features", "seed"),
+        "member": run.member_record(name),
+        "tune": run.experiment.tune.model_dump(mode="json", exclude={"trials"}),
+    }
+    outputs = f"tune/{name}"
+    work = partial(tune_member, run, name, trials, run.folder.path / outputs)
+    # There can always be more trials.
+    return run.stage(f"tune-{name}", f"tune {name}", work, run.member_inputs(name), (outputs,), record, complete=False)
 
 
 def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> None:
@@ -121,12 +89,12 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
             study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
             try_next(study, member, space, metric)
         member.close()
-        found = read_study(study, name, space, metric)
-    write_table(found, directory / "trials.csv")
-    write_tuning_page(found, directory / "index.html", run.experiment.name)
-    best = change_experiment(run.experiment, found.best.values, run.source)
+        result = read_study(study, name, space, metric)
+    write_table(result, directory / "trials.csv")
+    write_tuning_page(result, directory / "index.html", run.experiment.name)
+    best = change_experiment(run.experiment, result.best.values, run.source)
     save_experiment(best, directory / "best.yaml")
-    for line in describe(found):
+    for line in describe(result):
         logger.info("%s", line)
 
 
@@ -241,7 +209,7 @@ def nested_scores(counted: Sequence[Counts], metric: Objective) -> tuple[float, 
     return float(np.nan_to_num(score(sum(chosen)))), [float(np.nan_to_num(score(counts))) for counts in chosen]
 
 
-def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) -> Found:
+def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) -> SearchResult:
     """Return what a study holds."""
     written = study.user_attrs["as_written"]
     trials = tuple(
@@ -259,38 +227,38 @@ def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) 
     importance: dict[str, float] = {}
     if len({trial.score for trial in trials if trial.end == "done"}) >= FEWEST:
         importance = optuna.importance.get_param_importances(study)
-    return Found(name, metric, space, as_written, trials, importance)
+    return SearchResult(name, metric, space, as_written, trials, importance)
 
 
-def describe(found: Found) -> Iterator[str]:
-    """Say in words what was found."""
-    title, best, before = found.metric.title, found.best, found.as_written
-    ends = [trial.end for trial in found.trials]
+def describe(result: SearchResult) -> Iterator[str]:
+    """Say in words what was result."""
+    title, best, before = result.metric.title, result.best, result.as_written
+    ends = [trial.end for trial in result.trials]
     others = ", ".join(f"{ends.count(end)} {end}" for end in ("stopped early", "failed") if end in ends)
-    yield f"{found.member}: {len(ends)} trials" + (f" ({others})" if others else "")
+    yield f"{result.member}: {len(ends)} trials" + (f" ({others})" if others else "")
     if best is before:
-        yield f"{found.member}: no trial beats the settings as they are written, {title} {before.score:.4f}"
+        yield f"{result.member}: no trial beats the settings as they are written, {title} {before.score:.4f}"
         return
     better = sum(new > old for new, old in zip(best.folds, before.folds, strict=True))
     yield (
-        f"{found.member}: {title} {best.score:.4f} by trial {best.number}, {before.score:.4f} as written; "
+        f"{result.member}: {title} {best.score:.4f} by trial {best.number}, {before.score:.4f} as written; "
         f"better on {better} of {len(best.folds)} folds. The best of many flatters itself: expect less elsewhere."
     )
     yield "  ".join(f"{key}={describe_value(value)}" for key, value in best.values.items())
 
 
-def write_table(found: Found, path: Path) -> None:
+def write_table(result: SearchResult, path: Path) -> None:
     """Write a row a trial."""
     rows = [
         {
             "trial": trial.number,
             "end": trial.end,
-            found.metric.name: trial.score,
-            **{f"{found.metric.name}_fold{number}": value for number, value in enumerate(trial.folds)},
+            result.metric.name: trial.score,
+            **{f"{result.metric.name}_fold{number}": value for number, value in enumerate(trial.folds)},
             "seconds": round(trial.seconds, 1),
             **{key: describe_value(value) for key, value in trial.values.items()},
         }
-        for trial in (found.as_written, *found.trials)
+        for trial in (result.as_written, *result.trials)
     ]
     with replacing(path) as temporary:
         pl.DataFrame(rows, infer_schema_length=None).write_csv(temporary)
