@@ -151,7 +151,7 @@ class Run(BaseRun[Experiment]):
         ablations = ablate(evaluations[0], branches, objective_of(settings, classes), settings, seed)
         audit = audit_labels(maps, catalogue, evaluations[0], self.masks, track=track)
         areas = areas_of_run(
-            evaluations, maps, catalogue, ensemble.decide.decision, settings, seed=seed, masks=self.masks, track=track
+            evaluations, maps, catalogue, ensemble.decision, settings, seed=seed, masks=self.masks, track=track
         )
         notes = (self.folder.path / "folds.txt").read_text("utf-8").splitlines()
         facts = self.load_facts() if self.members("trees") else None
