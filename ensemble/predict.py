@@ -35,7 +35,7 @@ def model_tags(ensemble: Ensemble) -> dict[str, str]:
         "members": ",".join(ensemble.used),
         "classes": ",".join(f"{key}:{name}" for key, name in zip(classes.label_ids, classes.label_names, strict=True)),
         "thresholds": ",".join(map(str, ensemble.thresholds_)),
-        "cleaning": ensemble.decide.decision.cleaning.words,
+        "cleaning": ensemble.decision.cleaning.words,
     }
 
 

@@ -141,8 +141,8 @@ def write_report(
         mark_of={mark.label: mark for mark in marks},
         own_marks=marks[-len(classes.names) :],
         final=nested.final,
-        weights=list(zip(ensemble.members, ensemble.decide.decision.weights, strict=True)),
-        thresholds=ensemble.decide.decision.thresholds,
+        weights=list(zip(ensemble.members, ensemble.decision.weights, strict=True)),
+        thresholds=ensemble.decision.thresholds,
         contents=_contents(evaluations, tables),
         sections=[score_section(one, scores, ensemble.members, classes, objective) for one in evaluations],
         ablations=parts,
@@ -150,7 +150,7 @@ def write_report(
         folds=folds,
         fold_axis=fold_axis,
         fold_names=fold_names,
-        decisions=decision_rows(nested.decisions, nested.final, ensemble.decide.decision),
+        decisions=decision_rows(nested.decisions, nested.final, ensemble.decision),
         choices=choice_rows(ensemble.choices_),
         notes=notes,
         n_features=0 if features is None else len(features.columns),
@@ -163,7 +163,7 @@ def write_report(
         crop_columns=["scene", "label", "map"],
         error_colors={kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in ERROR_COLORS.items()},
         shown_errors=_error_names(classes),
-        **threshold_section(ensemble.decide.decision, nested, maps, catalogue, track),
+        **threshold_section(ensemble.decision, nested, maps, catalogue, track),
         **tables,
     )
 

@@ -145,7 +145,7 @@ def test_a_member_without_a_prediction_is_left_out_there(make_catalogue, make_me
     first, second = np.uint16([[[60_000, 60_000, NODATA]]]), np.uint16([[[NODATA, 0, NODATA]]])
     blended = ensemble.proba([first, second])
     assert (blended[0, 0, 0] == NODATA, blended[0, 0, 1] == NODATA, blended[0, 0, 2]) == (False, False, NODATA)
-    assert blended[0, 0, 0] == ensemble.decide.decision.calibrations[0].of(first)[0, 0, 0]
+    assert blended[0, 0, 0] == ensemble.decision.calibrations[0].of(first)[0, 0, 0]
     assert ensemble.decide(blended)[0, 2] == 255
 
 

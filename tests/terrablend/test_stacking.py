@@ -101,7 +101,7 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
     # Scenes that are given anew are mapped first by what is stacked on, though the blend takes the last member alone.
     ensemble = Ensemble.load(run / "ensemble/ensemble.json")
     last = Blend((tuple(float(name == "second") for name in ensemble.members),))
-    ensemble = replace(ensemble, decision=replace(ensemble.decide.decision, blend=last))
+    ensemble = replace(ensemble, decision=replace(ensemble.decision, blend=last))
     ensemble.save(run / "ensemble/ensemble.json")
     [other, *_], [scene, *_] = catalogue.split("train"), catalogue.split("test")
     images, out = (other.images[0].path, scene.images[0].path), tmp_path / "out"

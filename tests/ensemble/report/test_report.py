@@ -123,7 +123,7 @@ def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catal
     scores = score_table(evaluations, classes, SETTINGS, seed=0)
     ablations = ablate(evaluations[0], branches, objective, SETTINGS, seed=0)
     audit = audit_labels(maps, catalogue, evaluations[0])
-    areas = areas_of_run(evaluations, maps, catalogue, ensemble.decide.decision, SETTINGS, seed=0)
+    areas = areas_of_run(evaluations, maps, catalogue, ensemble.decision, SETTINGS, seed=0)
     write_report(
         tmp_path / "report.html", ensemble, evaluations, scores, maps, catalogue, SETTINGS, name="coast",
         quicklook=quicklook, ablations=ablations, audit=audit, areas=areas,

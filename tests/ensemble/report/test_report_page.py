@@ -65,8 +65,8 @@ def gather(catalogue, directories, ensemble):
     """Return every pixel's used probability, its members' and its label, from the files."""
     maps = MemberMaps(directories)
     stored = [maps.read(scene) for scene in catalogue.scenes]
-    proba = [ensemble.decide.decision.proba(one) for one in stored]
-    after = [calibrate(ensemble.decide.decision.calibrations, one) for one in stored]
+    proba = [ensemble.decision.proba(one) for one in stored]
+    after = [calibrate(ensemble.decision.calibrations, one) for one in stored]
     truths = [truth_of(maps.label(scene), catalogue.classes.task, len(proba[0])) for scene in catalogue.scenes]
 
     def flat(parts):
