@@ -26,7 +26,7 @@ TEMPLATE = """{% extends "page.html" %}
 @pytest.fixture
 def written(tmp_path, monkeypatch):
     """Return a function that writes a page of a template of its own."""
-    loaders = {"mine": DictLoader({"mine.html": TEMPLATE}), "data": PackageLoader("data", "")}
+    loaders = {"mine": DictLoader({"mine.html": TEMPLATE}), "data.pages": PackageLoader("data.pages", "")}
     monkeypatch.setattr(pages, "PackageLoader", lambda package, path: loaders[package])
 
     def write(**values):
