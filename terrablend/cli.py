@@ -145,10 +145,10 @@ def check(run: "Run") -> Iterable["Stage"]:
     """Read every scene, list every problem, split the scenes into folds, and draw the data."""
     yield run.check
     if run.folder.state(run.check) == "done":
-        from data.survey.overview import look_over
+        from data.survey.overview import summarise
 
         catalogue = run.load_catalogue()
-        typer.echo(describe_overview(catalogue, look_over(catalogue)))
+        typer.echo(describe_overview(catalogue, summarise(catalogue)))
         console.print(f"The data in pictures: {run.folder.path / 'check.html'}")
 
 

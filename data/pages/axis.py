@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data.pages.numbers import many, number
+from data.pages.numbers import format_count, format_number
 
 __all__ = ["Axis"]
 
@@ -37,7 +37,7 @@ class Axis:
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         round_values = [place * step + 0.0 for place in range(first, last + 1)]
-        texts = [number(value, digits) if digits else many(value) for value in round_values]
+        texts = [format_number(value, digits) if digits else format_count(value) for value in round_values]
         places = [round(100 * (value - low) / span, 2) for value in round_values]
         return cls(low, high, tuple(zip(places, texts, strict=True)))
 

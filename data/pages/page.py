@@ -12,10 +12,13 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from data.files import replacing
-from data.pages.numbers import area, many, minus, number, percent, short
+from data.pages.numbers import format_area, format_count, format_minus, format_number, format_percent, format_short
 from data.scenes.classes import Classes
 
 __all__ = ["Mark", "label_marks", "write_page"]
+
+FORMATS = (format_area, format_count, format_minus, format_number, format_percent, format_short)
+"""Filters of every template."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def write_page(
     template : str
         Its file, which extends ``page.html``.
     filters : dict, optional
-        The page's own; all have ``area``, ``many``, ``minus``, ``number``, ``percent`` and ``short``.
+        The page's own; all have those of `data.pages.numbers`, under their names.
     **values
         What the template shows. Text is escaped.
     """
@@ -71,9 +74,7 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters.update(
-        area=area, many=many, minus=minus, number=number, percent=percent, short=short, **filters or {}
-    )
+    environment.filters.update({write.__name__: write for write in FORMATS}, **filters or {})
     page = environment.get_template(template).render(**values)
     with replacing(path) as temporary:
         temporary.write_text(page, "utf-8")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 
-__all__ = ["BandFacts", "Measure", "Outlier", "Overview", "Part", "look_over", "robust_scores"]
+__all__ = ["BandFacts", "Measure", "Outlier", "Overview", "Part", "robust_scores", "summarise"]
 
 FAR = 6.0
 """Robust z-score from which on a scene is an outlier. Iglewicz and Hoaglin 1993 advise 3.5 for normal samples; means of
@@ -143,8 +143,8 @@ class Overview:
     groups: tuple[tuple[Scene, ...], ...]
 
 
-def look_over(catalogue: Catalogue) -> Overview:
-    """Sum up a catalogue with groups and folds.
+def summarise(catalogue: Catalogue) -> Overview:
+    """Summarise a catalogue with groups and folds.
 
     A scene is an outlier where a measure of it is `FAR` or more robust z-scores from the median of the training
     scenes: 0.6745 (x − median) / MAD, or where MAD is 0 (x − median) / (1.2533 × mean absolute deviation); Iglewicz

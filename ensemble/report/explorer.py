@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.maps.geotiff import TOP
-from data.pages.numbers import area, many, number
+from data.pages.numbers import format_area, format_count, format_number
 from ensemble.decide.thresholds import threshold_bin
 from ensemble.report.curves import Reliability, average_precision, count_reliability, precision_recall
 from ensemble.report.score_counts import CELLS, JointCounts, ScoreCounts
@@ -131,17 +131,20 @@ def say_threshold(scores: ScoreCounts, place: int, edge: int, hectares: float | 
     missed = int(scores.pixels[place, 1]) - hits
 
     def score(part: int, of: int) -> str:
-        return number(part / of if of else math.nan, 4)
+        return format_number(part / of if of else math.nan, 4)
 
     found = {"hits": hits, "false": false, "missed": missed, "mapped": hits + false}
     return {
-        "threshold": number(int(scores.edges[edge]) / TOP),
+        "threshold": format_number(int(scores.edges[edge]) / TOP),
         "precision": score(hits, hits + false),
         "recall": score(hits, hits + missed),
         "dice": score(2 * hits, 2 * hits + false + missed),
         "iou": score(hits, hits + false + missed),
-        **{f"{name}-px": many(pixels) for name, pixels in found.items()},
-        **{f"{name}-ha": "" if hectares is None else f"{area(pixels * hectares)} ha" for name, pixels in found.items()},
+        **{f"{name}-px": format_count(pixels) for name, pixels in found.items()},
+        **{
+            f"{name}-ha": "" if hectares is None else f"{format_area(pixels * hectares)} ha"
+            for name, pixels in found.items()
+        },
     }
 
 

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 from numpy.typing import NDArray
 
-from data.pages.numbers import percent
+from data.pages.numbers import format_percent
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
@@ -132,7 +132,7 @@ def say_wrong(counts: NDArray[np.int64], classes: Classes) -> str:
     most = f"mostly {names[label]} taken for {names[prediction]}"
     if classes.task == "binary":
         most = f"mostly {'false alarms' if label == 0 else 'missed'}"
-    return f"{percent(wrong.sum() / counts.sum())} of the pixels wrong, {most}"
+    return f"{format_percent(wrong.sum() / counts.sum())} of the pixels wrong, {most}"
 
 
 def _compare_tags(

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from data.pages.numbers import percent
+from data.pages.numbers import format_percent
 from data.pages.page import label_marks, write_page
 from data.pages.quicklook import ERROR_COLORS
 from data.progress import Track, untracked
@@ -132,7 +132,7 @@ def write_report(
         name=name,
         ensemble=ensemble,
         metric=objective,
-        coverage=percent(settings.interval),
+        coverage=format_percent(settings.interval),
         binary=classes.task == "binary",
         exclusive=classes.task == "multiclass",
         multilabel=classes.task == "multilabel",

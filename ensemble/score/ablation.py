@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from data.pages.numbers import minus
+from data.pages.numbers import format_minus
 from ensemble.objective import Objective
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone
 from ensemble.score.intervals import Interval
@@ -104,4 +104,4 @@ def _say_worth(what: str, gain: Interval) -> str:
     lost = gain.value < 0 and judgement == "more than chance"
     verb = "lost" if lost else "gained" if gain.value > 0 else "added nothing:"
     ends = f" ({gain.low:+.4f} to {gain.high:+.4f})" if math.isfinite(gain.low) else ""
-    return minus(f"{what} {verb} {gain.value:+.4f}{ends}: {judgement}")
+    return format_minus(f"{what} {verb} {gain.value:+.4f}{ends}: {judgement}")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
-from data.pages.numbers import minus
+from data.pages.numbers import format_minus
 from data.scenes.windows import Grid
 from ensemble.score.intervals import Interval
 
@@ -81,7 +81,7 @@ class Areas:
         unit, size = self.unit
         digits = 0 if unit == "pixels" or sum(self.mapped) >= 1000 * size else 2
         text = f"{area / size:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        return minus(text) if math.isfinite(area) else "–"
+        return format_minus(text) if math.isfinite(area) else "–"
 
     def _range(self, area: Interval) -> str:
         return f"{self._write(area.low)}–{self._write(area.high)}" if math.isfinite(area.low) else "–"

@@ -14,7 +14,7 @@ from rasterio.transform import rowcol
 from data.errors import LabelError
 from data.maps.geotiff import read_class_map
 from data.names import nearest
-from data.pages.numbers import percent
+from data.pages.numbers import format_percent
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import read_grid
@@ -159,7 +159,7 @@ def score_sample(
 def _too_few(counts: NDArray[np.int64], mapped: NDArray[np.float64], classes: Classes) -> Iterator[str]:
     for label, drawn, area in zip(classes.label_names, counts.sum(axis=0), mapped, strict=False):
         if area > 0 and drawn < FEWEST:
-            yield f"{drawn} in {label} ({percent(area / mapped.sum())} of the map)"
+            yield f"{drawn} in {label} ({format_percent(area / mapped.sum())} of the map)"
 
 
 def _point(row: Mapping[str, str | None], grids: Mapping[str, Grid], classes: Classes, by_pixel: bool) -> Point:

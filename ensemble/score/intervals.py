@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.pages.numbers import number
+from data.pages.numbers import format_number
 from ensemble.objective import Objective
 
 __all__ = ["Estimate", "Interval", "Resampled", "Score", "resample_groups"]
@@ -37,8 +37,12 @@ class Interval:
         >>> Interval(0.91234, 0.9, 0.92).words(), Interval(0.5, float("nan"), float("nan")).words(2)
         ('0.912 (0.900–0.920)', '0.50')
         """
-        ends = f" ({number(self.low, digits)}–{number(self.high, digits)})" if math.isfinite(self.low) else ""
-        return number(self.value, digits) + ends
+        ends = (
+            f" ({format_number(self.low, digits)}–{format_number(self.high, digits)})"
+            if math.isfinite(self.low)
+            else ""
+        )
+        return format_number(self.value, digits) + ends
 
 
 @dataclass(frozen=True)

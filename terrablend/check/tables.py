@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from data.pages.numbers import many, number, percent, short
+from data.pages.numbers import format_count, format_number, format_percent, format_short
 from data.scenes.catalogue import Catalogue
 from data.survey.overview import FAR, Overview
 
@@ -48,11 +48,11 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
     yield "scenes that have each tag" if tags else "share of labelled pixels, and in how many scenes"
     head = ["", *(part.name for part in parts)]
     rows = [
-        ["scenes", *(many(part.scenes) for part in parts)],
-        ["groups", *(many(part.groups) for part in parts)],
+        ["scenes", *(format_count(part.scenes) for part in parts)],
+        ["groups", *(format_count(part.groups) for part in parts)],
         [
             "labelled scenes" if tags else "labelled pixels",
-            *(many(part.whole) if part.labels else "–" for part in parts),
+            *(format_count(part.whole) if part.labels else "–" for part in parts),
         ],
     ]
     for label, name in enumerate(labels):
@@ -60,7 +60,9 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
             [
                 name,
                 *(
-                    f"{percent(part.share(label))} {many(part.shown_by[label]):>4}" if part.labels else "–"
+                    f"{format_percent(part.share(label))} {format_count(part.shown_by[label]):>4}"
+                    if part.labels
+                    else "–"
                     for part in parts
                 ),
             ]
@@ -77,11 +79,13 @@ def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
         facts = {one.split: one for one in overview.bands if one.band == band}
         train, found = facts["train"], overlaps.get(band)
         alike = [
-            percent(found.overlap("train", split)) if found and {"train", split} <= set(found.shares) else "–"
+            format_percent(found.overlap("train", split)) if found and {"train", split} <= set(found.shares) else "–"
             for split in others
         ]
         values = [train.minimum, train.mean, train.deviation, train.maximum]
-        rows.append([band, *map(short, values), *(percent(facts[split].invalid) for split in splits), *alike])
+        rows.append(
+            [band, *map(format_short, values), *(format_percent(facts[split].invalid) for split in splits), *alike]
+        )
     yield ""
     likeness = "; how much of other histograms lies within those of train" if others else ""
     yield f"bands of the training scenes; pixels without data{likeness}"
@@ -96,8 +100,8 @@ def _outliers(overview: Overview) -> Iterator[str]:
         [
             f"{one.scene.split} {one.scene.id}",
             one.measure.name,
-            *map(short, (one.value, one.measure.usual)),
-            number(one.score, 1, "+"),
+            *map(format_short, (one.value, one.measure.usual)),
+            format_number(one.score, 1, "+"),
         ]
         for one in overview.outliers[:SHOWN]
     ]

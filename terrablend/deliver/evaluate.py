@@ -7,7 +7,7 @@ import polars as pl
 
 from data.errors import ExperimentError, MapError
 from data.metrics.metric import Metric
-from data.pages.numbers import many
+from data.pages.numbers import format_count
 from data.scenes.classes import Classes
 from data.scenes.labels import label_file
 from data.scenes.scene import Scene, read_grid
@@ -74,7 +74,8 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     areas = areas_of_evaluation(evaluation, evaluation.mapped[MAP], grids, classes, settings, seed)
     counts = evaluation.total(MAP)
     lines = [
-        f"{len(names)} scenes, {many(counts.sum())} labelled pixels, {many(counts[:, -1].sum())} of them not mapped",
+        f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
+        f"{format_count(counts[:, -1].sum())} of them not mapped",
         f"Intervals: {settings.interval:.0%}, as if other scenes had been labelled.",
         "",
         *_score_lines(scores, classes),

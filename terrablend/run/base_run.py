@@ -19,7 +19,7 @@ from data.folds.plan import plan_folds
 from data.maps.member import Member, TagMember
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.survey.overview import look_over
+from data.survey.overview import summarise
 from data.workers import cores
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.explanation import Explanation, load_explanation
@@ -251,7 +251,7 @@ class BaseRun(ABC, Generic[E]):
         write_check_page(
             self.folder.path / "check.html",
             catalogue,
-            look_over(catalogue),
+            summarise(catalogue),
             name=self.experiment.name,
             settings=settings.group,
             root=self.experiment.root,

@@ -17,7 +17,8 @@ TEMPLATE = """{% extends "page.html" %}
 {% from "parts.html" import swatch, ticks, confusion_table %}
 {% block title %}{{ name }}{% endblock %}
 {% block style %}.own { color: red; }{% endblock %}
-{% block main %}<p class="own">{{ name }} {{ value | number(2, "+") }} {{ count | many }} {{ count | shouted }}</p>
+{% block main %}<p class="own">{{ name }} {{ value | format_number(2, "+") }}
+{{ count | format_count }} {{ count | shouted }}</p>
 {{ swatch(marks[1]) }}{{ ticks(axis) }}{{ confusion_table(table, marks) }}
 <script type="application/json" id="told">{{ told | tojson }}</script>{% endblock %}
 """
@@ -50,7 +51,7 @@ def test_a_page_holds_its_own_and_the_common_style_and_asks_nothing_of_the_netwo
     page = written()
     assert page.index("prefers-color-scheme: dark") < page.index(".own { color: red; }") < page.index("</style>")
     assert "&lt;coast&gt; · Terrablend</title>" in page
-    assert "+0.50 12\u202f345 12345!</p>" in page
+    assert "+0.50\n12\u202f345 12345!</p>" in page
     assert not re.search(r"https?:|src=|<link|@import|url\(", page)
     assert "{{" not in page
     assert "{%" not in page

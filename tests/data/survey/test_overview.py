@@ -14,7 +14,7 @@ from data.scenes.windows import Grid
 from data.settings import ClassSettings, SceneSettings
 from data.survey.discovery import find_scenes
 from data.survey.inspection import build_catalogue
-from data.survey.overview import FAR, look_over, robust_scores
+from data.survey.overview import FAR, robust_scores, summarise
 
 KELP = Classes.from_settings("binary", {1: ClassSettings(name="kelp")})
 LAND = Classes.from_settings("multiclass", {0: ClassSettings(name="sea"), 4: ClassSettings(name="rock")})
@@ -60,7 +60,7 @@ def coast(tmp_path, write_raster):
 
 
 def test_parts_are_the_splits_and_then_the_folds(coast):
-    overview = look_over(coast)
+    overview = summarise(coast)
     assert [part.name for part in overview.parts] == ["train", "test", "fold 0", "fold 1", "fold 2"]
     assert [part.scenes for part in overview.parts] == [12, 3, 4, 4, 4]
     assert [part.groups for part in overview.parts] == [11, 3, 3, 4, 4]
@@ -73,7 +73,7 @@ def test_parts_are_the_splits_and_then_the_folds(coast):
 
 
 def test_the_facts_of_a_band_are_those_of_all_its_pixels(coast):
-    for facts in look_over(coast).bands:
+    for facts in summarise(coast).bands:
         pixels = np.concatenate([read_scene(s, bands=[facts.band]).ravel() for s in coast.split(facts.split)])
         finite = pixels[np.isfinite(pixels)].astype(np.float64)
         assert facts.minimum == finite.min()
@@ -93,18 +93,18 @@ def test_the_histograms_of_a_catalogue_are_those_of_all_pixels(coast):
 
 
 def test_a_scene_unlike_the_training_scenes_is_an_outlier_and_the_others_are_not(coast):
-    [outlier] = look_over(coast).outliers
+    [outlier] = summarise(coast).outliers
     assert (outlier.scene.split, outlier.scene.id) == ("test", "t13")
     assert outlier.measure.band == "nir"
     assert outlier.score >= FAR
 
 
 def test_only_groups_of_several_scenes_are_named_and_a_split_s_own(coast):
-    assert [[scene.id for scene in group] for group in look_over(coast).groups] == [["t00", "t01"]]
+    assert [[scene.id for scene in group] for group in summarise(coast).groups] == [["t00", "t01"]]
 
 
 def test_tags_are_counted_by_scenes():
-    overview = look_over(hand_made(TAGS, [(1, 0), (1, 1), (0, 0), (1, 0)]))
+    overview = summarise(hand_made(TAGS, [(1, 0), (1, 1), (0, 0), (1, 0)]))
     train, first, second = overview.parts
     assert (train.labels, train.shown_by, train.whole) == ((3, 1), (3, 1), 4)
     assert train.share(0) == 0.75
@@ -114,13 +114,13 @@ def test_tags_are_counted_by_scenes():
 
 
 def test_when_multiclass_a_scene_is_blank_only_without_any_label():
-    [train, *_] = look_over(hand_made(LAND, [(50, 0), (0, 0), (3, 7), (9, 9)])).parts
+    [train, *_] = summarise(hand_made(LAND, [(50, 0), (0, 0), (3, 7), (9, 9)])).parts
     assert train.blank == ("s1",)
     assert train.share(1) == 16 / 78
 
 
 def test_no_labelled_pixel_at_all_has_no_share():
-    [train, *_] = look_over(hand_made(LAND, [(0, 0)] * 4)).parts
+    [train, *_] = summarise(hand_made(LAND, [(0, 0)] * 4)).parts
     assert np.isnan(train.share(0))
 
 

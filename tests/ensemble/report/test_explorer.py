@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
-from data.pages.numbers import many, number
+from data.pages.numbers import format_count, format_number
 from data.scenes.classes import IGNORE
 from ensemble.decide.thresholds import decide, threshold_bin
 from ensemble.report.curves import average_precision, count_reliability, precision_recall
@@ -79,11 +79,11 @@ def test_what_is_said_of_a_threshold_are_the_scores_of_its_confusion_counts(task
                     counts[row, col] = np.sum(labelled[place] & (own[place] == row) & (said == col))
             told = say_threshold(scores, place, edge, 0.01)
             for name, metric in CLASS_METRICS.items():
-                assert told[name] == number(float(metric.of(counts)[1]), 4), name
-            assert told["mapped-px"] == many(np.sum(said & labelled[place]))
-            assert told["missed-px"] == many(np.sum(truth & ~said))
-            assert told["missed-ha"] == f"{number(np.sum(truth & ~said) * 0.01, 1)} ha"
-            assert told["threshold"] == number(scores.edges[edge] / TOP)
+                assert told[name] == format_number(float(metric.of(counts)[1]), 4), name
+            assert told["mapped-px"] == format_count(np.sum(said & labelled[place]))
+            assert told["missed-px"] == format_count(np.sum(truth & ~said))
+            assert told["missed-ha"] == f"{format_number(np.sum(truth & ~said) * 0.01, 1)} ha"
+            assert told["threshold"] == format_number(scores.edges[edge] / TOP)
 
 
 def test_an_area_is_told_only_where_the_size_of_a_pixel_is_known():

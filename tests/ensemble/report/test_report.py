@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.pages.numbers import many
+from data.pages.numbers import format_count
 from data.pages.quicklook import ERROR_COLORS, telling_window
 from data.scenes.windows import Grid, Window
 from ensemble import fit_ensemble, score_table
@@ -142,7 +142,7 @@ def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catal
     assert f"<b>1. {audit.regions[0].scene}</b>" in part
     part = page[page.index('<section id="areas">') : page.index('<section id="thresholds">')]
     for area in areas["train"].area:
-        assert many(area.value) in part
+        assert format_count(area.value) in part
     assert "4.3 s" in page
     assert "2 h 05 min" in page
     assert '<i style="left: 0; width: 100.0%"></i>' in page

@@ -9,7 +9,7 @@ import pytest
 
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
-from data.pages.numbers import many, number
+from data.pages.numbers import format_count, format_number
 from ensemble.decide.decision import calibrate
 from ensemble.maps import MemberMaps
 from ensemble.report.score_counts import JointCounts, ScoreCounts, count_joint, truth_of
@@ -53,12 +53,14 @@ def counted(hits, false, own):
     counts = np.array([[0, false, 0], [own - hits, hits, 0]])
     told = {name: rounded(float(CLASS_METRICS[name].of(counts)[1])) for name in NAMES}
     pixels = {"hits": hits, "false": false, "missed": own - hits, "mapped": hits + false}
-    return told | {f"{name}-px": many(count) for name, count in pixels.items()}
+    return told | {f"{name}-px": format_count(count) for name, count in pixels.items()}
 
 
 def rounded(score):
     """Write a score with four decimals as browsers do, who round a half up where Python takes the even neighbour."""
-    return str(Decimal(score).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if np.isfinite(score) else number(score)
+    return (
+        str(Decimal(score).quantize(Decimal("0.0001"), ROUND_HALF_UP)) if np.isfinite(score) else format_number(score)
+    )
 
 
 def gather(catalogue, directories, ensemble):
@@ -91,7 +93,7 @@ def test_sliders_show_exactly_what_python_computes(report, browse, make_catalogu
             positives = own[place] & labelled[place]
             expected = counted(int(np.sum(said & own[place])), int(np.sum(said & ~own[place])), int(positives.sum()))
             assert told.items() >= expected.items(), (place, edge)
-            assert told["threshold"] == number(edges[edge] / TOP)
+            assert told["threshold"] == format_number(edges[edge] / TOP)
         assert len({json.dumps(told) for _, told in card["used"]}) > 20
         for share, swept in card["others"]:
             blended: ScoreCounts = joint.blend(share / 100, edges)
@@ -99,7 +101,7 @@ def test_sliders_show_exactly_what_python_computes(report, browse, make_catalogu
             for edge, told in swept:
                 expected = counted(int(hits[place, edge]), int(false[place, edge]), int(blended.pixels[place, 1]))
                 assert told.items() >= expected.items(), (place, share, edge)
-                assert told["second"] == number(share / 100, 2)
+                assert told["second"] == format_number(share / 100, 2)
         assert card["back"] == card["start"]
         assert card["title"] == card["start"]["threshold"]
 
@@ -108,7 +110,7 @@ def test_the_explorer_starts_at_what_was_chosen_and_tells_its_scores_without_a_s
     page, ensemble = report(make_catalogue(), a=(3, 0, 0), b=(3, 1, 1))
     told = data_of(page)
     start = int(re.search(r'name="threshold"[^>]* value="(\d+)"', page)[1])
-    assert number(told["edges"][start] / TOP) == number(ensemble.thresholds_[0])
+    assert format_number(told["edges"][start] / TOP) == format_number(ensemble.thresholds_[0])
     (facts,) = told["classes"]
     expected = counted(facts["hits"][start], facts["false"][start], facts["own"])
     for name, text in expected.items():

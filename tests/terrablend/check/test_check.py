@@ -11,7 +11,7 @@ from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.histogram import Histogram
 from data.scenes.scene import ImageFile, maybe_ungeoreferenced
 from data.settings import GroupSettings
-from data.survey.overview import look_over
+from data.survey.overview import summarise
 from terrablend.check.page import write_check_page
 from terrablend.check.pictures import draw_album
 from terrablend.check.tables import describe_overview
@@ -28,7 +28,7 @@ def page_of(catalogue, tmp_path, **values):
         "executor": None,
         "track": untracked,
     }
-    write_check_page(path, catalogue, look_over(catalogue), **options | values)
+    write_check_page(path, catalogue, summarise(catalogue), **options | values)
     return path.read_text("utf-8")
 
 
@@ -111,7 +111,7 @@ def test_a_table_of_rows_has_its_class_balance(small_table, tmp_path, terrablend
 def test_tags_are_shown_by_the_scenes_that_have_them(make_tagged, tmp_path):
     catalogue = make_tagged(n_scenes=12)
     train = [scene.tags for scene in catalogue.scenes]
-    rows = rows_of(describe_overview(catalogue, look_over(catalogue)))
+    rows = rows_of(describe_overview(catalogue, summarise(catalogue)))
     haze = sum(0 in tags for tags in train)
     assert rows["haze"][:2] == [f"{haze / 12:.0%}", str(haze)]
     assert rows["never"][:2] == ["0%", "0"]
@@ -133,7 +133,7 @@ def test_names_of_scenes_and_classes_are_no_markup(make_scenes, tmp_path):
 
 def test_an_example_shows_the_class_where_most_of_it_lies(make_scenes):
     catalogue = make_scenes(n_scenes=6)
-    album = draw_album(catalogue, look_over(catalogue), None, untracked)
+    album = draw_album(catalogue, summarise(catalogue), None, untracked)
     assert album.examples[0] == ()
     shares = {scene.id: catalogue.label_counts(scene.id)[1] for scene in catalogue.scenes}
     ranked = sorted(shares, key=lambda name: -shares[name] / catalogue.label_counts(name).sum())
@@ -159,7 +159,7 @@ def test_a_large_scene_is_shown_by_a_part_of_it(write_raster, tmp_path, terrable
     (tmp_path / "large.yaml").write_text(yaml.safe_dump(experiment))
     assert terrablend("check", tmp_path / "large.yaml", "--run", tmp_path / "run", "--workers", 1).code == 0
     catalogue = Catalogue.load(tmp_path / "run" / "catalogue.parquet")
-    album = draw_album(catalogue, look_over(catalogue), None, untracked)
+    album = draw_album(catalogue, summarise(catalogue), None, untracked)
     assert all(shot.part for shot in album.examples[1])
     assert "a part of it" in (tmp_path / "run" / "check.html").read_text("utf-8")
 
@@ -193,9 +193,9 @@ def test_thousands_of_scenes_make_a_page_of_a_few_megabytes(make_scenes, write_r
     edges = tuple(range(49))
     histograms = tuple(Histogram(band, edges, {"train": (0.02,) * 50, "test": (0.02,) * 50}) for band in bands)
     large = Catalogue(catalogue.classes, bands, tuple(scenes), statistics, histograms)
-    assert len(look_over(large).outliers) > 100
+    assert len(summarise(large).outliers) > 100
     assert len(page_of(large, tmp_path).encode()) < 3_000_000
-    assert len(describe_overview(large, look_over(large)).splitlines()) < 80
+    assert len(describe_overview(large, summarise(large)).splitlines()) < 80
 
 
 def test_a_broken_band_is_shown_beside_the_scene_that_stands_out_by_it(small_coast, tmp_path, terrablend):
@@ -208,7 +208,7 @@ def test_a_broken_band_is_shown_beside_the_scene_that_stands_out_by_it(small_coa
     name = image.name.removesuffix("_satellite.tif")
     assert rows_of(outcome.out)[f"test {name}"][0] == "mean of nir"
     catalogue = Catalogue.load(tmp_path / "run" / "catalogue.parquet")
-    album = draw_album(catalogue, look_over(catalogue), None, untracked)
+    album = draw_album(catalogue, summarise(catalogue), None, untracked)
     assert album.outliers[0].scene.id == name
     assert album.outliers[0].band.startswith("data:image/jpeg")
     assert not album.groups[0][0].band
