@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-from tree_prediction import FEATURES, Held, draw_rows, make_scene
+from tree_prediction import FEATURES, Held, make_scene, sample_rows
 
 from data.errors import MemberError
 from data.workers import cores
@@ -38,7 +38,7 @@ def main() -> None:
         return
     planes, label = make_scene(SIDE)
     upper = slice(None), slice(0, SIDE // 2)
-    rows = draw_rows(planes[upper], label[: SIDE // 2], arguments.rows)
+    rows = sample_rows(planes[upper], label[: SIDE // 2], arguments.rows)
     scene, truth = planes[:, SIDE // 2 :].reshape(FEATURES, -1).T.copy(), label[SIDE // 2 :].ravel()
     chosen = np.ones(len(rows), bool)
     print(f"{len(rows)} rows × {FEATURES}, {arguments.rounds} rounds; a scene of {len(scene)} pixels")

@@ -62,7 +62,7 @@ class Held(NamedTuple):
         return self.features
 
 
-def draw_rows(planes: NDArray[np.float32], label: NDArray[np.uint8], count: int) -> Table:
+def sample_rows(planes: NDArray[np.float32], label: NDArray[np.uint8], count: int) -> Table:
     """Return some pixels of a scene."""
     drawn = np.random.default_rng(1).choice(label.size, min(count, label.size), replace=False)
     features = planes.reshape(FEATURES, -1)[:, drawn].T.copy()
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     arguments = parser.parse_args()
     planes, label = make_scene(arguments.side)
-    rows = draw_rows(planes, label, 60_000)
+    rows = sample_rows(planes, label, 60_000)
     for kind in (LightGBMLearner, XGBoostLearner):
         for trees in TREES:
             settings = TreeSettings(rounds=trees, colsample=1, subsample=1, min_leaf_rows=20)

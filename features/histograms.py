@@ -11,7 +11,7 @@ from data.files import scene_rng
 from data.scenes.scene import Scene
 from data.workers import map_ordered
 from features.feature_set import FeatureSet
-from features.scene_features import sample_pixels
+from features.scene_features import compute_lattice
 
 __all__ = ["measure_edges"]
 
@@ -52,7 +52,7 @@ def measure_edges(
 
 
 def _draw_values(scene: Scene, feature_set: FeatureSet, seed: int) -> NDArray[np.float32]:
-    values = sample_pixels(scene, feature_set)
+    values = compute_lattice(scene, feature_set)
     count = values.shape[1]
     chosen = scene_rng(seed, scene.id).choice(count, min(count, MOST_PIXELS), replace=False)
     return values[:, chosen]

@@ -13,7 +13,7 @@ from data.scenes.classes import IGNORE, Classes
 from data.scenes.windows import Window
 from features.settings import SampleSettings
 
-__all__ = ["PixelSample", "Strata", "draw_pixels", "strata_names", "stratify"]
+__all__ = ["PixelSample", "Strata", "sample_pixels", "strata_names", "stratify"]
 
 UNUSED = 255
 """Stratum of pixels that are never drawn: not labelled, not valid."""
@@ -91,7 +91,7 @@ def stratify(label: NDArray[np.uint8], halo: int, valid: NDArray[np.bool_], clas
     return Strata(own, stratum)
 
 
-def draw_pixels(
+def sample_pixels(
     windows: Sequence[Window],
     strata_of: Callable[[Window], Strata],
     classes: Classes,

@@ -22,7 +22,7 @@ from features.feature import Feature, parse_feature
 from features.feature_set import FeatureSet
 from features.scene_facts import lattice_of
 
-__all__ = ["SceneFeature", "SceneFeatureSet", "sample_pixels"]
+__all__ = ["SceneFeature", "SceneFeatureSet", "compute_lattice"]
 
 WINDOW = 512
 """Pixels on a side of the windows in which the features of pixels are held."""
@@ -106,7 +106,7 @@ class SceneFeatureSet:
         features : (F,) float32
             NaN where a feature has no value, and all of them where no pixel of the scene is valid; never infinite.
         """
-        values = sample_pixels(scene, self._pixels)
+        values = compute_lattice(scene, self._pixels)
         found = np.full(len(self), np.nan)
         if values.size:
             for pixels, places in zip(values, self._places.values(), strict=True):
@@ -124,7 +124,7 @@ class SceneFeatureSet:
         return [feature.describe() for feature in self.features]
 
 
-def sample_pixels(scene: Scene, feature_set: FeatureSet) -> NDArray[np.float32]:
+def compute_lattice(scene: Scene, feature_set: FeatureSet) -> NDArray[np.float32]:
     """Compute the features (F, n) of the valid pixels that stand for a scene: all, or a lattice of a large scene's."""
     opened, parts = feature_set.open(scene), []
     with keep_open():

@@ -22,7 +22,7 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, feature_windows
-from features.sample import draw_pixels, strata_names, stratify
+from features.sample import sample_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
 __all__ = [
@@ -321,7 +321,7 @@ def _write_scene(
 ) -> int:
     opened = feature_set.open(scene)
     halo = settings.buffer if classes.task == "binary" else 0
-    sample = draw_pixels(
+    sample = sample_pixels(
         list(feature_windows(scene)),
         lambda window: stratify(read_label(scene, window.grow(halo)), halo, opened.valid(window), classes),
         classes,

@@ -22,7 +22,7 @@ from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, S
 from features.scene_table import open_rows
 from trees.boosters.booster import Booster, predict_proba
 from trees.member import TreeMember
-from trees.subsample import draw_by_weight, draw_rows
+from trees.subsample import sample_by_weight, sample_rows
 from trees.tag_member import TreeTagMember
 
 __all__ = ["explain_member"]
@@ -75,7 +75,7 @@ def explain_member(
 ) -> Explanation:
     """Tell what the boosters of a member look at.
 
-    Columns are shuffled in a sample of the rows, see `trees.subsample.draw_rows`, where scenes with tags are drawn by
+    Columns are shuffled in a sample of the rows, see `trees.subsample.sample_rows`, where scenes with tags are drawn by
     the rarest tag that they have: each row gets the value of a row of its fold that is drawn by weight (Breiman 2001,
     doi:10.1023/A:1010933404324). SHAP values are the library's own.
     The more trees and columns there are, the smaller the sample, so that the work is bounded.
@@ -157,9 +157,9 @@ def _take_few(parts: Sequence[_Part], rows: int, n_labels: int, rng: np.random.G
     label, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "weight"))
     places, standing = _draw(label, weight, rows, n_labels, rng)
     ends = np.cumsum([len(part.label) for part in parts])
-    cuts = np.searchsorted(places, ends)
+    bounds = np.searchsorted(places, ends)
     few = []
-    for part, end, start, stop in zip(parts, ends, [0, *cuts[:-1]], cuts, strict=True):
+    for part, end, start, stop in zip(parts, ends, [0, *bounds[:-1]], bounds, strict=True):
         if stop > start:
             few.append(part.take(places[start:stop] - (end - len(part.label)), standing[start:stop]))
     return few
@@ -171,8 +171,8 @@ def _draw(
     if label.ndim == 2:
         scenes = np.where(label == 1, label.sum(axis=0, dtype=np.int64), len(label) + 1)
         rarest = np.where(label.any(axis=1), scenes.argmin(axis=1), n_labels)
-        return draw_rows(rarest.astype(np.uint8), weight, rows, n_labels + 1, rng)
-    return draw_rows(label, weight, rows, n_labels, rng)
+        return sample_rows(rarest.astype(np.uint8), weight, rows, n_labels + 1, rng)
+    return sample_rows(label, weight, rows, n_labels, rng)
 
 
 def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
@@ -205,7 +205,7 @@ def _shuffle_columns(
 def _shuffled(part: _Part, column: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Return values (repeats, n) of a column, drawn by weight and in any order."""
     count = len(part.weight)
-    drawn = [rng.permutation(draw_by_weight(part.weight, count, rng)) for _ in range(REPEATS)]
+    drawn = [rng.permutation(sample_by_weight(part.weight, count, rng)) for _ in range(REPEATS)]
     values: NDArray[np.float32] = part.features[np.array(drawn), column]
     return values
 

@@ -53,7 +53,7 @@ class TreeSettings(Settings):
     subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
     l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
     extra_trees: bool = Field(
-        False, description="LightGBM and random forests: try one random cut a column rather than all"
+        False, description="LightGBM and random forests: try one random split value a column rather than all"
     )
     bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
 

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["draw_by_weight", "draw_rows"]
+__all__ = ["sample_by_weight", "sample_rows"]
 
 
-def draw_rows(
+def sample_rows(
     label: NDArray[np.uint8], weight: NDArray[np.floating], rows: int, n_labels: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Draw rows that stand for all: half of them shared out among the labels alike, half by their weight.
@@ -39,13 +39,13 @@ def draw_rows(
         if count >= len(own):
             standing[own] = weight[own]
         else:
-            times = np.bincount(draw_by_weight(weight[own], count, rng), minlength=len(own))
+            times = np.bincount(sample_by_weight(weight[own], count, rng), minlength=len(own))
             standing[own] = times * totals[index] / count
     places = np.flatnonzero(standing)
     return places, standing[places]
 
 
-def draw_by_weight(weight: NDArray[np.floating], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
+def sample_by_weight(weight: NDArray[np.floating], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Draw places at equal distances along the running weight; with as many as there are equal weights, each once.
 
     Returns

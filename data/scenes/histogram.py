@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Histogram", "Tally", "draw_up_histogram"]
+__all__ = ["Histogram", "ValueCounts", "bin_histogram"]
 
 KEYS = 2**16
 """Values are told apart by the upper half of their 32 bits: by sign, power of two and a 128th of it."""
@@ -30,8 +30,8 @@ ORDER, BOUNDS = _key_bounds()
 
 
 @dataclass(frozen=True)
-class Tally:
-    """How often values occur in C channels.
+class ValueCounts:
+    """How often each value occurs in C channels.
 
     Parameters
     ----------
@@ -59,17 +59,17 @@ class Tally:
 
     @classmethod
     def empty(cls, channels: int) -> Self:
-        """Return the tally of no pixels."""
+        """Return the counts of no pixels."""
         return cls((np.empty(0, np.uint16),) * channels, (np.empty(0, np.int64),) * channels)
 
-    def merge(self, other: "Tally") -> "Tally":
-        """Return the tally of both sets of pixels."""
+    def merge(self, other: "ValueCounts") -> "ValueCounts":
+        """Return the counts of both sets of pixels."""
         total = np.zeros((len(self.keys), KEYS), np.int64)
         self.add_to(total)
         other.add_to(total)
         seen = [np.flatnonzero(row) for row in total]
         counts = tuple(row[keys] for row, keys in zip(total, seen, strict=True))
-        return Tally(tuple(keys.astype(np.uint16) for keys in seen), counts)
+        return ValueCounts(tuple(keys.astype(np.uint16) for keys in seen), counts)
 
     def add_to(self, total: NDArray[np.int64]) -> None:
         """Add the counts to those of others, (C, `KEYS`)."""
@@ -110,8 +110,8 @@ class Histogram:
         return cls(values["band"], tuple(values["edges"]), shares)
 
 
-def draw_up_histogram(band: str, totals: Mapping[str, NDArray[np.int64]]) -> Histogram | None:
-    """Put what was counted of a band into bins, over the range that nearly all pixels of every split lie in.
+def bin_histogram(band: str, totals: Mapping[str, NDArray[np.int64]]) -> Histogram | None:
+    """Bin the counts of a band's values, over the range that nearly all pixels of every split lie in.
 
     A key's pixels are spread evenly over its values. Where only whole numbers occur, as in 8-bit images, bins hold
     equally many of them.

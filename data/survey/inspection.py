@@ -16,7 +16,7 @@ from data.errors import CatalogueError, TerrablendError
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.histogram import KEYS, Histogram, Tally, draw_up_histogram
+from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
 from data.scenes.scene import Scene, band_problem, keep_open, open_raster, read_grid, read_label, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
@@ -55,7 +55,7 @@ class Inspection:
         Both None where there are problems.
     digest : str
         SHA-256 of the pixels: equal for scenes that are the same.
-    tally : Tally or None
+    value_counts : ValueCounts or None
         How often values occur in each band; None where there are problems, and once it is counted.
     """
 
@@ -65,7 +65,7 @@ class Inspection:
     scene: Scene | None = None
     statistics: SceneStatistics | None = None
     digest: str = ""
-    tally: Tally | None = None
+    value_counts: ValueCounts | None = None
 
 
 def build_catalogue(
@@ -127,19 +127,19 @@ def build_catalogue(
 
 
 def _count_in(inspection: Inspection, totals: dict[str, NDArray[np.int64]]) -> Inspection:
-    """Add a scene's tally to that of its split, so that not all need be held at once."""
-    scene, tally = inspection.scene, inspection.tally
-    if scene is not None and tally is not None:
+    """Add a scene's value counts to those of its split, so that not all need be held at once."""
+    scene, value_counts = inspection.scene, inspection.value_counts
+    if scene is not None and value_counts is not None:
         total = totals.setdefault(scene.split, np.zeros((len(scene.bands), KEYS), np.int64))
         # Scenes of other bands are a problem that ends in an error.
         if len(total) == len(scene.bands):
-            tally.add_to(total)
-    return replace(inspection, tally=None)
+            value_counts.add_to(total)
+    return replace(inspection, value_counts=None)
 
 
 def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> tuple[Histogram, ...]:
     found = (
-        draw_up_histogram(band, {split: total[position] for split, total in totals.items()})
+        bin_histogram(band, {split: total[position] for split, total in totals.items()})
         for position, band in enumerate(bands)
     )
     return tuple(histogram for histogram in found if histogram is not None)
@@ -176,24 +176,24 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspectio
     if problems:
         return Inspection(name, tuple(problems))
     try:
-        statistics, digest, tally = _read_statistics(scene, classes)
+        statistics, digest, value_counts = _read_statistics(scene, classes)
     except TerrablendError as error:
         return Inspection(name, (str(error),))
     warnings = (
         [] if statistics.valid_pixels else [f"{name}: no valid pixel; nothing can be learned or predicted from it."]
     )
-    return Inspection(name, (), tuple(warnings), scene, statistics, digest, tally)
+    return Inspection(name, (), tuple(warnings), scene, statistics, digest, value_counts)
 
 
-def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str, Tally]:
-    moments, tally = Moments.empty(len(scene.bands)), Tally.empty(len(scene.bands))
+def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str, ValueCounts]:
+    moments, value_counts = Moments.empty(len(scene.bands)), ValueCounts.empty(len(scene.bands))
     counts = np.zeros(len(classes.label_names), np.int64)
     valid, digest = 0, hashlib.sha256()
     rows = max(1, STRIP_PIXELS // scene.grid.width)
     for row in range(0, scene.grid.height, rows):
         window = Window(row, 0, min(rows, scene.grid.height - row), scene.grid.width)
         pixels = read_scene(scene, window)
-        moments, tally = moments.merge(Moments.of(pixels)), tally.merge(Tally.of(pixels))
+        moments, value_counts = moments.merge(Moments.of(pixels)), value_counts.merge(ValueCounts.of(pixels))
         valid += int(valid_mask(scene, pixels).sum())
         digest.update(pixels.tobytes())
         if scene.label is not None:
@@ -213,7 +213,7 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, s
     if scene.tags is not None:
         counts += read_tags(scene, len(counts))
     label_counts = tuple(counts.tolist()) if scene.label is not None or scene.tags is not None else ()
-    return SceneStatistics(valid, label_counts, bands), digest.hexdigest(), tally
+    return SceneStatistics(valid, label_counts, bands), digest.hexdigest(), value_counts
 
 
 def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:

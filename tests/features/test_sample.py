@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from data.errors import TableError
 from data.scenes.classes import IGNORE
 from data.scenes.windows import tile_windows
-from features.sample import UNUSED, PixelSample, draw_pixels, stratify
+from features.sample import UNUSED, PixelSample, sample_pixels, stratify
 from features.settings import SampleSettings
 
 from ..conftest import KELP, LAND
@@ -25,7 +25,7 @@ def draw(label, valid, classes, settings, rng, size=1000):
         around = padded[rows.start : rows.stop + 2 * halo, cols.start : cols.stop + 2 * halo]
         return stratify(around, halo, valid[window.slices], classes)
 
-    parts = [sample for _, sample in draw_pixels(windows, strata_of, classes, settings, rng)]
+    parts = [sample for _, sample in sample_pixels(windows, strata_of, classes, settings, rng)]
     names = ("rows", "cols", "label", "stratum", "weight")
     return PixelSample(*(np.concatenate([[], *(getattr(part, name) for part in parts)]) for name in names))
 

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trees.subsample import draw_by_weight, draw_rows
+from trees.subsample import sample_by_weight, sample_rows
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 60), st.integers(0, 5))
 def test_each_place_comes_as_often_as_its_weight_says_give_or_take_one(weight, count, seed):
     weight = np.array(weight, np.float32)
-    places = draw_by_weight(weight, count, np.random.default_rng(seed))
+    places = sample_by_weight(weight, count, np.random.default_rng(seed))
     times = np.bincount(places, minlength=len(weight))
     assert times.sum() == count
     assert (np.diff(places) >= 0).all()
@@ -17,7 +17,7 @@ def test_each_place_comes_as_often_as_its_weight_says_give_or_take_one(weight, c
 
 
 def test_of_equal_weights_as_many_as_there_are_is_each_once():
-    np.testing.assert_array_equal(draw_by_weight(np.full(500, 0.1), 500, np.random.default_rng(1)), np.arange(500))
+    np.testing.assert_array_equal(sample_by_weight(np.full(500, 0.1), 500, np.random.default_rng(1)), np.arange(500))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def rare():
 
 def test_drawn_rows_stand_for_all_of_their_label_and_rare_labels_are_there(rare):
     label, weight = rare
-    places, standing = draw_rows(label, weight, 400, 3, np.random.default_rng(0))
+    places, standing = sample_rows(label, weight, 400, 3, np.random.default_rng(0))
     assert (np.diff(places) > 0).all()
     assert len(places) <= 400
     assert 90 <= np.count_nonzero(label[places] == 2) <= 110
@@ -44,13 +44,13 @@ def test_on_average_drawn_rows_have_the_mean_of_all(rare):
     values = np.random.default_rng(5).normal(size=len(label)) + (weight == 50) + 3 * label
     means = []
     for seed in range(200):
-        places, standing = draw_rows(label, weight, 300, 3, np.random.default_rng(seed))
+        places, standing = sample_rows(label, weight, 300, 3, np.random.default_rng(seed))
         means.append(np.average(values[places], weights=standing))
     assert np.mean(means) == pytest.approx(np.average(values, weights=weight), abs=4 * np.std(means) / 200**0.5)
 
 
 def test_with_room_for_all_every_row_stands_for_itself(rare):
     label, weight = rare
-    places, standing = draw_rows(label, weight, 80_000, 3, np.random.default_rng(0))
+    places, standing = sample_rows(label, weight, 80_000, 3, np.random.default_rng(0))
     np.testing.assert_array_equal(places, np.arange(len(label)))
     np.testing.assert_array_equal(standing, weight)

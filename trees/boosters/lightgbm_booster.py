@@ -15,7 +15,7 @@ from features.table import Block
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
 from trees.boosters.stopping import score_held_out, stop_name
-from trees.forest.forest import Forest, Link, Tree, Trees, last_up_to, plant
+from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32
 from trees.settings import Device, TreeSettings
 
 __all__ = ["LightGBMBooster", "LightGBMLearner"]
@@ -42,7 +42,7 @@ class LightGBMBooster:
     def forest(self) -> Forest | None:
         """The trees as arrays; None if they hold what a `Forest` cannot."""
         trees = _read_trees(self._model.model_to_string())
-        return None if trees is None else plant(trees)
+        return None if trees is None else build_forest(trees)
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""
@@ -75,7 +75,7 @@ class LightGBMBooster:
 
 
 class LightGBMLearner(Learner):
-    """Lets LightGBM learn: the rows of a fit are cut out of one binned data set."""
+    """Fits LightGBM: the rows of a fit are a part of one binned data set."""
 
     booster, library = LightGBMBooster, "lightgbm"
 
@@ -194,7 +194,7 @@ class _Sequence(lightgbm.Sequence):
 
 
 def _read_trees(text: str) -> Trees | None:
-    """Read LightGBM's text, as of its version 4; None for what goes beyond comparisons of one feature with one cut."""
+    """Read LightGBM's text, as of its version 4; None if a node does more than compare a feature with a value."""
     head, *parts = text.partition("\nend of trees")[0].split("\nTree=")
     about = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
     objective, *options = about["objective"].split()
@@ -229,7 +229,7 @@ def _numbers(text: str, kind: type[np.number]) -> NDArray[Any]:
 
 def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the greatest float32 that goes left."""
-    last = last_up_to(threshold)
+    last = floor_float32(threshold)
     # What is next to nothing LightGBM takes for 0.
     last = np.where((threshold >= -NOTHING) & (threshold < 0), np.nextafter(-NOTHING, np.float32(-np.inf)), last)
     return np.where((threshold >= 0) & (threshold < NOTHING), NOTHING, last)

@@ -18,7 +18,7 @@ from data.errors import MemberError
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
 from trees.boosters.stopping import score_held_out, stop_name
-from trees.forest.forest import Forest, Link, Tree, Trees, last_up_to, number_apart, plant
+from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32, number_nodes
 from trees.settings import Device, TreeSettings
 
 __all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
@@ -42,8 +42,8 @@ class SklearnBooster:
 
     @cached_property
     def forest(self) -> Forest | None:
-        """The trees as arrays; None if they have too many cuts."""
-        return plant(self._trees)
+        """The trees as arrays; None if they have too many split values."""
+        return build_forest(self._trees)
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities of rows, tree by tree."""
@@ -76,7 +76,7 @@ class SklearnBooster:
 
 
 class RandomForestLearner(Learner):
-    """Grows a random forest, or with random cuts extremely randomised trees; nothing is boosted."""
+    """Fits a random forest, or with ``extra_trees`` extremely randomised trees; nothing is boosted."""
 
     booster, library, stops = SklearnBooster, "scikit-learn", False
 
@@ -210,13 +210,13 @@ def _fit(model: Any, features: NDArray[np.float32], learner: Learner, chosen: ND
 def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:
     """Read a tree of a forest: its leaves hold shares of the classes."""
     split = tree.children_left >= 0
-    number = number_apart(split)
+    number = number_nodes(split)
     held = tree.value[~split, 0]
     shares = np.zeros((len(held), n_labels))
     shares[:, classes] = share * held / held.sum(axis=1, keepdims=True)
     return Tree(
         tree.feature[split],
-        last_up_to(tree.threshold[split]),
+        floor_float32(tree.threshold[split]),
         tree.missing_go_to_left[split].astype(bool),
         number[tree.children_left[split]],
         number[tree.children_right[split]],
@@ -226,11 +226,11 @@ def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: 
 
 def _boosted_tree(nodes: NDArray[Any], output: int) -> Tree:
     split = nodes["is_leaf"] == 0
-    number = number_apart(split)
+    number = number_nodes(split)
     inner = nodes[split]
     return Tree(
         inner["feature_idx"],
-        last_up_to(inner["num_threshold"]),
+        floor_float32(inner["num_threshold"]),
         inner["missing_go_to_left"].astype(bool),
         number[inner["left"]],
         number[inner["right"]],

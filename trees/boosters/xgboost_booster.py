@@ -19,7 +19,7 @@ from features.table import Table
 from trees.boosters.booster import Learner, check_parameters
 from trees.boosters.device import choose_device
 from trees.boosters.stopping import score_held_out, stop_name
-from trees.forest.forest import Forest, Link, Tree, Trees, number_apart, plant
+from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, number_nodes
 from trees.settings import Device, TreeSettings
 
 __all__ = ["XGBoostBooster", "XGBoostLearner"]
@@ -48,7 +48,7 @@ class XGBoostBooster:
         if self._device == "cuda":
             return None
         trees = _read_trees(json.loads(self._model.save_raw("json")))
-        return None if trees is None else plant(trees)
+        return None if trees is None else build_forest(trees)
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""
@@ -224,7 +224,7 @@ class _Batches(xgboost.DataIter):
 
 
 def _read_trees(model: Mapping[str, Any]) -> Trees | None:
-    """Read XGBoost's JSON; None for what goes beyond comparisons of one feature with one cut."""
+    """Read XGBoost's JSON; None if a node does more than compare a feature with a value."""
     learner = model["learner"]
     link, about = LINKS.get(learner["objective"]["name"]), learner["learner_model_param"]
     if link is None or learner["gradient_booster"]["name"] != "gbtree":
@@ -236,7 +236,7 @@ def _read_trees(model: Mapping[str, Any]) -> Trees | None:
         split = left >= 0
         if np.any(np.array(tree["split_type"])[split]) or np.isneginf(value[split]).any():
             return None
-        number = number_apart(split)
+        number = number_nodes(split)
         trees.append(
             Tree(
                 np.array(tree["split_indices"])[split],

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from trees.forest.packets import PACKET, add_trees, bin_rows, find_cell
 
-__all__ = ["Forest", "Link", "Tree", "Trees", "last_up_to", "number_apart", "plant"]
+__all__ = ["Forest", "Link", "Tree", "Trees", "build_forest", "floor_float32", "number_nodes"]
 
 Link = Literal["sigmoid", "softmax", "identity"]
 
 CELLS = 512
-"""Equal parts of a feature's range, by which its cuts are found."""
+"""Equal parts of a feature's range, by which its split values are found."""
 
 ROWS = 256 * PACKET
 """Rows worked on at a time: their bins fit into a processor's cache."""
@@ -28,7 +28,7 @@ class Tree(NamedTuple):
     Parameters
     ----------
     feature : (N,) int
-    cut : (N,) float32
+    split : (N,) float32
         Values up to it go left.
     missing : (N,) bool
         Whether NaN goes left.
@@ -41,7 +41,7 @@ class Tree(NamedTuple):
     """
 
     feature: NDArray[np.integer]
-    cut: NDArray[np.float32]
+    split: NDArray[np.float32]
     missing: NDArray[np.bool_]
     left: NDArray[np.integer]
     right: NDArray[np.integer]
@@ -56,7 +56,7 @@ class Trees:
     Parameters
     ----------
     feature, left, right : (N,) int32
-    cut : (N,) float32
+    split : (N,) float32
     missing : (N,) bool
         As in `Tree`, numbered through.
     leaves : (L, W) float64
@@ -70,7 +70,7 @@ class Trees:
     """
 
     feature: NDArray[np.int32]
-    cut: NDArray[np.float32]
+    split: NDArray[np.float32]
     missing: NDArray[np.bool_]
     left: NDArray[np.int32]
     right: NDArray[np.int32]
@@ -108,7 +108,7 @@ class Trees:
 
         return cls(
             np.concatenate([tree.feature for tree in trees]).astype(np.int32),
-            np.concatenate([tree.cut for tree in trees]).astype(np.float32),
+            np.concatenate([tree.split for tree in trees]).astype(np.float32),
             np.concatenate([tree.missing for tree in trees]).astype(bool),
             through(tree.left for tree in trees),
             through(tree.right for tree in trees),
@@ -124,32 +124,32 @@ class Trees:
         )
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
-        """Return probabilities (n, K) of rows (n, F), tree by tree: slowly, and with as many cuts as there may be."""
+        """Return probabilities (n, K) of rows (n, F), tree by tree: slowly, but with any number of split values."""
         total = np.tile(self.base, (len(features), 1))
         for root, output in zip(self.roots, self.outputs, strict=True):
             at = np.full(len(features), root)
             while (on := at >= 0).any():
                 node = at[on]
                 value = features[np.flatnonzero(on), self.feature[node]]
-                left = (value <= self.cut[node]) | (np.isnan(value) & self.missing[node])
+                left = (value <= self.split[node]) | (np.isnan(value) & self.missing[node])
                 at[on] = np.where(left, self.left[node], self.right[node])
             total[:, output : output + self.leaves.shape[1]] += self.leaves[~at]
         return _linked(total, self.link)
 
 
 @dataclass(frozen=True)
-class Cuts:
+class SplitValues:
     """The values that a forest compares features with, and how to find a value among them; see `bin_rows`.
 
     Parameters
     ----------
-    cuts : (F, C) float32
+    values : (F, S) float32
     low, scale : (F,) float32
     below : (F, cells) int32
     steps : (F,) int32
     """
 
-    cuts: NDArray[np.float32]
+    values: NDArray[np.float32]
     low: NDArray[np.float32]
     scale: NDArray[np.float32]
     below: NDArray[np.int32]
@@ -158,7 +158,7 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Forest:
-    """Trees whose turns are comparisons of one feature with one cut.
+    """Trees whose nodes compare one feature with one value each.
 
     Parameters
     ----------
@@ -167,8 +167,8 @@ class Forest:
     roots, outputs : (T,) int32
         See `trees.forest.packets.add_trees`.
     bin_kind : dtype
-        uint8 or uint16; the smaller that tells all of a feature's cuts apart.
-    cuts : Cuts
+        uint8 or uint16; the smaller that can number all split values of a feature.
+    splits : SplitValues
     base : (K,) float64
     link : {"sigmoid", "softmax", "identity"}
         As in `Trees`.
@@ -179,7 +179,7 @@ class Forest:
     roots: NDArray[np.int32]
     outputs: NDArray[np.int32]
     bin_kind: np.dtype[np.unsignedinteger]
-    cuts: Cuts
+    splits: SplitValues
     base: NDArray[np.float64]
     link: Link
 
@@ -217,49 +217,49 @@ class Forest:
     def _proba(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         packets, n_outputs = -(-len(rows) // PACKET), len(self.base)
         bins = np.empty((packets, rows.shape[1], PACKET), self.bin_kind)
-        cuts = self.cuts
-        bin_rows(rows, cuts.cuts, cuts.low, cuts.scale, cuts.below, cuts.steps, bins)
+        splits = self.splits
+        bin_rows(rows, splits.values, splits.low, splits.scale, splits.below, splits.steps, bins)
         total = np.zeros((packets, n_outputs, PACKET))
         add_trees(bins, len(rows), self.nodes, self.leaves, self.roots, self.outputs, total)
         total += self.base[:, None]
         return _linked(total.transpose(0, 2, 1).reshape(-1, n_outputs)[: len(rows)], self.link)
 
 
-def number_apart(split: NDArray[np.bool_]) -> NDArray[np.intp]:
+def number_nodes(split: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Number the nodes of a tree, and its leaves as ~leaf, where a library numbers both together.
 
     Examples
     --------
-    >>> number_apart(np.array([True, False, True, False, False]))
+    >>> number_nodes(np.array([True, False, True, False, False]))
     array([ 0, -1,  1, -2, -3])
     """
     return np.where(split, split.cumsum() - 1, -(~split).cumsum())
 
 
-def last_up_to(cut: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the greatest float32 that is at most each cut, so that a float32 is up to the one if to the other."""
+def floor_float32(value: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the greatest float32 up to each value: the same float32 values are up to either."""
     with np.errstate(over="ignore"):
-        last = cut.astype(np.float32)
-    return np.where(last > cut, np.nextafter(last, np.float32(-np.inf)), last)
+        last = value.astype(np.float32)
+    return np.where(last > value, np.nextafter(last, np.float32(-np.inf)), last)
 
 
-def plant(trees: Trees) -> Forest | None:
-    """Make a forest of trees; None if a feature has more cuts than a whole number of 16 bits can tell apart."""
-    own = [np.unique(trees.cut[trees.feature == index]) for index in range(trees.n_features)]
-    most = max((len(cuts) for cuts in own), default=0)
-    # The greatest number is NaN's, and one more than a cut's place must not reach it.
+def build_forest(trees: Trees) -> Forest | None:
+    """Return trees as a forest; None if a feature has more split values than 16 bits can number."""
+    splits = [np.unique(trees.split[trees.feature == index]) for index in range(trees.n_features)]
+    most = max(map(len, splits), default=0)
+    # The greatest number is NaN's, and one more than a split value's must not reach it.
     kind = next((kind for kind in (np.uint8, np.uint16) if most < np.iinfo(kind).max), None)
     if kind is None:
         return None
-    place = np.zeros(len(trees.feature), np.int32)
-    for index, cuts in enumerate(own):
-        here = trees.feature == index
-        place[here] = np.searchsorted(cuts, trees.cut[here])
+    number = np.zeros(len(trees.feature), np.int32)
+    for index, values in enumerate(splits):
+        nodes = trees.feature == index
+        number[nodes] = np.searchsorted(values, trees.split[nodes])
     # A bin of NaN, moved on by one, turns over to 0 and goes left with the least.
     shift = trees.missing.astype(np.int32)
-    nodes = np.stack([trees.feature, shift, place + shift, trees.left, trees.right], axis=1).astype(np.int32)
+    nodes = np.stack([trees.feature, shift, number + shift, trees.left, trees.right], axis=1).astype(np.int32)
     return Forest(
-        nodes, trees.leaves, trees.roots, trees.outputs, np.dtype(kind), _tabulate(own), trees.base, trees.link
+        nodes, trees.leaves, trees.roots, trees.outputs, np.dtype(kind), _tabulate(splits), trees.base, trees.link
     )
 
 
@@ -273,21 +273,21 @@ def _linked(total: NDArray[np.float64], link: Link) -> NDArray[np.float32]:
     return total.astype(np.float32)
 
 
-def _tabulate(cuts: list[NDArray[np.float32]]) -> Cuts:
-    low, scale = np.zeros(len(cuts), np.float32), np.zeros(len(cuts), np.float32)
-    below, steps = np.zeros((len(cuts), CELLS), np.int32), np.zeros(len(cuts), np.int32)
-    for index, own in enumerate(cuts):
-        if len(own) == 0:
+def _tabulate(splits: list[NDArray[np.float32]]) -> SplitValues:
+    low, scale = np.zeros(len(splits), np.float32), np.zeros(len(splits), np.float32)
+    below, steps = np.zeros((len(splits), CELLS), np.int32), np.zeros(len(splits), np.int32)
+    for index, values in enumerate(splits):
+        if len(values) == 0:
             continue
         with np.errstate(all="ignore"):
-            width = CELLS / (own[-1] - own[0])
-        low[index], scale[index] = own[0], width if np.isfinite(width) else 0
-        cells = [find_cell(value, low[index], scale[index], CELLS) for value in own]
+            width = CELLS / (values[-1] - values[0])
+        low[index], scale[index] = values[0], width if np.isfinite(width) else 0
+        cells = [find_cell(value, low[index], scale[index], CELLS) for value in values]
         counts = np.bincount(cells, minlength=CELLS)
         below[index] = counts.cumsum() - counts
         steps[index] = 2 ** (int(counts.max()).bit_length() - 1)
-    longest = max(map(len, cuts), default=0)
-    table = np.full((len(cuts), longest + 2 * int(steps.max(initial=0))), np.inf, np.float32)
-    for row, own in zip(table, cuts, strict=True):
-        row[: len(own)] = own
-    return Cuts(table, low, scale, below, steps)
+    longest = max(map(len, splits), default=0)
+    table = np.full((len(splits), longest + 2 * int(steps.max(initial=0))), np.inf, np.float32)
+    for row, values in zip(table, splits, strict=True):
+        row[: len(values)] = values
+    return SplitValues(table, low, scale, below, steps)

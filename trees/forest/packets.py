@@ -1,8 +1,9 @@
-"""Trees applied to packets of 64 pixels: neighbours mostly take the same turns, and one comparison takes them for all.
+"""Trees applied to packets of 64 pixels: neighbours mostly go the same way, and one comparison decides it for all.
 
-Features are first turned into bins, the number of a feature's cuts that a value exceeds. A model has no other cuts, so
-nothing is lost. A turn of 64 pixels is then one comparison of 64 small whole numbers, whose outcome is a mask of 64
-bits. Source of the idea: ray packets (Wald et al. 2001), for trees QuickScorer (Lucchese et al. 2015).
+Features are first turned into bins: how many of the values that the trees split a feature at are exceeded. A model
+splits nowhere else, so nothing is lost. What 64 pixels do at a node is then one comparison of 64 small whole numbers,
+whose outcome is a mask of 64 bits. Source of the idea: ray packets (Wald et al. 2001), for trees QuickScorer (Lucchese
+et al. 2015).
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from data.compiled import compiled
 __all__ = ["PACKET", "add_trees", "bin_rows"]
 
 PACKET = 64
-"""Pixels that take a turn together: as many as a mask of 64 bits can tell apart."""
+"""Pixels that pass a node together: as many as a mask of 64 bits can tell apart."""
 
 BLOCK = 16
 """Packets that meet a tree one after the other: their bins stay in the second cache, the tree in the first."""
@@ -34,8 +35,8 @@ def built_in(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
 
 
 @built_in
-def _left(context: Any, bins: Any, at: Any, shift: Any, cut: Any) -> tuple[Any, Callable[..., Any]]:
-    """Tell which of 64 bins from ``at`` on, plus ``shift``, are at most ``cut``, as a mask of 64 bits."""
+def _left(context: Any, bins: Any, at: Any, shift: Any, split: Any) -> tuple[Any, Callable[..., Any]]:
+    """Tell which of 64 bins from ``at`` on, plus ``shift``, are at most ``split``, as a mask of 64 bits."""
 
     def code(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = target.make_array(signature.args[0])(target, builder, arguments[0])
@@ -87,36 +88,37 @@ def find_cell(value: float, low: float, scale: float, cells: int) -> int:
 @compiled
 def bin_rows(
     rows: NDArray[np.float32],
-    cuts: NDArray[np.float32],
+    splits: NDArray[np.float32],
     low: NDArray[np.float32],
     scale: NDArray[np.float32],
     below: NDArray[np.int32],
     steps: NDArray[np.int32],
     bins: NDArray[Any],
 ) -> None:
-    """Fill in the bins of rows: find a value's cell, then the cut among the few in the cell.
+    """Fill in the bins of rows: find a value's cell, then the split value among the few in the cell.
 
     Parameters
     ----------
     rows : (n, F) float32
         NaN where a feature has no value.
-    cuts : (F, C) float32
-        In order, then +inf, so many that a step of the search may look at them.
+    splits : (F, S) float32
+        Split values in order, then +inf, so many that a step of the search may look at them.
     low, scale : (F,) float32
         See `find_cell`.
     below : (F, cells) int32
-        Cuts in lower cells.
+        Split values in lower cells.
     steps : (F,) int32
         First step of the search in a cell, a power of 2.
     bins : (ceil(n / 64), F, 64) uint8 or uint16
-        Filled: how many cuts lie below each value; the type's greatest number for NaN. Past the last row anything.
+        Filled: how many split values lie below each value; the type's greatest number for NaN. Past the last row
+        anything.
     """
     packets, width, _ = bins.shape
     n, cells = len(rows), below.shape[1]
     value, found = np.empty(PACKET, np.float32), np.empty(PACKET, np.int32)
     for start in range(0, packets, BLOCK):
         for feature in range(width):
-            own, under = cuts[feature], below[feature]
+            values, under = splits[feature], below[feature]
             for packet in range(start, min(start + BLOCK, packets)):
                 first = packet * PACKET
                 if first + PACKET <= n:
@@ -132,7 +134,7 @@ def bin_rows(
                 step = steps[feature]
                 while step:
                     for i in range(PACKET):
-                        found[i] += step if own[found[i] + step - 1] < value[i] else 0
+                        found[i] += step if values[found[i] + step - 1] < value[i] else 0
                     step //= 2
                 for i in range(PACKET):
                     bins[packet, feature, i] = -1 if np.isnan(value[i]) else found[i]
@@ -156,8 +158,8 @@ def add_trees(
     n : int
         Rows.
     nodes : (N, 5) int32
-        Feature, shift, cut, left, right: a row goes left if its bin + shift, modulo the bins' type, is at most the
-        cut. What is negative is a leaf, ~leaf.
+        Feature, shift, split, left, right: a row goes left if its bin + shift, modulo the bins' type, is at most the
+        split's number. What is negative is a leaf, ~leaf.
     leaves : (L, W) float64
     roots, outputs : (T,) int32
         Node or ~leaf that each tree begins with, and the first of the W outputs that it adds to.
@@ -180,17 +182,17 @@ def add_trees(
                 base = packet * width * PACKET
                 while True:
                     while node >= 0:
-                        turn = nodes[node]
-                        left = mask & _left(flat, base + turn[0] * PACKET, turn[1], turn[2])
+                        fields = nodes[node]
+                        left = mask & _left(flat, base + fields[0] * PACKET, fields[1], fields[2])
                         if left == mask:
-                            node = turn[3]
+                            node = fields[3]
                         elif left == 0:
-                            node = turn[4]
+                            node = fields[4]
                         else:
-                            waiting[depth] = turn[4]
+                            waiting[depth] = fields[4]
                             waiting_masks[depth] = mask ^ left
                             depth += 1
-                            node = turn[3]
+                            node = fields[3]
                             mask = left
                     few = _count(mask) <= SPARSE
                     for which in range(leaves.shape[1]):

@@ -56,9 +56,9 @@ def fit_both(monkeypatch):
 def test_the_arrays_predict_what_scikit_learn_predicts(kind, values, labels, fit_both):
     booster, model = fit_both(kind, rows_of(labels), labels, settings_of(**values))
     rows = rows_of(labels, seed=1).read()
-    # Missing where nothing was in training; and values that are cuts.
+    # Missing where nothing was in training; and values that trees split at.
     rows[::7, 0] = np.nan
-    rows[: len(booster.forest.cuts.cuts[2]), 2] = np.nan_to_num(booster.forest.cuts.cuts[2], posinf=9)
+    rows[: len(booster.forest.splits.values[2]), 2] = np.nan_to_num(booster.forest.splits.values[2], posinf=9)
     expected = model.predict_proba(rows)[:, 1:] if labels == 2 else model.predict_proba(rows)
     np.testing.assert_allclose(booster.predict_proba(rows), expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(booster.forest.predict_proba(rows), expected, rtol=0, atol=1e-6)
@@ -106,7 +106,7 @@ def test_what_it_cannot_do_is_said(kind, values):
 def test_the_file_holds_arrays_and_text_alone(kind, values, tmp_path):
     learn(kind, rows_of(), 2, settings_of(**values)).save(tmp_path / "model.npz")
     with np.load(tmp_path / "model.npz", allow_pickle=False) as arrays:
-        assert arrays["cut"].dtype == np.float32
+        assert arrays["split"].dtype == np.float32
         assert arrays["feature"].shape == arrays["left"].shape == arrays["missing"].shape
     with zipfile.ZipFile(tmp_path / "model.npz") as archive:
         assert {name.rpartition(".")[2] for name in archive.namelist()} == {"npy", "json"}

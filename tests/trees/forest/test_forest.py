@@ -10,7 +10,7 @@ from trees.boosters.booster import predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
 from trees.boosters.xgboost_booster import XGBoostLearner
-from trees.forest.forest import Tree, Trees, plant
+from trees.forest.forest import Tree, Trees, build_forest
 from trees.learning import LEARNERS
 from trees.settings import TreeSettings
 
@@ -35,11 +35,11 @@ def fitted(kind, labels=2, size=800, seed=0, **values):
 
 
 def odd_rows(forest, size, seed):
-    """Rows whose values are cuts, their neighbours, nothing, infinite, huge, and in between."""
+    """Rows whose values are split values, their neighbours, nothing, infinite, huge, and in between."""
     rng = np.random.default_rng(seed)
     columns = []
-    for cuts in forest.cuts.cuts:
-        own = cuts[np.isfinite(cuts)]
+    for values in forest.splits.values:
+        own = values[np.isfinite(values)]
         with np.errstate(over="ignore"):
             near = np.concatenate([own, np.nextafter(own, np.float32(np.inf)), np.nextafter(own, np.float32(-np.inf))])
         fixed = np.array([np.nan, np.inf, -np.inf, 0, -0.0, 1e-40, 1e-35, -1e-35, 3e38, -3e38], np.float32)
@@ -101,34 +101,34 @@ def test_threads_order_and_layout_change_no_bit(monkeypatch):
     assert forest.predict_proba(rows[:0]).shape == (0, 3)
 
 
-def chain(cuts):
-    """A tree in which values up to its k-th cut, and no earlier one, end in leaf k, worth k / 1000."""
-    turns = np.arange(len(cuts))
+def chain(splits):
+    """A tree in which values up to its k-th split value, and no earlier one, end in leaf k, worth k / 1000."""
+    turns = np.arange(len(splits))
     tree = Tree(
-        np.zeros(len(cuts), int),
-        cuts,
-        np.ones(len(cuts), bool),
+        np.zeros(len(splits), int),
+        splits,
+        np.ones(len(splits), bool),
         ~turns,
-        np.append(turns[1:], ~len(cuts)),
-        np.arange(len(cuts) + 1)[:, None] / 1e3,
+        np.append(turns[1:], ~len(splits)),
+        np.arange(len(splits) + 1)[:, None] / 1e3,
     )
     return Trees.of([tree], np.zeros(1), 1, "identity")
 
 
 @pytest.mark.parametrize("count", [1, 254, 255, 2000])
-def test_any_number_of_cuts_is_told_apart(count):
-    cuts = np.sort(np.random.default_rng(0).normal(size=count).astype(np.float32) ** 5)
-    trees = chain(cuts)
-    forest = plant(trees)
+def test_any_number_of_split_values_is_told_apart(count):
+    splits = np.sort(np.random.default_rng(0).normal(size=count).astype(np.float32) ** 5)
+    trees = chain(splits)
+    forest = build_forest(trees)
     assert forest.bin_kind == (np.uint8 if count < 255 else np.uint16)
-    rows = np.concatenate([cuts, np.nextafter(cuts, np.float32(np.inf)), [np.nan, -np.inf, np.inf]])[:, None]
-    expected = np.concatenate([np.searchsorted(cuts, rows[:-3, 0]), [0, 0, count]]) / 1e3
+    rows = np.concatenate([splits, np.nextafter(splits, np.float32(np.inf)), [np.nan, -np.inf, np.inf]])[:, None]
+    expected = np.concatenate([np.searchsorted(splits, rows[:-3, 0]), [0, 0, count]]) / 1e3
     for way in (forest, trees):
         np.testing.assert_allclose(way.predict_proba(rows.astype(np.float32))[:, 0], expected, rtol=1e-6)
 
 
-def test_more_cuts_than_can_be_told_apart_make_no_forest():
-    assert plant(chain(np.arange(2**16, dtype=np.float32))) is None
+def test_more_split_values_than_can_be_told_apart_make_no_forest():
+    assert build_forest(chain(np.arange(2**16, dtype=np.float32))) is None
 
 
 def test_leaves_add_to_several_outputs_and_trees_to_their_own():
@@ -138,7 +138,7 @@ def test_leaves_add_to_several_outputs_and_trees_to_their_own():
     trees = Trees.of([one, bare, one], np.array([0.5, 0, 0]), 2, "identity")
     rows = np.array([[9, 0], [9, 1], [9, np.nan]], np.float32)
     expected = [[10.5, 22, 4], [10.5, 26, 8], [10.5, 26, 8]]
-    for way in (plant(trees), trees):
+    for way in (build_forest(trees), trees):
         np.testing.assert_array_equal(way.predict_proba(rows), expected)
 
 
