@@ -46,7 +46,7 @@ APPLYING = {
     "cache_gb",
     "tile",
     "overlap",
-    "turns",
+    "tta",
     "predict_batch",
     "predict_precision",
     "predict_engine",

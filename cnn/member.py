@@ -181,7 +181,7 @@ class CnnMember:
         model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds]).eval()
         if settings.predict_engine == "openvino" and self.device.type == "cpu":
             model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
-        if settings.turns:
+        if settings.tta == "d4":
             model = Turned(model)
         return model.to(self.device).eval()
 

@@ -1,4 +1,4 @@
-"""What a member of the CNN branch can be told in the experiment file."""
+"""Settings of a member of the CNN branch in the experiment file."""
 
 from typing import Annotated, Any, Literal
 
@@ -13,17 +13,17 @@ __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
-PlanesName = Literal["mean", "copy", "zero"]
+InputInitName = Literal["mean", "copy", "zero"]
 FreezeName = Literal["none", "encoder", "batch_norm", "gradual"]
 OptimizerName = Literal["adamw", "adam", "sgd"]
 ScheduleName = Literal["one_cycle", "cosine", "step", "plateau", "constant"]
 AverageName = Literal["none", "ema", "swa"]
-StopName = MetricName | Literal["macro_f2", "loss"]
+MonitorName = MetricName | Literal["macro_f2", "loss"]
 LoggerName = Literal["tensorboard", "mlflow", "wandb"]
 Weight = Annotated[float, Field(ge=0)]
 
 CLASSIFIER = "classifier"
-"""The architecture that tells tags of whole scenes, not labels of pixels."""
+"""Architecture that predicts tags of whole scenes, not labels of pixels."""
 
 OF_TAGS: dict[str, Any] = {"architecture": CLASSIFIER, "loss": "bce"}
 """Defaults of a multilabel task."""
@@ -32,163 +32,172 @@ OTHERWISE: dict[str | None, dict[str, Any]] = {
     "adam": {"weight_decay": 0.0},
     "sgd": {"learning_rate": 0.05, "weight_decay": 1e-4},
 }
-"""Defaults that only suit one kind of optimizer."""
+"""Defaults of one optimizer alone."""
 
 
 class CnnSettings(Settings):
     """A member that is a convolutional network: what it is, what it sees, how it is trained and applied."""
 
-    branch: Literal["cnn"] = "cnn"
+    branch: Literal["cnn"] = Field("cnn", description="cnn: a convolutional network")
 
     architecture: str = Field(
         "unet",
-        description="segmentation-models-pytorch architecture, such as unet or fpn; with the task multilabel "
-        "classifier, an encoder whose deepest features are pooled",
+        description="segmentation-models-pytorch architecture, such as unet or fpn; with the task multilabel always "
+        "classifier, which pools the deepest features of the encoder",
     )
-    encoder: str = Field("resnet34", description="its encoder: an smp name, or `tu-` and a timm name")
+    encoder: str = Field("resnet34", description="encoder: its name in smp, or `tu-` and its name in timm")
     encoder_depth: int | None = Field(
-        None, ge=1, le=5, description="times the encoder halves its input; default: the architecture's own"
+        None, ge=1, le=5, description="times the encoder halves its input; default: that of the architecture"
     )
     decoder_channels: list[int] | int | None = Field(
-        None, description="width of the decoder, for a U-Net from its coarsest to its finest block"
+        None, description="channels of the decoder, for a U-Net one number a block, the coarsest first"
     )
     attention: Literal["scse"] | None = Field(
-        None,
-        description="attention in the decoder of unet and unetplusplus: squeeze and excitation in space and channel",
+        None, description="scse: spatial and channel squeeze-and-excitation in the decoder of unet and unetplusplus"
     )
     parameters: dict[str, Any] = Field({}, description="further arguments of the smp architecture, as smp names them")
-    weights: str | None = Field(
+    pretrained: str | None = Field(
         None,
-        description="what the network starts from: nothing, weights of the hub such as `imagenet`, or a local file "
-        "(an earlier run's must not have seen these scenes: their scores would be flattered)",
+        description="weights to start from: a name on the hub such as `imagenet`, or a local file (that of an earlier "
+        "run must not have seen these scenes, or their scores are too good); default: random weights",
     )
-    input_conv_init: PlanesName = Field(
+    input_conv_init: InputInitName = Field(
         "mean",
-        description="what weights of the first layer an input plane gets that `weights` do not know by its name: the "
-        "mean of those that they know, these in turn, or zero",
+        description="weights of the first layer for an input channel that the pretrained ones do not know by its name: "
+        "the mean of those that they know, these in turn, or zero",
     )
     freeze: FreezeName = Field(
         "none",
-        description="what of the encoder keeps its `weights`: nothing, all of it, its batch normalisation, or all at "
-        "first and over the first half of the epochs stage after stage less, from the deepest up",
+        description="part of the encoder that keeps its pretrained weights: none, all of it, its batch normalisation; "
+        "gradual: all of it at first, released stage by stage, the deepest first, over the first half of the epochs",
     )
     inputs: list[str] | None = Field(
-        None, min_length=1, description="bands and features that are its input planes; default: all bands but masks"
+        None, min_length=1, description="bands and features that are input channels; default: all bands but masks"
     )
     stack: list[str] = Field(
-        [], description="members whose probabilities are input planes too, one a class, out of fold wherever it learns"
+        [],
+        description="members whose probabilities are input channels too, one a class, out of fold in training scenes",
     )
 
-    normalise: NormaliseSettings = NormaliseSettings()
+    normalise: NormaliseSettings = Field(NormaliseSettings(), description="how input channels are scaled")
     resize: float = Field(
         1.0,
         gt=0,
         le=8,
-        description="scenes are enlarged so many times for the network, or shrunk, and its maps brought back",
+        description="scenes are enlarged N times for the network, below 1 shrunk; its maps are resized back",
     )
 
     loss: str = Field(
         "ce+dice",
-        description="a sum such as `0.3 bce + 0.5 jaccard + 0.2 focal` of ce, bce, focal, dice, jaccard, tversky, "
-        "lovasz, mcc and boundary; with the task multilabel of bce and focal, default bce",
+        description="weighted sum of losses such as `0.3 bce + 0.5 jaccard + 0.2 focal`, of ce, bce, focal, dice, "
+        "jaccard, tversky, lovasz, mcc and boundary; with the task multilabel of bce and focal, default bce",
     )
     class_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
-        description="what a pixel of a class counts in ce, bce and focal: all the same, 1 / the share of the labelled "
-        "pixels, or by name, 1 if not named",
+        description="weight of a class in ce, bce and focal: none (all 1), balanced (1 / its share of the labelled "
+        "pixels), or by name, 1 if not named",
     )
     pos_weight: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
-        description="multilabel: how many times as much a tag counts in a scene that has it: as much, as many times as "
-        "there are more scenes without it, or by name, 1 if not named",
+        description="multilabel: weight of a tag in scenes that have it: none (1), balanced (scenes without it / "
+        "scenes with it), or by name, 1 if not named",
     )
     region_weights: dict[str, Weight] = Field(
         {},
-        description="what a class counts in the losses of regions, dice to boundary, by name; default: 1, and 0 for "
-        "the background when binary",
+        description="weight of a class in the losses of regions, dice to boundary, by name; default: 1, and 0 for the "
+        "background when binary",
     )
     label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the truth that ce, bce and focal spread evenly over the classes"
     )
-    focal_gamma: float = Field(2.0, ge=0, description="focal: how much less a pixel counts that is right already")
-    tversky_alpha: float = Field(0.3, ge=0, description="tversky: what a false alarm costs")
-    tversky_beta: float = Field(0.7, gt=0, description="tversky: what a miss costs")
+    focal_gamma: float = Field(2.0, ge=0, description="focal: exponent; larger gives easy pixels less weight")
+    tversky_alpha: float = Field(0.3, ge=0, description="tversky: weight of false positives")
+    tversky_beta: float = Field(0.7, gt=0, description="tversky: weight of false negatives")
 
-    crop: int = Field(256, ge=8, description="side of the square crops trained on, in pixels that the network sees")
-    batch_size: int = Field(16, ge=1, description="crops that go through the network at once, on all devices together")
-    epochs: int = Field(50, ge=1)
-    steps: int | None = Field(
-        None, ge=1, description="batches an epoch; default: as many as show the scenes' area once"
+    crop: int = Field(256, ge=8, description="side of the square training crops, in pixels that the network sees")
+    batch_size: int = Field(16, ge=1, description="crops a batch, on all devices together")
+    epochs: int = Field(50, ge=1, description="epochs of training")
+    steps: int | None = Field(None, ge=1, description="batches an epoch; default: enough to show the scenes' area once")
+    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed into one step")
+    optimizer: OptimizerName = Field("adamw", description="adamw, adam, or sgd with momentum")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="highest learning rate of the schedule; default with sgd: 0.05"
     )
-    accumulate: int = Field(1, ge=1, description="batches whose gradients make a step together")
-    optimizer: OptimizerName = Field("adamw", description="adamw, adam or sgd with momentum")
-    learning_rate: float = Field(1e-3, gt=0, description="highest of the schedule; with sgd 0.05")
     layer_decay: float = Field(
-        1.0, gt=0, le=1, description="each stage of the encoder learns at so many times the rate of the next deeper one"
+        1.0, gt=0, le=1, description="each stage of the encoder learns at N times the rate of the next deeper one"
     )
     weight_decay: float = Field(
-        1e-2, ge=0, description="biases and normalisation weights have none; with sgd 1e-4, with adam 0"
+        1e-2,
+        ge=0,
+        description="weight decay, never of biases and normalisation weights; default with sgd 1e-4, with adam 0",
     )
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd; one_cycle moves it between 0.85 and 0.95")
-    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: any")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd; one_cycle moves it between 0.85 and 0.95")
+    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
     schedule: ScheduleName = Field(
         "one_cycle",
-        description="of the learning rate: up and down to nothing (one_cycle), down to nothing (cosine), cut after "
-        "every `lr_step_epochs` (step) or after as many without a gain (plateau), or constant",
+        description="schedule of the learning rate: up, then down to nearly 0 (one_cycle), down to 0 (cosine), lowered "
+        "every `lr_step_epochs` (step) or after `lr_step_epochs` without a gain (plateau), or constant",
     )
     warmup: float | None = Field(
         None, ge=0, lt=1, description="share of the steps in which the rate rises; default: 0.3 one_cycle, else 0.05"
     )
     lr_step_epochs: int | None = Field(
-        None, ge=1, description="epochs; default: a third of all for step, a tenth of all for plateau"
+        None,
+        ge=1,
+        description="epochs after which step and plateau lower the rate; default: a third of all for step, a tenth for "
+        "plateau",
     )
-    cut: float = Field(0.1, gt=0, lt=1, description="what step and plateau multiply the rate with")
+    lr_factor: float = Field(0.1, gt=0, lt=1, description="factor by which step and plateau multiply the rate")
     average: AverageName = Field(
         "none",
-        description="what is applied: the last weights, their moving average over the steps (ema), or their mean over "
-        "the ends of the last epochs (swa)",
+        description="weights that are applied: the last ones (none), their moving average over the steps (ema), or "
+        "their mean over the ends of the last epochs (swa)",
     )
-    ema_decay: float = Field(0.999, gt=0, lt=1, description="share of the average that a step keeps; less at first")
-    swa_share: float = Field(0.25, gt=0, le=1, description="share of the epochs, the last ones, that swa averages")
+    ema_decay: float = Field(
+        0.999, gt=0, lt=1, description="ema: share of the average that each step keeps; less in the first steps"
+    )
+    swa_share: float = Field(0.25, gt=0, le=1, description="swa: share of the epochs, the last ones, that it averages")
 
     validation_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of the training groups held out to watch the training, never those of the fold that is "
-        "predicted; the best epoch is used then, without it the last",
+        description="share of the training groups held out to score each epoch, never those of the predicted fold; the "
+        "best epoch is then used, at 0 the last",
     )
-    monitor: StopName | None = Field(
+    monitor: MonitorName | None = Field(
         None,
-        description="what these are scored by; default: iou of the plain map when binary, else macro_iou; "
-        "multilabel: macro_dice (F1) or macro_f2 of tags at 0.5",
+        description="score of the held-out groups; default: iou when binary, else macro_iou, both at a threshold of "
+        "0.5 or of the likeliest class; multilabel: macro_dice (F1), or macro_f2",
     )
     patience: int | None = Field(
-        None, ge=1, description="epochs without a gain there before training stops; default: it never does"
+        None, ge=1, description="epochs without a gain in that score before training stops; default: it never stops"
     )
-    min_delta: float = Field(0.0, ge=0, description="gain that counts as one")
+    min_delta: float = Field(0.0, ge=0, description="smallest rise of the score that is a gain")
     pictures: int | None = Field(
-        None, ge=1, description="epochs from one sheet of held-out scenes to the next; default: a fifth of all"
+        None, ge=1, description="epochs between two grids of held-out predictions; default: a fifth of all epochs"
     )
-    loggers: list[LoggerName] = Field([], description="also tell these of each epoch: tensorboard, mlflow, wandb")
+    loggers: list[LoggerName] = Field([], description="services that get each epoch's log: tensorboard, mlflow, wandb")
 
-    augment: AugmentSettings = AugmentSettings()
+    augment: AugmentSettings = Field(AugmentSettings(), description="how crops are altered at random")
     positive_share: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="share of crops that are placed on a pixel of the positive class (binary) or of a class drawn "
-        "evenly from all (multiclass), so that rare ones are seen; default: 0.5 when binary, 0 when multiclass",
+        description="share of the crops that are placed on a pixel of the positive class (binary), or of a class drawn "
+        "by `crop_weights` (multiclass); default: 0.5 when binary, 0 when multiclass",
     )
     crop_weights: dict[str, Weight] = Field(
-        {}, description="how often each class is the one that such a crop is placed on, by name, 1 if not named"
+        {}, description="how often such a crop is placed on each class, by name, 1 if not named"
     )
     scene_weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
         {},
-        description="how many times as often a crop is cut from the scene where a fact is highest as from the one "
-        "where it is lowest, by the fact's name: has_kelp, kelp_share, valid_share, nir_mean …",
+        description="a crop comes N times as often from the scene where a fact is highest as from the one where it is "
+        "lowest, by the fact's name: has_kelp, kelp_share, valid_share, nir_mean …",
     )
-    cache_gb: float = Field(4, ge=0, description="memory for the training scenes; if they need more they are re-read")
+    cache_gb: float = Field(
+        4, ge=0, description="memory for the training scenes, GB; if they need more they are read again for each crop"
+    )
 
     tile: int = Field(
         512,
@@ -200,25 +209,29 @@ class CnnSettings(Settings):
         ge=0,
         description="least overlap of neighbouring windows, blended smoothly, in pixels that the network sees",
     )
-    turns: bool = Field(False, description="average predictions over mirror images and quarter turns: 8 times the work")
+    tta: Literal["none", "d4"] = Field(
+        "none",
+        description="test-time augmentation; d4: mean prediction of the 8 flips and quarter turns of each window, "
+        "which takes 8 times as long",
+    )
     predict_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
         description="windows predicted at once; auto: as many as fit the GPU's memory, on a CPU one a core, 8 at most",
     )
     predict_precision: PrecisionName = Field(
         "auto",
-        description="of the arithmetic of prediction; auto: bfloat16 where the GPU or CPU has instructions for it, "
-        "else float16 on a GPU and float32 on a CPU",
+        description="arithmetic of prediction; auto: bfloat16 where the GPU or CPU has instructions for it, else "
+        "float16 on a GPU and float32 on a CPU",
     )
     predict_engine: Literal["torch", "openvino"] = Field(
-        "torch", description="what computes maps on a CPU; openvino is an extra, and compiles for seconds first"
+        "torch", description="library that predicts on a CPU; openvino is an extra, and compiles for seconds first"
     )
 
     device: DeviceName = Field("auto", description="auto takes a GPU when there is one")
-    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, that share each batch while training")
-    compile: bool = Field(False, description="let torch compile the network for training; it pays in long ones")
+    devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, that share each batch in training")
+    compile: bool = Field(False, description="compile the network with torch.compile for training; pays in long ones")
     precision: PrecisionName = Field(
-        "auto", description="of the arithmetic of training; auto: bfloat16 or float16 on a GPU, float32 on the CPU"
+        "auto", description="arithmetic of training; auto: bfloat16 or float16 on a GPU, float32 on a CPU"
     )
 
     @field_validator("loss")
@@ -246,11 +259,13 @@ class CnnSettings(Settings):
 
     @model_validator(mode="after")
     def _training_makes_sense(self) -> "CnnSettings":
-        if self.freeze != "none" and self.weights is None:
-            raise ValueError(f"expected weights to freeze, got freeze: {self.freeze} without weights")
+        if self.freeze != "none" and self.pretrained is None:
+            raise ValueError(f"expected pretrained weights to freeze, got freeze: {self.freeze} without pretrained")
         watched = [key for key in ("monitor", "patience", "pictures") if getattr(self, key) is not None]
         if watched and self.validation_fraction == 0:
-            raise ValueError(f"expected a holdout, which {', '.join(watched)} is about, got none")
+            raise ValueError(
+                f"{', '.join(watched)}: expected held-out groups, got none. Write `validation_fraction: 0.15`"
+            )
         if self.predict_engine == "openvino" and self.normalise.per_scene:
             raise ValueError("expected one normalisation to compile, got predict_engine: openvino with per_scene")
         if self.batch_size % self.devices:

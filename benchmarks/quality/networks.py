@@ -7,7 +7,7 @@ how many images a second the card can learn from, batches lying ready in its mem
 feeds it. Then every candidate, which is the file's network with some settings changed, learns from all folds but one,
 fold by fold, several at once, and is scored on the scenes left out by a plain threshold of 0.5, or by the likeliest
 class. No training is begun that would not end in time. Differences are paired: from the network as written, on the
-same fold with the same seed. Without the hub's weights at hand add ``--set members.unet.weights=null``.
+same fold with the same seed. Without the hub's weights at hand add ``--set members.unet.pretrained=null``.
 """
 
 import argparse

@@ -232,7 +232,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
     def cut(self, number: int) -> tuple[Scene, Tensor, Tensor, Draws]:
         """Return the scene that crop ``number`` is cut from, its inputs, its label and how it is to be altered."""
         rng = np.random.default_rng([self.seed, 3, number])
-        way = int(rng.integers(len(TURNS))) if self.augment.turns else 0
+        way = int(rng.integers(len(TURNS))) if self.augment.flips else 0
         draws = draw_alteration(self.augment, rng, len(self.store.names), self.side)
         warp = draws["warp"].double().numpy() if "warp" in draws else np.eye(2)
         scene, window = self.placement.draw(number, turn_matrix(way) @ warp)

@@ -1,4 +1,4 @@
-"""How a member of the CNN branch sees its scenes: scaled how, and altered how while it learns."""
+"""Settings of how input channels are scaled, and of how training crops are augmented."""
 
 from typing import Any, Literal
 
@@ -10,19 +10,22 @@ __all__ = ["AugmentSettings", "NormaliseSettings"]
 
 
 class NormaliseSettings(Settings):
-    """How input planes are brought to one scale; `normalise: quantile` alone says by what."""
+    """How input channels are scaled; `normalise: quantile` is short for `normalise: {by: quantile}`."""
 
     by: Literal["zscore", "quantile", "minmax", "fixed"] = Field(
         "zscore",
-        description="mean to 0 and deviation to 1; quantiles, or the extremes, to -1 and 1; or division by `scale`",
+        description="zscore: to mean 0 and standard deviation 1; quantile: quantiles `low` and `high` to -1 and 1; "
+        "minmax: extremes to -1 and 1; fixed: divided by `scale`",
     )
-    low: float = Field(0.02, ge=0, le=1, description="share of the pixels below what quantile brings to -1")
-    high: float = Field(0.98, ge=0, le=1, description="share of the pixels below what quantile brings to 1")
+    low: float = Field(0.02, ge=0, le=1, description="quantile that becomes -1, as a share of the pixels")
+    high: float = Field(0.98, ge=0, le=1, description="quantile that becomes 1, as a share of the pixels")
     scale: float | dict[str, float] = Field(
-        1.0, description="of fixed: what planes are divided by, all or each by name"
+        1.0, description="fixed: divisor of all channels, or of each by name, 1 if not named"
     )
-    per_scene: bool = Field(False, description="measured in each scene by itself, not in all training scenes together")
-    clip: float | None = Field(None, gt=0, description="cut off what is then farther from 0; default: nothing")
+    per_scene: bool = Field(False, description="measure each scene by itself, not all training scenes together")
+    clip: float | None = Field(
+        None, gt=0, description="largest distance from 0 after scaling, beyond which values are clipped; default: none"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -44,23 +47,29 @@ class NormaliseSettings(Settings):
 
 
 class AugmentSettings(Settings):
-    """How crops are altered at random, the label in step; what is at its default but `turns` is off.
+    """How crops are altered at random, labels in step with images; by default `flips` alone is on.
 
-    Units of value are those of the normalised planes: deviations of the training pixels with zscore.
+    Values are in units of the normalised channels: with zscore standard deviations of the training pixels.
     """
 
-    turns: bool = Field(True, description="mirrored and turned by quarter turns")
-    rotate: float = Field(0.0, ge=0, le=180, description="turned by up to so many degrees, either way")
-    scale: float = Field(1.0, ge=1, le=2, description="enlarged up to so many times, or shrunk")
-    brightness: float = Field(0.0, ge=0, description="each plane made brighter or darker by up to so much")
-    contrast: float = Field(0.0, ge=0, lt=1, description="each plane multiplied by 1 ± up to so much")
-    noise: float = Field(0.0, ge=0, description="Gaussian noise added, of a deviation of up to so much")
-    blur: float = Field(0.0, ge=0, le=16, description="Gaussian blur of a deviation of up to so many pixels")
+    flips: bool = Field(True, description="flip and rotate by quarter turns, all 8 ways equally often")
+    rotate: float = Field(0.0, ge=0, le=180, description="rotate by up to N degrees, either way")
+    scale: float = Field(1.0, ge=1, le=2, description="enlarge or shrink up to N times")
+    brightness: float = Field(0.0, ge=0, description="add up to ± N to each channel")
+    contrast: float = Field(0.0, ge=0, lt=1, description="multiply each channel by 1 ± up to N")
+    noise: float = Field(0.0, ge=0, description="add Gaussian noise of a standard deviation of up to N")
+    blur: float = Field(0.0, ge=0, le=16, description="blur by a Gaussian of a standard deviation of up to N pixels")
     band_dropout: float = Field(
-        0.0, ge=0, lt=1, description="chance of each plane to be without data; one always stays"
+        0.0, ge=0, lt=1, description="probability that a channel becomes nodata; one always stays"
     )
-    coarse_dropout: int = Field(0, ge=0, description="up to so many rectangles of the image without data; labels stay")
-    hole: float = Field(0.25, gt=0, le=1, description="longest side of such a rectangle, as a share of the crop's")
-    mixup: float = Field(0.0, ge=0, description="mix a crop with another; alpha of the Beta distribution of shares")
-    cutmix: float = Field(0.0, ge=0, description="paste a rectangle of another crop; alpha of the same for its area")
-    mix_share: float = Field(0.5, ge=0, le=1, description="share of the crops that mixup and cutmix alter, half each")
+    coarse_dropout: int = Field(0, ge=0, description="up to N rectangles of the image become nodata; labels stay")
+    hole: float = Field(0.25, gt=0, le=1, description="longest side of such a rectangle, as a share of the crop's side")
+    mixup: float = Field(
+        0.0, ge=0, description="mix crops in pairs; alpha of the Beta distribution of the shares; 0: off"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, description="paste a rectangle of another crop; alpha of the Beta distribution of its area; 0: off"
+    )
+    mix_share: float = Field(
+        0.5, ge=0, le=1, description="share of the crops that mixup or cutmix alter; half each if both are on"
+    )

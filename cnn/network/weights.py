@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cnn.network.model_file import read_tensors
 from cnn.network.network import create
-from cnn.settings import CnnSettings, PlanesName
+from cnn.settings import CnnSettings, InputInitName
 from data.errors import MemberError
 
 __all__ = ["adapt_planes", "load_weights"]
@@ -35,7 +35,7 @@ PATIENCE = 0.5
 
 
 def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str], outputs: int) -> None:
-    """Put the weights that ``settings.weights`` names into a network, in place.
+    """Put the weights that ``settings.pretrained`` names into a network, in place.
 
     The encoder is taken whole or not at all. Of an earlier run the decoder and the head are taken too, tensor by
     tensor where their shapes agree.
@@ -55,9 +55,9 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
     MemberError
         If the weights cannot be had or are not those of this encoder.
     """
-    if settings.weights is None:
+    if settings.pretrained is None:
         return
-    path = Path(settings.weights).expanduser()
+    path = Path(settings.pretrained).expanduser()
     if path.suffix in FILE_SUFFIXES:
         state, source_planes = _read_file(path, settings)
     else:
@@ -67,9 +67,9 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
     missing = [key for key in own if key.startswith("encoder.") and key not in found and "num_batches" not in key]
     if missing:
         raise MemberError(
-            f"weights {settings.weights}: expected those of the encoder {settings.encoder}, got a file without "
+            f"pretrained {settings.pretrained}: expected those of the encoder {settings.encoder}, got a file without "
             f"{len(missing)} of its tensors, such as {missing[0].removeprefix('encoder.')}. "
-            "Name the encoder that the file was made for, or write `weights: null`."
+            "Name the encoder that the file was made for, or write `pretrained: null`."
         )
     for key in _plane_keys(own, settings, len(planes), outputs):
         found[key] = adapt_planes(
@@ -79,15 +79,17 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
     misfits = [key for key in found if key.startswith("encoder.") and key not in taken]
     if misfits:
         raise MemberError(
-            f"weights {settings.weights}: expected {misfits[0].removeprefix('encoder.')} of shape "
+            f"pretrained {settings.pretrained}: expected {misfits[0].removeprefix('encoder.')} of shape "
             f"{tuple(own[misfits[0]].shape)} for the encoder {settings.encoder}, got {tuple(found[misfits[0]].shape)}. "
-            "Name the encoder that the file was made for, or write `weights: null`."
+            "Name the encoder that the file was made for, or write `pretrained: null`."
         )
     network.load_state_dict(taken, strict=False)
-    logger.info("weights %s: %d of %d tensors taken", settings.weights, len(taken), len(own))
+    logger.info("weights %s: %d of %d tensors taken", settings.pretrained, len(taken), len(own))
 
 
-def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str], others: PlanesName = "mean") -> Tensor:
+def adapt_planes(
+    weight: Tensor, source: Sequence[str], planes: Sequence[str], others: InputInitName = "mean"
+) -> Tensor:
     """Turn weights on some input planes into weights on others.
 
     A plane of a name that the source has takes its weights. All are scaled by the ratio of the numbers of planes that
@@ -117,7 +119,7 @@ def adapt_planes(weight: Tensor, source: Sequence[str], planes: Sequence[str], o
             f"input_conv_init zero: expected inputs among {', '.join(source)}, which the weights know, got "
             f"{', '.join(planes)}: nothing would be seen. Write `input_conv_init: mean`."
         )
-    fills: dict[PlanesName, Callable[[int], Tensor]] = {
+    fills: dict[InputInitName, Callable[[int], Tensor]] = {
         "mean": lambda place: weight.mean(dim=1),
         "copy": lambda place: weight[:, place % len(source)],
         "zero": lambda place: torch.zeros_like(weight[:, 0]),
@@ -137,7 +139,7 @@ def _plane_keys(own: dict[str, Tensor], settings: CnnSettings, planes: int, outp
 def _unnamed(weight: Tensor, settings: CnnSettings) -> tuple[str, ...]:
     if weight.shape[1] != len(RGB):
         raise MemberError(
-            f"weights {settings.weights}: expected 3 input planes (red, green, blue) in a file that names none, "
+            f"pretrained {settings.pretrained}: expected 3 input planes (red, green, blue) in a file that names none, "
             f"got {weight.shape[1]}. Use a file that Terrablend wrote, or one for RGB images."
         )
     return RGB
@@ -146,7 +148,9 @@ def _unnamed(weight: Tensor, settings: CnnSettings) -> tuple[str, ...]:
 def _read_file(path: Path, settings: CnnSettings) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     """Return the tensors of a file under our names, and its input planes if it names them."""
     if not path.is_file():
-        raise MemberError(f"weights {path}: expected a file, got no such file. Correct the path, or `weights: null`.")
+        raise MemberError(
+            f"pretrained {path}: expected a file, got no such file. Correct the path, or `pretrained: null`."
+        )
     if path.suffix == ".safetensors":
         state, about = read_tensors(path)
         planes = tuple(about["inputs"]) if about else None
@@ -164,23 +168,25 @@ def _load_torch(path: Path) -> dict[str, Tensor]:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # What torch raises on a file that it cannot read has no common base.
         raise MemberError(
-            f"weights {path}: expected tensors as torch.save writes them, got: {error}. "
+            f"pretrained {path}: expected tensors as torch.save writes them, got: {error}. "
             "Save the model's state_dict again, or as safetensors."
         ) from error
     for wrapper in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
             state = state[wrapper]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise MemberError(f"weights {path}: expected the state_dict of a model, got something else. Save that alone.")
+        raise MemberError(
+            f"pretrained {path}: expected the state_dict of a model, got something else. Save that alone."
+        )
     return state
 
 
 def _read_hub(settings: CnnSettings, outputs: int) -> dict[str, Tensor]:
     """Return an encoder's weights from the hub's cache on this machine, or from the hub."""
     # timm names the variant within the encoder's name, and takes no other.
-    tag = True if settings.encoder.startswith("tu-") else settings.weights
+    tag = True if settings.encoder.startswith("tu-") else settings.pretrained
     advice = (
-        f"Write `weights: null`, or a local file's path, or run once where {huggingface_hub.constants.ENDPOINT} "
+        f"Write `pretrained: null`, or a local file's path, or run once where {huggingface_hub.constants.ENDPOINT} "
         "can be reached: the weights are kept."
     )
     try:
@@ -193,7 +199,7 @@ def _read_hub(settings: CnnSettings, outputs: int) -> dict[str, Tensor]:
                 network = create(settings, len(RGB), outputs, tag)
     except (OSError, SafetensorError) as error:
         raise MemberError(
-            f"weights {settings.weights}: expected those of the encoder {settings.encoder} in the hub's cache or "
+            f"pretrained {settings.pretrained}: expected those of the encoder {settings.encoder} in the hub's cache or "
             f"on the hub, got neither: {str(error).splitlines()[0]}. {advice}"
         ) from error
     return {f"encoder.{key}": tensor for key, tensor in network.encoder.state_dict().items()}

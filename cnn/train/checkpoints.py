@@ -91,7 +91,7 @@ class Keeper(pl.Callback):
             if self.segmenter.tiles is not None:
                 self.best = {key: value.cpu().clone() for key, value in self.segmenter.applied.state_dict().items()}
         if self.settings.schedule == "plateau" and self.waited and self.waited % lr_step_epochs(self.settings) == 0:
-            cut_rate(trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler, self.settings.cut)
+            cut_rate(trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler, self.settings.lr_factor)
         trainer.should_stop = self._is_over()
         if trainer.is_global_zero:
             with replacing(self.path) as temporary:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cnn.crops.crops import Crops, ReadLabel
 from cnn.crops.tag_crops import TagCrops, mark_seen
-from cnn.settings import CLASSIFIER, CnnSettings, StopName
+from cnn.settings import CLASSIFIER, CnnSettings, MonitorName
 from cnn.train.prediction_grid import draw_sheet
 from cnn.train.tag_grid import draw_tag_sheet
 from cnn.train.tag_validation import tag_proba, validate_tags
@@ -160,7 +160,7 @@ def check_kind(settings: CnnSettings, classes: Classes) -> None:
         )
 
 
-def stop_name(settings: CnnSettings, classes: Classes) -> StopName:
+def stop_name(settings: CnnSettings, classes: Classes) -> MonitorName:
     """Return what held-out scenes are scored by.
 
     Raises
@@ -168,7 +168,7 @@ def stop_name(settings: CnnSettings, classes: Classes) -> StopName:
     MemberError
         If it is a score of the positive class and there is none, or one of pixels and there are tags.
     """
-    usual: dict[str, StopName] = {"binary": "iou", "multiclass": "macro_iou", "multilabel": "macro_dice"}
+    usual: dict[str, MonitorName] = {"binary": "iou", "multiclass": "macro_iou", "multilabel": "macro_dice"}
     name, known = settings.monitor or usual[classes.task], kind_of(classes).scores
     if name in ("iou", "dice") and classes.task != "binary":
         raise MemberError(
@@ -182,6 +182,6 @@ def stop_name(settings: CnnSettings, classes: Classes) -> StopName:
     return name
 
 
-def score_of(name: StopName, found: Validation, kind: Kind) -> float:
+def score_of(name: MonitorName, found: Validation, kind: Kind) -> float:
     """Score held-out scenes; the more the better. A score without a pixel or scene to it is 0."""
     return -found.loss if name == "loss" else float(np.nan_to_num(kind.scores[name](found.counts)))

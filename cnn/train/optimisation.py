@@ -56,7 +56,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
     "one_cycle": Schedule(0.3),
     # Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983, without restarts.
     "cosine": Schedule(0.05, lambda share, epoch, settings: (1 + math.cos(math.pi * share)) / 2),
-    "step": Schedule(0.05, lambda share, epoch, settings: settings.cut ** (epoch // lr_step_epochs(settings))),
+    "step": Schedule(0.05, lambda share, epoch, settings: settings.lr_factor ** (epoch // lr_step_epochs(settings))),
     # What the epochs score makes its cuts; see `cut_rate`.
     "plateau": Schedule(0.05, lambda share, epoch, settings: 1.0),
     "constant": Schedule(0.05, lambda share, epoch, settings: 1.0),

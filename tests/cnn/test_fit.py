@@ -69,7 +69,7 @@ def test_networks_made_with_other_settings_are_refused(catalogue: Catalogue, tin
         fit_member("net", tiny.model_copy(update={"learning_rate": 0.1}), catalogue, tmp_path, **OPTIONS)
     with pytest.raises(MemberError, match="present trained_on"):
         fit_member("net", tiny, catalogue, tmp_path, **{**OPTIONS, "seed": 4})
-    fit_member("net", tiny.model_copy(update={"turns": True}), catalogue, tmp_path, **OPTIONS, folds=[0])
+    fit_member("net", tiny.model_copy(update={"tta": "d4"}), catalogue, tmp_path, **OPTIONS, folds=[0])
 
 
 def test_normalisation_knows_the_training_folds_only(
@@ -107,7 +107,7 @@ def test_it_learns_an_easy_problem_and_keeps_nodata(catalogue: Catalogue, tiny: 
 def test_multiclass_probabilities_add_up_to_one(
     multiclass_catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path, make_scene: Callable[..., Scene]
 ) -> None:
-    settings = tiny.model_copy(update={"inputs": ["nir", "red"], "loss": "dice", "positive_share": 0.5, "turns": True})
+    settings = tiny.model_copy(update={"inputs": ["nir", "red"], "loss": "dice", "positive_share": 0.5, "tta": "d4"})
     fit_member("net", settings, multiclass_catalogue, tmp_path, **OPTIONS)
     proba = proba_of(tmp_path, make_scene("odd", 67, 1, fold=None, split="test"), [0, 1])
     assert proba.shape == (3, 67, 1)

@@ -203,10 +203,10 @@ def test_scores_of_tags_are_those_of_each_tag_as_a_binary_task() -> None:
     assert np.isnan(TAGS.scores["macro_f2"](counts[2:]))
 
 
-@pytest.mark.parametrize(("crop", "turns"), [(24, False), (32, True), (8, True)])
-def test_crops_have_the_tags_of_their_scenes(make_tagged: Any, crop: int, turns: bool) -> None:
+@pytest.mark.parametrize(("crop", "flips"), [(24, False), (32, True), (8, True)])
+def test_crops_have_the_tags_of_their_scenes(make_tagged: Any, crop: int, flips: bool) -> None:
     catalogue = make_tagged(6)
-    crops = crops_of(catalogue, crop=crop, augment={"turns": turns}, steps=3)
+    crops = crops_of(catalogue, crop=crop, augment={"flips": flips}, steps=3)
     by_id = {scene.id: scene for scene in catalogue.scenes}
     for number in range(len(crops)):
         scene, pixels, _, _ = crops.cut(number)
@@ -292,7 +292,7 @@ def test_a_classifier_starts_from_the_encoder_of_a_segmentation_network(catalogu
     )
     fit_member("unet", plain, catalogue, tmp_path, **OPTIONS, folds=[0])
     source, _ = read_tensors(tmp_path / "fold0.safetensors")
-    settings = tiny(weights=str(tmp_path / "fold0.safetensors"))
+    settings = tiny(pretrained=str(tmp_path / "fold0.safetensors"))
     network = build_network(settings, 2, 3)
     load_weights(network, settings, ["red", "nir"], 3)
     for name, tensor in network.state_dict().items():
@@ -344,17 +344,17 @@ def slow_proba(member: CnnMember, scene: Scene, folds: list[int]) -> np.ndarray:
     padded = torch.full((1, len(channels), member.crop, member.crop), torch.nan)
     padded[0, :, : channels.shape[1], : channels.shape[2]] = torch.from_numpy(channels)
     ways = [padded]
-    if member.settings.turns:
+    if member.settings.tta == "d4":
         ways = [torch.rot90(one, k, (2, 3)) for one in (padded, padded.flip(3)) for k in range(4)]
     with torch.inference_mode():
         each = [member.apply_fold(fold).eval()(way.clone()) for fold in folds for way in ways]
     return torch.stack(each).mean(dim=0)[0].numpy()
 
 
-@pytest.mark.parametrize("turns", [False, True])
-def test_tags_are_the_mean_over_folds_and_turns(make_tagged: Any, tmp_path: Path, turns: bool) -> None:
+@pytest.mark.parametrize("tta", ["none", "d4"])
+def test_tags_are_the_mean_over_folds_and_flips(make_tagged: Any, tmp_path: Path, tta: str) -> None:
     catalogue = make_tagged(4)
-    settings = tiny(turns=turns, predict_precision="float32")
+    settings = tiny(tta=tta, predict_precision="float32")
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
     member: TagMember = load_member(tmp_path, device="cpu")
     assert isinstance(member, CnnMember)
@@ -474,7 +474,7 @@ def test_a_killed_training_goes_on_to_the_bytes_of_an_undisturbed_one(
 def test_an_encoder_is_thawed_stage_after_stage(make_tagged: Any, tmp_path: Path) -> None:
     catalogue = make_tagged(6)
     torch.save(build_network(tiny(), 3, 3).state_dict(), tmp_path / "start.pt")
-    settings = tiny(layer_decay=0.7, weights=str(tmp_path / "start.pt"), freeze="gradual")
+    settings = tiny(layer_decay=0.7, pretrained=str(tmp_path / "start.pt"), freeze="gradual")
     network = build_network(settings, 3, 3)
     load_weights(network, settings, catalogue.bands, 3)
     start = network.state_dict()
@@ -532,7 +532,7 @@ def test_a_gpu_tells_the_tags_that_a_cpu_tells(make_tagged: Any, tmp_path: Path)
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     catalogue = make_tagged(6)
-    settings = tiny(predict_precision="float32", turns=True)
+    settings = tiny(predict_precision="float32", tta="d4")
     fit_member("net", settings, catalogue, tmp_path, **{**OPTIONS, "device": "cuda"})
     ours, theirs = (
         proba_of(load_member(tmp_path, device=device), catalogue.scenes, [0, 1]) for device in ("cpu", "cuda")

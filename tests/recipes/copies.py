@@ -12,7 +12,7 @@ from scipy import ndimage
 from data.scenes.scene import maybe_ungeoreferenced
 
 SMALL_NETWORK = (
-    "members.{0}.weights=null",
+    "members.{0}.pretrained=null",
     "members.{0}.encoder=tu-regnetx_002",
     "members.{0}.epochs=1",
     "members.{0}.steps=4",

@@ -33,7 +33,7 @@ SETTINGS = (
     "members.lightgbm.learning_rate=0.2",
     "members.classifier.crop=32",
     "members.classifier.freeze=none",
-    "members.classifier.turns=false",
+    "members.classifier.tta=none",
     "ensemble.resamples=50",
     "ensemble.calibration=none",
     *(setting.format("classifier") for setting in SMALL_NETWORK),

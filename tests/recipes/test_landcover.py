@@ -28,7 +28,7 @@ SETTINGS = (
     "features.context.radii=[1,3]",
     "members.lightgbm.rounds=15",
     "members.unet.crop=32",
-    "members.unet.turns=false",
+    "members.unet.tta=none",
     "ensemble.resamples=50",
     *(setting.format("unet") for setting in SMALL_NETWORK),
     "members.unet.steps=20",

@@ -17,7 +17,7 @@ from features.feature_set import FeatureSet
 
 INPUTS = ("nir", "red")
 PLAIN = Normalisation((0.0, 0.0), (1.0, 1.0))
-STILL = AugmentSettings(turns=False)
+STILL = AugmentSettings(flips=False)
 
 
 def store(

@@ -167,7 +167,7 @@ def test_weights_of_an_earlier_run_are_matched_by_the_names_of_stacked_planes(
     catalogue: Catalogue, stacked: CnnSettings, members: Path
 ) -> None:
     fit_member("net", stacked, catalogue, members / "net", **OPTIONS, folds=[0])
-    settings = stacked.model_copy(update={"weights": str(members / "net" / "fold0.safetensors")})
+    settings = stacked.model_copy(update={"pretrained": str(members / "net" / "fold0.safetensors")})
     one, two = build_network(settings, 2, 1), build_network(settings, 2, 1)
     load_weights(one, settings, ["nir", "trees:bright"], 1)
     load_weights(two, settings, ["trees:bright", "nir"], 1)

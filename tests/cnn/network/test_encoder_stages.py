@@ -80,7 +80,7 @@ def test_a_training_leaves_what_is_frozen_as_it_was(
     torch.manual_seed(0)
     source = build_network(tiny, 3, 1)
     torch.save(source.state_dict(), tmp_path / "start.pth")
-    changes = {"weights": str(tmp_path / "start.pth"), "freeze": how, "average": "ema", "epochs": epochs}
+    changes = {"pretrained": str(tmp_path / "start.pth"), "freeze": how, "average": "ema", "epochs": epochs}
     settings = CnnSettings(**{**tiny.model_dump(exclude_unset=True), **changes})
     start = build_network(settings, 2, 1)
     load_weights(start, settings, ["red", "nir"], 1)
@@ -95,5 +95,5 @@ def test_a_training_leaves_what_is_frozen_as_it_was(
 
 
 def test_freezing_without_weights_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected weights to freeze"):
+    with pytest.raises(ValueError, match="expected pretrained weights to freeze"):
         CnnSettings(freeze="encoder")

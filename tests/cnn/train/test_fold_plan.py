@@ -68,7 +68,7 @@ def test_with_everything_switched_on_the_same_seed_gives_the_same_bytes(
         {"region_weights": {"background": 1}},
         {"label_smoothing": 0.1},
         {"augment": {"noise": 0.1}},
-        {"augment": {"turns": False}},
+        {"augment": {"flips": False}},
         {"resize": 2},
         {"normalise": "minmax"},
         {"scene_weights": {"bright_share": 9}},

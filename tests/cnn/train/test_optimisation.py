@@ -31,7 +31,7 @@ def rates_of(optimizer: Optimizer, settings: CnnSettings, cut_after: int | None 
         optimizer.step()
         schedule.step()
         if step + 1 == cut_after:
-            cut_rate(optimizer, schedule, settings.cut)
+            cut_rate(optimizer, schedule, settings.lr_factor)
     return rates
 
 
@@ -90,7 +90,7 @@ def test_cosine_is_half_a_wave_after_a_linear_rise() -> None:
 
 
 def test_step_cuts_the_rate_after_every_so_many_epochs() -> None:
-    rates = rates_of(one_weight(), CnnSettings(schedule="step", epochs=9, cut=0.5, warmup=0))
+    rates = rates_of(one_weight(), CnnSettings(schedule="step", epochs=9, lr_factor=0.5, warmup=0))
     assert rates == pytest.approx([0.1] * 15 + [0.05] * 15 + [0.025] * 15)
     assert lr_step_epochs(CnnSettings(schedule="step", epochs=9, lr_step_epochs=2)) == 2
 
@@ -98,7 +98,7 @@ def test_step_cuts_the_rate_after_every_so_many_epochs() -> None:
 def test_constant_is_constant_and_a_cut_holds_from_the_next_step_on() -> None:
     settings = CnnSettings(schedule="constant", epochs=4, warmup=0)
     assert rates_of(one_weight(), settings) == pytest.approx([0.1] * 20)
-    settings = CnnSettings(schedule="plateau", epochs=4, warmup=0, cut=0.2)
+    settings = CnnSettings(schedule="plateau", epochs=4, warmup=0, lr_factor=0.2)
     assert rates_of(one_weight(), settings, cut_after=10) == pytest.approx([0.1] * 10 + [0.02] * 10)
 
 

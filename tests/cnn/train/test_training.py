@@ -252,7 +252,7 @@ def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
         validation_fraction=0.5,
         schedule="plateau",
         warmup=0,
-        cut=0.5,
+        lr_factor=0.5,
         lr_step_epochs=1,
         min_delta=1.0,
         learning_rate=0.008,
@@ -264,8 +264,8 @@ def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"patience": 3}, "expected a holdout, which patience is about, got none"),
-        ({"pictures": 3}, "expected a holdout, which pictures is about, got none"),
+        ({"patience": 3}, "patience: expected held-out groups, got none. Write `validation_fraction: 0.15`"),
+        ({"pictures": 3}, "pictures: expected held-out groups, got none"),
         ({"batch_size": 9, "devices": 2}, "expected batch_size to be a multiple of devices, got 9 on 2"),
         ({"optimiser": "adam"}, "got optimiser. Did you mean optimizer?"),
         ({"monitor": "miou"}, "monitor"),
