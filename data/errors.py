@@ -51,7 +51,7 @@ class FeatureError(TerrablendError):
 
 
 class TableError(TerrablendError):
-    """The pixel table is missing, empty or of another make than expected."""
+    """The pixel table is missing, empty or incompatible."""
 
 
 class MemberError(TerrablendError):
@@ -59,7 +59,7 @@ class MemberError(TerrablendError):
 
 
 class MapError(TerrablendError):
-    """A probability or class map is missing, damaged or of another make than expected."""
+    """A probability or class map is missing, damaged or incompatible."""
 
 
 class EnsembleError(TerrablendError):

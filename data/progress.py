@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Track(Protocol):
-    """Pass items on one by one and show that ``what`` is done for so many of ``total``."""
+    """Pass items on one by one and show for how many of ``total`` ``what`` is done."""
 
     def __call__(self, items: Iterable[T], what: str, total: int) -> Iterator[T]:
         """Pass the items on."""

@@ -1,4 +1,4 @@
-"""The base of every settings model, and the settings of this folder: scenes, classes, folds."""
+"""The base of every settings model, and the settings of scenes, classes and folds."""
 
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -43,30 +43,29 @@ class FileSettings(Settings):
     """One file of a scene: where it lies and which bands it holds, in file order."""
 
     path: str = Field(
-        description="path under `root`, with {id} where the scene's name stands; without it, of every scene"
+        description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
     )
-    bands: list[str] | None = Field(None, description="names of its bands; default: `scenes.bands`")
-    nodata: Nodata | None = Field(None, description="values that mean 'no data' in this file")
+    bands: list[str] | None = Field(None, description="band names in file order; default: `scenes.bands`")
+    nodata: Nodata | None = Field(None, description="nodata values of this file, one or several")
 
 
 class LabelSettings(Settings):
     """Where a scene's label lies and what its values mean."""
 
     path: str = Field(
-        description="path under `root`, with {id} where the scene's name stands; without it, of every scene"
+        description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
     )
     values: dict[int, str] | None = Field(
-        None, description="what a value in the file means: a class name, `background` or `ignore`"
+        None, description="value in the file → class name, `background` or `ignore`; default: the ids under `classes`"
     )
-    ignore: list[int] = Field([], description="values never trained on or scored")
+    ignore: list[int] = Field([], description="values in the file that are never trained on or scored")
     colors: bool | dict[str, Color | list[Color]] = Field(
         False,
-        description="the file is a picture: each class is drawn in its `color`; or the colours by class name, "
-        "`background` or `ignore`, those not named as under `classes`",
+        description="true: the file is a colour-coded image, the colours are those under `classes`; or a mapping of "
+        "class name, `background` or `ignore` → [red, green, blue], or a list of such colours",
     )
     nearest: bool = Field(
-        False,
-        description="take a colour that none is drawn in for the nearest that one is, as labels saved as JPEG need",
+        False, description="read an unknown colour as the nearest known one, as labels saved as JPEG need"
     )
 
     @model_validator(mode="after")
@@ -79,13 +78,13 @@ class LabelSettings(Settings):
 
 
 class TagSettings(Settings):
-    """The table that says which tags a scene has."""
+    """The CSV table of the scenes' tags."""
 
-    tags: str = Field(description="CSV file under `root`, one row a scene")
-    id: str = Field("id", description="column of the scene's id, or of the name of its file")
-    column: str = Field("tags", description="column of its tags; a scene may have none")
-    separator: str = Field(" ", min_length=1, description="what stands between tags")
-    ignore: list[str] = Field([], description="tags in the table that are no class of the experiment")
+    tags: str = Field(description="CSV file under `root`, one row per scene")
+    id: str = Field("id", description="column with the scene's id or file name")
+    column: str = Field("tags", description="column with the scene's tags; may be empty")
+    separator: str = Field(" ", min_length=1, description="text between two tags")
+    ignore: list[str] = Field([], description="tags of the table that are not classes of the experiment")
 
 
 def _kind_of_label(value: Any) -> str:
@@ -95,14 +94,14 @@ def _kind_of_label(value: Any) -> str:
 class SplitSettings(Settings):
     """The scenes of one split: the pattern of their image file or files, and of their label."""
 
-    image: list[FileSettings]
+    image: list[FileSettings] = Field(description="file of a scene's image, or list of its files")
     label: (
         Annotated[
             Annotated[LabelSettings, Tag("raster")] | Annotated[TagSettings, Tag("table")],
             Discriminator(_kind_of_label),
         ]
         | None
-    ) = None
+    ) = Field(None, description="file of a scene's label, or table of tags; needed by train and val")
 
     @field_validator("image", mode="before")
     @classmethod
@@ -119,13 +118,13 @@ class SplitSettings(Settings):
 class SceneSettings(Settings):
     """Which files make the scenes of each split, and which of their pixels are no data."""
 
-    bands: list[str] | None = Field(None, description="band names in file order, for one-file scenes")
-    train: SplitSettings
-    val: SplitSettings | None = None
-    test: SplitSettings | None = None
-    nodata: Nodata | None = Field(None, description="values that mean 'no data' in every file")
+    bands: list[str] | None = Field(None, description="band names in file order, of scenes that are one file each")
+    train: SplitSettings = Field(description="scenes to learn from, dealt to folds")
+    val: SplitSettings | None = Field(None, description="labelled scenes that are only scored")
+    test: SplitSettings | None = Field(None, description="scenes to predict for a submission; without labels")
+    nodata: Nodata | None = Field(None, description="nodata values of every file, one or several")
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
-        {}, description="band → the values with which it condemns a pixel in all the other bands"
+        {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
     )
 
     @model_validator(mode="after")
@@ -139,24 +138,33 @@ class SceneSettings(Settings):
 class ClassSettings(Settings):
     """A class: its name, and the colour it is drawn in."""
 
-    name: str
-    color: Color | None = None
+    name: str = Field(description="name of the class")
+    color: Color | None = Field(None, description="[red, green, blue], 0 … 255; default: from a palette")
 
 
 class GroupSettings(Settings):
-    """What keeps scenes together in one fold. Every rule given is applied; groups that touch are joined."""
+    """Which scenes stay together in one fold. Every rule given is applied; groups that share a scene are joined."""
 
-    pattern: str | None = Field(None, description="regular expression on the scene id; its first group names the group")
-    file: str | None = Field(None, description="JSON or CSV file that maps a scene id to its group")
-    column: str | None = Field(None, description="column of a CSV `file` that holds the group")
-    overlap: bool = Field(False, description="scenes whose footprints overlap on the ground share a group")
-    similar: str | None = Field(None, description="band on which near-duplicate scenes are found, such as dem")
-    similarity: float = Field(0.98, gt=0, le=1, description="least correlation of near-duplicates on that band")
+    pattern: str | None = Field(
+        None, description="regular expression on the scene id; its first parenthesis is the group's name"
+    )
+    file: str | None = Field(None, description="JSON or CSV file under `root` of scene id → group")
+    column: str | None = Field(
+        None, description="column of the CSV `file` with the group; default: `group` or `cluster`"
+    )
+    overlap: bool = Field(False, description="join scenes whose footprints overlap on the ground")
+    similar: str | None = Field(
+        None, description="band by which near-duplicates are found and joined: one that stays the same, such as dem"
+    )
+    similarity: float = Field(0.98, gt=0, le=1, description="least correlation of near-duplicates on that band, 0 … 1")
 
 
 class FoldSettings(Settings):
     """How the training scenes are split for cross-validation."""
 
-    count: int = Field(5, ge=2)
-    group: GroupSettings = GroupSettings()
-    stratify: Literal["presence", "none"] = "presence"
+    count: int = Field(5, ge=2, description="number of folds")
+    group: GroupSettings = Field(GroupSettings(), description="which scenes stay together in one fold")
+    stratify: Literal["presence", "none"] = Field(
+        "presence",
+        description="presence: folds alike in the share of scenes that show a class; none: alike in size alone",
+    )

@@ -1,4 +1,4 @@
-"""What many pixels of a scene come to: one number for all of them, in which nodata counts for nothing."""
+"""Aggregates of a scene's pixels: one number for all of them, nodata left out."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Aggregate:
-    """A number that the values of a feature come to.
+    """A number computed from all values of a feature.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Named features of a scene as a whole: what the features of its pixels come to.
+"""Named features of whole scenes: aggregates of the features of their pixels.
 
 ``NDVI_mean`` is an aggregate of the index over the scene's pixels, see `features.aggregates`, and so is
 ``NDVI_std_r3_mean`` of a statistic of the pixels' surroundings: whatever is a feature of pixels can be aggregated, see

@@ -1,4 +1,4 @@
-"""Which features there are, and which pixels are drawn for the table."""
+"""The settings of features, of the sample of pixels, and of a table of your own."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -28,19 +28,19 @@ __all__ = [
 ]
 
 Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(gt=0, lt=1, strict=True)]
-"""All of a stratum's pixels, a number of them, or a share."""
+"""All pixels of a stratum, a number of them, or a share below 1."""
 
 
 class ContextSettings(Settings):
-    """Statistics of every pixel's surroundings."""
+    """Statistics of the window around each pixel."""
 
-    of: list[str] | None = Field(None, description="bands, indices, formulas; default: every band and one contrast")
+    of: list[str] | None = Field(None, description="bands, indices or formulas; default: all bands and one contrast")
     radii: list[Annotated[int, Field(ge=1)]] = Field(
-        [1, 3, 7, 15], description="pixels; windows are squares of side 2 radius + 1"
+        [1, 3, 7, 15], description="radii in pixels: the window's side is 2 × radius + 1"
     )
     statistics: list[str] = Field(
         ["mean", "std", "min", "max", "gradient", "edges", "coherence", "dob", "laplacian"],
-        description="names of statistics",
+        description=f"among {', '.join(STATISTICS)}",
     )
 
     @field_validator("statistics")
@@ -50,50 +50,54 @@ class ContextSettings(Settings):
 
 
 class ChangeSettings(Settings):
-    """What became different from one date to another."""
+    """Change of bands and indices between two dates."""
 
-    of: list[str] = Field(description="bands and indices, without a date")
-    start: str = Field("before", description="what the names of the earlier bands end in, after _")
-    end: str = Field("after", description="what the names of the later bands end in, after _")
-    by: list[Literal["minus", "over"]] = Field(["minus"], description="later minus earlier, later over earlier")
+    of: list[str] = Field(description="bands or indices, without the date's suffix")
+    start: str = Field("before", description="suffix of the earlier date's bands, after _")
+    end: str = Field("after", description="suffix of the later date's bands, after _")
+    by: list[Literal["minus", "over"]] = Field(["minus"], description="minus: later − earlier; over: later / earlier")
 
 
 class RelativeSettings(Settings):
-    """Values as they stand out from the rest of their scene."""
+    """Values relative to the rest of their scene."""
 
-    of: list[str] = Field(description="bands, indices, formulas")
+    of: list[str] = Field(description="bands, indices or formulas")
     to: list[str] = Field(
-        ["scene"], description="value less the median of the scene's valid pixels, or of those where a formula holds"
+        ["scene"],
+        description="what is subtracted: the median of the scene's valid pixels, or of those where this formula holds",
     )
-    rank: bool = Field(False, description="also the share of the scene's pixels below")
+    rank: bool = Field(
+        False, description="add each value's rank in its scene: the share of valid pixels with a lower value, 0 … 1"
+    )
 
 
 class DistanceSettings(Settings):
-    """How far it is to where a formula begins to hold, such as the shore or a cloud."""
+    """Distance to the edge of where a formula holds, such as the shore or a cloud."""
 
-    to: list[str] = Field(description="formulas that are conditions, by name")
-    within: int = Field(64, ge=1, description="pixels; farther counts as this")
+    to: list[str] = Field(description="names of formulas that are conditions")
+    within: int = Field(64, ge=1, description="greatest distance, pixels; what is farther gets this value")
 
 
 class AggregateSettings(Settings):
-    """What the pixels of a scene come to, for tags of whole scenes."""
+    """Aggregates of a scene's pixels, the features of tagged scenes."""
 
     of: list[str] | None = Field(
-        None, description="features of pixels; default: bands, indices, changes, formulas that are no conditions"
+        None,
+        description="features to aggregate; default: bands, indices, changes, and formulas that are not conditions",
     )
     statistics: list[str] = Field(
         ["mean", "std", "q05", "q25", "q50", "q75", "q95"],
-        description="mean, std, min, max, energy (mean square), or quantiles such as q05",
+        description="mean, std, min, max, energy (mean of squares), or quantiles such as q05",
     )
     bins: int = Field(
-        8, ge=0, description="bins of histograms, alike in pixels over the training scenes; 0: no histograms"
+        8, ge=0, description="bins of each feature's histogram, equally full over the training scenes; 0: no histograms"
     )
-    edges: dict[str, list[float]] = Field({}, description="between bins, of some features: instead of such bins")
-    radii: list[Annotated[int, Field(ge=1)]] = Field([1, 3], description="pixels; of the texture's windows")
+    edges: dict[str, list[float]] = Field({}, description="feature → edges between bins, in place of equally full ones")
+    radii: list[Annotated[int, Field(ge=1)]] = Field([1, 3], description="radii of texture, in pixels")
     texture: dict[str, str] = Field(
         {"std": "mean", "gradient": "mean", "laplacian": "energy"},
-        description="statistics of pixels' surroundings as under context, and the statistic of the scene that they "
-        "come to",
+        description="statistic of the window around each pixel, as under `context` → how the scene's values are "
+        "aggregated",
     )
 
     @field_validator("statistics")
@@ -117,54 +121,66 @@ class AggregateSettings(Settings):
 
 
 class SampleSettings(Settings):
-    """Which pixels of a scene are drawn; each is weighted by 1 / the probability of that.
+    """How many pixels of a scene are sampled; each row's weight is 1 / its probability of being sampled.
 
     Amounts are ``all``, a number, or a share below 1.
     """
 
-    positives: Amount = Field("all", description="binary: positive pixels per scene")
-    buffer: int = Field(5, ge=0, description="binary: pixels around a positive that make the ring")
-    ring: Amount = Field("all", description="binary: pixels of the ring per scene")
-    negatives: Amount = Field(1000, description="binary: other pixels per scene")
-    quota: Amount = Field(500, description="multiclass: pixels per class and scene")
-    quotas: dict[str, Amount] = Field({}, description="multiclass: those of some classes, by name")
-    cap: int | None = Field(None, ge=10, description="most pixels per scene; strata give way in proportion")
-    spacing: int = Field(1, ge=1, description="least pixels between drawn pixels, by rows or by columns")
+    positives: Amount = Field("all", description="binary: positive pixels per scene; all, a number, or a share below 1")
+    buffer: int = Field(5, ge=0, description="binary: width of the ring around positives, pixels")
+    ring: Amount = Field("all", description="binary: pixels of the ring per scene, as `positives`")
+    negatives: Amount = Field(1000, description="binary: all other pixels per scene, as `positives`")
+    quota: Amount = Field(500, description="multiclass: pixels per class and scene, as `positives`")
+    quotas: dict[str, Amount] = Field({}, description="multiclass: class → its own quota")
+    cap: int | None = Field(None, ge=10, description="most pixels per scene; all strata are reduced in proportion")
+    spacing: int = Field(1, ge=1, description="least distance of sampled pixels along rows and columns, pixels")
 
 
 class FeatureSettings(Settings):
-    """The columns of the pixel table, and its rows."""
+    """The columns and rows of the pixel table."""
 
-    formulas: dict[str, str] = Field({}, description="your own features and masks, by name: `water: MNDWI > 0`")
+    formulas: dict[str, str] = Field({}, description="your own features and masks, name → formula: `water: MNDWI > 0`")
     indices: list[str] | Literal["contrasts", "all"] = Field(
-        "contrasts", description="names, or one normalised difference of each pair of bands, or all that bands allow"
+        "contrasts",
+        description="names of spectral indices; contrasts: a normalised difference of each pair of bands; all: all "
+        "that the bands allow",
     )
-    changes: list[ChangeSettings] = Field([], description="between two dates")
-    context: ContextSettings = ContextSettings()
-    relative: RelativeSettings | None = None
-    distance: DistanceSettings | None = None
-    shares: list[str] = Field([], description="of the whole scene: valid, or conditions by name")
-    coordinates: list[Literal["row", "col", "x", "y"]] = Field([], description="where the pixel lies")
-    extra: list[str] = Field([], description="any other features, by name")
-    sample: SampleSettings = SampleSettings()
-    aggregate: AggregateSettings = AggregateSettings()
+    changes: list[ChangeSettings] = Field([], description="changes between two dates")
+    context: ContextSettings = Field(ContextSettings(), description="statistics of the window around each pixel")
+    relative: RelativeSettings | None = Field(None, description="values relative to their scene's median")
+    distance: DistanceSettings | None = Field(None, description="distance to the edges of masks")
+    shares: list[str] = Field(
+        [], description="shares of the whole scene: `valid`, or names of formulas that are conditions"
+    )
+    coordinates: list[Literal["row", "col", "x", "y"]] = Field(
+        [], description="where the pixel lies: row and col in pixels, x and y in units of the scene's coordinate system"
+    )
+    extra: list[str] = Field([], description="further features, by name")
+    sample: SampleSettings = Field(SampleSettings(), description="pixels per scene in the table")
+    aggregate: AggregateSettings = Field(AggregateSettings(), description="multilabel: aggregates of a scene's pixels")
 
 
 class TableSettings(Settings):
     """A pixel table of your own, in place of scenes."""
 
     files: list[Annotated[str, Field(min_length=1)]] = Field(
-        min_length=1, description="patterns under `root`: CSV files, or parquet files by their suffix"
+        min_length=1, description="pattern or patterns under `root` of CSV or .parquet files"
     )
-    label: str = Field(description="column that holds the class's value")
-    features: list[str] | None = Field(None, min_length=1, description="columns to learn from; default: all others")
-    exclude: list[str] = Field([], description="columns to leave out of these")
-    weight: str | None = Field(None, description="column with the pixels that a row stands for")
-    group: str | None = Field(None, description="column whose values must stay in one fold; `file`: the file's name")
-    xy: tuple[str, str] | None = Field(None, description="columns x and y, for `block`")
-    block: float | None = Field(None, gt=0, description="side of the squares on the ground that stay in one fold")
-    separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="of CSV files, one sign")
-    columns: list[str] | None = Field(None, description="names of the columns, for CSV files without a header")
+    label: str = Field(description="column with the class's id")
+    features: list[str] | None = Field(
+        None, min_length=1, description="columns to learn from; default: all but those named here"
+    )
+    exclude: list[str] = Field([], description="columns not to learn from")
+    weight: str | None = Field(
+        None, description="column with the number of pixels that a row stands for; default: 1 each"
+    )
+    group: str | None = Field(None, description="column whose equal values stay in one fold; `file`: the file's name")
+    xy: tuple[str, str] | None = Field(None, description="columns with x and y, for `block`")
+    block: float | None = Field(
+        None, gt=0, description="side of the squares on the ground that stay in one fold, in units of `xy`"
+    )
+    separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="character between the columns of a CSV file")
+    columns: list[str] | None = Field(None, description="names of all columns, of CSV files without a header")
 
     @field_validator("files", mode="before")
     @classmethod
@@ -266,7 +282,7 @@ def _once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _refuse(settings: FeatureSettings, keys: Sequence[str], when: str) -> None:
-    """Refuse settings that would be passed over; those as they are by default nobody asked for."""
+    """Refuse settings that were changed and would have no effect."""
     given = [key for key in keys if getattr(settings, key) != FeatureSettings.model_fields[key].default]
     if given:
         raise FeatureError(f"features: expected {given[0]} {when}, got it nonetheless. Leave features.{given[0]} out.")

@@ -1,4 +1,4 @@
-"""What a member of the tree branch can be told in the experiment file."""
+"""The settings of a member of the tree branch."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,64 +16,67 @@ StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_los
 
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {"random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5}}
-"""Defaults that only suit one kind of booster."""
+"""Defaults that differ by booster."""
 
 
 class TreeSettings(Settings):
-    """A member that is a booster of decision trees: what it learns from and how."""
+    """A member of boosted trees or a random forest: what it learns from and how."""
 
-    branch: Literal["trees"] = "trees"
+    branch: Literal["trees"] = Field("trees", description="trees learn from the pixel table")
 
-    booster: BoosterName = "lightgbm"
-    features: list[str] | None = Field(None, description="columns of the pixel table; default: all of them")
+    booster: BoosterName = Field("lightgbm", description="the library that grows the trees")
+    features: list[str] | None = Field(None, description="columns of the pixel table to learn from; default: all")
     sample_weight: Literal["design", "none"] = Field(
-        "design", description="rows count 1 / the probability they were drawn with, or all alike"
+        "design", description="weight of a row: design: 1 / its probability of being sampled; none: 1"
     )
 
     class_weights: Literal["none", "balanced"] | dict[str, ClassWeight] = Field(
         "none",
-        description="what rows of a class, or scenes with a tag, count besides: all the same, as much in all as those "
-        "of any other class, or by name, 1 if not named",
+        description="factor on the weights of a class's rows, or of scenes with a tag: none; balanced: every class has "
+        "the same total; or name → factor, 1 if not named",
     )
 
-    categorical: list[str] = Field([], description="columns whose values are codes of kinds, whole numbers from 0")
+    categorical: list[str] = Field([], description="columns that hold category codes, whole numbers from 0")
     monotone: dict[str, Literal[-1, 1]] = Field(
-        {}, description="columns with which the probability may only rise (1) or fall (-1); of two classes only"
+        {}, description="column → 1 or -1: the probability may only rise or only fall with it; binary tasks and tags"
     )
 
     rounds: int = Field(
-        600, ge=1, description="boosting rounds, each adds a tree or one a class; 300 trees in a random forest"
+        600,
+        ge=1,
+        description="boosting rounds, of one tree each, or of one a class; a random forest: trees, 300 by default",
     )
-    learning_rate: float = Field(0.05, gt=0, le=1)
-    leaves: int = Field(63, ge=2, description="most leaves of a tree; 2047 in a random forest")
+    learning_rate: float = Field(0.05, gt=0, le=1, description="factor on each tree's leaf values")
+    leaves: int = Field(63, ge=2, description="most leaves of a tree; a random forest: 2047 by default")
     min_leaf_rows: int = Field(
-        50, ge=1, description="fewest rows in a leaf, whatever their weights; 5 in a random forest"
+        50, ge=1, description="fewest rows in a leaf, not weighted; a random forest: 5 by default"
     )
-    colsample: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use")
-    subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on")
-    l2: float = Field(1.0, ge=0, description="penalty on squared leaf values")
+    colsample: float = Field(0.3, gt=0, le=1, description="share of the columns that each tree may use, 0 … 1")
+    subsample: float = Field(0.8, gt=0, le=1, description="share of the rows that each tree is grown on, 0 … 1")
+    l2: float = Field(1.0, ge=0, description="L2 penalty on leaf values")
     extra_trees: bool = Field(
         False, description="LightGBM and random forests: try one random split value a column rather than all"
     )
-    bins: int = Field(255, ge=2, le=255, description="distinct values of a column that are told apart")
+    bins: int = Field(255, ge=2, le=255, description="most bins that a column's values are put into")
 
     validation_fraction: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="share of the training groups held out to choose a smaller number of rounds; 0: use all rounds, "
-        "which serves unseen places better",
+        description="share of the training groups held out for early stopping, 0 … 1; 0: no early stopping, which "
+        "scores better at unseen places",
     )
     monitor: StopName | None = Field(
         None,
-        description="what these are scored by; default: iou of the plain map when binary, else macro_iou; log_loss of "
-        "tags",
+        description="score of the groups held out; default: iou if binary, macro_iou if multiclass, log_loss of tags",
     )
-    patience: int = Field(50, ge=1, description="rounds without a gain there before it stops")
-    refit: bool = Field(True, description="then learn from all training groups with that number of rounds")
+    patience: int = Field(50, ge=1, description="rounds without a better `monitor` before learning stops")
+    refit: bool = Field(
+        True, description="after early stopping learn again from all training groups, with the best number of rounds"
+    )
 
-    device: DeviceName = Field("auto", description="auto takes a GPU when there is one that the library can use")
-    parameters: dict[str, Any] = Field({}, description="further parameters of the library, as it names them")
+    device: DeviceName = Field("auto", description="auto: a GPU if there is one that the library can use")
+    parameters: dict[str, Any] = Field({}, description="further parameters of the library, under its own names")
 
     @model_validator(mode="before")
     @classmethod

@@ -94,7 +94,7 @@ def read_color_label(raster: Any, window: Window, meanings: Mapping[int, int], n
     Raises
     ------
     LabelError
-        If the raster is of another make, or holds a colour that has no meaning.
+        If the raster is no colour-coded image, or holds a colour that has no meaning.
     """
     palette = read_palette(raster)
     if palette is None and (raster.count not in (3, 4) or set(raster.dtypes) != {"uint8"}):

@@ -166,7 +166,7 @@ class HistGradientBoostingLearner(Learner):
         most: int,
         settings: TreeSettings,
     ) -> int:
-        """Learn on until held-out rows have not gained for so many rounds; return the best round."""
+        """Learn on until the rows held out have not scored better for ``patience`` rounds; return the best round."""
         held, label, weight = self.table.read(stop), self.label[stop], self.weight[stop]
         name = stop_name(settings, self.n_labels)
         best, best_score, seen = 0, -np.inf, 0

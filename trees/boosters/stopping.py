@@ -1,4 +1,4 @@
-"""When to stop boosting: what the rows held out score after each round."""
+"""Early stopping: the score of the rows held out, after each round."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,14 @@ __all__ = ["score_held_out", "stop_name"]
 
 
 def stop_name(settings: TreeSettings, n_labels: int) -> StopName:
-    """Return what the rows held out are scored by."""
+    """Return the score of the rows held out that is monitored."""
     return settings.monitor or ("iou" if n_labels == 2 else "macro_iou")
 
 
 def score_held_out(
     name: StopName, label: NDArray[np.uint8], weight: NDArray[np.floating], proba: NDArray[np.floating], n_labels: int
 ) -> float:
-    """Score predicted rows; the more the better.
+    """Score predicted rows; higher is better.
 
     By their design weights the rows stand for their full scenes, and so does the score. Intersection over union and
     accuracy are of the plain map, with a threshold of 0.5 or of the likeliest class: unlike average precision, which

@@ -26,7 +26,7 @@ BLOCK = 16
 """Packets that meet a tree one after the other: their bins stay in the second cache, the tree in the first."""
 
 SPARSE = 8
-"""Up to so many pixels of a packet, a leaf is added to one after the other."""
+"""A leaf that at most this many pixels of a packet reach is added to one after the other."""
 
 
 def built_in(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callable[..., Any]:
@@ -102,7 +102,7 @@ def bin_rows(
     rows : (n, F) float32
         NaN where a feature has no value.
     splits : (F, S) float32
-        Split values in order, then +inf, so many that a step of the search may look at them.
+        Split values in order, then +inf, as far as a step of the search may look.
     low, scale : (F,) float32
         See `find_cell`.
     below : (F, cells) int32
