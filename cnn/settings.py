@@ -1,13 +1,14 @@
 """Settings of a member of the CNN branch in the experiment file."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from cnn.inputs.settings import AugmentSettings, NormaliseSettings
 from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
-from data.settings import Settings
+from data.settings import OneOrMore, Settings, aliases
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
 
@@ -38,14 +39,34 @@ OTHERWISE: dict[str | None, dict[str, Any]] = {
 class CnnSettings(Settings):
     """A member that is a convolutional network: what it is, what it sees, how it is trained and applied."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "in_channels": "inputs lists the bands and features that are its channels; their number follows.",
+        **dict.fromkeys(("classes", "num_classes", "n_classes"), "They are the experiment's classes."),
+        "activation": "It follows from the experiment's task.",
+        "ignore_index": "scenes.train.label.ignore lists the values that are never trained on.",
+        "freeze_encoder": "Write freeze: encoder.",
+        "amp": "precision says in which arithmetic it is trained.",
+        "use_ema": "Write average: ema.",
+        "use_swa": "Write average: swa.",
+        "metric": "monitor is what training is watched by, ensemble.metric what the ensemble is tuned for.",
+        "stride": "overlap says how far neighbouring windows overlap.",
+        **dict.fromkeys(("seed", "random_state", "random_seed"), "Write seed at the top of the experiment file."),
+        **dict.fromkeys(("num_workers", "workers", "n_jobs"), "Say --workers on the command line."),
+    }
+
     branch: Literal["cnn"] = Field("cnn", description="cnn: a convolutional network")
 
     architecture: str = Field(
         "unet",
         description="segmentation-models-pytorch architecture, such as unet or fpn; with the task multilabel always "
         "classifier, which pools the deepest features of the encoder",
+        json_schema_extra=aliases("arch"),
     )
-    encoder: str = Field("resnet34", description="encoder: its name in smp, or `tu-` and its name in timm")
+    encoder: str = Field(
+        "resnet34",
+        description="encoder: its name in smp, or `tu-` and its name in timm",
+        json_schema_extra=aliases("encoder_name", "backbone"),
+    )
     encoder_depth: int | None = Field(
         None, ge=1, le=5, description="times the encoder halves its input; default: that of the architecture"
     )
@@ -53,13 +74,20 @@ class CnnSettings(Settings):
         None, description="channels of the decoder, for a U-Net one number a block, the coarsest first"
     )
     attention: Literal["scse"] | None = Field(
-        None, description="scse: spatial and channel squeeze-and-excitation in the decoder of unet and unetplusplus"
+        None,
+        description="scse: spatial and channel squeeze-and-excitation in the decoder of unet and unetplusplus",
+        json_schema_extra=aliases("decoder_attention_type"),
     )
-    parameters: dict[str, Any] = Field({}, description="further arguments of the smp architecture, as smp names them")
+    parameters: dict[str, Any] = Field(
+        {},
+        description="further arguments of the smp architecture, as smp names them",
+        json_schema_extra=aliases("params"),
+    )
     pretrained: str | None = Field(
         None,
         description="weights to start from: a name on the hub such as `imagenet`, or a local file (that of an earlier "
         "run must not have seen these scenes, or their scores are too good); default: random weights",
+        json_schema_extra=aliases("encoder_weights"),
     )
     input_conv_init: InputInitName = Field(
         "mean",
@@ -91,11 +119,13 @@ class CnnSettings(Settings):
         "ce+dice",
         description="weighted sum of losses such as `0.3 bce + 0.5 jaccard + 0.2 focal`, of ce, bce, focal, dice, "
         "jaccard, tversky, lovasz, mcc and boundary; with the task multilabel of bce and focal, default bce",
+        json_schema_extra=aliases("criterion", "loss_fn"),
     )
     class_weights: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
         description="weight of a class in ce, bce and focal: none (all 1), balanced (1 / its share of the labelled "
         "pixels), or by name, 1 if not named",
+        json_schema_extra=aliases("class_weight"),
     )
     pos_weight: Literal["none", "balanced"] | dict[str, Weight] = Field(
         "none",
@@ -114,14 +144,36 @@ class CnnSettings(Settings):
     tversky_alpha: float = Field(0.3, ge=0, description="tversky: weight of false positives")
     tversky_beta: float = Field(0.7, gt=0, description="tversky: weight of false negatives")
 
-    crop: int = Field(256, ge=8, description="side of the square training crops, in pixels that the network sees")
+    crop: int = Field(
+        256,
+        ge=8,
+        description="side of the square training crops, in pixels that the network sees",
+        json_schema_extra=aliases("crop_size", "patch_size", "image_size", "img_size", "chip_size"),
+    )
     batch_size: int = Field(16, ge=1, description="crops a batch, on all devices together")
-    epochs: int = Field(50, ge=1, description="epochs of training")
-    steps: int | None = Field(None, ge=1, description="batches an epoch; default: enough to show the scenes' area once")
-    accumulate: int = Field(1, ge=1, description="batches whose gradients are summed into one step")
-    optimizer: OptimizerName = Field("adamw", description="adamw, adam, or sgd with momentum")
+    epochs: int = Field(
+        50, ge=1, description="epochs of training", json_schema_extra=aliases("max_epochs", "num_epochs")
+    )
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="batches an epoch; default: enough to show the scenes' area once",
+        json_schema_extra=aliases("steps_per_epoch", "limit_train_batches"),
+    )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="batches whose gradients are summed into one step",
+        json_schema_extra=aliases("accumulate_grad_batches", "gradient_accumulation_steps"),
+    )
+    optimizer: OptimizerName = Field(
+        "adamw", description="adamw, adam, or sgd with momentum", json_schema_extra=aliases("optim")
+    )
     learning_rate: float = Field(
-        1e-3, gt=0, description="highest learning rate of the schedule; default with sgd: 0.05"
+        1e-3,
+        gt=0,
+        description="highest learning rate of the schedule; default with sgd: 0.05",
+        json_schema_extra=aliases("lr", "max_lr"),
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="each stage of the encoder learns at N times the rate of the next deeper one"
@@ -132,20 +184,31 @@ class CnnSettings(Settings):
         description="weight decay, never of biases and normalisation weights; default with sgd 1e-4, with adam 0",
     )
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd; one_cycle moves it between 0.85 and 0.95")
-    gradient_clip: float = Field(1.0, ge=0, description="largest norm of the gradient; 0: no limit")
+    gradient_clip: float = Field(
+        1.0,
+        ge=0,
+        description="largest norm of the gradient; 0: no limit",
+        json_schema_extra=aliases("gradient_clip_val", "clip_grad_norm"),
+    )
     schedule: ScheduleName = Field(
         "one_cycle",
         description="schedule of the learning rate: up, then down to nearly 0 (one_cycle), down to 0 (cosine), lowered "
         "every `lr_step_epochs` (step) or after `lr_step_epochs` without a gain (plateau), or constant",
+        json_schema_extra=aliases("scheduler", "lr_scheduler"),
     )
     warmup: float | None = Field(
-        None, ge=0, lt=1, description="share of the steps in which the rate rises; default: 0.3 one_cycle, else 0.05"
+        None,
+        ge=0,
+        lt=1,
+        description="share of the steps in which the rate rises; default: 0.3 one_cycle, else 0.05",
+        json_schema_extra=aliases("pct_start", "warmup_ratio"),
     )
     lr_step_epochs: int | None = Field(
         None,
         ge=1,
         description="epochs after which step and plateau lower the rate; default: a third of all for step, a tenth for "
         "plateau",
+        json_schema_extra=aliases("step_size"),
     )
     lr_factor: float = Field(0.1, gt=0, lt=1, description="factor by which step and plateau multiply the rate")
     average: AverageName = Field(
@@ -164,6 +227,7 @@ class CnnSettings(Settings):
         lt=1,
         description="share of the training groups held out to score each epoch, never those of the predicted fold; the "
         "best epoch is then used, at 0 the last",
+        json_schema_extra=aliases("val_fraction", "validation_split"),
     )
     monitor: MonitorName | None = Field(
         None,
@@ -171,15 +235,26 @@ class CnnSettings(Settings):
         "0.5 or of the likeliest class; multilabel: macro_dice (F1), or macro_f2",
     )
     patience: int | None = Field(
-        None, ge=1, description="epochs without a gain in that score before training stops; default: it never stops"
+        None,
+        ge=1,
+        description="epochs without a gain in that score before training stops; default: it never stops",
+        json_schema_extra=aliases("early_stopping_patience", "early_stopping_rounds"),
     )
     min_delta: float = Field(0.0, ge=0, description="smallest rise of the score that is a gain")
     pictures: int | None = Field(
         None, ge=1, description="epochs between two grids of held-out predictions; default: a fifth of all epochs"
     )
-    loggers: list[LoggerName] = Field([], description="services that get each epoch's log: tensorboard, mlflow, wandb")
+    loggers: Annotated[list[LoggerName], OneOrMore()] = Field(
+        [],
+        description="services that get each epoch's log: tensorboard, mlflow, wandb",
+        json_schema_extra=aliases("logger"),
+    )
 
-    augment: AugmentSettings = Field(AugmentSettings(), description="how crops are altered at random")
+    augment: AugmentSettings = Field(
+        AugmentSettings(),
+        description="how crops are altered at random",
+        json_schema_extra=aliases("augmentation", "augmentations", "transforms"),
+    )
     positive_share: float | None = Field(
         None,
         ge=0,
@@ -203,6 +278,7 @@ class CnnSettings(Settings):
         512,
         ge=32,
         description="side of the windows that larger scenes are predicted in, in pixels that the network sees",
+        json_schema_extra=aliases("tile_size", "window_size"),
     )
     overlap: int = Field(
         128,
@@ -213,10 +289,12 @@ class CnnSettings(Settings):
         "none",
         description="test-time augmentation; d4: mean prediction of the 8 flips and quarter turns of each window, "
         "which takes 8 times as long",
+        json_schema_extra=aliases("test_time_augmentation"),
     )
     predict_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto",
         description="windows predicted at once; auto: as many as fit the GPU's memory, on a CPU one a core, 8 at most",
+        json_schema_extra=aliases("predict_batch_size"),
     )
     predict_precision: PrecisionName = Field(
         "auto",
@@ -229,7 +307,11 @@ class CnnSettings(Settings):
 
     device: DeviceName = Field("auto", description="auto takes a GPU when there is one")
     devices: int = Field(1, ge=1, description="GPUs, or processes on a CPU, that share each batch in training")
-    compile: bool = Field(False, description="compile the network with torch.compile for training; pays in long ones")
+    compile: bool = Field(
+        False,
+        description="compile the network with torch.compile for training; pays in long ones",
+        json_schema_extra=aliases("torch_compile"),
+    )
     precision: PrecisionName = Field(
         "auto", description="arithmetic of training; auto: bfloat16 or float16 on a GPU, float32 on a CPU"
     )
@@ -243,7 +325,9 @@ class CnnSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _suit_the_optimizer(cls, values: Any) -> Any:
-        return {**OTHERWISE.get(values.get("optimizer"), {}), **values} if isinstance(values, dict) else values
+        if not isinstance(values, dict):
+            return values
+        return cls.with_defaults(values, OTHERWISE.get(values.get("optimizer", values.get("optim")), {}))
 
     @field_validator("stack")
     @classmethod
@@ -251,11 +335,6 @@ class CnnSettings(Settings):
         if len(set(names)) < len(names):
             raise ValueError(f"expected each member once, got {', '.join(names)}")
         return names
-
-    @field_validator("loggers", mode="before")
-    @classmethod
-    def _wrap_logger(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _training_makes_sense(self) -> "CnnSettings":

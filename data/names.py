@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from data.errors import MemberError
 
-__all__ = ["listed_name", "named_weights", "nearest"]
+__all__ = ["listed_name", "named_weights", "near_name", "nearest"]
 
 
 def listed_name(scene_id: str, paths: Iterable[str], listed: Container[str]) -> str | None:
@@ -24,6 +24,41 @@ def nearest(name: str, known: Iterable[str], count: int = 5) -> str:
     """Return the known names that are most like one, as text."""
     names = list(known)
     return ", ".join(get_close_matches(name, names, n=count, cutoff=0.5) or sorted(names)[:count])
+
+
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that one is a slip of: at most a letter in four is wrong; None where there is none.
+
+    Of fewer than four letters the first must be right: so much alike are many.
+
+    >>> near_name("lerning_rate", ["learning_rate", "l2"])
+    'learning_rate'
+    >>> near_name("encoder_weights", ["scene_weights", "class_weights"]) is None
+    True
+    """
+    alike = [other for other in known if len(name) > 3 or (len(name) == 3 and other[:1] == name[:1])]
+    edits, nearest_name = min(
+        ((count_edits(name.lower(), other.lower()), other) for other in alike), default=(len(name), name)
+    )
+    return nearest_name if edits <= max(1, len(name) // 4) else None
+
+
+def count_edits(first: str, second: str) -> int:
+    """Return how many letters to insert, delete, replace or swap with their neighbour make one word the other.
+
+    >>> count_edits("boster", "booster"), count_edits("sampel", "sample")
+    (1, 1)
+    """
+    before: list[int] = []
+    last = [*range(len(second) + 1)]
+    for row, letter in enumerate(first, 1):
+        line = [row]
+        for col, other in enumerate(second, 1):
+            line.append(min(last[col] + 1, line[-1] + 1, last[col - 1] + (letter != other)))
+            if row > 1 and col > 1 and letter == second[col - 2] and first[row - 2] == other:
+                line[-1] = min(line[-1], before[col - 2] + 1)
+        before, last = last, line
+    return last[-1]
 
 
 def named_weights(

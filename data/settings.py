@@ -1,9 +1,24 @@
 """The base of every settings model, and the settings of scenes, classes and folds."""
 
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    Tag,
+    model_validator,
+)
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_before_validator_function
+
+from data.names import near_name
 
 __all__ = [
     "ClassSettings",
@@ -12,10 +27,12 @@ __all__ = [
     "FoldSettings",
     "GroupSettings",
     "LabelSettings",
+    "OneOrMore",
     "SceneSettings",
     "Settings",
     "SplitSettings",
     "TagSettings",
+    "aliases",
 ]
 
 Nodata = float | list[float]
@@ -23,24 +40,104 @@ Color = Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_len
 """Red, green and blue."""
 
 
+def aliases(*names: str) -> dict[str, JsonValue]:
+    """Return what a field's ``json_schema_extra`` says of the names that libraries have for it; they are read too."""
+    return {"aliases": [*names]}
+
+
+class OneOrMore:
+    """Marks a list of which one entry may be written alone: ``Annotated[list[str], OneOrMore()]``."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read an entry alone as a list of it."""
+        return no_info_before_validator_function(
+            lambda value: value if isinstance(value, list | tuple) else [value], handler(source)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe a list, or an entry."""
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
+
+
 class Settings(BaseModel):
-    """Values read from the experiment file: immutable, and an unknown key is an error."""
+    """Values read from the experiment file: immutable, and an unknown key is an error.
+
+    Attributes
+    ----------
+    shorthand : str
+        Key that a text alone stands for; empty where a text says too little.
+    elsewhere : mapping of str to str
+        Keys of other libraries for which there is no setting here, and what serves instead.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    shorthand: ClassVar[str] = ""
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def key_names(cls) -> dict[str, str]:
+        """Return every name that is read, and the key that it stands for."""
+        names = {key: key for key in cls.model_fields}
+        for key, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            names |= {str(alias): key for alias in extra.get("aliases", [])} if isinstance(extra, dict) else {}
+        return names
+
+    @classmethod
+    def with_defaults(cls, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return values with the defaults of those keys that are given under none of their names."""
+        names = cls.key_names()
+        given = {names.get(key, key) for key in values}
+        return {**{key: value for key, value in defaults.items() if key not in given}, **values}
+
     @model_validator(mode="before")
     @classmethod
-    def _refuse_unknown_keys(cls, value: Any) -> Any:
-        unknown = [key for key in value if key not in cls.model_fields] if isinstance(value, dict) else []
+    def _read_keys(cls, values: Any) -> Any:
+        if isinstance(values, str) and cls.shorthand:
+            return {cls.shorthand: values}
+        if not isinstance(values, dict):
+            return values
+        names, read = cls.key_names(), dict[str, Any]()
+        unknown = [f"{name}.{cls._hint(str(name), names)}" for name in values if name not in names]
         if unknown:
-            nearest = get_close_matches(str(unknown[0]), cls.model_fields, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            raise ValueError(f"expected keys among {', '.join(cls.model_fields)}, got {unknown[0]}.{hint}")
-        return value
+            raise ValueError(f"expected keys among {', '.join(cls.model_fields)}, got {' Got also '.join(unknown)}")
+        for name, value in values.items():
+            if names[name] in read:
+                twice = [other for other in values if names[other] == names[name]]
+                raise ValueError(f"expected {names[name]} once, got {' and '.join(twice)}. Leave one of them out")
+            read[names[name]] = value
+        return read
+
+    @classmethod
+    def _hint(cls, name: str, names: Mapping[str, str]) -> str:
+        if name in cls.elsewhere:
+            return f" {cls.elsewhere[name]}"
+        near = near_name(name, names)
+        return f" Did you mean {names[near]}?" if near else ""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe what is read: every name of a key, and the text alone that stands for one."""
+        reference = handler(schema)
+        described = handler.resolve_ref_schema(reference)
+        properties = described["properties"]
+        # A pattern is checked like a property, but no editor offers it.
+        described["patternProperties"] = {
+            f"^{name}$": deepcopy(properties[key]) for name, key in cls.key_names().items() if name != key
+        }
+        if cls.shorthand:
+            spelled_out = dict(described)
+            described.clear()
+            described["anyOf"] = [deepcopy(properties[cls.shorthand]), spelled_out]
+        return reference
 
 
 class FileSettings(Settings):
     """One file of a scene: where it lies and which bands it holds, in file order."""
+
+    shorthand: ClassVar[str] = "path"
 
     path: str = Field(
         description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
@@ -51,6 +148,8 @@ class FileSettings(Settings):
 
 class LabelSettings(Settings):
     """Where a scene's label lies and what its values mean."""
+
+    shorthand: ClassVar[str] = "path"
 
     path: str = Field(
         description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
@@ -94,35 +193,42 @@ def _kind_of_label(value: Any) -> str:
 class SplitSettings(Settings):
     """The scenes of one split: the pattern of their image file or files, and of their label."""
 
-    image: list[FileSettings] = Field(description="file of a scene's image, or list of its files")
+    image: Annotated[list[FileSettings], OneOrMore()] = Field(
+        description="file of a scene's image, or list of its files", json_schema_extra=aliases("images", "img")
+    )
     label: (
         Annotated[
             Annotated[LabelSettings, Tag("raster")] | Annotated[TagSettings, Tag("table")],
             Discriminator(_kind_of_label),
         ]
         | None
-    ) = Field(None, description="file of a scene's label, or table of tags; needed by train and val")
-
-    @field_validator("image", mode="before")
-    @classmethod
-    def _wrap_image(cls, value: Any) -> Any:
-        entries = value if isinstance(value, list) else [value]
-        return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
-
-    @field_validator("label", mode="before")
-    @classmethod
-    def _wrap_label(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
+    ) = Field(
+        None,
+        description="file of a scene's label, or table of tags; needed by train and val",
+        json_schema_extra=aliases("labels", "mask", "masks", "target"),
+    )
 
 
 class SceneSettings(Settings):
     """Which files make the scenes of each split, and which of their pixels are no data."""
 
-    bands: list[str] | None = Field(None, description="band names in file order, of scenes that are one file each")
-    train: SplitSettings = Field(description="scenes to learn from, dealt to folds")
-    val: SplitSettings | None = Field(None, description="labelled scenes that are only scored")
+    bands: list[str] | None = Field(
+        None,
+        description="band names in file order, of scenes that are one file each",
+        json_schema_extra=aliases("band_names", "channels"),
+    )
+    train: SplitSettings = Field(
+        description="scenes to learn from, dealt to folds", json_schema_extra=aliases("training")
+    )
+    val: SplitSettings | None = Field(
+        None, description="labelled scenes that are only scored", json_schema_extra=aliases("validation", "valid")
+    )
     test: SplitSettings | None = Field(None, description="scenes to predict for a submission; without labels")
-    nodata: Nodata | None = Field(None, description="nodata values of every file, one or several")
+    nodata: Nodata | None = Field(
+        None,
+        description="nodata values of every file, one or several",
+        json_schema_extra=aliases("no_data", "nodata_value", "nodata_values"),
+    )
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
     )
@@ -138,8 +244,12 @@ class SceneSettings(Settings):
 class ClassSettings(Settings):
     """A class: its name, and the colour it is drawn in."""
 
+    shorthand: ClassVar[str] = "name"
+
     name: str = Field(description="name of the class")
-    color: Color | None = Field(None, description="[red, green, blue], 0 … 255; default: from a palette")
+    color: Color | None = Field(
+        None, description="[red, green, blue], 0 … 255; default: from a palette", json_schema_extra=aliases("colour")
+    )
 
 
 class GroupSettings(Settings):
@@ -162,7 +272,9 @@ class GroupSettings(Settings):
 class FoldSettings(Settings):
     """How the training scenes are split for cross-validation."""
 
-    count: int = Field(5, ge=2, description="number of folds")
+    count: int = Field(
+        5, ge=2, description="number of folds", json_schema_extra=aliases("n_splits", "n_folds", "folds", "k")
+    )
     group: GroupSettings = Field(GroupSettings(), description="which scenes stay together in one fold")
     stratify: Literal["presence", "none"] = Field(
         "presence",

@@ -1,6 +1,6 @@
 """What is optimised, as it is written in the experiment file."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ NEEDS = {
 class MetricSettings(Settings):
     """A score: its name alone, or with what else defines it."""
 
+    shorthand: ClassVar[str] = "name"
+
     name: ObjectiveName = Field(
         description="dice, iou, f2 and fbeta are those of the positive class (multilabel: of all tags together), "
         "macro_… the mean over all classes"
@@ -49,12 +51,11 @@ class MetricSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _wrap_name(cls, value: Any) -> Any:
-        settings = {"name": value} if isinstance(value, str) else value
-        name = settings.get("name") if isinstance(settings, dict) else None
+    def _is_known(cls, value: Any) -> Any:
+        name = value.get("name") if isinstance(value, dict) else value
         if isinstance(name, str) and name not in NAMES:
             raise ValueError(f"expected one of {', '.join(NAMES)}, got {name}. Nearest: {nearest(name, NAMES)}")
-        return settings
+        return value
 
     @model_validator(mode="after")
     def _is_defined(self) -> "MetricSettings":

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.errors import FeatureError
-from data.settings import Settings
+from data.settings import OneOrMore, Settings
 from features.aggregates import AGGREGATES, QUANTILE, histogram_names
 from features.context import STATISTICS
 from features.formula import is_condition
@@ -163,7 +163,7 @@ class FeatureSettings(Settings):
 class TableSettings(Settings):
     """A pixel table of your own, in place of scenes."""
 
-    files: list[Annotated[str, Field(min_length=1)]] = Field(
+    files: Annotated[list[Annotated[str, Field(min_length=1)]], OneOrMore()] = Field(
         min_length=1, description="pattern or patterns under `root` of CSV or .parquet files"
     )
     label: str = Field(description="column with the class's id")
@@ -181,11 +181,6 @@ class TableSettings(Settings):
     )
     separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="character between the columns of a CSV file")
     columns: list[str] | None = Field(None, description="names of all columns, of CSV files without a header")
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _wrap(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _blocks_need_xy(self) -> "TableSettings":

@@ -1,8 +1,10 @@
 """The command line: each command is one thin function."""
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,13 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
-    help="Turn satellite scenes into maps: boosted trees and a CNN on the same leak-free folds, blended out of fold.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Source = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file, or the folder of an earlier run.")]
 RunPath = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<name> by default.")]
@@ -51,6 +47,13 @@ Points = Annotated[
     Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
 ]
 Out = Annotated[Path, typer.Option("-o", "--out", help="Folder to write to.")]
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if that is wanted."""
+    if wanted:
+        typer.echo(f"terrablend {version('terrablend')}")
+        raise typer.Exit
 
 
 @contextmanager
@@ -306,6 +309,32 @@ def evaluate(
 
 
 @app.command()
+def settings(
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Such as members.trees, folds.count or n_estimators.")
+    ] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON schema that editors check files by.")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page docs/settings.md.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Print what the experiment file can say: each setting's values, default, meaning and place."""
+    with plain_endings(verbose):
+        from terrablend.experiment import Experiment, TableExperiment
+        from terrablend.reference import describe_settings, find_settings, list_settings, settings_page
+        from terrablend.start.schema import experiment_schema
+
+        listed = list_settings(Experiment, TableExperiment)
+        if schema:
+            typer.echo(json.dumps(experiment_schema(), indent=1, ensure_ascii=False))
+        elif markdown:
+            typer.echo(settings_page(listed), nl=False)
+        else:
+            typer.echo(describe_settings(listed if key is None else find_settings(listed, key)))
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images and labels lie.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Experiment file to write.")] = Path("experiment.yaml"),
@@ -337,6 +366,15 @@ def demo(
         from terrablend.start.demo import run_demo
 
         run_demo(out, device=device, workers=workers, executor=executor, track=bars)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Turn satellite scenes into maps: boosted trees and a CNN on the same leak-free folds, blended out of fold."""
 
 
 def main() -> None:

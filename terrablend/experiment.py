@@ -24,9 +24,11 @@ from data.settings import (
     SceneSettings,
     Settings,
     TagSettings,
+    aliases,
 )
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.settings import FeatureSettings, TableSettings
+from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
 from terrablend.stacking import learning_order
 from trees.settings import TreeSettings
@@ -59,22 +61,30 @@ LIBRARIES = (
 class BaseExperiment(Settings):
     """What an experiment on scenes and one on a table have in common."""
 
-    name: str = Field(pattern=r"^[\w.-]+$", description="names the run folder")
-    task: Task
-    root: Path = Field(description="folder that the patterns of the files start from")
-    seed: int = Field(0, ge=0)
-    classes: dict[int, ClassSettings] = Field(description="name of each id, or a list of names, numbered from 0")
-    folds: FoldSettings = FoldSettings()
-    tune: TuneSettings = TuneSettings()
+    name: str = Field(pattern=r"^[\w.-]+$", description="name of the experiment and of its run folder")
+    task: Task = Field(
+        description="binary: a class and its background; multiclass: one of several classes a pixel; multilabel: any "
+        "number of tags a scene"
+    )
+    root: Path = Field(
+        description="folder that the patterns of the files start from; if relative, from the experiment file's"
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="of all that is drawn at random: the same seed gives the same results",
+        json_schema_extra=aliases("random_state", "random_seed"),
+    )
+    classes: dict[int, ClassSettings] = Field(
+        description="name of each value in the labels, or a list of names, numbered from 0"
+    )
+    folds: FoldSettings = Field(FoldSettings(), description="how the training scenes are split for cross-validation")
+    tune: TuneSettings = Field(TuneSettings(), description="how `terrablend tune` looks for better settings")
 
-    @field_validator("classes", mode="before")
+    @field_validator("classes", mode="before", json_schema_input_type=dict[int, ClassSettings] | list[ClassSettings])
     @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            value = dict(enumerate(value))
-        if not isinstance(value, dict):
-            return value
-        return {key: {"name": entry} if isinstance(entry, str) else entry for key, entry in value.items()}
+    def _numbered_from_0(cls, value: Any) -> Any:
+        return dict(enumerate(value)) if isinstance(value, list) else value
 
     def label_classes(self) -> Classes:
         """Return the classes; raises ExperimentError where they do not suit the task."""
@@ -84,11 +94,13 @@ class BaseExperiment(Settings):
 class Experiment(BaseExperiment):
     """Everything that a run on scenes depends on."""
 
-    scenes: SceneSettings
-    features: FeatureSettings = FeatureSettings()
-    members: dict[MemberName, MemberSettings]
-    ensemble: EnsembleSettings = EnsembleSettings()
-    submission: SubmissionSettings = SubmissionSettings()
+    scenes: SceneSettings = Field(description="the files of the scenes, and what their values mean")
+    features: FeatureSettings = Field(FeatureSettings(), description="the columns and rows of the pixel table")
+    members: dict[MemberName, MemberSettings] = Field(
+        description="the models, by a name of your own, each of a branch: trees or cnn"
+    )
+    ensemble: EnsembleSettings = Field(EnsembleSettings(), description="how the members are blended, and for what")
+    submission: SubmissionSettings = Field(SubmissionSettings(), description="the maps of the test scenes")
 
     @model_validator(mode="before")
     @classmethod
@@ -97,7 +109,9 @@ class Experiment(BaseExperiment):
         if not isinstance(members, dict):
             return values
         suited = {
-            name: {**OF_TAGS, **member} if isinstance(member, dict) and member.get("branch") == "cnn" else member
+            name: CnnSettings.with_defaults(member, OF_TAGS)
+            if isinstance(member, dict) and member.get("branch") == "cnn"
+            else member
             for name, member in members.items()
         }
         return {**values, "members": suited}
@@ -139,8 +153,10 @@ class Experiment(BaseExperiment):
 class TableExperiment(BaseExperiment):
     """Everything that a run on a table of the user's own depends on."""
 
-    table: TableSettings
-    members: dict[MemberName, TreeSettings]
+    table: TableSettings = Field(description="the files of the table, and what their columns are")
+    members: dict[MemberName, TreeSettings] = Field(
+        description="the models, by a name of your own, of the branch trees"
+    )
 
     @field_validator("task")
     @classmethod
@@ -184,12 +200,13 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
         raise ExperimentError(f"{path}: expected an experiment file in YAML, got: {error}") from error
     if not isinstance(values, dict):
         raise ExperimentError(f"{path}: expected keys such as name, task and scenes, got {type(values).__name__}.")
+    kind = TableExperiment if "table" in values else Experiment
     for override in overrides:
-        _override(values, override)
+        _override(kind, values, override)
     values = _expand(values, path)
     if isinstance(values.get("root"), str):
         values["root"] = (path.parent.resolve() / Path(values["root"]).expanduser()).resolve()
-    experiment: AnyExperiment = _validate(TableExperiment if "table" in values else Experiment, values, path)
+    experiment: AnyExperiment = _validate(kind, values, path)
     return experiment
 
 
@@ -212,7 +229,7 @@ def change_experiment(experiment: E, changes: Mapping[str, Any], path: Path) -> 
     """
     values = experiment.model_dump(mode="json", exclude_unset=True)
     for key, value in changes.items():
-        _set(values, key, value, key)
+        _set(type(experiment), values, key, value, key)
     changed: E = _validate(type(experiment), values, path)
     return changed
 
@@ -235,7 +252,7 @@ def save_experiment(experiment: AnyExperiment, path: Path) -> None:
         temporary.write_text(f"{header}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}", "utf-8")
 
 
-def _override(values: dict[str, Any], override: str) -> None:
+def _override(kind: type[BaseExperiment], values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ExperimentError(f"--set {override}: expected KEY=VALUE, such as folds.count=5.")
@@ -243,15 +260,18 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ExperimentError(f"--set {override}: expected a value in YAML, got: {error}") from error
-    _set(values, key, value, f"--set {override}")
+    _set(kind, values, key, value, f"--set {override}")
 
 
-def _set(values: dict[str, Any], key: str, value: Any, what: str) -> None:
+def _set(kind: type[BaseExperiment], values: dict[str, Any], key: str, value: Any, what: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ExperimentError(f"{what}: expected a key with keys below it, got the value {values!r} at {parent}.")
+    for name in spellings(list_settings(kind), key):
+        # What the file says under another name of the same setting gives way.
+        values.pop(name, None)
     values[last] = value
 
 

@@ -18,8 +18,8 @@ __all__ = ["Range", "Space", "TuneSettings", "chosen_values", "describe_value", 
 class Range(Settings):
     """Numbers between two others; whole ones if both are."""
 
-    low: int | float
-    high: int | float
+    low: int | float = Field(description="least value")
+    high: int | float = Field(description="greatest value")
     log: bool = Field(False, description="look as closely between 1 and 10 as between 10 and 100")
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
 """Members that learn from the maps of others come after them."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 
 from cnn.settings import CnnSettings
+from data.names import near_name
 from trees.settings import TreeSettings
 
 __all__ = ["learning_order", "stack_of"]
@@ -41,8 +41,8 @@ def learning_order(
             )
         for below in stack_of(members[name]):
             if below not in members:
-                nearest = get_close_matches(below, members, n=1)
-                hint = f" Did you mean {nearest[0]}?" if nearest else ""
+                near = near_name(below, members)
+                hint = f" Did you mean {near}?" if near else ""
                 raise ValueError(
                     f"members.{name}.stack: expected members among {', '.join(members)}, got {below}.{hint}"
                 )

@@ -1,6 +1,6 @@
 """Settings of how input channels are scaled, and of how training crops are augmented."""
 
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ __all__ = ["AugmentSettings", "NormaliseSettings"]
 
 class NormaliseSettings(Settings):
     """How input channels are scaled; `normalise: quantile` is short for `normalise: {by: quantile}`."""
+
+    shorthand: ClassVar[str] = "by"
 
     by: Literal["zscore", "quantile", "minmax", "fixed"] = Field(
         "zscore",
@@ -26,11 +28,6 @@ class NormaliseSettings(Settings):
     clip: float | None = Field(
         None, gt=0, description="largest distance from 0 after scaling, beyond which values are clipped; default: none"
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: Any) -> Any:
-        return {"by": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _is_a_scale(self) -> "NormaliseSettings":

@@ -4,7 +4,6 @@ import time
 from concurrent.futures import Executor
 from pathlib import Path
 
-from data.files import replacing
 from data.progress import Track
 from terrablend.deliver.evaluate import evaluate_maps
 from terrablend.experiment import load_scene_experiment
@@ -13,6 +12,7 @@ from terrablend.run.run_folder import RunFolder
 from terrablend.run.scene_run import Run
 from terrablend.start.coast import EXPERIMENT, write_coast
 from terrablend.start.known_errors import judge_audit
+from terrablend.start.schema import write_experiment_file
 from trees.settings import DeviceName
 
 __all__ = ["run_demo"]
@@ -34,8 +34,7 @@ def run_demo(out: Path, *, device: DeviceName | None, workers: int, executor: Ex
     coast, file = out / "coast", out / "coast" / "demo.yaml"
     if not file.exists():
         write_coast(coast)
-        with replacing(file) as temporary:
-            temporary.write_text(EXPERIMENT, "utf-8")
+        write_experiment_file(file, EXPERIMENT)
     experiment = load_scene_experiment(file)
     run = Run(experiment, file, RunFolder(out / "run"), device, workers, executor, track)
     run.save_experiment()

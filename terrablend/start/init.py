@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from data.errors import ExperimentError
-from data.files import replacing
 from data.scenes.scene import open_raster
+from terrablend.start.schema import write_experiment_file
 
 __all__ = ["guess_experiment", "require_new", "write_experiment"]
 
@@ -59,8 +59,7 @@ def write_experiment(folder: Path, out: Path) -> None:
         "# Guessed from the files; read it once: are the bands named right, which values are classes,\n"
         "# and which scenes must share a fold (folds.group) because they show the same place?\n"
     )
-    with replacing(out) as temporary:
-        temporary.write_text(head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True), "utf-8")
+    write_experiment_file(out, head + yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     logger.info("first experiment file in %s. Read it, then run `terrablend check %s`", out, out)
 
 

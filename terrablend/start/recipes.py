@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import CatalogueError, ExperimentError, TerrablendError
-from data.files import replacing
 from data.names import nearest
 from data.progress import Track, untracked
 from data.scenes.color_labels import read_palette
@@ -18,6 +17,7 @@ from data.settings import LabelSettings, SceneSettings
 from data.survey.discovery import find_files, find_scenes, image_files
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.init import require_new
+from terrablend.start.schema import write_experiment_file
 
 __all__ = ["recipe_names", "write_recipe"]
 
@@ -131,8 +131,7 @@ def write_recipe(name: str, folder: Path, out: Path, track: Track = untracked) -
         )
     for note in notes:
         logger.warning("%s", note)
-    with replacing(out) as temporary:
-        temporary.write_text(_fill(path.read_text("utf-8"), root, settings.test is not None), "utf-8")
+    write_experiment_file(out, _fill(path.read_text("utf-8"), root, settings.test is not None))
     logger.info("experiment file in %s. Read it, then run `terrablend check %s`", out, out)
 
 
