@@ -44,3 +44,10 @@ class Axis:
     def place(self, value: float) -> float:
         """Return where a value lies, in percent."""
         return round(100 * (value - self.low) / (self.high - self.low), 2)
+
+    def mark(self, value: float, low: float, high: float) -> dict[str, float]:
+        """Return a value and its interval, and where both lie in percent; without an interval it has no width."""
+        ends = (low, high) if math.isfinite(low) else (value, value)
+        start, stop = sorted(self.place(end) for end in ends)
+        at = {"at": self.place(value), "from": start, "width": round(stop - start, 2)}
+        return {"value": value, "low": low, "high": high, **at}

@@ -1,45 +1,38 @@
 """The report's section on labels that the ensemble contradicts: the worst regions, drawn."""
 
-from typing import Any
-
-from data.scenes.catalogue import Catalogue
 from data.scenes.windows import Window
-from ensemble.audit.label_audit import Audit
-from ensemble.decide.cleaning import Masks
-from ensemble.maps import MemberMaps
-from ensemble.report.thumbnails import Quicklook, draw_crop, draw_scene
-from ensemble.score.evaluation import Evaluation
+from ensemble.report.section import ReportSource, Row
+from ensemble.report.thumbnails import draw_crop, draw_scene
 
-__all__ = ["crop_rows"]
+__all__ = ["audit_values"]
 
 CROPS, CROP_SIDE = 20, 128
 """Regions of the audit that are shown, and pixels on a side of a picture of one."""
 
-Row = dict[str, Any]
 
-
-def crop_rows(
-    audit: Audit, nested: Evaluation, maps: MemberMaps, catalogue: Catalogue, quicklook: Quicklook, masks: Masks
-) -> list[Row]:
-    """Return the worst regions of the label audit, drawn."""
-    classes, scenes = catalogue.classes, {scene.id: scene for scene in catalogue.split("train")}
-    rows = []
-    for region, window in audit.crops(catalogue, CROPS):
+def audit_values(source: ReportSource) -> Row | None:
+    """Return the worst regions of the label audit, drawn; None where no label is contradicted."""
+    audit, nested, classes = source.fitted.audit, source.nested, source.classes
+    if audit is None or not audit.regions:
+        return None
+    scenes, tagged = {scene.id: scene for scene in source.catalogue.split("train")}, classes.task == "multilabel"
+    regions = []
+    for region, window in audit.crops(source.catalogue, CROPS):
         scene, decision = scenes[region.scene], nested.decisions[nested.folds[region.scene]][nested.final]
         pictures = (
-            [draw_scene(scene, quicklook, CROP_SIDE)]
-            if classes.task == "multilabel"
-            else draw_crop(scene, window, maps, decision, classes, quicklook, CROP_SIDE, masks)
+            [draw_scene(scene, source.run.quicklook, CROP_SIDE)]
+            if tagged
+            else draw_crop(scene, window, source.maps, decision, classes, source.run.quicklook, CROP_SIDE, source.masks)
         )
-        rows.append(
+        regions.append(
             {
                 "region": region,
                 "gap": region.error / region.area,
                 "pictures": pictures,
-                "box": None if classes.task == "multilabel" else _place_within(region.window, window),
+                "box": None if tagged else _place_within(region.window, window),
             }
         )
-    return rows
+    return {"regions": regions, "columns": ("scene", "label", "map")}
 
 
 def _place_within(part: Window, whole: Window) -> tuple[float, float, float, float]:

@@ -17,18 +17,13 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.survey.discovery import SceneFiles, find_scenes, stat_files
 from data.survey.inspection import build_catalogue
-from ensemble.audit.audit_files import write_audit
-from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.cleaning import Masks
 from ensemble.ensemble import Ensemble
-from ensemble.fit import fit_ensemble
+from ensemble.fitted import fit_and_measure
 from ensemble.maps import open_maps
-from ensemble.objective import objective_of
 from ensemble.predict import predict_tags, write_prediction
-from ensemble.report.page import StageTime, write_report
-from ensemble.score.ablation import ablate
-from ensemble.score.run_areas import areas_of_run, write_areas
-from ensemble.score.scores import score_table, write_scores
+from ensemble.report.page import write_report
+from ensemble.report.section import ReportSource, RunFacts, StageTime
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.submission import FORMATS, require_task, write_submission
 from ensemble.submit.submission_log import describe_submission, log_submission
@@ -141,31 +136,33 @@ class Run(BaseRun[Experiment]):
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {name: self.member_path(name) for name in experiment.members}
-        maps = open_maps(members, catalogue)
         branches = {name: member.branch for name, member in experiment.members.items()}
-        settings, seed, track, classes = experiment.ensemble, experiment.seed, self.track, catalogue.classes
-        ensemble, evaluations = fit_ensemble(
-            members, catalogue, settings, seed=seed, branches=branches, masks=self.masks, track=track
+        fitted = fit_and_measure(
+            members,
+            catalogue,
+            experiment.ensemble,
+            seed=experiment.seed,
+            branches=branches,
+            masks=self.masks,
+            track=self.track,
         )
-        scores = score_table(evaluations, classes, settings, seed)
-        ablations = ablate(evaluations[0], branches, objective_of(settings, classes), settings, seed)
-        audit = audit_labels(maps, catalogue, evaluations[0], self.masks, track=track)
-        areas = areas_of_run(
-            evaluations, maps, catalogue, ensemble.decision, settings, seed=seed, masks=self.masks, track=track
+        maps = open_maps(members, catalogue)
+        source = ReportSource(
+            fitted, self._run_facts(), maps, catalogue, experiment.ensemble, masks=self.masks, track=self.track
         )
-        notes = (self.folder.path / "folds.txt").read_text("utf-8").splitlines()
-        facts = self.load_facts() if self.members("trees") else None
-        explanations = [self.load_explanation(name) for name in self.members("trees")]
-        write_report(
-            folder / "report.html", ensemble, evaluations, scores, maps, catalogue, settings,
-            name=experiment.name, notes=notes, features=facts, explanations=explanations, ablations=ablations,
-            areas=areas, audit=audit, timings=self._timings, quicklook=quicklook, masks=self.masks, track=track,
-        )  # fmt: skip
-        write_audit(audit, folder, catalogue)
-        write_scores(scores, folder / "scores.parquet")
-        if areas:
-            write_areas(areas, folder / "areas.csv")
-        ensemble.save(folder / "ensemble.json")
+        write_report(folder / "report.html", source)
+        fitted.save(folder, catalogue)
+
+    def _run_facts(self) -> RunFacts:
+        trees = self.members("trees")
+        return RunFacts(
+            self.experiment.name,
+            quicklook,
+            notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
+            features=self.load_facts() if trees else None,
+            explanations=[self.load_explanation(name) for name in trees],
+            timings=self._timings,
+        )
 
     @property
     def _timings(self) -> list[StageTime]:

@@ -10,8 +10,10 @@ from data.scenes.classes import Classes
 from data.scenes.scene import LabelFile, Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble, score_table
+from ensemble.fitted import FittedEnsemble
 from ensemble.maps import MemberMaps
 from ensemble.report.page import write_report
+from ensemble.report.section import ReportSource, RunFacts
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
@@ -105,13 +107,12 @@ def report(make_catalogue, make_members, tmp_path):
 
     def write(catalogue, features=None, explanations=(), **members):
         directories = make_members(catalogue, **members)
-        classes = catalogue.classes
         ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
-        scores = score_table(evaluations, classes, SETTINGS, seed=0)
-        write_report(
-            tmp_path / "report.html", ensemble, evaluations, scores, MemberMaps(directories), catalogue, SETTINGS,
-            name="coast", quicklook=quicklook, features=features, explanations=explanations,
-        )  # fmt: skip
+        fitted = FittedEnsemble(
+            ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS, seed=0)
+        )
+        run = RunFacts("coast", quicklook, features=features, explanations=explanations)
+        write_report(tmp_path / "report.html", ReportSource(fitted, run, MemberMaps(directories), catalogue, SETTINGS))
         return (tmp_path / "report.html").read_text("utf-8"), ensemble
 
     return write

@@ -12,9 +12,11 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from data.scenes.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table
+from ensemble.fitted import FittedEnsemble
 from ensemble.maps import MemberMaps
 from ensemble.objective import objective_of
 from ensemble.report.page import write_report
+from ensemble.report.section import ReportSource, RunFacts
 
 from .conftest import KELP, LAND, noisy
 
@@ -161,10 +163,9 @@ def test_scores_and_report_tell_what_was_found(make_catalogue, write_maps, tmp_p
         return np.full((window.height, window.width, 3), 120, np.uint8)
 
     for name in ("a.html", "b.html"):
-        write_report(
-            tmp_path / name, ensemble, evaluations, scores, MemberMaps(members), catalogue, SETTINGS,
-            name="<coast>", quicklook=quicklook, notes=["12 groups, none of them is split"],
-        )  # fmt: skip
+        fitted = FittedEnsemble(ensemble, tuple(evaluations), scores)
+        run = RunFacts("<coast>", quicklook, notes=["12 groups, none of them is split"])
+        write_report(tmp_path / name, ReportSource(fitted, run, MemberMaps(members), catalogue, SETTINGS))
     page = (tmp_path / "a.html").read_text()
     assert page == (tmp_path / "b.html").read_text()
     assert "adds nothing" in page or "The blend" in page

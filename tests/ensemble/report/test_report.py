@@ -11,17 +11,14 @@ from PIL import Image
 from data.pages.numbers import format_count
 from data.pages.quicklook import ERROR_COLORS, telling_window
 from data.scenes.windows import Grid, Window
-from ensemble import fit_ensemble, score_table
-from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
+from ensemble.fitted import fit_and_measure
 from ensemble.maps import MemberMaps
-from ensemble.objective import objective_of
-from ensemble.report.page import StageTime, write_report
+from ensemble.report.page import SECTIONS, write_report
+from ensemble.report.section import ReportSource, RunFacts, StageTime
 from ensemble.report.thumbnails import draw_thumbnails
-from ensemble.score.ablation import ablate
-from ensemble.score.run_areas import areas_of_run
 from features.description import ColumnFacts, TableFacts
 
 from ..conftest import KELP, LAND, SETTINGS, quicklook
@@ -118,30 +115,24 @@ def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_c
 def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catalogue, make_members, tmp_path, classes):
     catalogue = make_catalogue(classes)
     directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
-    maps, objective = MemberMaps(directories), objective_of(SETTINGS, classes)
-    ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0, branches=branches)
-    scores = score_table(evaluations, classes, SETTINGS, seed=0)
-    ablations = ablate(evaluations[0], branches, objective, SETTINGS, seed=0)
-    audit = audit_labels(maps, catalogue, evaluations[0])
-    areas = areas_of_run(evaluations, maps, catalogue, ensemble.decision, SETTINGS, seed=0)
-    write_report(
-        tmp_path / "report.html", ensemble, evaluations, scores, maps, catalogue, SETTINGS, name="coast",
-        quicklook=quicklook, ablations=ablations, audit=audit, areas=areas,
-        timings=[StageTime("check", 4.26, 300), StageTime("a", 7500, 1200)],
-    )  # fmt: skip
+    fitted = fit_and_measure(directories, catalogue, SETTINGS, seed=0, branches=branches)
+    run = RunFacts("coast", quicklook, timings=[StageTime("check", 4.26, 300), StageTime("a", 7500, 1200)])
+    write_report(tmp_path / "report.html", ReportSource(fitted, run, MemberMaps(directories), catalogue, SETTINGS))
     page = (tmp_path / "report.html").read_text("utf-8")
+    keys = [section.key for section in SECTIONS if f'"#{section.key}"' in page]
+    assert re.findall(r'<section id="(\w+)">', page) == keys, "the page is its sections, in their order"
     for anchor, title in re.findall(r'<a href="#(\w+)">([^<]+)</a>', page):
         assert page.count(f'<section id="{anchor}">') == 1, title
     assert {"areas", "thresholds", "audit", "scenes", "timings"} <= set(re.findall(r'<section id="(\w+)">', page))
-    for one in ablations:
-        assert re.search(rf"<td>{one.name}</td>", page)
-        assert html.escape(one.verdict) in page
-    assert f"<summary>blend: <b>{ensemble.choices_['blend'].name}</b>" in page
+    for ablation in fitted.ablations:
+        assert re.search(rf"<td>{ablation.name}</td>", page)
+        assert html.escape(ablation.verdict) in page
+    assert f"<summary>blend: <b>{fitted.ensemble.choices_['blend'].name}</b>" in page
     part = page[page.index('<section id="audit">') : page.index('<section id="scenes">')]
-    assert part.count("<figure>") == min(len(audit.regions), 20) > 0
-    assert f"<b>1. {audit.regions[0].scene}</b>" in part
+    assert part.count("<figure>") == min(len(fitted.audit.regions), 20) > 0
+    assert f"<b>1. {fitted.audit.regions[0].scene}</b>" in part
     part = page[page.index('<section id="areas">') : page.index('<section id="thresholds">')]
-    for area in areas["train"].area:
+    for area in fitted.areas["train"].area:
         assert format_count(area.value) in part
     assert "4.3 s" in page
     assert "2 h 05 min" in page

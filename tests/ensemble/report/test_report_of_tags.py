@@ -12,8 +12,10 @@ from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit, fit_ensemble, score_table
 from ensemble.audit.label_audit import audit_labels
+from ensemble.fitted import FittedEnsemble
 from ensemble.maps import TagMaps
 from ensemble.report.page import write_report
+from ensemble.report.section import ReportSource, RunFacts
 
 from ..conftest import quicklook
 
@@ -41,10 +43,9 @@ def test_the_report_of_tags_has_cards_and_signs_but_no_maps(tags, browse, tmp_pa
     catalogue, maps = tags
     ensemble, (nested,) = fit_ensemble(maps.directories, catalogue, SETTINGS, seed=0)
     path = tmp_path / "report.html"
-    write_report(
-        path, ensemble, [nested], score_table([nested], TAGS, SETTINGS, 0), maps, catalogue, SETTINGS, name="tags",
-        quicklook=quicklook, audit=audit_labels(maps, catalogue, nested),
-    )  # fmt: skip
+    scores, audit = score_table([nested], TAGS, SETTINGS, 0), audit_labels(maps, catalogue, nested)
+    fitted = FittedEnsemble(ensemble, (nested,), scores, audit=audit)
+    write_report(path, ReportSource(fitted, RunFacts("tags", quicklook), maps, catalogue, SETTINGS))
     page = path.read_text("utf-8")
     body = page[page.index("<main>") :]
     assert "confusion" not in body[: body.index("<script>")]

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from ensemble.report.explained import explained_rows
+from ensemble.report.trees_section import explanation_rows
 from features.description import ColumnFacts, TableFacts
 from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 
@@ -50,7 +50,7 @@ def explain(classes, has_shap=True, n_columns=20):
 @pytest.fixture
 def shown():
     explanation, facts = explain(KELP)
-    (member,) = explained_rows([explanation], facts)
+    (member,) = explanation_rows([explanation], facts)
     return member["classes"][0]
 
 
@@ -103,7 +103,7 @@ def test_a_dependence_is_drawn_on_the_scale_of_its_class(shown):
 
 def test_only_columns_that_are_shown_are_named_as_alike():
     explanation, facts = explain(KELP)
-    assert explained_rows([explanation], facts)[0]["alike"] == [("c0", "c1", 0.97)]
+    assert explanation_rows([explanation], facts)[0]["alike"] == [("c0", "c1", 0.97)]
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])

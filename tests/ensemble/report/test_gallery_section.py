@@ -6,8 +6,7 @@ import pytest
 from data.scenes.classes import Classes
 from ensemble.decide.cleaning import Cleaning
 from ensemble.maps import MemberMaps
-from ensemble.report import gallery
-from ensemble.report.gallery import draw_gallery, say_wrong, showing_order
+from ensemble.report.gallery_section import draw_gallery, errors_text, showing_order
 from ensemble.score.evaluation import BLEND, Evaluation
 
 from ..conftest import KELP, LAND, quicklook
@@ -36,9 +35,9 @@ def evaluate(catalogue, counts):
     return Evaluation("train", {BLEND: counts}, groups, BLEND, folds, decisions)
 
 
-def draw(catalogue, directories, scores, counts=None, pictures=quicklook):
+def draw(catalogue, directories, scores, counts=None, **options):
     counts = counts or {scene.id: np.array([[5, 1, 0], [2, 3, 0]]) for scene in catalogue.scenes}
-    return draw_gallery(evaluate(catalogue, counts), scores, MemberMaps(directories), catalogue, pictures)
+    return draw_gallery(evaluate(catalogue, counts), scores, MemberMaps(directories), catalogue, quicklook, **options)
 
 
 @pytest.fixture
@@ -62,11 +61,10 @@ def test_of_equal_scores_the_scene_with_more_wrong_is_the_worse(coast):
     assert wrong == sorted(wrong, reverse=True)
 
 
-def test_no_more_is_drawn_than_the_file_can_hold(coast, monkeypatch):
+def test_no_more_is_drawn_than_the_file_can_hold(coast):
     scores = {f"s{number}": number / 10 for number in range(9)}
     whole = sum(len(picture) for scene in draw(*coast, scores) for picture in scene.pictures)
-    monkeypatch.setattr(gallery, "BUDGET", whole // 2)
-    shown = draw(*coast, scores)
+    shown = draw(*coast, scores, budget=whole // 2)
     assert 2 <= len(shown) < 9
     assert sum(len(picture) for scene in shown for picture in scene.pictures) <= whole // 2
     assert [scene.id for scene in shown] == sorted(scene.id for scene in shown)
@@ -84,11 +82,11 @@ def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks
 
 
 def test_what_is_wrong_is_said_in_words():
-    assert say_wrong(np.array([[90, 4, 0], [5, 0, 1]]), KELP) == "10% of the pixels wrong, mostly missed"
-    assert say_wrong(np.array([[90, 8, 0], [1, 1, 0]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
-    assert say_wrong(np.array([[9, 0, 0], [0, 1, 0]]), KELP) == "nothing wrong"
+    assert errors_text(np.array([[90, 4, 0], [5, 0, 1]]), KELP) == "10% of the pixels wrong, mostly missed"
+    assert errors_text(np.array([[90, 8, 0], [1, 1, 0]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
+    assert errors_text(np.array([[9, 0, 0], [0, 1, 0]]), KELP) == "nothing wrong"
     several = np.array([[8, 0, 0, 0], [0, 8, 2, 0], [1, 0, 0, 1]])
-    assert say_wrong(several, LAND) == "20% of the pixels wrong, mostly rock taken for kelp"
+    assert errors_text(several, LAND) == "20% of the pixels wrong, mostly rock taken for kelp"
     tags = np.array([[[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]]])
-    assert say_wrong(tags, TAGS) == "2 missed, 1 false alarm"
-    assert say_wrong(np.array([[[1, 0, 0], [0, 0, 0]]]), TAGS) == "0 missed, 0 false alarms"
+    assert errors_text(tags, TAGS) == "2 missed, 1 false alarm"
+    assert errors_text(np.array([[[1, 0, 0], [0, 0, 0]]]), TAGS) == "0 missed, 0 false alarms"

@@ -1,16 +1,16 @@
-"""What tree members look at, as rows of the report: bars, swarms of points and small plots."""
+"""The report's section on how tree members use the columns: bars, swarms of points and small plots."""
 
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from data.pages.axis import Axis
+from ensemble.report.section import ReportSource, Row
 from features.description import ColumnFacts, TableFacts
 from features.explanation import ClassUse, Dependence, Explanation, Swarm
 
-__all__ = ["explained_rows"]
+__all__ = ["explanation_rows", "tree_values"]
 
 SHOWN = 15
 """Columns of each class."""
@@ -22,17 +22,23 @@ WIDTH, HEIGHT = 100, 100
 """Of a drawing, in its own units: it is stretched to the page."""
 
 DOTS, LANES = 60, 11
-"""Across and up a swarm, as many dots as lie side by side."""
-
-Row = dict[str, Any]
+"""Dots that lie side by side across a swarm, and up it."""
 
 
-def explained_rows(explanations: Iterable[Explanation], facts: TableFacts) -> list[Row]:
+def tree_values(source: ReportSource) -> Row | None:
+    """Return how each tree member uses the columns; None without explanations."""
+    facts, explanations = source.run.features, source.run.explanations
+    if facts is None or not explanations:
+        return None
+    return {"members": explanation_rows(explanations, facts)}
+
+
+def explanation_rows(explanations: Iterable[Explanation], facts: TableFacts) -> list[Row]:
     """Return what the template shows of each member."""
     meaning = {column.name: column for column in facts.columns}
     return [
         {
-            "member": explanation.member,
+            "name": explanation.member,
             "rows": explanation.rows,
             "few": explanation.few,
             "repeats": explanation.repeats,
@@ -58,7 +64,7 @@ def _class_rows(use: ClassUse, meaning: Mapping[str, ColumnFacts]) -> Row:
         )
     )
     depends = [(column.name, column.dependence) for column in shown if column.dependence is not None]
-    most = max((max(map(max, (one.mean, *one.folds))) for _, one in depends), default=1.0)
+    most = max((max(map(max, (curves.mean, *curves.folds))) for _, curves in depends), default=1.0)
     height = Axis.spanning([0.0, most])
     return {
         "label": use.label,
@@ -80,7 +86,7 @@ def _class_rows(use: ClassUse, meaning: Mapping[str, ColumnFacts]) -> Row:
             for place, column in enumerate(shown)
         ],
         "height": height,
-        "plots": [_draw_dependence(name, one, height) for name, one in depends],
+        "plots": [_draw_dependence(name, curves, height) for name, curves in depends],
     }
 
 

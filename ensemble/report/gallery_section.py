@@ -1,4 +1,4 @@
-"""The gallery: scenes as they were predicted out of fold, worst first, as many as a small file can hold."""
+"""The report's gallery: scenes as they were predicted out of fold, worst first, as many as a small file can hold."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,11 +14,14 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.maps import MemberMaps
+from ensemble.report.section import ReportSource, Row
 from ensemble.report.thumbnails import Quicklook, draw_scene, draw_thumbnails
 from ensemble.score.evaluation import Evaluation
 
-__all__ = ["GalleryScene", "draw_gallery"]
+__all__ = ["GalleryScene", "draw_gallery", "gallery_values"]
 
+FIRST = 12
+"""Scenes that are shown before the button is pressed."""
 BUDGET = 2_800_000
 """Characters that the pictures of a report may have together."""
 LARGEST, SMALLEST = 256, 96
@@ -38,20 +41,38 @@ class GalleryScene:
     id : str
     score : float
     fold : int
-    wrong : str
-        What is wrong, in words.
+    errors : str
+        How much of it is wrong, in words.
     pictures : tuple of str
         Data URIs; of a scene with tags the scene alone.
     tags : tuple of (sign, tag)
-        That it has or was said to have: ✓ rightly, ✗ missed, + false alarm.
+        That it has or is predicted to have: ✓ hit, ✗ missed, + false alarm.
     """
 
     id: str
     score: float
     fold: int
-    wrong: str
+    errors: str
     pictures: tuple[str, ...]
     tags: tuple[tuple[str, str], ...] = ()
+
+
+def gallery_values(source: ReportSource) -> Row:
+    """Return the scenes that are drawn, the titles of their pictures, and the names of the colours of errors."""
+    nested, classes = source.nested, source.classes
+    scores = {scene: float(source.objective.of(counts)) for scene, counts in nested.counts[nested.final].items()}
+    n_scored = sum(map(math.isfinite, scores.values()))
+    return {
+        "scenes": draw_gallery(
+            nested, scores, source.maps, source.catalogue, source.run.quicklook, source.masks, source.track
+        ),
+        "n_first": FIRST,
+        "n_scored": n_scored,
+        "n_unscored": len(scores) - n_scored,
+        "folds": sorted(set(nested.folds.values())),
+        "columns": ["scene", "label", *source.maps.names, "map", "errors"],
+        "errors": _error_names(classes),
+    }
 
 
 def draw_gallery(
@@ -62,6 +83,7 @@ def draw_gallery(
     quicklook: Quicklook,
     masks: Masks = no_masks,
     track: Track = untracked,
+    budget: int = BUDGET,
 ) -> list[GalleryScene]:
     """Draw training scenes, worst first: all, or of very many the worst and some of every rank.
 
@@ -78,14 +100,16 @@ def draw_gallery(
     masks : callable
         Scene → where the condition of each cleaning rule holds.
     track : Track
+    budget : int
+        Characters that the pictures may have together.
     """
     classes, final, tagged = catalogue.classes, evaluation.final, catalogue.classes.task == "multilabel"
     counts = evaluation.counts[final]
     ranked = _rank(scores, counts)
-    side = _side(len(ranked) * (1 if tagged else len(maps.names) + 4))
+    side = _side(len(ranked) * (1 if tagged else len(maps.names) + 4), budget)
     scenes = {scene.id: scene for scene in catalogue.split("train")}
     drawn: dict[str, GalleryScene] = {}
-    left = BUDGET
+    left = budget
     for name in track(showing_order(ranked), "gallery", len(ranked)):
         scene, fold = scenes[name], evaluation.folds[name]
         decision = evaluation.decisions[fold][final]
@@ -97,7 +121,7 @@ def draw_gallery(
         left -= sum(map(len, pictures))
         if left < 0 and drawn:
             break
-        drawn[name] = GalleryScene(name, scores[name], fold, say_wrong(counts[name], classes), tuple(pictures), tags)
+        drawn[name] = GalleryScene(name, scores[name], fold, errors_text(counts[name], classes), tuple(pictures), tags)
     return [drawn[name] for name in ranked if name in drawn]
 
 
@@ -112,14 +136,14 @@ def showing_order(ranked: Sequence[str]) -> Iterator[str]:
     shown: set[int] = set()
     while len(shown) < n:
         for turn in (worst, spread):
-            place = next((one for one in turn if one not in shown), None) if len(shown) < n else None
+            place = next((rank for rank in turn if rank not in shown), None) if len(shown) < n else None
             if place is not None:
                 shown.add(place)
                 yield ranked[place]
 
 
-def say_wrong(counts: NDArray[np.int64], classes: Classes) -> str:
-    """Say how much of a scene is wrong, and what is most often taken for what."""
+def errors_text(counts: NDArray[np.int64], classes: Classes) -> str:
+    """Write how much of a scene is wrong, and which class is most often taken for which."""
     if classes.task == "multilabel":
         missed, false = int(counts[:, 1, [0, 2]].sum()), int(counts[:, 0, 1].sum())
         return f"{missed} missed, {false} false alarm{'' if false == 1 else 's'}"
@@ -135,21 +159,31 @@ def say_wrong(counts: NDArray[np.int64], classes: Classes) -> str:
     return f"{format_percent(wrong.sum() / counts.sum())} of the pixels wrong, {most}"
 
 
+def _error_names(classes: Classes) -> dict[str, str]:
+    """Return what the colours of errors are called, those that occur."""
+    rest = {"unknown": "ignored or not predicted"}
+    if classes.task == "binary":
+        return {"hit": "hit", "miss": "missed", "false alarm": "false alarm", **rest}
+    return {"wrong": "wrong", **rest}
+
+
 def _compare_tags(
     label: NDArray[np.uint8], prediction: NDArray[np.uint8], classes: Classes
 ) -> tuple[tuple[str, str], ...]:
-    pairs = zip(classes.names, label.ravel() == 1, prediction.ravel() == 1, strict=True)
-    return tuple(("✓" if has and said else "✗" if has else "+", name) for name, has, said in pairs if has or said)
+    tags = zip(classes.names, label.ravel() == 1, prediction.ravel() == 1, strict=True)
+    return tuple(
+        ("✓" if has and predicted else "✗" if has else "+", name) for name, has, predicted in tags if has or predicted
+    )
 
 
 def _rank(scores: Mapping[str, float], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
     """Return the scenes with a score, worst first; of equal scores, such as 0, first the one with more wrong."""
-    hits = {scene: int(np.diagonal(one, axis1=-2, axis2=-1).sum()) for scene, one in counts.items()}
+    hits = {scene: int(np.diagonal(table, axis1=-2, axis2=-1).sum()) for scene, table in counts.items()}
     finite = (scene for scene, score in scores.items() if math.isfinite(score))
     return sorted(finite, key=lambda scene: (scores[scene], hits[scene] - int(counts[scene].sum()), scene))
 
 
-def _side(n_pictures: int) -> int:
-    """Return how large pictures can be for so many to fit in."""
-    fits = math.sqrt(BUDGET / max(n_pictures, 1) / DENSITY)
+def _side(n_pictures: int, budget: int) -> int:
+    """Return how large pictures can be, in pixels on a side, if all shall fit in a budget."""
+    fits = math.sqrt(budget / max(n_pictures, 1) / DENSITY)
     return int(min(max(fits, SMALLEST), LARGEST))

@@ -1,0 +1,91 @@
+"""Fitting with everything that is measured of it: what the report shows and a run keeps."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.scene import Split
+from ensemble.audit.audit_files import write_audit
+from ensemble.audit.label_audit import Audit, audit_labels
+from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.ensemble import Ensemble
+from ensemble.fit import fit_ensemble
+from ensemble.maps import open_maps
+from ensemble.objective import objective_of
+from ensemble.score.ablation import Ablation, ablate
+from ensemble.score.areas import Areas
+from ensemble.score.evaluation import Evaluation
+from ensemble.score.run_areas import areas_of_run, write_areas
+from ensemble.score.scores import score_table, write_scores
+from ensemble.settings import EnsembleSettings
+
+__all__ = ["FittedEnsemble", "fit_and_measure"]
+
+
+@dataclass(frozen=True)
+class FittedEnsemble:
+    """A fitted ensemble, its scores, what its parts are worth, class areas and the audit of labels.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+    evaluations : tuple of Evaluation
+        As `ensemble.fit.fit_ensemble` returns them: the first is nested.
+    scores : DataFrame
+        As `ensemble.score.scores.score_table` returns it.
+    ablations : tuple of Ablation
+    areas : mapping of str to Areas
+        By split, those that could be estimated.
+    audit : Audit, optional
+    """
+
+    ensemble: Ensemble
+    evaluations: tuple[Evaluation, ...]
+    scores: pl.DataFrame
+    ablations: tuple[Ablation, ...] = ()
+    areas: Mapping[Split, Areas] = field(default_factory=dict)
+    audit: Audit | None = None
+
+    @property
+    def nested(self) -> Evaluation:
+        """The evaluation of the training scenes, everything decided without their fold."""
+        return self.evaluations[0]
+
+    def save(self, folder: Path, catalogue: Catalogue) -> None:
+        """Write every result to its file in a folder; ``ensemble.json`` last."""
+        if self.audit is not None:
+            write_audit(self.audit, folder, catalogue)
+        write_scores(self.scores, folder / "scores.parquet")
+        if self.areas:
+            write_areas(self.areas, folder / "areas.csv")
+        self.ensemble.save(folder / "ensemble.json")
+
+
+def fit_and_measure(
+    members: Mapping[str, Path],
+    catalogue: Catalogue,
+    settings: EnsembleSettings,
+    *,
+    seed: int,
+    branches: Mapping[str, str],
+    masks: Masks = no_masks,
+    track: Track = untracked,
+) -> FittedEnsemble:
+    """Fit the ensemble, score it, and measure what is reported of it; parameters as of `ensemble.fit.fit_ensemble`."""
+    maps, objective = open_maps(members, catalogue), objective_of(settings, catalogue.classes)
+    ensemble, evaluations = fit_ensemble(
+        members, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
+    )
+    nested = evaluations[0]
+    return FittedEnsemble(
+        ensemble,
+        tuple(evaluations),
+        score_table(evaluations, catalogue.classes, settings, seed),
+        tuple(ablate(nested, branches, objective, settings, seed)),
+        areas_of_run(evaluations, maps, catalogue, ensemble.decision, settings, seed=seed, masks=masks, track=track),
+        audit_labels(maps, catalogue, nested, masks, track=track),
+    )
