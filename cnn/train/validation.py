@@ -14,7 +14,7 @@ from cnn.inputs.normalisation import Normalisation
 from cnn.inputs.resize import resize_label, resize_planes, resize_proba, scene_side
 from cnn.losses.pixel_losses import Loss
 from data.metrics.confusion import confusion_counts
-from data.pages.quicklook import telling_window
+from data.pages.quicklook import richest_window
 from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window, tile_windows
@@ -65,9 +65,9 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
         return _seen_around(own, self.scenes[scene].grid)
 
     def telling(self, scene: int) -> int:
-        """Return the number of the tile that is shown of a scene; see `data.pages.quicklook.telling_window`."""
+        """Return the number of the tile that is shown of a scene; see `data.pages.quicklook.richest_window`."""
         if scene not in self._telling:
-            shown = telling_window(self.scenes[scene], self.cut)
+            shown = richest_window(self.scenes[scene], self.cut)
             self._telling[scene] = next(
                 number
                 for number, (other, window) in enumerate(self.places)

@@ -1,4 +1,4 @@
-"""A scene as people look at it: three bands, stretched to what a screen shows, and what is wrong in a map of it."""
+"""Pictures of scenes: three bands stretched to a screen's range, labels in their colours, and errors of a map."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene, read_label, read_scene
 from data.scenes.windows import Window, tile_windows
 
-__all__ = ["ERROR_COLORS", "draw_errors", "label_palette", "quicklook", "quicklook_bands", "stretch", "telling_window"]
+__all__ = ["ERROR_COLORS", "draw_errors", "label_palette", "quicklook", "quicklook_bands", "richest_window", "stretch"]
 
 COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "green"))
 """Natural colours first, then the usual false ones."""
@@ -63,8 +63,8 @@ def stretch(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
     return picture
 
 
-def telling_window(scene: Scene, side: int) -> Window:
-    """Return the part of a labelled scene that is worth showing.
+def richest_window(scene: Scene, side: int) -> Window:
+    """Return the part of a labelled scene with most of the rarer labels.
 
     All of it, or of the windows of ``side`` × ``side`` pixels that cover a larger one that with most pixels that are
     not of the commonest label.

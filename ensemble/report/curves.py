@@ -1,4 +1,4 @@
-"""Curves of precision over recall, and of what really is over what was said, from counts by probability."""
+"""Curves of precision over recall, and of observed frequency over probability, from counts by probability."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from ensemble.report.score_counts import ScoreCounts
 __all__ = ["Reliability", "average_precision", "count_reliability", "precision_recall"]
 
 BINS = 20
-"""Of equal width, in which probabilities are compared with what really is."""
+"""Of equal width, in which probabilities are compared with labels."""
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often a class is there, where it is given a certain probability.
+    """Observed frequency of a class by the probability that it was given.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Reliability:
 
 def precision_recall(scores: ScoreCounts) -> tuple[Floats, Floats]:
     """Return precision and recall (K, n) at each edge; NaN where nothing is predicted or nothing is labelled."""
-    hits, false = scores.cut()
+    hits, false = scores.cumulate()
     with np.errstate(invalid="ignore", divide="ignore"):
         return hits / (hits + false), hits / scores.pixels[:, 1:]
 
@@ -46,19 +46,20 @@ def precision_recall(scores: ScoreCounts) -> tuple[Floats, Floats]:
 def average_precision(scores: ScoreCounts) -> Floats:
     """Return the area (K,) under precision over recall, as a sum of steps; NaN where nothing is labelled."""
     precision, recall = precision_recall(scores)
-    after = np.concatenate([recall[:, 1:], np.zeros((len(recall), 1))], axis=1)
-    area: Floats = np.sum((recall - after) * np.where(np.isnan(precision), 0, precision), axis=1)
+    next_recall = np.concatenate([recall[:, 1:], np.zeros((len(recall), 1))], axis=1)
+    area: Floats = np.sum((recall - next_recall) * np.where(np.isnan(precision), 0, precision), axis=1)
     return area
 
 
 def count_reliability(scores: ScoreCounts, place: int) -> Reliability:
-    """Compare the probabilities of one class with its labels, pixels without a prediction aside."""
+    """Compare the probabilities of a class with its labels; pixels without a prediction are left out."""
     ends = np.append(scores.edges[1:], NODATA) - 1
     middle = (scores.edges + ends) / 2 / TOP
     bins = np.minimum((middle * BINS).astype(np.int64), BINS - 1)
     counts = scores.counts[place, :, :-1]
     pixels = np.bincount(bins, counts.sum(axis=0), BINS)
-    said = np.bincount(bins, counts.sum(axis=0) * middle, BINS)
-    own = np.bincount(bins, counts[1], BINS)
-    there = pixels > 0
-    return Reliability(said[there] / pixels[there], own[there] / pixels[there], pixels[there].astype(np.float64))
+    predicted = np.bincount(bins, counts.sum(axis=0) * middle, BINS)
+    observed = np.bincount(bins, counts[1], BINS)
+    filled = pixels > 0
+    weight = pixels[filled]
+    return Reliability(predicted[filled] / weight, observed[filled] / weight, weight.astype(np.float64))

@@ -1,12 +1,11 @@
-"""The threshold explorer: what any threshold would do, on out-of-fold pixels, counted here and shown live in the page.
+"""The threshold explorer: out-of-fold scores of a class at any threshold, counted here and shown live in the page.
 
 The page holds the counts of each edge as they are, so its numbers are those of Python; see ``report.js``.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +15,13 @@ from data.pages.numbers import format_area, format_count, format_number
 from ensemble.decide.thresholds import threshold_bin
 from ensemble.report.curves import Reliability, average_precision, count_reliability, precision_recall
 from ensemble.report.score_counts import CELLS, JointCounts, ScoreCounts
+from ensemble.report.section import Row
 
-__all__ = ["Blendable", "explorer_data", "explorer_rows", "say_threshold"]
+__all__ = ["Blendable", "explorer_data", "explorer_rows", "threshold_texts"]
 
 FEWEST = 10
 """Pixels below which a bin of probabilities is not drawn."""
 
-Row = dict[str, Any]
 Folds = Mapping[int, ScoreCounts]
 
 
@@ -35,7 +34,7 @@ class Blendable:
     first, second : str
     joint : JointCounts
     weights : tuple of float
-        Of the second, as it is used for each class.
+        Of the second member for each class, as it is used.
     """
 
     first: str
@@ -59,9 +58,9 @@ def explorer_rows(
     members : mapping
         Member → its counts by fold as it is and, if it was calibrated, after that.
     chosen : sequence of float, optional
-        The threshold of each class; None where the likeliest class is chosen instead.
+        The threshold of each class; None where the most probable class is chosen instead.
     hectares : float, optional
-        Of a pixel.
+        Area of a pixel.
     """
     whole = _add(used.values())
     before = {
@@ -75,7 +74,9 @@ def explorer_rows(
     rows = []
     for place in range(len(whole.counts)):
         best = best_edge(whole, place)
-        without = sorted(best_edge(ScoreCounts(whole.edges, whole.counts - one.counts), place) for one in used.values())
+        without = sorted(
+            best_edge(ScoreCounts(whole.edges, whole.counts - fold.counts), place) for fold in used.values()
+        )
         now = None if chosen is None else int(np.searchsorted(whole.edges, threshold_bin(chosen[place])))
         calibration = count_reliability(whole, place)
         start = best if now is None else now
@@ -85,14 +86,14 @@ def explorer_rows(
                 "chosen": now,
                 "best": best,
                 "spread": (without[0], without[-1]),
-                "at": say_threshold(whole, place, start, hectares),
+                "at": threshold_texts(whole, place, start, hectares),
                 "shares": _bar_shares(whole, place, start),
                 "curve": draw_line(recall[place], precision[place]),
                 "point": _percents(recall[place], precision[place], start),
-                "curves": [(name, draw_line(one[1][place], one[0][place])) for name, one in curves.items()],
+                "curves": [(name, draw_line(curve[1][place], curve[0][place])) for name, curve in curves.items()],
                 "precision": float(under[place]),
                 "reliability": _draw_reliability(calibration),
-                "points": [(100 * x, 100 * y) for x, y in zip(*_telling(calibration), strict=True)],
+                "points": [(100 * x, 100 * y) for x, y in zip(*_populated(calibration), strict=True)],
                 "error": _error(calibration),
                 "members": [
                     _member_row(name, float(areas[name][place]), raw, after, place)
@@ -106,7 +107,7 @@ def explorer_rows(
 def explorer_data(used: Folds, hectares: float | None, blendable: Blendable | None) -> Row:
     """Return what the page's script counts with."""
     whole = _add(used.values())
-    hits, false = whole.cut()
+    hits, false = whole.cumulate()
     return {
         "edges": whole.edges.tolist(),
         "top": TOP,
@@ -116,7 +117,7 @@ def explorer_data(used: Folds, hectares: float | None, blendable: Blendable | No
             {
                 "hits": hits[place].tolist(),
                 "false": false[place].tolist(),
-                "own": int(whole.pixels[place, 1]),
+                "positives": int(whole.pixels[place, 1]),
                 "weight": blendable and blendable.weights[place],
                 "joint": blendable and blendable.joint.counts[place].reshape(2, -1).tolist(),
             }
@@ -125,32 +126,32 @@ def explorer_data(used: Folds, hectares: float | None, blendable: Blendable | No
     }
 
 
-def say_threshold(scores: ScoreCounts, place: int, edge: int, hectares: float | None) -> dict[str, str]:
-    """Return what the page says of a threshold: scores of a class against the rest, and areas."""
-    hits, false = (int(one[place, edge]) for one in scores.cut())
+def threshold_texts(scores: ScoreCounts, place: int, edge: int, hectares: float | None) -> dict[str, str]:
+    """Return the texts of a threshold: scores of a class against the rest, and areas."""
+    hits, false = (int(counts[place, edge]) for counts in scores.cumulate())
     missed = int(scores.pixels[place, 1]) - hits
 
     def score(part: int, of: int) -> str:
         return format_number(part / of if of else math.nan, 4)
 
-    found = {"hits": hits, "false": false, "missed": missed, "mapped": hits + false}
+    counted = {"hits": hits, "false": false, "missed": missed, "mapped": hits + false}
     return {
         "threshold": format_number(int(scores.edges[edge]) / TOP),
         "precision": score(hits, hits + false),
         "recall": score(hits, hits + missed),
         "dice": score(2 * hits, 2 * hits + false + missed),
         "iou": score(hits, hits + false + missed),
-        **{f"{name}-px": format_count(pixels) for name, pixels in found.items()},
+        **{f"{name}-px": format_count(pixels) for name, pixels in counted.items()},
         **{
             f"{name}-ha": "" if hectares is None else f"{format_area(pixels * hectares)} ha"
-            for name, pixels in found.items()
+            for name, pixels in counted.items()
         },
     }
 
 
 def best_edge(scores: ScoreCounts, place: int) -> int:
     """Return the edge with the best Dice, and so IoU, of a class against the rest; of equals the nearest to 0.5."""
-    hits, false = (one[place] for one in scores.cut())
+    hits, false = (counts[place] for counts in scores.cumulate())
     dice = 2 * hits / np.maximum(hits + false + scores.pixels[place, 1], 1)
     best = np.flatnonzero(dice >= dice.max() - 1e-12)
     return int(best[np.argmin(np.abs(scores.edges[best] - TOP / 2))])
@@ -159,9 +160,9 @@ def best_edge(scores: ScoreCounts, place: int) -> int:
 def draw_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
     """Return the points of an SVG line through shares, on a square of 100 × 100 with 0 below; equals are left out."""
     points: list[str] = []
-    for one, other in zip(x, y, strict=True):
-        if math.isfinite(one) and math.isfinite(other):
-            point = f"{100 * one:.1f},{100 - 100 * other:.1f}"
+    for across, up in zip(x, y, strict=True):
+        if math.isfinite(across) and math.isfinite(up):
+            point = f"{100 * across:.1f},{100 - 100 * up:.1f}"
             if not points or points[-1] != point:
                 points.append(point)
     return " ".join(points)
@@ -169,11 +170,11 @@ def draw_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
 
 def _bar_shares(scores: ScoreCounts, place: int, edge: int) -> dict[str, float]:
     """Return in percent what of all that is labelled or mapped as a class is missed, hit and a false alarm."""
-    hits, false = (int(one[place, edge]) for one in scores.cut())
+    hits, false = (int(counts[place, edge]) for counts in scores.cumulate())
     missed = int(scores.pixels[place, 1]) - hits
     whole = max(hits + false + missed, 1)
-    found = {"missed": missed, "hits": hits, "false": false}
-    return {name: round(100 * pixels / whole, 2) for name, pixels in found.items()}
+    counted = {"missed": missed, "hits": hits, "false": false}
+    return {name: round(100 * pixels / whole, 2) for name, pixels in counted.items()}
 
 
 def _member_row(name: str, precision: float, raw: ScoreCounts, after: ScoreCounts | None, place: int) -> Row:
@@ -189,18 +190,18 @@ def _member_row(name: str, precision: float, raw: ScoreCounts, after: ScoreCount
     }
 
 
-def _telling(found: Reliability) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the bins that hold enough to say something."""
-    enough = found.pixels >= FEWEST
-    return found.mean[enough], found.observed[enough]
+def _populated(reliability: Reliability) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and observed probability of the bins with enough pixels to be drawn."""
+    enough = reliability.pixels >= FEWEST
+    return reliability.mean[enough], reliability.observed[enough]
 
 
-def _draw_reliability(found: Reliability) -> str:
-    return draw_line(*_telling(found))
+def _draw_reliability(reliability: Reliability) -> str:
+    return draw_line(*_populated(reliability))
 
 
-def _error(found: Reliability) -> float:
-    return found.error if len(found.pixels) else math.nan
+def _error(reliability: Reliability) -> float:
+    return reliability.error if len(reliability.pixels) else math.nan
 
 
 def _percents(recall: NDArray[np.float64], precision: NDArray[np.float64], edge: int) -> tuple[float, float] | None:
@@ -210,6 +211,6 @@ def _percents(recall: NDArray[np.float64], precision: NDArray[np.float64], edge:
     return round(float(100 * recall[edge]), 2), round(float(100 * precision[edge]), 2)
 
 
-def _add(some: Any) -> ScoreCounts:
-    parts: list[ScoreCounts] = list(some)
-    return ScoreCounts(parts[0].edges, np.sum([one.counts for one in parts], axis=0))
+def _add(folds: Iterable[ScoreCounts]) -> ScoreCounts:
+    parts = list(folds)
+    return ScoreCounts(parts[0].edges, np.sum([part.counts for part in parts], axis=0))

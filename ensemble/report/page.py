@@ -26,8 +26,8 @@ SECTIONS = (
     Section("thresholds", "Thresholds", "report_thresholds.html", threshold_values),
     Section("folds", "Fold by fold", "report_folds.html", fold_values),
     Section("features", "Features", "report_features.html", feature_values),
-    Section("trees", "What the trees look at", "report_trees.html", tree_values),
-    Section("audit", "Labels to look at again", "report_audit.html", audit_values),
+    Section("trees", "Feature importance", "report_trees.html", tree_values),
+    Section("audit", "Labels to check", "report_audit.html", audit_values),
     Section("scenes", "Scenes", "report_scenes.html", gallery_values),
     Section("timings", "Time and memory", "report_timings.html", timing_values),
 )

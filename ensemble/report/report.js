@@ -1,22 +1,22 @@
 "use strict";
-// The threshold explorer and the gallery. Numbers come from the counts in the page, and are written as Python writes them.
+// The threshold explorer and the gallery. Numbers follow from the counts in the page and are formatted as in Python.
 {
   const dash = "–";
   const write = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : dash);
-  const many = (value) => value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, "\u202f");
+  const formatCount = (value) => value.toFixed(0).replace(/\B(?=(\d{3})+$)/g, "\u202f");
   const share = (part, of) => (of ? part / of : NaN);
 
   const source = document.getElementById("explorer-data");
-  const told = source && JSON.parse(source.textContent);
+  const data = source && JSON.parse(source.textContent);
 
   // Hits and false alarms of every edge, in a blend in which the second member has a weight.
   function blend(joint, weight) {
-    const { edges, top, cells } = told;
+    const { edges, top, cells } = data;
     const side = cells + 1;
     const middle = (cell) => (cell + 0.5) / cells;
-    return [1, 0].map((own) => {
+    return [1, 0].map((label) => {
       const above = new Array(edges.length).fill(0);
-      joint[own].forEach((pixels, cell) => {
+      joint[label].forEach((pixels, cell) => {
         if (!pixels) return;
         const first = Math.floor(cell / side), second = cell % side;
         let score = NaN;
@@ -38,29 +38,29 @@
   }
 
   function explore(card) {
-    const facts = told.classes[card.dataset.place];
+    const facts = data.classes[card.dataset.place];
     const threshold = card.querySelector("[name=threshold]");
     const weight = card.querySelector("[name=weight]");
     const used = card.querySelector("button");
     let [hits, falses] = [facts.hits, facts.false];
-    const set = (name, text) => card.querySelectorAll(`[data-is="${name}"]`).forEach((one) => { one.textContent = text; });
+    const set = (name, text) => card.querySelectorAll(`[data-is="${name}"]`).forEach((element) => { element.textContent = text; });
 
     function show() {
       const edge = Number(threshold.value);
-      const hit = hits[edge], wrong = falses[edge], missed = facts.own - hit;
-      const at = write(told.edges[edge] / told.top, 3);
+      const hit = hits[edge], wrong = falses[edge], missed = facts.positives - hit;
+      const at = write(data.edges[edge] / data.top, 3);
       set("threshold", at);
       threshold.setAttribute("aria-valuetext", at);
-      const precision = share(hit, hit + wrong), recall = share(hit, facts.own);
+      const precision = share(hit, hit + wrong), recall = share(hit, facts.positives);
       set("precision", write(precision, 4));
       set("recall", write(recall, 4));
       set("dice", write(share(2 * hit, 2 * hit + wrong + missed), 4));
       set("iou", write(share(hit, hit + wrong + missed), 4));
       for (const [name, pixels] of Object.entries({ hits: hit, false: wrong, missed, mapped: hit + wrong })) {
-        set(`${name}-px`, many(pixels));
-        if (told.hectares !== null) {
-          const size = pixels * told.hectares;
-          set(`${name}-ha`, `${size >= 100 ? many(size) : write(size, 1)} ha`);
+        set(`${name}-px`, formatCount(pixels));
+        if (data.hectares !== null) {
+          const size = pixels * data.hectares;
+          set(`${name}-ha`, `${size >= 100 ? formatCount(size) : write(size, 1)} ha`);
         }
       }
       const all = hit + wrong + missed;
@@ -75,7 +75,7 @@
     }
 
     function draw() {
-      const points = hits.map((hit, edge) => [share(hit, facts.own), share(hit, hit + falses[edge])]);
+      const points = hits.map((hit, edge) => [share(hit, facts.positives), share(hit, hit + falses[edge])]);
       card.querySelector(".mean").setAttribute("points", points
         .filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))
         .map(([x, y]) => `${(100 * x).toFixed(1)},${(100 - 100 * y).toFixed(1)}`).join(" "));
@@ -106,7 +106,7 @@
       draw();
     });
   }
-  if (told) document.querySelectorAll(".explorer").forEach(explore);
+  if (data) document.querySelectorAll(".explorer").forEach(explore);
 
   const gallery = document.getElementById("gallery");
   if (gallery) {
@@ -116,19 +116,19 @@
     const first = Number(gallery.dataset.first);
     let shown = first;
     function sieve() {
-      const found = scenes.filter((scene) => scene.dataset.find.includes(text.value.trim().toLowerCase())
+      const matches = scenes.filter((scene) => scene.dataset.find.includes(text.value.trim().toLowerCase())
         && (!fold.value || scene.dataset.fold === fold.value));
-      if (order.value === "best") found.reverse();
+      if (order.value === "best") matches.reverse();
       scenes.forEach((scene) => { scene.hidden = true; });
-      found.forEach((scene, place) => {
+      matches.forEach((scene, place) => {
         scene.hidden = place >= shown;
         gallery.append(scene);
       });
-      count.textContent = `${found.length} of ${scenes.length}`;
-      more.hidden = found.length <= shown;
-      more.textContent = `Show ${found.length - shown} more`;
+      count.textContent = `${matches.length} of ${scenes.length}`;
+      more.hidden = matches.length <= shown;
+      more.textContent = `Show ${matches.length - shown} more`;
     }
-    for (const one of [text, fold, order]) one.addEventListener("input", () => { shown = first; sieve(); });
+    for (const input of [text, fold, order]) input.addEventListener("input", () => { shown = first; sieve(); });
     more.addEventListener("click", () => { shown = scenes.length; sieve(); });
     document.querySelector(".sieve").hidden = false;
     sieve();

@@ -1,4 +1,4 @@
-"""How many pixels of each class have which probability: all that thresholds, curves and calibration plots ask for."""
+"""Counts of pixels by class and probability: all that thresholds, curves and calibration plots need."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 STEPS = 512
-"""Thresholds are multiples of 1/512, and those that something was decided with."""
+"""Thresholds are multiples of 1/512, and those that were decided."""
 
 CELLS = 64
 """Of each member's probability in joint counts."""
@@ -35,7 +35,7 @@ Stored = NDArray[np.uint16]
 Sources = Callable[[Stored], Mapping[str, Stored]]
 """Members' maps (n_members, n_classes, …) → name → probabilities (n_classes, …), all as stored."""
 Pair = Callable[[Stored], tuple[Stored, Stored]]
-"""Members' maps → those of two members (n_classes, …) whose blend is looked at."""
+"""Members' maps → those of two members (n_classes, …) that are blended with other weights."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class ScoreCounts:
     edges : (n,) int64
         Stored probabilities, rising from 0: bin b holds those from ``edges[b]`` to below ``edges[b + 1]``.
     counts : (K, 2, n + 1) int64
-        Of each class the pixels that are of others and that are its own; the last bin has those without a prediction.
-        When binary K is 1.
+        Of each class the pixels of all others and its own pixels; the last bin holds those without a prediction. When
+        binary, K is 1.
     """
 
     edges: Ints
     counts: Ints
 
-    def cut(self) -> tuple[Ints, Ints]:
-        """Return the hits and the false alarms (K, n) each of every threshold: of pixels from each edge on upwards."""
+    def cumulate(self) -> tuple[Ints, Ints]:
+        """Return hits and false alarms (K, n) each of every threshold: the pixels at or above each edge."""
         above = np.cumsum(self.counts[..., -2::-1], axis=-1)[..., ::-1]
         return above[:, 1], above[:, 0]
 
     @property
     def pixels(self) -> Ints:
-        """Pixels that are of others and its own, (K, 2), those without a prediction too."""
+        """Pixels of all others and own pixels of each class, (K, 2), those without a prediction too."""
         pixels: Ints = self.counts.sum(axis=-1)
         return pixels
 
@@ -90,18 +90,19 @@ class JointCounts:
             score[CELLS, :CELLS] = middle
         bins = np.where(np.isnan(score), len(edges), np.searchsorted(edges, score * TOP, "right") - 1)
         n = len(edges) + 1
-        flat = [np.bincount(bins.ravel(), one.ravel(), minlength=n) for one in self.counts.reshape(-1, *bins.shape)]
+        flat = [np.bincount(bins.ravel(), cells.ravel(), minlength=n) for cells in self.counts.reshape(-1, *bins.shape)]
         return ScoreCounts(edges, np.array(flat).astype(np.int64).reshape(*self.counts.shape[:2], n))
 
 
 def threshold_edges(decided: Iterable[float]) -> Ints:
-    """Return the stored probabilities at which thresholds are looked at: evenly spaced ones, and what was decided."""
-    thresholds = {*(step / STEPS for step in range(STEPS + 1)), *(one for one in decided if 0 <= one <= 1)}
-    return np.unique([threshold_bin(one) for one in thresholds]).astype(np.int64)
+    """Return the stored probabilities that are tried as thresholds: evenly spaced ones, and those that were decided."""
+    even = (step / STEPS for step in range(STEPS + 1))
+    thresholds = {*even, *(threshold for threshold in decided if 0 <= threshold <= 1)}
+    return np.unique([threshold_bin(threshold) for threshold in thresholds]).astype(np.int64)
 
 
 def truth_of(label: NDArray[np.uint8], task: Task, n_classes: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return of each class what is its own, and what is labelled: (K, …) each."""
+    """Return which pixels are of each class, and which are labelled: (K, …) bool each."""
     if task == "multiclass":
         own = np.stack([label == place for place in range(n_classes)])
         return own, np.broadcast_to(label != IGNORE, own.shape)
@@ -127,9 +128,9 @@ def count_scores(stored: Stored, own: NDArray[np.bool_], labelled: NDArray[np.bo
     bins[:NODATA] = np.searchsorted(edges, np.arange(NODATA), "right") - 1
     bins[NODATA] = n - 1
     counts = np.empty((len(stored), 2, n), np.int64)
-    for place, one in enumerate(stored):
+    for place, proba in enumerate(stored):
         seen = labelled[place]
-        cell = bins[one[seen]] + n * own[place][seen]
+        cell = bins[proba[seen]] + n * own[place][seen]
         counts[place] = np.bincount(cell, minlength=2 * n).reshape(2, n)
     return counts
 
@@ -159,7 +160,7 @@ def gather_scores(
     sources : callable
         Such as the blend and each member.
     pair : callable, optional
-        Two members whose other blends are of interest.
+        Two members, to count their blends with other weights.
     edges : (n,) int64
     track : Track
 
@@ -170,17 +171,17 @@ def gather_scores(
     joint : JointCounts or None
     """
     classes, scenes = catalogue.classes, catalogue.split("train")
-    found: dict[str, dict[int, ScoreCounts]] = {}
+    scores: dict[str, dict[int, ScoreCounts]] = {}
     joint: Ints | None = None
     for scene in track(scenes, "probabilities counted", len(scenes)):
         for window, stored in maps.windows(scene):
             own, labelled = truth_of(maps.label(scene, window), classes.task, len(classes.names))
-            for name, one in sources(stored).items():
-                counts = count_scores(one, own, labelled, edges)
-                by_fold = found.setdefault(name, {})
+            for name, proba in sources(stored).items():
+                counts = count_scores(proba, own, labelled, edges)
+                by_fold = scores.setdefault(name, {})
                 before = by_fold.get(scene.fold or 0)
                 by_fold[scene.fold or 0] = ScoreCounts(edges, counts if before is None else before.counts + counts)
             if pair is not None:
                 more = count_joint(*pair(stored), own, labelled)
                 joint = more if joint is None else joint + more
-    return found, None if joint is None else JointCounts(joint)
+    return scores, None if joint is None else JointCounts(joint)

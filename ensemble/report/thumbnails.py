@@ -1,4 +1,4 @@
-"""Small pictures of scenes: what was seen, what is true, what each member and the map say."""
+"""Small pictures of a scene: the image, its label, each member's map, the final map and its errors."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA, TOP
 from data.pages.pictures import Picture, flat, photograph
-from data.pages.quicklook import draw_errors, label_palette, telling_window
+from data.pages.quicklook import draw_errors, label_palette, richest_window
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
@@ -21,7 +21,7 @@ __all__ = ["Quicklook", "draw_crop", "draw_scene", "draw_thumbnails"]
 Quicklook = Callable[[Scene, Window | None], Picture]
 
 CROP = 512
-"""Of a larger scene a part of this size is shown."""
+"""Side in pixels of the part that is shown of a larger scene."""
 
 
 def draw_thumbnails(
@@ -33,7 +33,7 @@ def draw_thumbnails(
     side: int,
     masks: Masks = no_masks,
 ) -> list[str]:
-    """Draw scene, label, each member, the map and its errors; of a large scene the part that tells most.
+    """Draw scene, label, each member, the map and its errors; of a large scene the part with most of the rarer labels.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def draw_thumbnails(
     pictures : list of str
         Data URIs.
     """
-    window = telling_window(scene, CROP)
+    window = richest_window(scene, CROP)
     label, prediction = maps.label(scene, window), _decide(maps, scene, window, decision, masks)
     colors = label_palette(classes)
     return [
         photograph(quicklook(scene, window), side),
         flat(colors[label], side),
-        *(photograph(_draw_proba(one, colors), side) for one in maps.read(scene, window)),
+        *(photograph(_draw_proba(stored, colors), side) for stored in maps.read(scene, window)),
         flat(colors[prediction], side),
         flat(draw_errors(label, prediction, classes), side),
     ]
@@ -91,7 +91,7 @@ def draw_scene(scene: Scene, quicklook: Quicklook, side: int) -> str:
 
 
 def _decide(maps: MemberMaps, scene: Scene, window: Window, decision: Decision, masks: Masks) -> NDArray[np.uint8]:
-    """Return the labels that a decision makes of a window; what cleans looks at the whole scene."""
+    """Return the labels that a decision makes of a window; cleaning needs the whole scene."""
     if decision.cleaning.idle:
         return decision.apply(maps.read(scene, window))
     ((_, _, label),) = decide_scene(maps, scene, [decision], masks)
@@ -99,7 +99,7 @@ def _decide(maps: MemberMaps, scene: Scene, window: Window, decision: Decision, 
 
 
 def _draw_proba(stored: NDArray[np.uint16], colors: NDArray[np.uint8]) -> Picture:
-    """Draw the likeliest class, the paler the less sure; binary: from the background's colour to the class's."""
+    """Draw the most probable class, paler where less certain; binary: from the background's colour to the class's."""
     top = stored.max(axis=0)
     sure = np.where(top == NODATA, 0, top / TOP)[..., None]
     if len(stored) == 1:

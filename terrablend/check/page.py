@@ -1,4 +1,4 @@
-"""The page of the check: the data as people look at it before anything else."""
+"""The page of `terrablend check`: classes, examples, bands, outliers and groups of a catalogue."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -20,7 +20,7 @@ from data.survey.overview import FAR, Measure, Overview
 from terrablend.check.pictures import Shot, draw_album
 from terrablend.check.tables import blank_of
 
-__all__ = ["write_check_page"]
+__all__ = ["CheckFacts", "write_check_page"]
 
 NAMES = 60
 """Names in a list that are shown."""
@@ -53,18 +53,31 @@ class Strip:
     constant: bool
 
 
+@dataclass(frozen=True)
+class CheckFacts:
+    """What the page shows beside the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        Of the experiment.
+    settings : GroupSettings
+        The rules that made the groups.
+    root : Path
+        Folder that their file starts from.
+    leakage, warnings : sequence of str
+        Lines of the report on folds, and what else looks odd.
+    """
+
+    name: str
+    settings: GroupSettings
+    root: Path
+    leakage: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
 def write_check_page(
-    path: Path,
-    catalogue: Catalogue,
-    overview: Overview,
-    *,
-    name: str,
-    settings: GroupSettings,
-    root: Path,
-    leakage: Sequence[str],
-    warnings: Sequence[str],
-    executor: Executor | None,
-    track: Track,
+    path: Path, catalogue: Catalogue, overview: Overview, facts: CheckFacts, executor: Executor | None, track: Track
 ) -> None:
     """Write the page: one HTML file that works offline.
 
@@ -75,14 +88,7 @@ def write_check_page(
         With groups and folds.
     overview : Overview
         Of it.
-    name : str
-        Of the experiment.
-    settings : GroupSettings
-        The rules that made its groups.
-    root : Path
-        Folder that their file starts from.
-    leakage, warnings : sequence of str
-        Lines of the report on folds, and what else looks odd.
+    facts : CheckFacts
     executor : Executor or None
         Where pictures are drawn.
     track : Track
@@ -93,7 +99,7 @@ def write_check_page(
         path,
         "terrablend.check",
         "check.html",
-        experiment=name,
+        experiment=facts.name,
         task=catalogue.classes.task,
         marks=label_marks(catalogue.classes),
         overview=overview,
@@ -107,10 +113,10 @@ def write_check_page(
         strips=[_strip(measure, catalogue) for measure in overview.measures],
         far=FAR,
         album=album,
-        groups=[_sheet(*pair, settings, root) for pair in zip(overview.groups, album.groups, strict=False)],
+        groups=[_sheet(group, shots, facts) for group, shots in zip(overview.groups, album.groups, strict=False)],
         outliers=list(zip(overview.outliers, album.outliers, strict=False)),
-        leakage=leakage,
-        warnings=warnings,
+        leakage=facts.leakage,
+        warnings=facts.warnings,
     )
 
 
@@ -158,14 +164,14 @@ def _name(scene: Scene) -> str:
     return str(scene.id) if scene.split == "train" else f"{scene.id} ({scene.split})"
 
 
-def _sheet(group: Sequence[Scene], shots: tuple[Shot, ...], settings: GroupSettings, root: Path) -> dict[str, Any]:
+def _sheet(group: Sequence[Scene], shots: tuple[Shot, ...], facts: CheckFacts) -> dict[str, Any]:
     scenes = [shot.scene for shot in shots]
     return {
         "name": group[0].group,
         "split": group[0].split,
         "fold": group[0].fold,
         "size": len(group),
-        "rules": [_describe_rule(rule, settings) for rule in linking_rules(scenes, settings, root)],
+        "rules": [_describe_rule(rule, facts.settings) for rule in linking_rules(scenes, facts.settings, facts.root)],
         "shots": shots,
     }
 
@@ -174,6 +180,6 @@ def _describe_rule(rule: str, settings: GroupSettings) -> str:
     return {
         "pattern": f"the same name by the pattern {settings.pattern}",
         "file": f"the same group in {settings.file}",
-        "overlap": "they overlap on the ground",
+        "overlap": "overlap on the ground",
         "similar": f"alike on {settings.similar}, by a correlation of {settings.similarity:g} or more",
     }[rule]

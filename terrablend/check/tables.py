@@ -1,4 +1,4 @@
-"""What `terrablend check` found, as tables on the terminal."""
+"""Write what `terrablend check` found as tables on the terminal."""
 
 from collections.abc import Iterator
 
@@ -35,7 +35,7 @@ def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
 
 
 def blank_of(catalogue: Catalogue) -> str:
-    """Return what scenes lack that have nothing to learn from."""
+    """Return what a scene lacks that has nothing to learn from."""
     classes = catalogue.classes
     return {"binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"}[
         classes.task
@@ -45,7 +45,7 @@ def blank_of(catalogue: Catalogue) -> str:
 def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
     labels, parts = catalogue.classes.label_names, overview.parts
     tags = catalogue.classes.task == "multilabel"
-    yield "scenes that have each tag" if tags else "share of labelled pixels, and in how many scenes"
+    yield "scenes that have each tag" if tags else "share of labelled pixels, and number of scenes with the class"
     head = ["", *(part.name for part in parts)]
     rows = [
         ["scenes", *(format_count(part.scenes) for part in parts)],
@@ -73,13 +73,15 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
 def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
     splits = list(dict.fromkeys(facts.split for facts in overview.bands))
     others = [split for split in splits if split != "train"]
-    overlaps = {histogram.band: histogram for histogram in catalogue.histograms}
+    histograms = {histogram.band: histogram for histogram in catalogue.histograms}
     rows = []
     for band in catalogue.bands:
-        facts = {one.split: one for one in overview.bands if one.band == band}
-        train, found = facts["train"], overlaps.get(band)
+        facts = {part.split: part for part in overview.bands if part.band == band}
+        train, histogram = facts["train"], histograms.get(band)
         alike = [
-            format_percent(found.overlap("train", split)) if found and {"train", split} <= set(found.shares) else "–"
+            format_percent(histogram.overlap("train", split))
+            if histogram and {"train", split} <= set(histogram.shares)
+            else "–"
             for split in others
         ]
         values = [train.minimum, train.mean, train.deviation, train.maximum]
@@ -87,10 +89,10 @@ def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
             [band, *map(format_short, values), *(format_percent(facts[split].invalid) for split in splits), *alike]
         )
     yield ""
-    likeness = "; how much of other histograms lies within those of train" if others else ""
-    yield f"bands of the training scenes; pixels without data{likeness}"
-    head = ["", "least", "mean", "deviation", "most", *(f"{split}: no data" for split in splits)]
-    yield from _table([*head, *(f"{split} like train" for split in others)], rows)
+    likeness = "; overlap of the histograms with those of train" if others else ""
+    yield f"bands of the training scenes; share of pixels without data{likeness}"
+    head = ["", "minimum", "mean", "deviation", "maximum", *(f"{split}: no data" for split in splits)]
+    yield from _table([*head, *(f"{split}: overlap" for split in others)], rows)
 
 
 def _outliers(overview: Overview) -> Iterator[str]:
@@ -98,14 +100,14 @@ def _outliers(overview: Overview) -> Iterator[str]:
     yield f"scenes unlike the training scenes, by {FAR:g} or more robust z-scores: {len(overview.outliers)}"
     rows = [
         [
-            f"{one.scene.split} {one.scene.id}",
-            one.measure.name,
-            *map(format_short, (one.value, one.measure.usual)),
-            format_number(one.score, 1, "+"),
+            f"{outlier.scene.split} {outlier.scene.id}",
+            outlier.measure.name,
+            *map(format_short, (outlier.value, outlier.measure.usual)),
+            format_number(outlier.score, 1, "+"),
         ]
-        for one in overview.outliers[:SHOWN]
+        for outlier in overview.outliers[:SHOWN]
     ]
-    yield from _table(["", "by the", "value", "median", "z"], rows, left=2)
+    yield from _table(["", "measure", "value", "median", "z"], rows, left=2)
 
 
 def _groups(overview: Overview) -> Iterator[str]:

@@ -25,7 +25,7 @@ from features.description import TableFacts, describe_table, load_facts, save_fa
 from features.explanation import Explanation, load_explanation
 from features.scene_table import open_rows
 from features.table import Columns
-from terrablend.check.page import write_check_page
+from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, stack_of
@@ -252,13 +252,9 @@ class BaseRun(ABC, Generic[E]):
             self.folder.path / "check.html",
             catalogue,
             summarise(catalogue),
-            name=self.experiment.name,
-            settings=settings.group,
-            root=self.experiment.root,
-            leakage=report.lines(),
-            warnings=warnings,
-            executor=self.executor,
-            track=self.track,
+            CheckFacts(self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings),
+            self.executor,
+            self.track,
         )
         catalogue.save(self.folder.path / "catalogue.parquet")
 

@@ -153,7 +153,7 @@ def test_what_the_trees_look_at_is_told_with_the_meaning_of_columns_and_is_in_th
     assert "each by the booster of its own fold" in lines[0]
     assert any(line.startswith("NDVI ") and "(N - R) / (N + R)" in line for line in lines)
     report = (finished / "ensemble" / "report.html").read_text()
-    assert "<h2>What the trees look at</h2>" in report
+    assert "<h2>Feature importance</h2>" in report
     outcome = terrablend("explain", finished, "unet")
     assert outcome.code == 2
     assert "expected a member of the branch trees (lightgbm), got unet" in outcome.err

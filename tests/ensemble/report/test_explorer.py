@@ -1,4 +1,4 @@
-"""What the page tells of thresholds, in Python; what it shows of it in a browser is in ``test_report_page.py``."""
+"""Counts and scores of thresholds in Python; what the page shows of them in a browser is in ``test_report_page.py``."""
 
 import json
 
@@ -14,7 +14,7 @@ from data.pages.numbers import format_count, format_number
 from data.scenes.classes import IGNORE
 from ensemble.decide.thresholds import decide, threshold_bin
 from ensemble.report.curves import average_precision, count_reliability, precision_recall
-from ensemble.report.explorer import Blendable, best_edge, explorer_data, explorer_rows, say_threshold
+from ensemble.report.explorer import Blendable, best_edge, explorer_data, explorer_rows, threshold_texts
 from ensemble.report.score_counts import (
     CELLS,
     JointCounts,
@@ -48,7 +48,7 @@ def counts_of(stored, label, task, edges):
 def test_hits_and_false_alarms_of_every_edge_are_those_of_the_decision(task, n_classes):
     stored, label = draw(task, n_classes)
     edges = threshold_edges([0.31234, 0.5, 0.98765])
-    hits, false = counts_of(stored, label, task, edges).cut()
+    hits, false = counts_of(stored, label, task, edges).cumulate()
     own, labelled = truth_of(label, task, n_classes)
     for place in range(n_classes):
         for edge in range(0, len(edges), 7):
@@ -77,7 +77,7 @@ def test_what_is_said_of_a_threshold_are_the_scores_of_its_confusion_counts(task
             for row in (0, 1):
                 for col in (0, 1):
                     counts[row, col] = np.sum(labelled[place] & (own[place] == row) & (said == col))
-            told = say_threshold(scores, place, edge, 0.01)
+            told = threshold_texts(scores, place, edge, 0.01)
             for name, metric in CLASS_METRICS.items():
                 assert told[name] == format_number(float(metric.of(counts)[1]), 4), name
             assert told["mapped-px"] == format_count(np.sum(said & labelled[place]))
@@ -89,8 +89,8 @@ def test_what_is_said_of_a_threshold_are_the_scores_of_its_confusion_counts(task
 def test_an_area_is_told_only_where_the_size_of_a_pixel_is_known():
     stored, label = draw("binary", 1)
     scores = counts_of(stored, label, "binary", threshold_edges([]))
-    assert say_threshold(scores, 0, 256, None)["hits-ha"] == ""
-    assert "," not in say_threshold(scores, 0, 0, 1234.5)["mapped-ha"]
+    assert threshold_texts(scores, 0, 256, None)["hits-ha"] == ""
+    assert "," not in threshold_texts(scores, 0, 0, 1234.5)["mapped-ha"]
 
 
 def blended_loop(first, second, own, labelled, weight, edge):
@@ -120,7 +120,7 @@ def test_another_weight_is_counted_as_a_loop_over_pixels_counts_it(weight, edge,
     own, labelled = truth_of(label, "binary", 1)
     edges = threshold_edges([])
     found = JointCounts(count_joint(first, second, own, labelled)).blend(weight, edges)
-    hits, false = found.cut()
+    hits, false = found.cumulate()
     expected = blended_loop(first[0], second[0], own[0], labelled[0], weight, edges[edge])
     assert (hits[0, edge], false[0, edge]) == expected
     assert found.pixels[0].tolist() == [np.sum(labelled & ~own), np.sum(labelled & own)]

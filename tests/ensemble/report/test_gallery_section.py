@@ -81,7 +81,7 @@ def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks
         assert np.diff(early).max() <= n // 6
 
 
-def test_what_is_wrong_is_said_in_words():
+def test_errors_of_a_scene_are_put_in_words():
     assert errors_text(np.array([[90, 4, 0], [5, 0, 1]]), KELP) == "10% of the pixels wrong, mostly missed"
     assert errors_text(np.array([[90, 8, 0], [1, 1, 0]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
     assert errors_text(np.array([[9, 0, 0], [0, 1, 0]]), KELP) == "nothing wrong"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.pages.numbers import format_count
-from data.pages.quicklook import ERROR_COLORS, telling_window
+from data.pages.quicklook import ERROR_COLORS, richest_window
 from data.scenes.windows import Grid, Window
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
@@ -48,7 +48,7 @@ def test_the_verdict_comes_first_and_the_chosen_candidate_is_marked(report, make
 
 def test_a_member_alone_is_not_compared_with_itself(report, make_catalogue):
     page, _ = report(make_catalogue(), only=(3, 0))
-    assert "what is used gains" not in page
+    assert "gain of" not in page
     assert page.count(">used</span>") == 1
 
 
@@ -104,11 +104,11 @@ def test_errors_are_drawn_as_hit_miss_false_alarm_and_nothing_where_all_is_right
 
 def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_catalogue, write_raster):
     scene = make_catalogue().scenes[0]
-    assert telling_window(scene, 512) == Window(0, 0, 24, 31)
+    assert richest_window(scene, 512) == Window(0, 0, 24, 31)
     label = np.zeros((24, 31), np.uint8)
     label[13, 21] = 1
     large = replace(scene, label=replace(scene.label, path=str(write_raster("large.tif", label))), grid=Grid(24, 31))
-    assert telling_window(large, 10) == Window(10, 20, 10, 10)
+    assert richest_window(large, 10) == Window(10, 20, 10, 10)
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])

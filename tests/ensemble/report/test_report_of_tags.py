@@ -61,6 +61,6 @@ def test_the_report_of_tags_has_cards_and_signs_but_no_maps(tags, browse, tmp_pa
         assert figure.count("<img") == 1
     told = json.loads(re.search(r'id="explorer-data">(.*?)</script>', page)[1])
     having = np.sum([maps.label(scene).ravel() for scene in catalogue.scenes], axis=0)
-    assert [one["own"] for one in told["classes"]] == having.tolist()
+    assert [row["positives"] for row in told["classes"]] == having.tolist()
     assert told["hectares"] is None
     assert browse(path, "return document.querySelectorAll('.explorer').length") == 3

@@ -97,7 +97,7 @@ def test_sliders_show_exactly_what_python_computes(report, browse, make_catalogu
         assert len({json.dumps(told) for _, told in card["used"]}) > 20
         for share, swept in card["others"]:
             blended: ScoreCounts = joint.blend(share / 100, edges)
-            hits, false = blended.cut()
+            hits, false = blended.cumulate()
             for edge, told in swept:
                 expected = counted(int(hits[place, edge]), int(false[place, edge]), int(blended.pixels[place, 1]))
                 assert told.items() >= expected.items(), (place, share, edge)
@@ -112,7 +112,7 @@ def test_the_explorer_starts_at_what_was_chosen_and_tells_its_scores_without_a_s
     start = int(re.search(r'name="threshold"[^>]* value="(\d+)"', page)[1])
     assert format_number(told["edges"][start] / TOP) == format_number(ensemble.thresholds_[0])
     (facts,) = told["classes"]
-    expected = counted(facts["hits"][start], facts["false"][start], facts["own"])
+    expected = counted(facts["hits"][start], facts["false"][start], facts["positives"])
     for name, text in expected.items():
         assert re.search(rf'data-is="{name}">{re.escape(text)}<', page), name
 

@@ -108,10 +108,10 @@ def test_only_columns_that_are_shown_are_named_as_alike():
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
 @pytest.mark.parametrize("has_shap", [True, False])
-def test_the_report_tells_what_the_trees_look_at(report, make_catalogue, classes, has_shap):
+def test_the_report_shows_how_the_trees_use_the_columns(report, make_catalogue, classes, has_shap):
     explanation, facts = explain(classes, has_shap)
     page, _ = report(make_catalogue(classes), features=facts, explanations=[explanation], good=(3, 0, 0))
-    part = page[page.index("<h2>What the trees look at</h2>") : page.index("<h2>Scenes</h2>")]
+    part = page[page.index("<h2>Feature importance</h2>") : page.index("<h2>Scenes</h2>")]
     several = len(classes.label_names) > 2
     assert part.count('<input type="radio"') == (3 if several else 0)
     assert part.count(" checked>") == (1 if several else 0)
@@ -121,11 +121,11 @@ def test_the_report_tells_what_the_trees_look_at(report, make_catalogue, classes
     assert "15 of 20 columns" in part
     assert part.count('class="swarm"') == (16 * len(explanation.classes) if has_shap else 0)
     assert part.count("<figure>") == 6 * len(explanation.classes)
-    assert ("not given by scikit-learn" in part) != has_shap
+    assert ("no SHAP values of scikit-learn" in part) != has_shap
     assert "\N{MINUS SIGN}0.050" in part
     assert "nan" not in part.lower().replace("nanometre", "")
 
 
 def test_without_explanations_the_report_has_no_such_section(report, make_catalogue):
     page, _ = report(make_catalogue(), good=(3, 0))
-    assert "What the trees look at" not in page
+    assert "Feature importance" not in page

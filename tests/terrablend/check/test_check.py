@@ -12,23 +12,15 @@ from data.scenes.histogram import Histogram
 from data.scenes.scene import ImageFile, maybe_ungeoreferenced
 from data.settings import GroupSettings
 from data.survey.overview import summarise
-from terrablend.check.page import write_check_page
+from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.check.pictures import draw_album
 from terrablend.check.tables import describe_overview
 
 
 def page_of(catalogue, tmp_path, **values):
     path = tmp_path / "check.html"
-    options = {
-        "name": "coast",
-        "settings": GroupSettings(),
-        "root": tmp_path,
-        "leakage": ["none of the groups is split"],
-        "warnings": [],
-        "executor": None,
-        "track": untracked,
-    }
-    write_check_page(path, catalogue, summarise(catalogue), **options | values)
+    facts = CheckFacts("coast", GroupSettings(), tmp_path, leakage=["none of the groups is split"])
+    write_check_page(path, catalogue, summarise(catalogue), replace(facts, **values), None, untracked)
     return path.read_text("utf-8")
 
 
