@@ -1,4 +1,4 @@
-"""What the boosters of a member look at, as numbers that are kept beside it."""
+"""Feature importance of a tree member: gain, permutation importance, SHAP values and partial dependence."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation of something that was found several times."""
+    """Mean and standard deviation of repeated measurements."""
 
     mean: Number
     deviation: Number
@@ -25,13 +25,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Swarm:
-    """Rows one by one: what a column says of each, and how its value ranks.
+    """SHAP values of a column, row by row, and the ranks of its values.
 
     Parameters
     ----------
     shap : tuple of float
     rank : tuple of float in (0, 1)
-        Of the column's value among the rows; NaN where it has none.
+        Of the column's value among the rows; NaN where a row has no value.
     """
 
     shap: tuple[float, ...]
@@ -40,7 +40,7 @@ class Swarm:
 
 @dataclass(frozen=True)
 class Dependence:
-    """The mean probability, by weight, of rows that all have the same value of a column.
+    """Partial dependence: the weighted mean probability if every row had the same value of a column.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Dependence:
     mean : tuple of float in [0, 1]
         For each value, over all rows.
     folds : tuple of tuple of float in [0, 1]
-        Those of each fold by its own booster.
+        The same for the rows of each fold, by its own booster.
     """
 
     values: tuple[float, ...]
@@ -59,7 +59,7 @@ class Dependence:
 
 @dataclass(frozen=True)
 class ColumnUse:
-    """How much a column matters to a class.
+    """Importance of a column for a class.
 
     Parameters
     ----------
@@ -67,11 +67,11 @@ class ColumnUse:
     gain : Spread
         Share of the total gain in [0, 1], over the folds' boosters; of all classes together.
     log_loss : Spread
-        What the log loss of the class, it against the rest, rises by when the column is shuffled; over the repeats.
+        Rise of the log loss of the class against the rest when the column is shuffled; over the repeats.
     iou : Spread
-        What the IoU of the class in the plain map falls by, likewise.
+        Fall of the IoU of the class in the map by plain thresholds when the column is shuffled; over the repeats.
     shap : float
-        Mean absolute SHAP value by weight; NaN where the library gives none.
+        Weighted mean of the absolute SHAP values; NaN where the library has none.
     swarm : Swarm or None
         Of the first columns, where there are SHAP values.
     dependence : Dependence or None
@@ -89,16 +89,16 @@ class ColumnUse:
 
 @dataclass(frozen=True)
 class ClassUse:
-    """How much the columns matter to a class.
+    """Importance of all columns for a class.
 
     Parameters
     ----------
     label : str
     log_loss, iou : float
-        Of the sample as it is, by weight.
+        Of the sample without shuffling, weighted.
     columns : tuple of ColumnUse
-        Those first without which most IoU is lost, then most log loss gained. SHAP values and gain of a rare class
-        are mostly about where it is not.
+        Ordered by the fall of the IoU, then by the rise of the log loss. SHAP values and gain of a rare class mostly
+        reflect where it does not occur.
     """
 
     label: str
@@ -109,21 +109,21 @@ class ClassUse:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the boosters of a member look at, seen on rows that none of them has learned from.
+    """Importance of the columns for a member, measured on rows that its boosters were not trained on.
 
     Parameters
     ----------
     member : str
     rows : int
-        Of the sample that columns were shuffled in.
+        Size of the sample in which columns were shuffled.
     few : int
-        Of the smaller sample that SHAP values and dependences are of.
+        Size of the smaller sample of SHAP values and partial dependences.
     repeats : int
         How often each column was shuffled.
     has_shap : bool
-        Whether the library gives SHAP values.
+        Whether the library has SHAP values.
     classes : tuple of ClassUse
-        Of two classes the second alone: the first is its mirror image.
+        Of two classes only the second, since the first is its mirror image.
     """
 
     member: str

@@ -171,7 +171,7 @@ class Watch(pl.Callback):
             self.batches,
             sorted(folder.glob("*.png")),
             self.classes,
-            what=self.what,
+            title=self.what,
             epochs=epochs,
             monitor=self.monitor,
         )

@@ -1,4 +1,4 @@
-"""The page of a training: its curves, what it confuses, and the newest sheet of pictures."""
+"""The page of a training: its curves, its confusion matrix, and the newest grid of predictions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ def write_training_page(
     sheets: Sequence[Path],
     classes: Classes,
     *,
-    what: str,
+    title: str,
     epochs: int,
     monitor: str,
 ) -> None:
@@ -30,18 +30,17 @@ def write_training_page(
     ----------
     path : Path
     rows : sequence of mappings
-        What is known of each epoch; see `cnn.train.monitor.Watch`.
+        The columns of each epoch; see `cnn.train.monitor.Watch`.
     batches : sequence of float
         The loss of each batch.
     sheets : sequence of Path
         In order of their epochs.
     classes : Classes
-    what : str
-        The title.
+    title : str
     epochs : int
         Of the whole training.
     monitor : str
-        What ``score`` is.
+        Name of the score.
     """
     held_out = "score" in rows[-1]
     best = max(rows, key=lambda row: row["score"]) if held_out else None
@@ -49,14 +48,14 @@ def write_training_page(
         path,
         "cnn.train",
         "training.html",
-        what=what,
+        title=title,
         rows=rows,
         epochs=epochs,
         monitor=monitor,
         best=best,
         charts=[
-            {"title": title, "curves": curves, "svg": draw_curves(curves, epochs)}
-            for title, curves in _charts(rows, batches, classes, monitor if held_out else None).items()
+            {"title": heading, "curves": curves, "svg": draw_curves(curves, epochs)}
+            for heading, curves in _charts(rows, batches, classes, monitor if held_out else None).items()
         ],
         marks=label_marks(classes),
         mark_of={mark.label: mark for mark in label_marks(classes)},

@@ -1,4 +1,4 @@
-"""Scales that numbers are drawn on."""
+"""Scales of plots."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ __all__ = ["Axis"]
 
 @dataclass(frozen=True)
 class Axis:
-    """A scale that scores are drawn on.
+    """A linear scale with ticks.
 
     Parameters
     ----------

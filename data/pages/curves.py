@@ -1,4 +1,4 @@
-"""Curves over the epochs of a training, as SVG that a page holds in itself."""
+"""Draw curves over the epochs of a training as inline SVG."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Curve:
     thin : bool
         Drawn as a background for the others.
     mark : str
-        What is written at its end, so that its colour is not the only sign.
+        Text at its end, so that its colour is not the only sign.
     """
 
     name: str
@@ -87,7 +87,7 @@ def draw_curves(curves: Sequence[Curve], epochs: int) -> str:
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the means of runs of points, such that not too many are left."""
+    """Average runs of points, so that at most `POINTS` are left."""
     run = -(-len(points) // POINTS) or 1
     parts = (points[first : first + run] for first in range(0, len(points), run))
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]

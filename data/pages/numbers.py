@@ -1,4 +1,4 @@
-"""How numbers are written for people."""
+"""Format numbers for people."""
 
 import math
 import re
@@ -7,12 +7,12 @@ __all__ = ["format_area", "format_count", "format_minus", "format_number", "form
 
 
 def format_minus(text: str) -> str:
-    """Write negative numbers with a minus sign instead of a hyphen."""
+    """Replace the hyphens of negative numbers by minus signs."""
     return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def format_number(value: float, digits: int = 3, sign: str = "") -> str:
-    """Write a value with so many decimals, and with ``sign`` "+" also the sign of one above 0.
+    """Format a value with a number of decimals; with ``sign`` "+" positive values have their sign too.
 
     >>> format_number(0.98765), format_number(0.02, 2, "+"), format_number(float("nan"))
     ('0.988', '+0.02', '–')
@@ -21,12 +21,12 @@ def format_number(value: float, digits: int = 3, sign: str = "") -> str:
 
 
 def format_count(count: float) -> str:
-    """Write a count with thin spaces between thousands."""
+    """Format a count with thin spaces between thousands."""
     return format_minus(f"{count:,.0f}").replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def format_area(size: float) -> str:
-    """Write an area, in whole units from 100 on.
+    """Format an area, in whole units from 100 on.
 
     >>> format_area(345.6), format_area(12.34)
     ('346', '12.3')
@@ -35,7 +35,7 @@ def format_area(size: float) -> str:
 
 
 def format_short(value: float) -> str:
-    """Write a value with three digits that matter, and no power of ten where it can be helped.
+    """Format a value with three significant digits, without a power of ten below a million.
 
     >>> format_short(1234.5), format_short(-0.0123), format_short(1.5e9), format_short(float("nan"))
     ('1234', '\N{MINUS SIGN}0.0123', '1.5e+09', '–')
@@ -46,7 +46,7 @@ def format_short(value: float) -> str:
 
 
 def format_percent(share: float) -> str:
-    """Write a share with as many digits as it deserves.
+    """Format a share as percent, with more digits where it is small.
 
     >>> format_percent(0.9137), format_percent(0.0068), format_percent(0.95), format_percent(0), format_percent(0.00002)
     ('91%', '0.68%', '95%', '0%', '<0.01%')

@@ -1,7 +1,6 @@
-"""Pages for people: one HTML file each that works offline, all in one style.
+"""Write pages: one HTML file each that works offline, all in one style.
 
-A page extends ``page.html``, which holds ``page.css``, and adds what is its own; small things that pages share to draw
-with are in ``parts.html``.
+A page extends ``page.html``, which holds ``page.css``, and adds its content; ``parts.html`` has macros of all pages.
 """
 
 from collections.abc import Callable
@@ -23,7 +22,7 @@ FORMATS = (format_area, format_count, format_minus, format_number, format_percen
 
 @dataclass(frozen=True)
 class Mark:
-    """What a class is told from the others by: its colour and, since colour must never be the only sign, its id.
+    """Colour and id of a class on a page; the id, since colour must never be the only sign.
 
     Parameters
     ----------
@@ -31,7 +30,7 @@ class Mark:
     id : int
         As in label files.
     color, ink : str
-        ``#rrggbb`` of the class, and of what is written on it.
+        ``#rrggbb`` of the class, and of text on it.
     """
 
     label: str
@@ -51,14 +50,14 @@ def label_marks(classes: Classes) -> tuple[Mark, ...]:
 def write_page(
     path: Path, package: str, template: str, *, filters: dict[str, Callable[..., str]] | None = None, **values: Any
 ) -> None:
-    """Fill in a template and write it, whole or not at all.
+    """Render a template and write the page, whole or not at all.
 
     Parameters
     ----------
     path : Path
         Ends in ``.html``.
     package : str
-        Whose template it is; it may include others of this package.
+        That holds the template, and others that it includes.
     template : str
         Its file, which extends ``page.html``.
     filters : dict, optional
@@ -81,9 +80,8 @@ def write_page(
 
 
 def _is_light(color: tuple[int, int, int]) -> bool:
-    """Tell whether black is easier to read on a colour than white, by their contrast as WCAG 2 defines it."""
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (one / 255 for one in color)
-    ]
+    """Return whether black has more contrast on a colour than white, as WCAG 2 defines it."""
+    shares = [value / 255 for value in color]
+    linear = [share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (luminance + 0.05) ** 2 > 1.05 * 0.05

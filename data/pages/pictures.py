@@ -1,4 +1,4 @@
-"""Pictures within a page: small, and in the page itself."""
+"""Encode small pictures as data URIs, so that a page holds them in itself."""
 
 import base64
 import io

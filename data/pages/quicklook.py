@@ -12,8 +12,8 @@ __all__ = ["ERROR_COLORS", "draw_errors", "label_palette", "quicklook", "quicklo
 COMPOSITES = (("red", "green", "blue"), ("nir", "red", "green"), ("swir16", "nir", "green"))
 """Natural colours first, then the usual false ones."""
 
-# Okabe and Ito's, readable with any colour vision, and for many classes one that their palette lacks. What is right is
-# left transparent, for light pages and dark ones.
+# Okabe and Ito's, readable with any colour vision, and for several classes one that their palette lacks. What is right
+# stays transparent, on light pages and dark ones.
 ERROR_COLORS = {
     "hit": (0, 158, 115),
     "miss": (213, 94, 0),
@@ -66,8 +66,8 @@ def stretch(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
 def richest_window(scene: Scene, side: int) -> Window:
     """Return the part of a labelled scene with most of the rarer labels.
 
-    All of it, or of the windows of ``side`` × ``side`` pixels that cover a larger one that with most pixels that are
-    not of the commonest label.
+    A small scene is returned whole. Of the windows of ``side`` × ``side`` pixels that cover a larger one, the one with
+    most pixels of labels other than the commonest is returned.
     """
     if max(scene.grid.height, scene.grid.width) <= side:
         return scene.grid.window

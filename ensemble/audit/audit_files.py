@@ -1,4 +1,4 @@
-"""The audit as files: tables of regions and scenes, and outlines for a map."""
+"""Write the audit as files: tables of regions and scenes, and outlines for a map."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
 from ensemble.audit.label_audit import Audit
-from ensemble.audit.outlines import place, to_longitude_latitude, write_geojson
+from ensemble.audit.outlines import to_coordinates, to_longitude_latitude, write_geojson
 from ensemble.audit.regions import Region
 
 __all__ = ["write_audit"]
@@ -21,21 +21,26 @@ __all__ = ["write_audit"]
 logger = logging.getLogger(__name__)
 
 SCHEMA = {
-    "rank": pl.Int32, "scene": pl.String, "label": pl.String, "prediction": pl.String, "area": pl.Int64,
-    "error": pl.Float64, "confidence": pl.Float64, "score": pl.Float64, "row": pl.Int32, "col": pl.Int32,
-    "top": pl.Int32, "left": pl.Int32, "height": pl.Int32, "width": pl.Int32,
-}  # fmt: skip
+    "rank": pl.Int32,
+    **dict.fromkeys(("scene", "label", "prediction"), pl.String),
+    "area": pl.Int64,
+    **dict.fromkeys(("error", "confidence", "score"), pl.Float64),
+    **dict.fromkeys(("row", "col", "top", "left", "height", "width"), pl.Int32),
+}
+
+FIELDS = ("scene", "label", "prediction", "area", "error", "confidence", "score", "row", "col")
+"""Fields of a region that are columns of the table."""
 
 Features = list[tuple[Polygons, dict[str, Value]]]
 
 
 def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
-    """Write what to look at again.
+    """Write the regions and scenes whose labels should be checked.
 
     ``audit.parquet`` lists the regions and ``audit.csv`` the scenes, the worst first. ``audit.gpkg`` holds the
     outlines of the regions, a layer for each reference system; scenes without georeferencing have one in pixels, x the
-    column and y minus the row. ``audit.geojson`` has those of known ground in longitude and latitude. Where no region
-    has such an outline the file is not written, and an old one is removed.
+    column and y minus the row. ``audit.geojson`` has those of georeferenced scenes in longitude and latitude. Without
+    any such outline the file is not written, and an old one is removed.
     """
     ranked = [({"rank": rank, **_row(region)}, region) for rank, region in enumerate(audit.regions, 1)]
     with replacing(folder / "audit.parquet") as temporary:
@@ -43,11 +48,11 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     scenes = pl.DataFrame(
         {
             "rank": range(1, len(audit.scenes) + 1),
-            "scene": [one.scene for one in audit.scenes],
-            "share": [one.share for one in audit.scenes],
-            "error": [one.error for one in audit.scenes],
-            "contradicted": [one.contradicted for one in audit.scenes],
-            "labelled": [one.labelled for one in audit.scenes],
+            "scene": [scene.scene for scene in audit.scenes],
+            "share": [scene.share for scene in audit.scenes],
+            "error": [scene.error for scene in audit.scenes],
+            "contradicted": [scene.contradicted for scene in audit.scenes],
+            "labelled": [scene.labelled for scene in audit.scenes],
         }
     )
     with replacing(folder / "audit.csv") as temporary:
@@ -56,25 +61,25 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     grids = {scene.id: scene.grid for scene in catalogue.split("train")}
     layers: dict[str, Layer] = {}
     on_ground: Features = []
-    lost: list[str] = []
+    unplaced: list[str] = []
     for values, region in ranked:
         if region.outline:
             grid = grids[region.scene]
-            polygons = place(region.outline, grid)
+            polygons = to_coordinates(region.outline, grid)
             layer = _layer(grid)
             layers.setdefault(layer.name, layer).features.append((polygons, values))
             if layer.crs is not None:
                 try:
                     on_ground.append((to_longitude_latitude(polygons, layer.crs), values))
                 except (CRSError, CPLE_BaseError):
-                    lost.append(region.scene)
-    if lost:
+                    unplaced.append(region.scene)
+    if unplaced:
         logger.warning(
             "label audit: %d of %d regions are not in audit.geojson, since the reference systems of their scenes "
             "(%s …) cannot be turned into longitude and latitude",
-            len(lost),
+            len(unplaced),
             len(ranked),
-            lost[0],
+            unplaced[0],
         )
     for path in (folder / "audit.gpkg", folder / "audit.geojson"):
         path.unlink(missing_ok=True)
@@ -86,11 +91,8 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
 
 def _row(region: Region) -> dict[str, Value]:
     window = region.window
-    return {
-        "scene": region.scene, "label": region.label, "prediction": region.prediction, "area": region.area,
-        "error": region.error, "confidence": region.confidence, "score": region.score, "row": region.row,
-        "col": region.col, "top": window.row, "left": window.col, "height": window.height, "width": window.width,
-    }  # fmt: skip
+    values: dict[str, Value] = {name: getattr(region, name) for name in FIELDS}
+    return values | {"top": window.row, "left": window.col, "height": window.height, "width": window.width}
 
 
 def _layer(grid: Grid) -> Layer:

@@ -1,4 +1,4 @@
-"""The label audit: which labels the ensemble most confidently contradicts, by predictions that never saw them."""
+"""Audit labels: find those that out-of-fold predictions contradict most confidently."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
-from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh
+from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh_evidence
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.decide.decision import Decision
 from ensemble.decide.thresholds import decide
@@ -30,7 +30,7 @@ CROP = 96
 
 @dataclass(frozen=True)
 class AuditedScene:
-    """How far the ensemble contradicts the label of one scene.
+    """Contradictions between the ensemble and the label of one scene.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class AuditedScene:
     labelled : int
         Labelled pixels (multilabel: tags) that were predicted.
     contradicted : int
-        Those whose prediction is another one.
+        Those with another prediction.
     error : float
         Labels among them that are wrong if the probabilities hold: p(prediction) − p(label), summed.
     """
@@ -56,12 +56,12 @@ class AuditedScene:
 
 @dataclass(frozen=True)
 class Audit:
-    """What to look at again, the worst first.
+    """Regions and scenes whose labels should be checked, the worst first.
 
     Parameters
     ----------
     regions : tuple of Region
-        At most so many as were asked for. Multilabel: tags of scenes, which have no outline.
+        Up to the number that was asked for. Multilabel: tags of scenes, which have no outline.
     scenes : tuple of AuditedScene
         Every training scene, by the expected share of wrong labels.
     """
@@ -86,7 +86,7 @@ def audit_labels(
 ) -> Audit:
     """Rank regions and scenes by how confidently the ensemble contradicts their labels.
 
-    Each training scene is predicted by members that never saw its group, and blended and decided by what was found
+    Each training scene is predicted by members that never saw its group, then blended and decided as was chosen
     without its fold. Memory holds about a dozen bytes a pixel of one scene, and the worst regions.
 
     Parameters
@@ -94,7 +94,7 @@ def audit_labels(
     maps : MemberMaps
     catalogue : Catalogue
     evaluation : Evaluation
-        Of the training scenes; what it says is used in the end is what contradicts.
+        Of the training scenes; its final candidate is compared with the labels.
     masks : callable
         Scene → where the condition of each cleaning rule holds.
     most : int
@@ -109,14 +109,14 @@ def audit_labels(
         above = regions[-1].score if len(regions) == most else 0.0
         counts = []
         for evidence, names in _weigh_scene(maps, scene, decision, catalogue.classes, masks):
-            found = find_regions(scene.id, evidence, names, most, above)
+            contradicted = find_regions(scene.id, evidence, names, most, above)
             if catalogue.classes.task == "multilabel":
-                found = [replace(region, window=scene.grid.window, outline=()) for region in found]
-            regions = sorted([*regions, *found], key=lambda region: -region.score)[:most]
+                contradicted = [replace(region, window=scene.grid.window, outline=()) for region in contradicted]
+            regions = sorted([*regions, *contradicted], key=lambda region: -region.score)[:most]
             counts.append(count_contradictions(evidence))
-        labelled, contradicted, error = (sum(column) for column in zip(*counts, strict=True))
-        audited.append(AuditedScene(scene.id, int(labelled), int(contradicted), error))
-    audited.sort(key=lambda one: -one.share)
+        labelled, wrong, error = (sum(column) for column in zip(*counts, strict=True))
+        audited.append(AuditedScene(scene.id, int(labelled), int(wrong), error))
+    audited.sort(key=lambda scene: -scene.share)
     logger.info(
         "label audit: %d regions of %d scenes, the worst in %s",
         len(regions),
@@ -136,8 +136,8 @@ def _weigh_scene(
         proba = decision.proba(stored).reshape(-1, 1, 1, 1)
         label, prediction = (plane.reshape(-1, 1, 1) for plane in (maps.label(scene), decision.apply(stored)))
         return [
-            (weigh(of_tag, decision.weights, chance, said, seen), (f"no {name}", name))
-            for name, of_tag, chance, said, seen in zip(classes.names, members, proba, label, prediction, strict=True)
+            (weigh_evidence(of_tag, decision.weights, chance, given, seen), (f"no {name}", name))
+            for name, of_tag, chance, given, seen in zip(classes.names, members, proba, label, prediction, strict=True)
         ]
     shape = scene.grid.height, scene.grid.width
     label, prediction = maps.label(scene), np.full(shape, IGNORE, np.uint8)
@@ -145,11 +145,11 @@ def _weigh_scene(
     for window, stored in maps.windows(scene):
         blended, part = decision.proba(stored), window.slices
         prediction[part] = decide(blended, decision.thresholds)
-        evidence = weigh(stored, decision.weights, blended, label[part], prediction[part])
+        evidence = weigh_evidence(stored, decision.weights, blended, label[part], prediction[part])
         odds[part], error[part] = evidence.odds, evidence.error
     if not decision.cleaning.idle:
         cleaned = decision.cleaning.apply(prediction, masks(scene))
-        # The ensemble takes back what it said of these pixels: they are no evidence.
+        # Cleaning takes these predictions back: they are no evidence.
         odds[cleaned != prediction], error[cleaned != prediction] = 0, 0
         prediction = cleaned
     return [(Evidence(label, prediction, odds, error), classes.label_names)]

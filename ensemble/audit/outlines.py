@@ -1,4 +1,4 @@
-"""Regions of pixels as polygons: on their scene's grid, on the ground, and as GeoJSON."""
+"""Outlines of regions of pixels: in pixels of their scene, on the ground, and as GeoJSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from data.files import replacing
 from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Polygons, Ring, Value
 
-__all__ = ["outline", "place", "to_longitude_latitude", "write_geojson"]
+__all__ = ["to_coordinates", "to_longitude_latitude", "trace_outlines", "write_geojson"]
 
 DIGITS = 7
 """Decimals of a degree in GeoJSON: about a centimetre."""
 
 
-def outline(mask: NDArray[np.bool_], row: int = 0, col: int = 0) -> Polygons:
+def trace_outlines(mask: NDArray[np.bool_], row: int = 0, col: int = 0) -> Polygons:
     """Return the outlines of a mask's pixels, as (column, row) of pixel corners.
 
     Parameters
@@ -36,7 +36,7 @@ def outline(mask: NDArray[np.bool_], row: int = 0, col: int = 0) -> Polygons:
 
     Examples
     --------
-    >>> outline(np.array([[True, True]]), row=3, col=5)
+    >>> trace_outlines(np.array([[True, True]]), row=3, col=5)
     [[[(5.0, 3.0), (5.0, 4.0), (7.0, 4.0), (7.0, 3.0), (5.0, 3.0)]]]
     """
     shapes = rasterio.features.shapes(
@@ -45,8 +45,8 @@ def outline(mask: NDArray[np.bool_], row: int = 0, col: int = 0) -> Polygons:
     return [[[(float(x), float(y)) for x, y in ring] for ring in shape["coordinates"]] for shape, _ in shapes]
 
 
-def place(polygons: Polygons, grid: Grid) -> Polygons:
-    """Return outlines in a grid's coordinates, outer rings anticlockwise and inner ones clockwise.
+def to_coordinates(polygons: Polygons, grid: Grid) -> Polygons:
+    """Return outlines in the coordinates of a grid, outer rings anticlockwise and inner ones clockwise.
 
     Without georeferencing x is the column and y is minus the row: where QGIS shows such an image.
     """

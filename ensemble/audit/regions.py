@@ -1,4 +1,4 @@
-"""Regions of a scene where the ensemble contradicts the label, and how confidently it does."""
+"""Find regions of a scene where the ensemble contradicts the label, and how confidently it does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import IGNORE
 from data.scenes.windows import Window
 from ensemble.audit.geopackage import Polygons
-from ensemble.audit.outlines import outline
+from ensemble.audit.outlines import trace_outlines
 
-__all__ = ["Evidence", "Region", "count_contradictions", "find_regions", "weigh"]
+__all__ = ["Evidence", "Region", "count_contradictions", "find_regions", "weigh_evidence"]
 
 LEAST = np.float32(1e-3 * TOP)
-"""Least stored probability that is believed: no map of a few thousand scenes tells more from less."""
+"""Least stored probability that counts: members learn from too few scenes to know a smaller one."""
 
 DAMPING = 0.25
 """Power with which a region's size counts. 1 would rank the largest first, 0 single pixels with the largest."""
@@ -24,7 +24,7 @@ DAMPING = 0.25
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the ensemble makes of one scene.
+    """Labels of a scene, what the ensemble predicts, and by how much the two disagree.
 
     Parameters
     ----------
@@ -44,13 +44,13 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Region:
-    """Connected pixels of one label that the ensemble takes for one other.
+    """Connected pixels of one label that the ensemble predicts to be another.
 
     Parameters
     ----------
     scene : str
     label, prediction : str
-        Names of what the label and the ensemble say.
+        Names of the class in the label and of the class that is predicted.
     area : int
         Pixels.
     error : float
@@ -58,7 +58,7 @@ class Region:
     confidence : float
         Mean natural logarithm of p(prediction) / p(label), over pixels and members.
     score : float
-        What regions are ranked by: confidence × area ** 0.25.
+        Regions are ranked by it: confidence × area ** 0.25.
     window : Window
         Bounding box, in pixels.
     row, col : int
@@ -80,22 +80,24 @@ class Region:
     outline: Polygons = ()
 
 
-def weigh(
+def weigh_evidence(
     members: NDArray[np.uint16],
     shares: Sequence[float],
     blended: NDArray[np.uint16],
     label: NDArray[np.uint8],
     prediction: NDArray[np.uint8],
 ) -> Evidence:
-    """Weigh what was predicted against the label.
+    """Compare predicted probabilities with the label.
 
     Parameters
     ----------
     members : (n_members, n_classes, H, W) uint16
-        Stored probabilities of each member, as it wrote them. The odds are the mean of theirs: what several say counts
-        more than what one shouts. Calibrated, by curves that differ from fold to fold, they ranked worse.
+        Stored probabilities of each member, as it wrote them. The odds are the mean over members, so that several that
+        agree count more than a single one that is sure. Calibrated, by curves that differ from fold to fold, they
+        ranked worse.
     shares : sequence of float
-        Weight of each member, summing to 1. Where one predicted nothing the others' are raised in proportion.
+        Weight of each member, summing to 1. Where a member predicted nothing, the weights of the others are raised in
+        proportion.
     blended : (n_classes, H, W) uint16
         Stored probabilities of the blend, of which the expected error is counted.
     label, prediction : (H, W) uint8
@@ -123,10 +125,10 @@ def weigh(
 def find_regions(scene: str, evidence: Evidence, names: Sequence[str], most: int, above: float = 0.0) -> list[Region]:
     """Find the worst regions of a scene.
 
-    Connected are pixels that touch, corners count, of one pair of label and prediction. A region's confidence is the
-    mean of their log odds, its score is damped by size (`DAMPING`); where the label is the likelier one, whatever the
-    threshold said, it is no region. Slivers along the edges of objects get no discount: they are short of confidence
-    as it is, and those that are not are labels that were drawn beside the object.
+    A region is a set of pixels of one pair of label and prediction that touch, at corners too. Its confidence is the
+    mean of their log odds, and its score grows slowly with size (`DAMPING`). Where the label is more probable than the
+    prediction, which a threshold can cause, there is no region. Slivers along the edges of objects get no discount:
+    most have little confidence, and the others are labels that were drawn beside their object.
 
     Parameters
     ----------
@@ -145,17 +147,17 @@ def find_regions(scene: str, evidence: Evidence, names: Sequence[str], most: int
         The worst first; of equals that of the lower label, prediction and place.
     """
     places = np.flatnonzero(_contradicted(evidence))
-    said, seen = (plane.ravel()[places].astype(np.int64) for plane in (evidence.label, evidence.prediction))
+    labels, predictions = (plane.ravel()[places].astype(np.int64) for plane in (evidence.label, evidence.prediction))
     odds, error = evidence.odds.ravel()[places], evidence.error.ravel()[places] / TOP
-    pair = said * len(names) + seen
-    found = []
+    pair = labels * len(names) + predictions
+    regions = []
     for code in np.unique(pair).tolist():
         of_pair = pair == code
         mask = np.zeros(evidence.label.shape, np.uint8)
         mask.ravel()[places[of_pair]] = 1
         _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
         part = parts.ravel()[places[of_pair]]
-        # Part 0 is all that lies outside, which may be nothing.
+        # Part 0 is everything outside, which may be nothing.
         area = np.maximum(statistics[:, cv2.CC_STAT_AREA], 1)
         confidence = np.bincount(part, odds[of_pair], len(area)) / area
         errors = np.bincount(part, error[of_pair], len(area))
@@ -167,7 +169,7 @@ def find_regions(scene: str, evidence: Evidence, names: Sequence[str], most: int
             left, top, width, height, _ = statistics[number].tolist()
             window = Window(top, left, height, width)
             inside = parts[window.slices] == number
-            found.append(
+            regions.append(
                 Region(
                     scene,
                     label,
@@ -178,10 +180,10 @@ def find_regions(scene: str, evidence: Evidence, names: Sequence[str], most: int
                     float(score[number]),
                     window,
                     *_middle(inside, window),
-                    outline(inside, top, left),
+                    trace_outlines(inside, top, left),
                 )
             )
-    return sorted(found, key=lambda region: -region.score)[:most]
+    return sorted(regions, key=lambda region: -region.score)[:most]
 
 
 def count_contradictions(evidence: Evidence) -> tuple[int, int, float]:
@@ -192,7 +194,7 @@ def count_contradictions(evidence: Evidence) -> tuple[int, int, float]:
 
 
 def _chances(stored: NDArray[np.uint16], which: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the stored probability of a label at each pixel; of one class, what is not it is label 0."""
+    """Return the stored probability of a label at each pixel; of a single class, label 0 is its complement."""
     if len(stored) == 1:
         chances = np.where(which == 1, stored[0], TOP - stored[0])
     else:

@@ -1,1 +1,1 @@
-"""What is handed in: formats, each read again and checked."""
+"""Submissions: formats, each read back and checked."""

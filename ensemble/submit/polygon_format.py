@@ -1,4 +1,4 @@
-"""A submission of polygons: a GeoPackage with a layer for each reference system."""
+"""Write and check a submission of polygons: a GeoPackage with a layer for each reference system."""
 
 import sqlite3
 import struct
@@ -15,7 +15,7 @@ from data.scenes.classes import IGNORE
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from ensemble.audit.geopackage import Layer, Polygons, Ring, Value, write_geopackage
-from ensemble.audit.outlines import outline, place
+from ensemble.audit.outlines import to_coordinates, trace_outlines
 from ensemble.submit.predictions import Predictions
 
 __all__ = ["check_polygons", "write_polygons"]
@@ -30,10 +30,10 @@ Parts = list[tuple[Polygons, dict[str, Value]]]
 
 
 def write_polygons(path: Path, predictions: Predictions) -> None:
-    """Write the outline of every part of a class that hangs together by pixels' sides.
+    """Write the outline of every part of a class whose pixels are connected by their sides.
 
-    There are none of the background of a binary task, nor of what was not seen. Each says which scene and class it is
-    of and how many pixels it has.
+    The background of a binary task and what was not seen have none. Each outline names its scene and class and its
+    number of pixels.
 
     Raises
     ------
@@ -57,30 +57,30 @@ def check_polygons(path: Path, predictions: Predictions) -> None:
     """Refuse a file unless each class has as many pixels in each scene as in its map, and polygons of their area."""
     classes = predictions.classes
     pixels: Counter[tuple[str, str]] = Counter()
-    sides = {scene.id: scene.grid.transform or (1, 0, 0, 0, 1, 0) for scene in predictions.scenes}
+    transforms = {scene.id: scene.grid.transform or (1, 0, 0, 0, 1, 0) for scene in predictions.scenes}
     try:
-        for scene, name, count, polygons in _read(path):
-            a, b, _, d, e, _ = sides.get(scene, (1, 0, 0, 0, 1, 0))
+        for scene_id, name, count, polygons in _read(path):
+            a, b, _, d, e, _ = transforms.get(scene_id, (1, 0, 0, 0, 1, 0))
             area = sum(_area(outer) - sum(map(_area, inner)) for outer, *inner in polygons)
             if not np.isclose(area, count * abs(a * e - b * d), rtol=PRECISION, atol=0):
                 raise SubmissionError(
-                    f"{path}, scene {scene}: expected a polygon of {name} of {count} pixels, got another area. "
+                    f"{path}, scene {scene_id}: expected a polygon of {name} of {count} pixels, got another area. "
                     "Run `terrablend submit --overwrite`."
                 )
-            pixels[scene, name] += count
+            pixels[scene_id, name] += count
     except (sqlite3.Error, struct.error) as error:
         raise SubmissionError(
             f"{path}: expected a GeoPackage, got: {error}. Run `terrablend submit --overwrite`."
         ) from error
     wanted: Counter[tuple[str, str]] = Counter()
-    for one in predictions.scenes:
-        counts = np.bincount(predictions.label(one).ravel(), minlength=256)
-        wanted += Counter({(one.id, name): int(counts[classes.label_names.index(name)]) for name in classes.names})
+    for scene in predictions.scenes:
+        counts = np.bincount(predictions.label(scene).ravel(), minlength=256)
+        wanted += Counter({(scene.id, name): int(counts[classes.label_names.index(name)]) for name in classes.names})
     wrong = sorted(key for key in wanted.keys() | pixels.keys() if wanted[key] != pixels[key])
     if wrong:
-        scene, name = wrong[0]
+        scene_id, name = wrong[0]
         raise SubmissionError(
-            f"{path}: expected polygons of {wanted[wrong[0]]} pixels of {name} in scene {scene}, got "
+            f"{path}: expected polygons of {wanted[wrong[0]]} pixels of {name} in scene {scene_id}, got "
             f"{pixels[wrong[0]]}; {len(wrong)} scenes and classes differ. Run `terrablend submit --overwrite`."
         )
 
@@ -91,7 +91,7 @@ def _trace(scene: Scene, predictions: Predictions) -> Parts:
     for index in np.unique(label[label != IGNORE]).tolist():
         if classes.label_names[index] not in classes.names:
             continue
-        for polygon in outline(label == index):
+        for polygon in trace_outlines(label == index):
             outer, *inner = polygon
             pixels = round(_area(outer) - sum(map(_area, inner)))
             values: dict[str, Value] = {
@@ -100,7 +100,7 @@ def _trace(scene: Scene, predictions: Predictions) -> Parts:
                 "value": classes.label_ids[index],
                 "pixels": pixels,
             }
-            parts.append((place([polygon], scene.grid), values))
+            parts.append((to_coordinates([polygon], scene.grid), values))
     return parts
 
 

@@ -1,4 +1,4 @@
-"""What a submission is made of and checked against: the test scenes and their maps."""
+"""The test scenes of a submission and their predictions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ class Predictions:
     maps : Path
         Folder of their class maps ``<id>.tif``.
     tags : dict
-        Scene id → (K,) bool, which tags it has; of the task multilabel, which has no maps.
+        Scene id → (K,) bool, which tags it has; for the task multilabel, which has no maps.
     columns : dict
         Header → pattern of each column of a table; empty for that of the format.
     """
@@ -49,14 +49,14 @@ class Predictions:
         Raises
         ------
         MapError, SubmissionError
-            If the map cannot be read, is not of the scene's size, or holds what is no class.
+            If the map cannot be read, has another size than the scene, or holds values that are no class.
         """
         label = read_class_map(self.class_map(scene), self.classes)
         require_shape(self.class_map(scene), scene, label.shape)
         return label
 
-    def known(self, scene: Scene) -> NDArray[np.uint8]:
-        """Read label indices for a binary format that knows no "nothing predicted": what was not seen is background."""
+    def label_or_background(self, scene: Scene) -> NDArray[np.uint8]:
+        """Read label indices for a binary format without nodata: what was not seen becomes background."""
         label = self.label(scene)
         return np.where(label == IGNORE, 0, label).astype(np.uint8)
 
@@ -82,16 +82,16 @@ class Predictions:
             )
 
 
-def require_each_once(path: Path, wanted: Iterable[str], found: Iterable[str]) -> None:
-    """Refuse a submission unless it holds each thing that is wanted once, and no other.
+def require_each_once(path: Path, expected: Iterable[str], names: Iterable[str]) -> None:
+    """Refuse a submission unless it holds each expected scene once, and no other.
 
     Raises
     ------
     SubmissionError
-        With the number of those that are missing, unknown or doubled, and the first few.
+        With the number of those that are missing, unknown or repeated, and the first few.
     """
     # An iterator, since a mapping would be taken for the counts themselves.
-    whole, counts = set(wanted), Counter(iter(found))
+    whole, counts = set(expected), Counter(iter(names))
     missing, extra = sorted(whole - counts.keys()), sorted(counts.keys() - whole)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if missing or extra or twice:

@@ -1,4 +1,4 @@
-"""Submissions that are rasters: class maps, probability maps, and archives of either's pixels in other forms."""
+"""Write and check submissions that are rasters: class maps, probability maps, and archives of masks."""
 
 import io
 import tarfile
@@ -20,25 +20,25 @@ from ensemble.submit.predictions import Predictions, require_each_once, require_
 __all__ = ["check_kelp", "check_maps", "check_pngs", "check_probabilities", "write_kelp", "write_nothing", "write_pngs"]
 
 START = (1980, 1, 1, 0, 0, 0)
-"""The time of every entry of an archive, the first that a zip knows: the same maps make the same archive."""
+"""The time of every entry of an archive, the earliest of a zip: the same maps make the same archive."""
 
 UNSEEN = (0, 0, 0)
 """Colour of what was not seen, and of the background of a binary task."""
 
 
 def write_nothing(path: Path, predictions: Predictions) -> None:
-    """Leave it at the maps, which are written before and are the submission."""
+    """Write nothing: the maps, which exist already, are the submission."""
 
 
 def check_maps(path: Path, predictions: Predictions) -> None:
-    """Refuse class maps unless there is one a scene, of its size, with class ids alone."""
+    """Refuse class maps unless each scene has one, of its size, with class ids only."""
     require_each_once(path, *_ids(path, predictions))
     for scene in predictions.scenes:
         predictions.label(scene)
 
 
 def check_probabilities(path: Path, predictions: Predictions) -> None:
-    """Refuse probability maps unless there is one a scene, of its size, with a band a class."""
+    """Refuse probability maps unless each scene has one, of its size, with a band for each class."""
     require_each_once(path, *_ids(path, predictions))
     for scene in predictions.scenes:
         file = path / f"{scene.id}.tif"
@@ -54,7 +54,7 @@ def write_kelp(path: Path, predictions: Predictions) -> None:
     """Write a tar of GeoTIFFs ``<id>_kelp.tif`` of 0 and 1, as the Kelp Wanted competition asks for."""
     with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
         for scene in sorted(predictions.scenes, key=lambda scene: scene.id):
-            content = encode_raster(predictions.known(scene)[None], "GTiff", compress="deflate")
+            content = encode_raster(predictions.label_or_background(scene)[None], "GTiff", compress="deflate")
             # A member without time or owner: the same maps make the same archive.
             member = tarfile.TarInfo(f"{scene.id}_kelp.tif")
             member.size = len(content)
@@ -62,7 +62,7 @@ def write_kelp(path: Path, predictions: Predictions) -> None:
 
 
 def check_kelp(path: Path, predictions: Predictions) -> None:
-    """Refuse an archive unless it has one file a scene, of its size, in uint8, of 0 and 1."""
+    """Refuse an archive unless it has a file for each scene, of its size, in uint8, of 0 and 1."""
     by_name = {f"{scene.id}_kelp.tif": scene for scene in predictions.scenes}
     with tarfile.open(path) as archive:
         members = archive.getmembers()
@@ -85,7 +85,7 @@ def write_pngs(path: Path, predictions: Predictions) -> None:
     Raises
     ------
     SubmissionError
-        If two classes have one colour, or one has that of what was not seen.
+        If two classes have the same colour, or one has the colour of what was not seen.
     """
     colors = np.full((256, 3), UNSEEN, np.uint8)
     colors[: len(predictions.classes.label_ids)] = mask_colors(predictions.classes)
@@ -96,15 +96,15 @@ def write_pngs(path: Path, predictions: Predictions) -> None:
 
 
 def check_pngs(path: Path, predictions: Predictions) -> None:
-    """Refuse an archive unless it has one RGB image a scene, of its size, in the classes' colours."""
+    """Refuse an archive unless it has an RGB image for each scene, of its size, in the classes' colours."""
     by_name = {f"{scene.id}_mask.png": scene for scene in predictions.scenes}
-    known = _packed(np.array([*mask_colors(predictions.classes), UNSEEN]).T)
+    colors = _packed(np.array([*mask_colors(predictions.classes), UNSEEN]).T)
     with zipfile.ZipFile(path) as archive:
         require_each_once(path, by_name, archive.namelist())
         for name, scene in by_name.items():
             values = decode_raster(archive.read(name), "PNG", path / name)
             require_shape(path / name, scene, values.shape[1:])
-            if len(values) != 3 or not np.isin(_packed(values), known).all():
+            if len(values) != 3 or not np.isin(_packed(values), colors).all():
                 raise SubmissionError(
                     f"{path}/{name}: expected an RGB image in the classes' colours, got {len(values)} bands or other "
                     "colours. Run `terrablend submit --overwrite`."
@@ -151,8 +151,8 @@ def decode_raster(content: bytes, driver: str, path: Path) -> NDArray[np.generic
 
 def _ids(path: Path, predictions: Predictions) -> tuple[list[str], list[str]]:
     # A stage that was killed can leave a half-written file, under a hidden name.
-    found = [file.stem for file in path.glob("*.tif") if not file.name.startswith(".")]
-    return [scene.id for scene in predictions.scenes], found
+    written = [file.stem for file in path.glob("*.tif") if not file.name.startswith(".")]
+    return [scene.id for scene in predictions.scenes], written
 
 
 def _packed(colors: NDArray[np.generic]) -> NDArray[np.uint32]:

@@ -1,4 +1,4 @@
-"""Submissions: written from the maps of the test scenes, then read again and checked against these scenes."""
+"""Write a submission from the maps of the test scenes, read it back and check it against these scenes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ SEGMENTATION: tuple[Task, ...] = ("binary", "multiclass")
 
 @dataclass(frozen=True)
 class Format:
-    """A form of submission.
+    """A format of submissions.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class Format:
     write : callable
         (path, predictions) → None; raises SubmissionError.
     check : callable
-        The same arguments; reads what was written and raises SubmissionError unless it is what the format demands.
+        The same arguments; reads the file and raises SubmissionError unless it is what the format demands.
     """
 
     file: str
@@ -67,7 +67,7 @@ def require_task(name: FormatName, classes: Classes) -> None:
         Naming those that do.
     """
     if classes.task not in FORMATS[name].tasks:
-        suited = [key for key, one in FORMATS.items() if classes.task in one.tasks]
+        suited = [key for key, form in FORMATS.items() if classes.task in form.tasks]
         raise SubmissionError(
             f"submission.format {name}: expected the task {' or '.join(FORMATS[name].tasks)}, got {classes.task}. "
             f"Use one of {', '.join(suited)}."
@@ -75,7 +75,7 @@ def require_task(name: FormatName, classes: Classes) -> None:
 
 
 def write_submission(name: FormatName, folder: Path, predictions: Predictions) -> Path:
-    """Write the submission and read it again.
+    """Write the submission, read it back and check it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The log of submissions: what was handed in when, how good it was thought to be, and which bytes it was."""
+"""The log of submissions: when each was written, its expected score, and the hash of its bytes."""
 
 import csv
 import hashlib
@@ -30,7 +30,7 @@ class Submitted:
     path : str
         Of the file or folder.
     metric : str
-        What ``score`` is of.
+        The optimised metric, in words.
     score, low, high : float
         Nested out-of-fold score and its interval.
     model : str
@@ -55,7 +55,7 @@ class Submitted:
 def describe_submission(
     name: FormatName, path: Path, ensemble: Ensemble, scores: pl.DataFrame, settings: str
 ) -> Submitted:
-    """Return what is to be remembered of a submission.
+    """Describe a submission for the log.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def describe_submission(
     settings : str
         Fingerprint of all that it was made from.
     """
-    # The row of what was optimised: that of the candidate that is used, known by its score.
+    # Of the rows of the optimised score, that of the candidate that is used has its score.
     rows = scores.filter(
         (pl.col("split") == "train") & (pl.col("metric") == OBJECTIVE) & (pl.col("value") == ensemble.score_)
     )
@@ -81,7 +81,7 @@ def describe_submission(
 
 
 def log_submission(log: Path, submitted: Submitted, when: datetime | None = None) -> None:
-    """Append a row to a CSV file, which is made if it is not there; rows that are there stay as they are.
+    """Append a row to a CSV file, or start the file; earlier rows stay as they are.
 
     Parameters
     ----------

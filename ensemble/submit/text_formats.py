@@ -1,4 +1,4 @@
-"""Submissions that are tables in text: run lengths of masks, and tags."""
+"""Write and check submissions that are tables: run lengths of masks, and tags."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -22,14 +22,14 @@ __all__ = ["check_runs", "check_tags", "decode_runs", "encode_runs", "write_runs
 Key = tuple[str, ...]
 
 RUNS, TAGS = "{runs}", "{tags}"
-"""What the column of a table's content is written as."""
+"""Pattern of the column with the run lengths or tags."""
 
 RUN_COLUMNS = {
     "binary": {"ImageId": "{id}", "EncodedPixels": RUNS},
     "multiclass": {"ImageId": "{id}", "ClassId": "{value}", "EncodedPixels": RUNS},
 }
 TAG_COLUMNS = {"image_name": "{id}", "tags": TAGS}
-"""Header and pattern of each column, unless the experiment file says others."""
+"""Header and pattern of each column, unless the experiment file has others."""
 
 
 def encode_runs(mask: NDArray[np.bool_]) -> str:
@@ -73,12 +73,12 @@ def decode_runs(text: str, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def write_runs(path: Path, predictions: Predictions) -> None:
-    """Write run lengths, one row a scene and class; a class that is not there has none.
+    """Write run lengths, one row for each scene and class; empty for a class that is not in the scene.
 
     Raises
     ------
     SubmissionError
-        If the columns do not tell the rows apart.
+        If two rows have the same key.
     """
     columns = predictions.columns or RUN_COLUMNS[predictions.classes.task]
     keys = [key for scene in predictions.scenes for key, _ in _run_rows(scene, predictions.classes, columns)]
@@ -95,15 +95,15 @@ def write_runs(path: Path, predictions: Predictions) -> None:
 
 
 def check_runs(path: Path, predictions: Predictions) -> None:
-    """Refuse a table unless it has a row a scene and class, and its runs are the pixels of the map."""
+    """Refuse a table unless it has a row for each scene and class, and its runs are the pixels of the map."""
     columns = predictions.columns or RUN_COLUMNS[predictions.classes.task]
     rows = [(scene, _run_rows(scene, predictions.classes, columns)) for scene in predictions.scenes]
-    found = _read_table(path, columns, RUNS)
-    _require_rows(path, [key for _, own in rows for key, _ in own], found)
-    runs = dict(found)
-    for scene, own in rows:
+    table = _read_table(path, columns, RUNS)
+    _require_rows(path, [key for _, keys in rows for key, _ in keys], table)
+    runs = dict(table)
+    for scene, keys in rows:
         label = predictions.label(scene)
-        for key, index in own:
+        for key, index in keys:
             try:
                 same = np.array_equal(decode_runs(runs[key], (scene.grid.height, scene.grid.width)), label == index)
                 problem = "" if same else "those of other pixels"
@@ -133,22 +133,22 @@ def write_tags(path: Path, predictions: Predictions) -> None:
     columns = predictions.columns or TAG_COLUMNS
     with _replacing_table(path, columns) as table:
         for scene in predictions.scenes:
-            own = " ".join(name for name, there in zip(names, predictions.tags[scene.id], strict=True) if there)
-            table.writerow(_fill(columns, _key(columns, TAGS, id=scene.id), TAGS, own))
+            tags = " ".join(name for name, has in zip(names, predictions.tags[scene.id], strict=True) if has)
+            table.writerow(_fill(columns, _key(columns, TAGS, id=scene.id), TAGS, tags))
 
 
 def check_tags(path: Path, predictions: Predictions) -> None:
-    """Refuse a table unless it has a row a scene, with the tags that it has."""
+    """Refuse a table unless it has a row for each scene, with the tags that are predicted."""
     columns, names = predictions.columns or TAG_COLUMNS, np.array(predictions.classes.names)
     keys = {scene.id: _key(columns, TAGS, id=scene.id) for scene in predictions.scenes}
-    found = _read_table(path, columns, TAGS)
-    _require_rows(path, list(keys.values()), found)
-    tags = dict(found)
+    table = _read_table(path, columns, TAGS)
+    _require_rows(path, list(keys.values()), table)
+    tags = dict(table)
     for scene in predictions.scenes:
-        own = tags[keys[scene.id]].split()
-        if own != names[np.asarray(predictions.tags[scene.id], bool)].tolist():
+        written = tags[keys[scene.id]].split()
+        if written != names[np.asarray(predictions.tags[scene.id], bool)].tolist():
             raise SubmissionError(
-                f"{path}, scene {scene.id}: expected the tags that it has, got {' '.join(own) or 'none'}. "
+                f"{path}, scene {scene.id}: expected the tags that are predicted, got {' '.join(written) or 'none'}. "
                 "Run `terrablend submit --overwrite`."
             )
 
@@ -196,5 +196,5 @@ def _read_table(path: Path, columns: Mapping[str, str], content: str) -> list[tu
     return [((*row[:place], *row[place + 1 :]), row[place]) for row in table.rows()]
 
 
-def _require_rows(path: Path, wanted: list[Key], found: list[tuple[Key, str]]) -> None:
-    require_each_once(path, map(",".join, wanted), (",".join(key) for key, _ in found))
+def _require_rows(path: Path, keys: list[Key], table: list[tuple[Key, str]]) -> None:
+    require_each_once(path, map(",".join, keys), (",".join(key) for key, _ in table))

@@ -1,1 +1,1 @@
-"""The page that `terrablend check` draws of the data."""
+"""The page and the tables of `terrablend check`."""

@@ -1,4 +1,4 @@
-"""Which scenes are shown on the page of the check, and the small pictures of them."""
+"""Choose the scenes that the page of `terrablend check` shows, and draw small pictures of them."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
@@ -23,13 +23,13 @@ SIDE = 176
 """Pixels on a side of a picture."""
 
 CROP = 512
-"""Of a larger scene the part of this size is shown that has most of a class."""
+"""Side in pixels of the part that is shown of a larger scene: the one with most of a class."""
 
 LARGEST = 2048
-"""Of a scene that is larger than this the middle is shown where all of it is meant."""
+"""Side in pixels beyond which only the middle of a scene is shown."""
 
 EXAMPLES, MOST_EXAMPLES = 3, 45
-"""Of each class, and together."""
+"""Examples of each class, and of all classes together."""
 
 GROUPS, SHEET = 6, 6
 """Groups that are shown, and scenes of each."""
@@ -50,7 +50,7 @@ class Shot:
     overlay : str
         Data URI of its label in the classes' colours, else empty; the background of a binary task is transparent.
     band : str
-        Data URI of one band alone, where that is what matters, else empty.
+        Data URI of the band by which the scene is an outlier, else empty.
     part : bool
         Whether it shows a part of the scene.
     """
@@ -94,7 +94,7 @@ class Album:
 
 
 def draw_album(catalogue: Catalogue, overview: Overview, executor: Executor | None, track: Track) -> Album:
-    """Draw what a page shows; how many pictures that are at most does not depend on the number of scenes."""
+    """Draw the pictures of the page, up to a number that does not depend on the number of scenes."""
     wanted = [
         *([Job(scene, label) for scene in scenes] for label, scenes in enumerate(_examples(catalogue))),
         *([Job(scene) for scene in group[:SHEET]] for group in overview.groups[:GROUPS]),
@@ -112,7 +112,7 @@ def draw_album(catalogue: Catalogue, overview: Overview, executor: Executor | No
 
 
 def _examples(catalogue: Catalogue) -> Iterator[Sequence[Scene]]:
-    """Yield for each label training scenes that show it: with most of it, and less, down to the median."""
+    """Yield for each label training scenes that show it: from the largest share of it down to the median."""
     classes, train = catalogue.classes, catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])
     most = max(1, min(EXAMPLES, MOST_EXAMPLES // len(classes.label_names)))
@@ -155,7 +155,7 @@ def _middle(grid: Grid) -> Window:
 
 
 def _richest_window(scene: Scene, label: int) -> Window:
-    """Return the whole scene, or the part of a larger one that has most pixels of a label."""
+    """Return the whole scene, or the part of a larger one with most pixels of a label."""
     grid = scene.grid
     if max(grid.height, grid.width) <= CROP:
         return grid.window

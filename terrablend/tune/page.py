@@ -1,4 +1,4 @@
-"""The page of a search: what was found, how the scores went, and what each setting did to them."""
+"""The page of a search: the best settings, and the scores trial by trial and setting by setting."""
 
 import math
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Point:
 
 
 def write_tuning_page(result: SearchResult, path: Path, experiment: str) -> None:
-    """Write what a search found as one HTML file that works offline."""
+    """Write the result of a search as one HTML file that works offline."""
     scored = [trial for trial in result.trials if math.isfinite(trial.score)]
     axis = _score_axis([result.as_written, *(trial for trial in scored if trial.end == "done")])
     keys = sorted(result.space, key=lambda key: -result.importance.get(key, 0.0))
@@ -61,7 +61,7 @@ def write_tuning_page(result: SearchResult, path: Path, experiment: str) -> None
 
 
 def _score_axis(trials: Sequence[Trial]) -> Axis:
-    """Return a scale that the better half fills: what lies far below is drawn on its lower edge."""
+    """Return a scale for the better half of the scores; much lower ones are drawn on its lower edge."""
     scores = np.array([trial.score for trial in trials])
     low = max(scores.min(), np.median(scores) - 2 * (scores.max() - np.median(scores)))
     return Axis.spanning([float(low), float(scores.max())])
@@ -100,7 +100,7 @@ def _best_so_far(result: SearchResult, axis: Axis) -> list[tuple[float, float]]:
 
 
 def _slice(key: str, result: SearchResult, scored: Sequence[Trial], axis: Axis) -> dict[str, Any]:
-    """Return the trials by their value of one setting, and what is written below the plot."""
+    """Return the trials by their value of a setting, and the texts below the plot."""
     choice = result.space[key]
     if isinstance(choice, Range):
         scale = math.log if choice.log else float

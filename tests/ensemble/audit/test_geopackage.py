@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, write_geopackage
-from ensemble.audit.outlines import outline, place, to_longitude_latitude, write_geojson
+from ensemble.audit.outlines import to_coordinates, to_longitude_latitude, trace_outlines, write_geojson
 
 UTM = CRS.from_epsg(32610).to_wkt()
 GRID = Grid(40, 40, UTM, (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_000_000.0))
@@ -28,7 +28,7 @@ def features():
     for number in range(1, count + 1):
         mask = parts == number
         values = {"rank": number, "scene": f"Küste {number}", "score": number / 7}
-        made.append((place(outline(mask), GRID), values, int(mask.sum())))
+        made.append((to_coordinates(trace_outlines(mask), GRID), values, int(mask.sum())))
     return made
 
 

@@ -13,7 +13,7 @@ from data.scenes.windows import Grid, Window
 from ensemble import maps as maps_module
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import CROP, audit_labels
-from ensemble.audit.regions import count_contradictions, find_regions, weigh
+from ensemble.audit.regions import count_contradictions, find_regions, weigh_evidence
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.cleaning import Cleaning, Rule
@@ -54,7 +54,7 @@ def slow_audit(catalogue, maps, evaluation):
         decision = evaluation.decisions[scene.fold][BLEND]
         stored, label = maps.read(scene), maps.label(scene)
         prediction = decision.cleaning.apply(decision.apply(stored))
-        evidence = weigh(stored, decision.weights, decision.proba(stored), label, prediction)
+        evidence = weigh_evidence(stored, decision.weights, decision.proba(stored), label, prediction)
         regions += find_regions(scene.id, evidence, catalogue.classes.label_names, 10_000)
         counts[scene.id] = count_contradictions(evidence)
     return sorted(regions, key=lambda region: -region.score), counts

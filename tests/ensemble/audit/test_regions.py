@@ -9,8 +9,8 @@ from scipy import ndimage
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import IGNORE
 from data.scenes.windows import Grid, Window
-from ensemble.audit.outlines import outline, place
-from ensemble.audit.regions import DAMPING, LEAST, count_contradictions, find_regions, weigh
+from ensemble.audit.outlines import to_coordinates, trace_outlines
+from ensemble.audit.regions import DAMPING, LEAST, count_contradictions, find_regions, weigh_evidence
 
 NAMES = ("water", "rock", "kelp")
 
@@ -26,14 +26,14 @@ def stored_classes(shape, seed, missing=0.0):
 def evidence(label, prediction, seed=0):
     """Return evidence of one member with random probabilities of three classes."""
     stored = stored_classes(label.shape, seed)
-    return weigh(stored[None], (1.0,), stored, label, prediction)
+    return weigh_evidence(stored[None], (1.0,), stored, label, prediction)
 
 
 def binary_evidence(proba, threshold=0.5):
     """Return evidence of one member that finds kelp where a label says there is none."""
     stored = np.rint(proba[None] * TOP).astype(np.uint16)
     label, prediction = np.zeros(proba.shape, np.uint8), (proba >= threshold).astype(np.uint8)
-    return weigh(stored[None], (1.0,), stored, label, prediction)
+    return weigh_evidence(stored[None], (1.0,), stored, label, prediction)
 
 
 def label_and_prediction(draw_ignore=True):
@@ -107,7 +107,7 @@ def test_evidence_is_that_of_a_slow_loop(planes, seed):
     label, prediction = planes
     members = np.stack([stored_classes(label.shape, seed + number, missing=0.3) for number in range(3)])
     blended, shares = stored_classes(label.shape, seed + 3, missing=0.2), (0.5, 0.0, 0.5)
-    found = weigh(members, shares, blended, label, prediction)
+    found = weigh_evidence(members, shares, blended, label, prediction)
     for place_ in np.ndindex(label.shape):
         said, seen = int(label[place_]), int(prediction[place_])
         odds, error = [], 0
@@ -125,7 +125,7 @@ def test_evidence_is_that_of_a_slow_loop(planes, seed):
 def test_one_class_is_weighed_against_what_is_not_it():
     stored = np.uint16([[[TOP, 1, NODATA, 7, 40_000]]])
     label, prediction = np.uint8([[0, 0, 0, IGNORE, 1]]), np.uint8([[1, 0, IGNORE, 1, 0]])
-    found = weigh(stored[None], (1.0,), stored, label, prediction)
+    found = weigh_evidence(stored[None], (1.0,), stored, label, prediction)
     np.testing.assert_allclose(found.odds, [[np.log(1000), 0, 0, 0, np.log((TOP - 40_000) / 40_000)]], rtol=1e-5)
     np.testing.assert_array_equal(found.error, [[TOP, 0, 0, 0, 0]])
 
@@ -147,7 +147,7 @@ def test_a_prediction_that_a_low_threshold_made_is_no_region():
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8))), st.integers(0, 5), st.integers(0, 5))
 def test_an_outline_holds_its_pixels_and_no_others(mask, row, col):
-    polygons = outline(mask, row, col)
+    polygons = trace_outlines(mask, row, col)
     whole = np.zeros((16, 16), bool)
     whole[row : row + mask.shape[0], col : col + mask.shape[1]] = mask
     if not mask.any():
@@ -159,9 +159,9 @@ def test_an_outline_holds_its_pixels_and_no_others(mask, row, col):
 
 
 def test_outlines_lie_on_the_grid_of_their_scene():
-    square = outline(np.ones((1, 1), bool), 2, 3)
+    square = trace_outlines(np.ones((1, 1), bool), 2, 3)
     grid = Grid(9, 9, "EPSG:32610", (10, 0, 500_000, 0, -10, 4_000_000))
-    ((ring,),) = place(square, grid)
+    ((ring,),) = to_coordinates(square, grid)
     assert set(ring) == {(500_030, 3_999_980), (500_040, 3_999_980), (500_040, 3_999_970), (500_030, 3_999_970)}
-    ((ring,),) = place(square, Grid(9, 9))
+    ((ring,),) = to_coordinates(square, Grid(9, 9))
     assert set(ring) == {(3, -2), (4, -2), (4, -3), (3, -3)}

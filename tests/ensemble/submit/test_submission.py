@@ -283,7 +283,7 @@ def test_tags_are_separated_by_spaces(tagged, tmp_path):
     [
         ("image_name,tags\ntest_0,haze water\n", "1 missing"),
         ("image_name,tags\ntest_0,haze water\ntest_1,\ntest_2,\n", "1 unknown"),
-        ("image_name,tags\ntest_0,haze\ntest_1,\n", "scene test_0: expected the tags that it has, got haze"),
+        ("image_name,tags\ntest_0,haze\ntest_1,\n", "scene test_0: expected the tags that are predicted, got haze"),
         ("image_name,tags\ntest_0,haze water\ntest_1,fog\n", "scene test_1: .* got fog"),
     ],
 )
