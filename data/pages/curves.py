@@ -10,6 +10,8 @@ __all__ = ["Curve", "axis_ticks", "draw_curves"]
 
 WIDTH, HEIGHT = 460, 210
 LEFT, RIGHT, TOP, BOTTOM = 48, 22, 8, 26
+LINE = 11
+"""Height of a text."""
 POINTS = 400
 """Most points of a curve; more are averaged."""
 
@@ -73,6 +75,7 @@ def draw_curves(curves: Sequence[Curve], epochs: int) -> str:
         f'<text x="{across(tick):.1f}" y="{HEIGHT - 8}" text-anchor="middle">{tick:g}</text>'
         for tick in axis_ticks(0, epochs)
     ]
+    marks: list[tuple[float, float, str]] = []
     for curve in curves:
         lines = [[f"{across(x):.1f} {down(y):.1f}" for x, y in line] for line in _unbroken(_thin(curve.points))]
         path = "".join(f"M{line[0]}L{'L'.join(line)}" for line in lines)
@@ -82,8 +85,19 @@ def draw_curves(curves: Sequence[Curve], epochs: int) -> str:
         )
         if curve.mark and lines:
             x, y = map(float, lines[-1][-1].split())
-            parts.append(f'<text x="{x + 4:.1f}" y="{y + 4:.1f}">{escape(curve.mark)}</text>')
+            marks.append((y + 4, x + 4, curve.mark))
+    for y, (_, x, mark) in zip(_apart([y for y, *_ in sorted(marks)]), sorted(marks), strict=True):
+        parts.append(f'<text x="{x:.1f}" y="{y:.1f}">{escape(mark)}</text>')
     return "".join((*parts, "</svg>"))
+
+
+def _apart(heights: Sequence[float]) -> list[float]:
+    """Move rising heights down where texts would overlap, and up again where they would leave the chart."""
+    gap, bottom = min(LINE, (HEIGHT - BOTTOM - TOP) / max(len(heights), 1)), HEIGHT - BOTTOM + 4
+    moved: list[float] = []
+    for height in heights:
+        moved.append(max(height, moved[-1] + gap) if moved else height)
+    return [min(height, bottom - gap * left) for left, height in zip(reversed(range(len(moved))), moved, strict=True)]
 
 
 def _thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
