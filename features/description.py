@@ -1,4 +1,4 @@
-"""What each column of the pixel table is, and how well it separates the classes by itself."""
+"""Describe the columns of the pixel table: what each is, and how well it separates the classes by itself."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,6 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Shares of the weight at which a column's quantiles are taken."""
 
 MOST_PAIRS = 20
-
-BLOCK = 16_384
-"""Rows that are held in double precision at a time while correlations are summed up."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def describe_table(
     TableError
         If there is no row at all.
     """
-    features, label, weight = _draw_rows(table, most_rows, seed)
+    features, label, weight = _sample_rows(table, most_rows, seed)
     facts = []
     for row, values in zip(columns.describe(), features.T, strict=True):
         empty = np.isnan(values)
@@ -145,7 +142,7 @@ def load_facts(path: Path) -> TableFacts:
     return TableFacts(values["rows"], tuple(values["labels"]), columns, pairs)
 
 
-def _draw_rows(
+def _sample_rows(
     table: Table, most_rows: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], NDArray[np.float64]]:
     counts = np.bincount(table.scene, minlength=len(table.scenes)).tolist()
@@ -155,7 +152,7 @@ def _draw_rows(
             f"expected rows to describe, got none ({len(table.scenes)} scenes of {total} rows, at most "
             f"{most_rows} rows wanted). Run `terrablend features` first, and ask for at least one row."
         )
-    # Rounding the running total instead of each scene's part keeps the sum right, and small scenes in the draw.
+    # Rounding the running total instead of each scene's part keeps the sum right, and small scenes in the sample.
     ends = [done * min(most_rows, total) // total for done in np.cumsum(counts, dtype=object)]
     chosen = np.zeros(total, bool)
     first = 0
@@ -209,8 +206,10 @@ def _weighted_auc(
     return tuple(auc)
 
 
-def _correlate(features: NDArray[np.float32], weight: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (F, F) absolute weighted correlations."""
+def _correlate(
+    features: NDArray[np.float32], weight: NDArray[np.float64], batch_rows: int = 16_384
+) -> NDArray[np.float64]:
+    """Return the (F, F) absolute weighted correlations; so many rows at a time are held in double precision."""
     n_columns = features.shape[1]
     mean, constant = np.zeros(n_columns), np.ones(n_columns, bool)
     for position, values in enumerate(features.T):
@@ -219,10 +218,10 @@ def _correlate(features: NDArray[np.float32], weight: NDArray[np.float64]) -> ND
             mean[position] = np.average(values[there].astype(np.float64), weights=weight[there])
             constant[position] = values[there].min() == values[there].max()
     products = np.zeros((n_columns, n_columns))
-    for start in range(0, len(features), BLOCK):
-        centred = features[start : start + BLOCK] - mean
+    for start in range(0, len(features), batch_rows):
+        centred = features[start : start + batch_rows] - mean
         centred[np.isnan(centred)] = 0
-        products += centred.T @ (centred * weight[start : start + BLOCK, None])
+        products += centred.T @ (centred * weight[start : start + batch_rows, None])
     variance = products.diagonal()
     varies = ~constant & (variance > 0)
     scale = np.zeros(n_columns)

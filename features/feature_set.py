@@ -8,25 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scenes.scene import Scene, read_scene, valid_mask
-from data.scenes.windows import Window, tile_windows
+from data.scenes.windows import Grid, Window, tile_windows
 from features.bases import Base, Bases
 from features.context import STATISTICS, local_statistics
 from features.feature import Feature, parse_feature
 from features.scene_facts import SceneFacts, lattice_of, measure_scene
 
-__all__ = ["FeatureSet", "OpenScene", "feature_windows"]
+__all__ = ["FeatureSet", "OpenScene"]
 
 Plane = NDArray[np.float32]
 
-BLOCK = 256
-"""Pixels on a side of the blocks, counted from the scene's corner, in which context is computed.
-
-Whatever window is asked for is cut from these, so it has the same bits as the whole scene, though sums run on from
-pixel to pixel. A block with all that is made of it also fits into a processor's cache.
-"""
-
-PIXELS = 4 * 2**20
 WIDTH = 16_384
+"""Most pixels along a row of a window."""
 
 
 class FeatureSet:
@@ -40,6 +33,12 @@ class FeatureSet:
         Features wanted, in the order wanted.
     formulas : mapping of str to str, optional
         The user's own, by name.
+    block : int
+        Pixels on a side of the blocks, counted from the scene's corner, in which context is computed. Every window
+        consists of parts of these, so it has the same bits as the whole scene, though sums run on from pixel to pixel.
+        A block with all that is made of it also fits into a processor's cache.
+    window_pixels : int
+        About how many pixels a window of `windows` has.
 
     Attributes
     ----------
@@ -56,9 +55,16 @@ class FeatureSet:
     """
 
     def __init__(
-        self, scene_bands: Sequence[str], names: Sequence[str], formulas: Mapping[str, str] | None = None
+        self,
+        scene_bands: Sequence[str],
+        names: Sequence[str],
+        formulas: Mapping[str, str] | None = None,
+        *,
+        block: int = 256,
+        window_pixels: int = 4 * 2**20,
     ) -> None:
         bases = Bases(scene_bands, formulas or {})
+        self.block, self.window_pixels = block, window_pixels
         self.scene_bands, self.names, self.formulas = bases.bands, tuple(names), bases.formulas
         self.features = tuple(parse_feature(name, bases) for name in names)
         needed = frozenset[str]().union(*(feature.bands for feature in self.features))
@@ -71,7 +77,8 @@ class FeatureSet:
 
     def __reduce__(self) -> tuple[Callable[..., "FeatureSet"], tuple[object, ...]]:
         # Compiled formulas cannot be sent to a worker; it compiles them once.
-        return _feature_set, (self.scene_bands, self.names, tuple(self.formulas.items()))
+        formulas = tuple(self.formulas.items())
+        return _feature_set, (self.scene_bands, self.names, formulas, self.block, self.window_pixels)
 
     def open(self, scene: Scene) -> "OpenScene":
         """Return the scene, ready to have its features computed window by window."""
@@ -81,8 +88,19 @@ class FeatureSet:
         """Compute the features of a scene or a window of it; see `OpenScene.compute`."""
         return self.open(scene).compute(window)
 
+    def windows(self, grid: Grid) -> Iterator[Window]:
+        """Yield the windows in which features are computed: bands of whole rows, as files are read fastest.
+
+        They bound memory by their size, whatever the scene's, and consist of whole blocks.
+        """
+        width = min(grid.width, WIDTH)
+        height = max(self.window_pixels // width // self.block, 1) * self.block
+        for row in range(0, grid.height, height):
+            for col in range(0, grid.width, width):
+                yield Window(row, col, min(height, grid.height - row), min(width, grid.width - col))
+
     def describe(self) -> list[dict[str, str | int]]:
-        """Say of each feature what it is: name, kind, definition, halo, reference, unit."""
+        """Return name, kind, definition, halo, reference and unit of each feature."""
         return [feature.describe() for feature in self.features]
 
 
@@ -170,17 +188,18 @@ class OpenScene:
         return valid
 
     def _blocks(self, window: Window) -> list[Window]:
-        """Return the blocks that a window within the scene is cut from, themselves cut off at the scene's edge."""
-        area = window.cover(BLOCK)
+        """Return the blocks that a window within the scene lies in, up to the scene's edge."""
+        side = self.feature_set.block
+        area = window.cover(side)
         return [
-            Window(area.row + block.row, area.col + block.col, BLOCK, BLOCK).meet(self.scene.grid.window)
-            for block in tile_windows(area.height, area.width, BLOCK)
+            Window(area.row + block.row, area.col + block.col, side, side).meet(self.scene.grid.window)
+            for block in tile_windows(area.height, area.width, side)
         ]
 
     def _read(self, window: Window) -> tuple[Window, dict[str, Plane]]:
         """Return a window that holds all that another within the scene depends on, and its bands."""
         halo = self.feature_set.halo
-        held = window.cover(BLOCK).meet(self.scene.grid.window).grow(halo) if halo else window
+        held = window.cover(self.feature_set.block).meet(self.scene.grid.window).grow(halo) if halo else window
         if held != self._held:
             self._pixels = read_scene(self.scene, held)
             self._held = held
@@ -190,7 +209,7 @@ class OpenScene:
     def _read_lattice(self) -> tuple[dict[str, Plane], NDArray[np.bool_]]:
         parts: dict[str, list[Plane]] = defaultdict(list)
         valid = []
-        for window in feature_windows(self.scene):
+        for window in self.feature_set.windows(self.scene.grid):
             held, planes = self._read(window)
             lattice = lattice_of(self.scene.grid, window)
             for band, plane in planes.items():
@@ -241,22 +260,11 @@ class OpenScene:
                         yield block, positions[statistic], values
 
 
-def feature_windows(scene: Scene) -> Iterator[Window]:
-    """Yield the windows in which a scene's features are computed: bands of whole rows, as files are read fastest.
-
-    They bound memory by their size, whatever the scene's, and consist of whole blocks.
-    """
-    grid = scene.grid
-    width = min(grid.width, WIDTH)
-    height = max(PIXELS // width // BLOCK, 1) * BLOCK
-    for row in range(0, grid.height, height):
-        for col in range(0, grid.width, width):
-            yield Window(row, col, min(height, grid.height - row), min(width, grid.width - col))
-
-
 @lru_cache(maxsize=8)
-def _feature_set(bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...]) -> FeatureSet:
-    return FeatureSet(bands, names, dict(formulas))
+def _feature_set(
+    bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...], block: int, pixels: int
+) -> FeatureSet:
+    return FeatureSet(bands, names, dict(formulas), block=block, window_pixels=pixels)
 
 
 def _inside(window: Window, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> NDArray[np.bool_]:

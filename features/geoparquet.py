@@ -1,4 +1,4 @@
-"""The pixel table as points on a map: one GeoParquet file that QGIS, geopandas or DuckDB open as they find it."""
+"""Write the pixel table as points on a map: one GeoParquet file that QGIS, geopandas and DuckDB open."""
 
 import json
 import logging
@@ -30,14 +30,13 @@ logger = logging.getLogger(__name__)
 LONGITUDE_LATITUDE = "OGC:CRS84"
 """What GeoParquet takes coordinates to be in when a file names no reference system."""
 
-ROWS = 1 << 17
-"""Rows held in memory at a time, and at most in a row group."""
-
 POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("x", "<f8"), ("y", "<f8")])
 """A point as well-known binary: little endian is byte order 1, a point is geometry type 1."""
 
 
-def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Track = untracked) -> int:
+def write_points(
+    directory: Path, scenes: Sequence[Scene], path: Path, track: Track = untracked, *, batch_rows: int = 2**17
+) -> int:
     """Write the rows of some scenes as one GeoParquet 1.1 file of points, the centres of the pixels.
 
     Coordinates stay in the scenes' reference system if they share one, else they become longitude and latitude
@@ -53,6 +52,8 @@ def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Tr
     path : Path
         Of the file to write; it is either whole or left as it was.
     track : Track
+    batch_rows : int
+        Rows held in memory at a time, and at most in a row group.
 
     Returns
     -------
@@ -92,7 +93,7 @@ def write_points(directory: Path, scenes: Sequence[Scene], path: Path, track: Tr
         ) as writer,
     ):
         for scene in track(scenes, "points", len(scenes)):
-            for batch in _read_batches(table_path(directory, scene), schema):
+            for batch in _read_batches(table_path(directory, scene), schema, batch_rows):
                 xy = _pixel_centres(scene.grid, batch.column("row").to_numpy(), batch.column("col").to_numpy())
                 if crs is None:
                     xy = _to_longitude_latitude(xy, scene)
@@ -139,7 +140,7 @@ def _read_schema(path: Path) -> pa.Schema:
         ) from error
 
 
-def _read_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _read_batches(path: Path, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a scene that has the columns of ``schema``, in that order."""
     found = _read_schema(path)
     if not found.equals(schema):
@@ -148,7 +149,7 @@ def _read_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
             f"{', '.join(found.names)}. Run `terrablend features --overwrite`."
         )
     with pq.ParquetFile(path) as rows:
-        yield from (batch for batch in rows.iter_batches(ROWS) if batch.num_rows)
+        yield from (batch for batch in rows.iter_batches(batch_rows) if batch.num_rows)
 
 
 def _pixel_centres(grid: Grid, row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.float64]:

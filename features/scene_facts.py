@@ -15,16 +15,18 @@ SceneFacts = Mapping[str, NDArray[np.float32]]
 """By the name of the feature that needs it: a median (1,), 257 quantiles, or a share (1,)."""
 
 MOST_PIXELS = 2**20
+"""About how many pixels a scene's lattice has at most."""
+
 QUANTILES = np.linspace(0, 1, 257)
 
 
-def lattice_of(grid: Grid, window: Window) -> tuple[slice, slice]:
+def lattice_of(grid: Grid, window: Window, most_pixels: int = MOST_PIXELS) -> tuple[slice, slice]:
     """Return the rows and columns of a window that lie on the scene's lattice.
 
-    The lattice has every pixel of a scene of up to `MOST_PIXELS` pixels, and every n-th in each direction of
+    The lattice has every pixel of a scene of up to ``most_pixels`` pixels, and every n-th in each direction of
     larger ones, whatever the windows.
     """
-    step = math.ceil(math.sqrt(grid.height * grid.width / MOST_PIXELS))
+    step = math.ceil(math.sqrt(grid.height * grid.width / most_pixels))
     return slice(-window.row % step, window.height, step), slice(-window.col % step, window.width, step)
 
 

@@ -20,12 +20,9 @@ from features.aggregates import Aggregate, Sample, find_aggregate, split_name
 from features.bases import Bases
 from features.feature import Feature, parse_feature
 from features.feature_set import FeatureSet
-from features.scene_facts import lattice_of
+from features.scene_facts import MOST_PIXELS, lattice_of
 
 __all__ = ["SceneFeature", "SceneFeatureSet", "compute_lattice"]
-
-WINDOW = 512
-"""Pixels on a side of the windows in which the features of pixels are held."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class SceneFeature:
     aggregate: Aggregate | None
 
     def describe(self) -> dict[str, str | int]:
-        """Say what it is: name, kind, definition, halo, reference, unit."""
+        """Return name, kind, definition, halo, reference and unit."""
         told = self.pixel.describe()
         if self.aggregate is None:
             return told
@@ -68,6 +65,10 @@ class SceneFeatureSet:
         Features wanted, in the order wanted.
     formulas : mapping of str to str, optional
         The user's own, by name.
+    window : int
+        Pixels on a side of the windows in which the features of pixels are held.
+    most_pixels : int
+        Pixels that are looked at, see `features.scene_facts.lattice_of`.
 
     Attributes
     ----------
@@ -80,11 +81,18 @@ class SceneFeatureSet:
     """
 
     def __init__(
-        self, scene_bands: Sequence[str], names: Sequence[str], formulas: Mapping[str, str] | None = None
+        self,
+        scene_bands: Sequence[str],
+        names: Sequence[str],
+        formulas: Mapping[str, str] | None = None,
+        *,
+        window: int = 512,
+        most_pixels: int = MOST_PIXELS,
     ) -> None:
         bases = Bases(scene_bands, formulas or {})
         self.scene_bands, self.names, self.formulas = bases.bands, tuple(names), bases.formulas
         self.features = tuple(_parse(name, bases) for name in names)
+        self.window, self.most_pixels = window, most_pixels
         # Each feature of the pixels once, however many aggregates there are of it.
         self._places: dict[str, list[int]] = defaultdict(list)
         for place, feature in enumerate(self.features):
@@ -96,7 +104,8 @@ class SceneFeatureSet:
 
     def __reduce__(self) -> tuple[Callable[..., "SceneFeatureSet"], tuple[object, ...]]:
         # Compiled formulas cannot be sent to a worker; it compiles them once.
-        return _scene_feature_set, (self.scene_bands, self.names, tuple(self.formulas.items()))
+        formulas = tuple(self.formulas.items())
+        return _scene_feature_set, (self.scene_bands, self.names, formulas, self.window, self.most_pixels)
 
     def compute(self, scene: Scene) -> NDArray[np.float32]:
         """Compute the features of a scene.
@@ -106,7 +115,7 @@ class SceneFeatureSet:
         features : (F,) float32
             NaN where a feature has no value, and all of them where no pixel of the scene is valid; never infinite.
         """
-        values = compute_lattice(scene, self._pixels)
+        values = compute_lattice(scene, self._pixels, self.window, self.most_pixels)
         found = np.full(len(self), np.nan)
         if values.size:
             for pixels, places in zip(values, self._places.values(), strict=True):
@@ -120,25 +129,37 @@ class SceneFeatureSet:
         return features
 
     def describe(self) -> list[dict[str, str | int]]:
-        """Say of each feature what it is: name, kind, definition, halo, reference, unit."""
+        """Return name, kind, definition, halo, reference and unit of each feature."""
         return [feature.describe() for feature in self.features]
 
 
-def compute_lattice(scene: Scene, feature_set: FeatureSet) -> NDArray[np.float32]:
-    """Compute the features (F, n) of the valid pixels that stand for a scene: all, or a lattice of a large scene's."""
+def compute_lattice(
+    scene: Scene, feature_set: FeatureSet, side: int = 512, most_pixels: int = MOST_PIXELS
+) -> NDArray[np.float32]:
+    """Compute the features (F, n) of a scene's valid pixels, or of a lattice of a large scene's.
+
+    Parameters
+    ----------
+    scene : Scene
+    feature_set : FeatureSet
+    side : int
+        Pixels on a side of the windows that are held at a time.
+    most_pixels : int
+        See `features.scene_facts.lattice_of`.
+    """
     opened, parts = feature_set.open(scene), []
     with keep_open():
-        for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
-            lattice = lattice_of(scene.grid, window)
+        for window in tile_windows(scene.grid.height, scene.grid.width, side):
+            lattice = lattice_of(scene.grid, window, most_pixels)
             parts.append(opened.compute(window)[:, *lattice][:, opened.valid(window)[lattice]])
     return np.concatenate(parts, axis=1)
 
 
 @lru_cache(maxsize=8)
 def _scene_feature_set(
-    bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...]
+    bands: tuple[str, ...], names: tuple[str, ...], formulas: tuple[tuple[str, str], ...], window: int, pixels: int
 ) -> SceneFeatureSet:
-    return SceneFeatureSet(bands, names, dict(formulas))
+    return SceneFeatureSet(bands, names, dict(formulas), window=window, most_pixels=pixels)
 
 
 def _parse(name: str, bases: Bases) -> SceneFeature:

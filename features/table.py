@@ -21,7 +21,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene, keep_open, read_label
 from data.workers import map_ordered
-from features.feature_set import FeatureSet, feature_windows
+from features.feature_set import FeatureSet
 from features.sample import sample_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
@@ -322,7 +322,7 @@ def _write_scene(
     opened = feature_set.open(scene)
     halo = settings.buffer if classes.task == "binary" else 0
     sample = sample_pixels(
-        list(feature_windows(scene)),
+        list(feature_set.windows(scene.grid)),
         lambda window: stratify(read_label(scene, window.grow(halo)), halo, opened.valid(window), classes),
         classes,
         settings,

@@ -25,7 +25,7 @@ from trees.member import TreeMember
 from trees.subsample import sample_by_weight, sample_rows
 from trees.tag_member import TreeTagMember
 
-__all__ = ["explain_member"]
+__all__ = ["Budget", "explain_member"]
 
 AnyMember = TreeMember | TreeTagMember
 
@@ -40,14 +40,33 @@ POINTS = 20
 SWARMS, DEPENDENCES = 15, 6
 """Columns of each class that are shown row by row, and whose dependence is shown."""
 
-SHUFFLING, SHAP = 8e8, 3e5
-"""Work that is done, in rows times trees: with trees of 63 leaves a quarter and a tenth of a minute of one core."""
-
-FEWEST, MOST = (1000, 200), (4000, 400)
-"""Rows whatever the work: in which columns are shuffled, and few."""
-
 EPSILON = 1e-7
 """Probabilities are kept so far from 0 and 1, else one sure mistake would be an infinite loss."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How many rows are looked at.
+
+    Parameters
+    ----------
+    work : float
+        Predictions, in rows times trees.
+    fewest, most : int
+        Rows, whatever the work.
+    """
+
+    work: float
+    fewest: int
+    most: int
+
+    def rows(self, trees: int) -> int:
+        """Return the number of rows, of which each is predicted by so many trees."""
+        return int(min(max(self.work / trees, self.fewest), self.most))
+
+
+SHUFFLING, SHAP = Budget(8e8, 1000, 4000), Budget(3e5, 200, 400)
+"""With trees of 63 leaves a quarter and a tenth of a minute of one core."""
 
 
 class _Scores(NamedTuple):
@@ -71,9 +90,16 @@ class _Part:
 
 
 def explain_member(
-    member: AnyMember, catalogue: Catalogue, pixels: Path, *, seed: int, track: Track = untracked
+    member: AnyMember,
+    catalogue: Catalogue,
+    pixels: Path,
+    *,
+    seed: int,
+    track: Track = untracked,
+    shuffle_budget: Budget = SHUFFLING,
+    shap_budget: Budget = SHAP,
 ) -> Explanation:
-    """Tell what the boosters of a member look at.
+    """Explain which columns the boosters of a member use, and how.
 
     Columns are shuffled in a sample of the rows, see `trees.subsample.sample_rows`, where scenes with tags are drawn by
     the rarest tag that they have: each row gets the value of a row of its fold that is drawn by weight (Breiman 2001,
@@ -90,13 +116,15 @@ def explain_member(
         Folder of the table.
     seed : int
     track : Track
+    shuffle_budget, shap_budget : Budget
+        Of the rows in which columns are shuffled, and of those whose SHAP values are computed.
     """
     labels, names = catalogue.classes.label_names, member.feature_set.names
     trees = member.n_classes * max(booster.rounds for booster in member.boosters.values())
-    rows = _bounded(SHUFFLING / (trees * REPEATS * len(names)), FEWEST[0], MOST[0])
+    rows = shuffle_budget.rows(trees * REPEATS * len(names))
     rng = np.random.default_rng(seed)
     parts = _read_parts(member, catalogue, pixels, rows, rng)
-    few = _take_few(parts, _bounded(SHAP / trees, FEWEST[1], MOST[1]), len(labels), rng)
+    few = _take_few(parts, shap_budget.rows(trees), len(labels), rng)
 
     before, changes = _shuffle_columns(parts, len(labels), names, member, seed, track)
     shap = _shap_values(few, member.threads)
@@ -129,10 +157,6 @@ def explain_member(
     sampled = sum(len(part.label) for part in parts)
     logger.info("%s: explained by %d rows held out", member.name, sampled)
     return Explanation(member.name, sampled, len(values), REPEATS, shap is not None, tuple(classes))
-
-
-def _bounded(rows: float, fewest: int, most: int) -> int:
-    return int(min(max(rows, fewest), most))
 
 
 def _read_parts(

@@ -1,4 +1,4 @@
-"""Near-duplicate scenes: the same place seen again, told by one band that does not change."""
+"""Find near-duplicate scenes: the same place seen again, by one band that stays the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +14,6 @@ __all__ = ["BLOCKS", "Thumbnails", "read_thumbnails", "similar_pairs"]
 
 BLOCKS = 24
 """Blocks along each side of a thumbnail."""
-
-STRIP_PIXELS = 2**22
-"""Pixels held at a time while a thumbnail is made."""
 
 CHUNK = 512
 """Thumbnails that are compared with all others at a time."""
@@ -59,8 +56,10 @@ class Thumbnails:
         return Thumbnails(self.values[list(positions)], self.valid[list(positions)])
 
 
-def read_thumbnails(scenes: Sequence[Scene], band: str, track: Track = untracked) -> Thumbnails:
-    """Make the thumbnails of scenes on one band.
+def read_thumbnails(
+    scenes: Sequence[Scene], band: str, track: Track = untracked, *, strip_pixels: int = 2**22
+) -> Thumbnails:
+    """Read scenes as thumbnails of one band.
 
     Parameters
     ----------
@@ -68,6 +67,8 @@ def read_thumbnails(scenes: Sequence[Scene], band: str, track: Track = untracked
     band : str
         Such as ``dem``, which is the same in every acquisition of a place.
     track : Track
+    strip_pixels : int
+        Pixels of a scene held at a time.
 
     Raises
     ------
@@ -77,7 +78,7 @@ def read_thumbnails(scenes: Sequence[Scene], band: str, track: Track = untracked
     values = np.zeros((len(scenes), BLOCKS * BLOCKS), np.float32)
     valid = np.zeros((len(scenes), BLOCKS * BLOCKS), np.float32)
     for position, scene in enumerate(track(scenes, f"thumbnails of {band}", len(scenes))):
-        values[position], valid[position] = _shrink(scene, band)
+        values[position], valid[position] = _shrink(scene, band, strip_pixels)
     return Thumbnails(values, valid)
 
 
@@ -149,12 +150,12 @@ def _correlation(first: Thumbnails, second: Thumbnails) -> NDArray[np.float32]:
     return np.where(telling, covariance / scale, np.nan).astype(np.float32)
 
 
-def _shrink(scene: Scene, band: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _shrink(scene: Scene, band: str, strip_pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the standardised block means of one scene and which of them are valid, (BLOCKS²,) each."""
     height, width = scene.grid.height, scene.grid.width
     block_of_row, block_of_col = np.arange(height) * BLOCKS // height, np.arange(width) * BLOCKS // width
     total, count, size = (np.zeros(BLOCKS * BLOCKS) for _ in range(3))
-    rows = max(1, STRIP_PIXELS // width)
+    rows = max(1, strip_pixels // width)
     for row in range(0, height, rows):
         window = Window(row, 0, min(rows, height - row), width)
         pixels = read_scene(scene, window, bands=[band])[0]

@@ -34,9 +34,6 @@ Invalid = tuple[tuple[str, tuple[int, ...]], ...]
 STRIP_PIXELS = 2**22
 """Pixels held at a time while a scene is inspected."""
 
-SLOW_PIXELS = 2**21
-"""Pixels from which on it tells that a picture has no blocks: a window of it takes several times as long to read."""
-
 
 @dataclass(frozen=True)
 class Inspection:
@@ -75,6 +72,8 @@ def build_catalogue(
     classes: Classes,
     executor: Executor | None = None,
     track: Track = untracked,
+    *,
+    slow_pixels: int = 2**21,
 ) -> tuple[Catalogue, list[str]]:
     """Read every scene once and make the catalogue of them, without groups and folds yet.
 
@@ -88,6 +87,9 @@ def build_catalogue(
     executor : Executor, optional
         Where scenes are read; in this process by default.
     track : Track
+    slow_pixels : int
+        Size of an image from which on it matters that JPEG and PNG have no blocks: a window takes several times as long
+        to read.
 
     Returns
     -------
@@ -121,7 +123,7 @@ def build_catalogue(
         )
     statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
     warnings = [warning for inspection in inspections for warning in inspection.warnings] + _find_copies(inspections)
-    warnings += _find_slow(scenes)
+    warnings += _find_slow(scenes, slow_pixels)
     logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
     return Catalogue(classes, bands, tuple(scenes), statistics, _histograms(bands, totals)), warnings
 
@@ -248,8 +250,8 @@ def _find_copies(inspections: Sequence[Inspection]) -> list[str]:
     ]
 
 
-def _find_slow(scenes: Sequence[Scene]) -> list[str]:
-    large = [scene for scene in scenes if scene.grid.height * scene.grid.width > SLOW_PIXELS]
+def _find_slow(scenes: Sequence[Scene], slow_pixels: int) -> list[str]:
+    large = [scene for scene in scenes if scene.grid.height * scene.grid.width > slow_pixels]
     paths = [image.path for scene in large for image in scene.images]
     paths += [scene.label.path for scene in large if scene.label is not None]
     slow = [path for path in paths if Path(path).suffix.lower() in (".jpg", ".jpeg", ".png")]

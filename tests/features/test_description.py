@@ -84,9 +84,8 @@ def test_a_quantile_is_the_smallest_value_whose_cumulative_weight_reaches_the_sh
         assert quantile == slow
 
 
-@pytest.mark.parametrize("block", [7, 10_000])
-def test_correlations_are_those_of_numpy(monkeypatch, block):
-    monkeypatch.setattr(features.description, "BLOCK", block)
+@pytest.mark.parametrize("batch_rows", [7, 10_000])
+def test_correlations_are_those_of_numpy(batch_rows):
     rng = np.random.default_rng(0)
     rows = (rng.normal(size=(300, 5)) @ rng.normal(size=(5, 5)) + 1000).astype(np.float32)
     rows[rng.random(rows.shape) < 0.1] = np.nan
@@ -97,8 +96,9 @@ def test_correlations_are_those_of_numpy(monkeypatch, block):
         values[~there] = np.average(values[there], weights=weight[there])
     covariance = np.cov(filled.T, aweights=weight)
     deviation = np.sqrt(np.diag(covariance))
-    np.testing.assert_allclose(_correlate(rows, weight), np.abs(covariance / np.outer(deviation, deviation)), rtol=1e-9)
-    equal = _correlate(filled.astype(np.float32), np.ones(300))
+    expected = np.abs(covariance / np.outer(deviation, deviation))
+    np.testing.assert_allclose(_correlate(rows, weight, batch_rows), expected, rtol=1e-9)
+    equal = _correlate(filled.astype(np.float32), np.ones(300), batch_rows)
     np.testing.assert_allclose(equal, np.abs(np.corrcoef(filled.astype(np.float32).T)), rtol=1e-5)
 
 

@@ -11,7 +11,7 @@ from data.errors import FeatureError
 from data.scenes.scene import ImageFile, Scene, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
 from features.context import STATISTICS, local_statistics
-from features.feature_set import FeatureSet, feature_windows
+from features.feature_set import FeatureSet
 from features.settings import ContextSettings, DistanceSettings, FeatureSettings, RelativeSettings, feature_names
 
 EVERYTHING = FeatureSettings(
@@ -24,8 +24,8 @@ EVERYTHING = FeatureSettings(
 )
 
 
-def everything(bands):
-    return FeatureSet(bands, feature_names(bands, EVERYTHING), EVERYTHING.formulas)
+def everything(bands, **options):
+    return FeatureSet(bands, feature_names(bands, EVERYTHING), EVERYTHING.formulas, **options)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -42,34 +42,29 @@ def test_a_window_has_the_bits_of_the_whole_scene(write_raster, data):
     scene = Scene(
         "s", "train", (ImageFile(str(path), bands),), Grid(height, width, "EPSG:32611", (30, 0, 5e5, 0, -30, 4e6))
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features.feature_set, "BLOCK", 16)
-        whole = everything(bands).compute(scene)
-        opened = everything(bands).open(scene)
-        np.testing.assert_array_equal(opened.compute(window), whole[:, *window.slices])
-        some = rng.random((height, width)) < 0.3
-        rows, cols = (
-            position + start for position, start in zip(np.nonzero(some[window.slices]), (row, col), strict=True)
-        )
-        np.testing.assert_array_equal(opened.gather(window, rows, cols), whole[:, rows, cols])
+    feature_set = everything(bands, block=16)
+    whole, opened = feature_set.compute(scene), feature_set.open(scene)
+    np.testing.assert_array_equal(opened.compute(window), whole[:, *window.slices])
+    some = rng.random((height, width)) < 0.3
+    rows, cols = (position + start for position, start in zip(np.nonzero(some[window.slices]), (row, col), strict=True))
+    np.testing.assert_array_equal(opened.gather(window, rows, cols), whole[:, rows, cols])
     assert not np.isinf(whole).any()
 
 
-def test_large_scenes_are_worked_on_in_bands_of_rows_with_the_same_bits(make_scenes, monkeypatch):
+def test_large_scenes_are_worked_on_in_bands_of_rows_with_the_same_bits(make_scenes):
     scene = make_scenes(n_scenes=1, shape=(150, 90)).scenes[0]
     whole = everything(scene.bands).compute(scene)
-    monkeypatch.setattr(features.feature_set, "BLOCK", 128)
-    monkeypatch.setattr(features.feature_set, "PIXELS", 128 * 90)
-    windows = list(feature_windows(scene))
+    feature_set = everything(scene.bands, block=128, window_pixels=128 * 90)
+    windows = list(feature_set.windows(scene.grid))
     assert [(window.row, window.height, window.width) for window in windows] == [(0, 128, 90), (128, 22, 90)]
-    opened = everything(scene.bands).open(scene)
+    opened = feature_set.open(scene)
     parts = [opened.compute(window) for window in windows]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
 
 
 @pytest.mark.parametrize(("height", "width"), [(350, 350), (10_980, 10_980), (3, 40_000), (5_000, 100)])
 def test_windows_cover_a_scene_once_and_are_bounded(height, width):
-    windows = list(feature_windows(Scene("s", "train", (), Grid(height, width))))
+    windows = list(FeatureSet(("red",), ["red"]).windows(Grid(height, width)))
     assert sum(window.height * window.width for window in windows) == height * width
     assert all(window.height * window.width <= 128 * 2**15 for window in windows)
     assert all(window.row % 128 == window.col % 128 == 0 for window in windows)
@@ -173,14 +168,13 @@ def test_windows_over_the_edge_are_nodata_beyond_it(make_scenes):
 
 def test_every_block_is_computed_once(make_scenes, monkeypatch):
     scene = make_scenes(n_scenes=1, shape=(64, 64)).scenes[0]
-    monkeypatch.setattr(features.feature_set, "BLOCK", 16)
     seen = []
     monkeypatch.setattr(
         features.feature_set,
         "local_statistics",
         lambda plane, *rest: seen.append(plane.shape) or local_statistics(plane, *rest),
     )
-    opened = FeatureSet(scene.bands, ["nir_mean_r2"]).open(scene)
+    opened = FeatureSet(scene.bands, ["nir_mean_r2"], block=16).open(scene)
     opened.gather(scene.grid.window, np.array([1, 2, 40]), np.array([1, 1, 50]))
     assert len(seen) == 2, "blocks without a pixel asked for are left out"
     opened.compute()

@@ -9,7 +9,6 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
-import features.geoparquet
 from data.errors import TableError
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.scene import ImageFile, LabelFile, Scene, read_grid
@@ -77,11 +76,10 @@ def read_geo(path):
     return json.loads(pq.read_metadata(path).metadata[b"geo"])
 
 
-def test_points_are_the_centres_of_their_pixels_and_all_columns_are_kept(make_table, tmp_path, monkeypatch):
-    monkeypatch.setattr(features.geoparquet, "ROWS", 100)
+def test_points_are_the_centres_of_their_pixels_and_all_columns_are_kept(make_table, tmp_path):
     directory, scenes = make_table((NORTH_UP, ZONE_33), (ROTATED, ZONE_33))
     path = tmp_path / "points.parquet"
-    count = write_points(directory, scenes, path)
+    count = write_points(directory, scenes, path, batch_rows=100)
     rows = pq.read_table(path)
     table = pa.concat_tables([pq.read_table(table_path(directory, scene), partitioning=None) for scene in scenes])
     assert count == len(rows) == len(table) > 200

@@ -77,21 +77,19 @@ def test_nodata_never_leaks(make_tagged, write_raster):
             assert found[name] == pytest.approx(value, rel=1e-6)
 
 
-def test_the_windows_and_the_other_features_do_not_change_a_bit(make_tagged, monkeypatch):
+def test_the_windows_and_the_other_features_do_not_change_a_bit(make_tagged):
     scene = make_tagged(1).scenes[0]
     whole = SceneFeatureSet(BANDS, NAMES, FORMULAS).compute(scene)
     alone = [SceneFeatureSet(BANDS, [name], FORMULAS).compute(scene)[0] for name in NAMES]
     np.testing.assert_array_equal(alone, whole)
-    monkeypatch.setattr(features.scene_features, "WINDOW", 8)
-    in_parts = SceneFeatureSet(BANDS, NAMES, FORMULAS).compute(scene)
+    in_parts = SceneFeatureSet(BANDS, NAMES, FORMULAS, window=8).compute(scene)
     # Sums of the same numbers in another order.
     np.testing.assert_allclose(in_parts, whole, rtol=1e-6)
 
 
-def test_a_large_scene_is_seen_on_a_lattice(make_tagged, monkeypatch):
+def test_a_large_scene_is_seen_on_a_lattice(make_tagged):
     scene = make_tagged(1, holes=0).scenes[0]
-    monkeypatch.setattr(features.scene_facts, "MOST_PIXELS", 24 * 20 // 4)
-    found = SceneFeatureSet(BANDS, ["red_mean", "red_q00"]).compute(scene)
+    found = SceneFeatureSet(BANDS, ["red_mean", "red_q00"], most_pixels=24 * 20 // 4).compute(scene)
     red = read_scene(scene)[0, ::2, ::2]
     np.testing.assert_allclose(found, [red.mean(), red.min()], rtol=1e-6)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import features.feature_set
 from data.errors import TableError
 from data.workers import open_executor
 from features import FeatureSet, build_table, open_table
@@ -17,8 +16,9 @@ NAMES = ("nir", "NDVI", "red_mean_r2")
 SAMPLE = SampleSettings(buffer=2, negatives=60, quota=25)
 
 
-def build(catalogue, directory, executor=None, sample=SAMPLE):
-    build_table(catalogue, FeatureSet(BANDS, NAMES), sample, directory, experiment="test", seed=7, executor=executor)
+def build(catalogue, directory, executor=None, sample=SAMPLE, **options):
+    feature_set = FeatureSet(BANDS, NAMES, **options)
+    build_table(catalogue, feature_set, sample, directory, experiment="test", seed=7, executor=executor)
 
 
 def all_bytes(directory):
@@ -26,11 +26,9 @@ def all_bytes(directory):
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
-def test_rows_are_the_features_of_their_pixels_even_across_windows(make_scenes, tmp_path, monkeypatch, classes):
-    monkeypatch.setattr(features.feature_set, "BLOCK", 8)
-    monkeypatch.setattr(features.feature_set, "PIXELS", 300)
+def test_rows_are_the_features_of_their_pixels_even_across_windows(make_scenes, tmp_path, classes):
     catalogue = make_scenes(classes)
-    build(catalogue, tmp_path)
+    build(catalogue, tmp_path, block=8, window_pixels=300)
     table = open_table(tmp_path, catalogue.split("train"), NAMES[::-1])
     for position, scene in enumerate(catalogue.split("train")):
         rows = pq.read_table(table_path(tmp_path, scene), partitioning=None)
@@ -42,11 +40,9 @@ def test_rows_are_the_features_of_their_pixels_even_across_windows(make_scenes, 
     assert table.read().flags.c_contiguous
 
 
-def test_rows_are_read_block_by_block_in_their_order(make_scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr(features.feature_set, "BLOCK", 8)
-    monkeypatch.setattr(features.feature_set, "PIXELS", 300)
+def test_rows_are_read_block_by_block_in_their_order(make_scenes, tmp_path):
     catalogue = make_scenes(LAND)
-    build(catalogue, tmp_path)
+    build(catalogue, tmp_path, block=8, window_pixels=300)
     table = open_table(tmp_path, catalogue.split("train"), NAMES)
     assert len(table.blocks) > len(table.scenes)
     everything, chosen = table.read(), np.random.default_rng(0).random(len(table)) < 0.3

@@ -14,7 +14,7 @@ from features.settings import SampleSettings
 from features.table import open_table
 from trees import TreeMember, TreeSettings, TreeTagMember, fit_member, load_member, load_tag_member
 from trees.boosters.booster import predict_proba
-from trees.explain import explain_member
+from trees.explain import SHAP, SHUFFLING, Budget, explain_member
 
 from ..conftest import BANDS, LAND
 
@@ -130,11 +130,11 @@ def test_shuffling_loses_what_independent_values_would(spied):
     assert use.log_loss.mean == pytest.approx(np.average(values, weights=weights) - before, rel=0.1)
 
 
-def test_dependence_is_the_mean_by_weight_with_the_column_set(explained, monkeypatch):
-    monkeypatch.setattr(trees.explain, "FEWEST", (10_000, 10_000))
-    monkeypatch.setattr(trees.explain, "MOST", (10_000, 10_000))
+def test_dependence_is_the_mean_by_weight_with_the_column_set(explained):
     member, catalogue, pixels = explained()
-    found = use_of(explain_member(member, catalogue, pixels, seed=0), "NDVI").dependence
+    many = Budget(np.inf, 10_000, 10_000)
+    explanation = explain_member(member, catalogue, pixels, seed=0, shuffle_budget=many, shap_budget=many)
+    found = use_of(explanation, "NDVI").dependence
     assert len(found.values) == 20
     curves, totals = [], []
     for fold in member.folds:
@@ -215,13 +215,13 @@ def test_a_saved_explanation_is_read_as_it_was_and_the_seed_makes_the_same_bytes
     assert json.loads((tmp_path / "d").read_text()) != json.loads((tmp_path / "a").read_text())
 
 
-def test_the_more_trees_the_fewer_rows(spied, monkeypatch):
-    monkeypatch.setattr(trees.explain, "FEWEST", (20, 10))
+def test_the_more_trees_the_fewer_rows(spied):
     member, catalogue, pixels = spied
+    budgets = {"shuffle_budget": replace(SHUFFLING, fewest=20), "shap_budget": replace(SHAP, fewest=10)}
     rows = []
     for rounds in (4, 2_000_000, 10**9):
         busy = replace(member, boosters={fold: Spy(0, rounds) for fold in member.folds})
-        explanation = explain_member(busy, catalogue, pixels, seed=0)
+        explanation = explain_member(busy, catalogue, pixels, seed=0, **budgets)
         rows.append((explanation.rows, explanation.few))
     assert rows[0] > rows[1]
     assert rows[1] == rows[2]

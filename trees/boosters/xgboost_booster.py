@@ -26,9 +26,6 @@ __all__ = ["XGBoostBooster", "XGBoostLearner"]
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2**31
-"""Most bytes of binned rows, one a value, that are kept for another fit."""
-
 LINKS: dict[str, Link] = {"binary:logistic": "sigmoid", "multi:softprob": "softmax"}
 
 
@@ -101,6 +98,8 @@ class XGBoostLearner(Learner):
     """
 
     booster, library = XGBoostBooster, "xgboost"
+    most_kept = 2**31
+    """Bytes of binned rows, one a value, that are kept for another fit."""
 
     _kept: tuple[tuple[Any, xgboost.QuantileDMatrix], ...] = ()
 
@@ -192,7 +191,7 @@ class XGBoostLearner(Learner):
         kept: dict[Any, xgboost.QuantileDMatrix] = dict(self._kept)
         if key not in kept:
             size = np.count_nonzero(chosen) * len(kinds)
-            while self._kept and size + sum(each.num_row() * each.num_col() for _, each in self._kept) > KEPT:
+            while self._kept and size + sum(each.num_row() * each.num_col() for _, each in self._kept) > self.most_kept:
                 self._kept = self._kept[1:]
             kept[key] = read()
             self._kept = (*self._kept, (key, kept[key]))

@@ -18,9 +18,6 @@ Link = Literal["sigmoid", "softmax", "identity"]
 CELLS = 512
 """Equal parts of a feature's range, by which its split values are found."""
 
-ROWS = 256 * PACKET
-"""Rows worked on at a time: their bins fit into a processor's cache."""
-
 
 class Tree(NamedTuple):
     """One tree of a library; node 0 is its root, or leaf 0 where it has no node.
@@ -172,6 +169,8 @@ class Forest:
     base : (K,) float64
     link : {"sigmoid", "softmax", "identity"}
         As in `Trees`.
+    batch_rows : int
+        Rows worked on at a time: their bins fit into a processor's cache.
     """
 
     nodes: NDArray[np.int32]
@@ -182,6 +181,7 @@ class Forest:
     splits: SplitValues
     base: NDArray[np.float64]
     link: Link
+    batch_rows: int = 256 * PACKET
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities of rows; the nearer to each other rows alike lie, the faster.
@@ -198,7 +198,7 @@ class Forest:
             The same bits for any number of threads and any order of the rows.
         """
         proba = np.empty((len(features), len(self.base)), np.float32)
-        size = min(ROWS, max(PACKET, -(-len(features) // threads)))
+        size = min(self.batch_rows, max(PACKET, -(-len(features) // threads)))
 
         def fill(start: int) -> None:
             part = slice(start, start + size)

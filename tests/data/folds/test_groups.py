@@ -229,11 +229,10 @@ def test_likeness_is_the_correlation_over_the_blocks_that_both_show(seed, gaps):
                 assert ((i, j) in found) == (likeness >= 0.8 and enough)
 
 
-def test_a_thumbnail_of_a_scene_read_in_strips_is_that_of_the_whole(tmp_path, monkeypatch):
+def test_a_thumbnail_of_a_scene_read_in_strips_is_that_of_the_whole(tmp_path):
     scene = scene_of(tmp_path, "a", np.where(hills(4, 100) > 60, np.nan, hills(4, 100)))
     whole = read_thumbnails([scene], "dem")
-    monkeypatch.setattr("data.folds.similarity.STRIP_PIXELS", 700)
-    strips = read_thumbnails([scene], "dem")
+    strips = read_thumbnails([scene], "dem", strip_pixels=700)
     np.testing.assert_allclose(strips.values, whole.values, atol=1e-5)
     np.testing.assert_array_equal(strips.valid, whole.valid)
 

@@ -220,12 +220,11 @@ def test_alpha_that_nobody_named_says_what_to_do(write_raster):
     assert np.isnan(read_scene(scene, bands=["red", "green", "blue"])[:, 0]).all()
 
 
-def test_large_pictures_are_warned_of(tmp_path, monkeypatch, indices):
-    monkeypatch.setattr("data.survey.inspection.SLOW_PIXELS", 1000)
+def test_large_pictures_are_warned_of(tmp_path, indices):
     draw(tmp_path / "a_mask.png", indices)
     draw(tmp_path / "a_sat.jpg", indices)
     train = {"image": "{id}_sat.jpg", "label": {"path": "{id}_mask.png", "colors": {"ignore": UNKNOWN}}}
     settings = SceneSettings.model_validate({"bands": ["red", "green", "blue"], "train": train})
-    _, [warning] = build_catalogue(*find_scenes(settings, LAND, tmp_path), settings, LAND)
+    _, [warning] = build_catalogue(*find_scenes(settings, LAND, tmp_path), settings, LAND, slow_pixels=1000)
     assert warning.startswith("2 files are large JPEGs or PNGs")
     assert "gdal_translate -co TILED=YES" in warning

@@ -211,7 +211,7 @@ def test_lightgbm_reads_the_rows_once_for_all_folds_and_trials_and_again_for_oth
         assert len(read) == times * len(rows.blocks)
 
 
-def test_xgboost_keeps_what_it_has_binned_for_the_next_trial(monkeypatch):
+def test_xgboost_keeps_what_it_has_binned_for_the_next_trial():
     rows, read = rows_of(), []
     for block in rows.blocks:
         block.read = lambda block=block: (read.append(block), block.features)[1]
@@ -223,7 +223,7 @@ def test_xgboost_keeps_what_it_has_binned_for_the_next_trial(monkeypatch):
     assert not read
     for part, proba in zip(parts, before, strict=True):
         np.testing.assert_array_equal(predict_proba(learner.fit(SETTINGS, part), rows.read()), proba)
-    monkeypatch.setattr("trees.boosters.xgboost_booster.KEPT", 0)
+    learner.most_kept = 0
     read.clear()
     learner.fit(SETTINGS, ~parts[0])
     assert read

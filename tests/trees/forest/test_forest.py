@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import lightgbm
 import numpy as np
 import pytest
@@ -5,7 +7,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import data.compiled
-import trees.forest.forest
 from trees.boosters.booster import predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
@@ -89,9 +90,8 @@ def test_a_loaded_booster_has_the_same_forest(kind, tmp_path):
     np.testing.assert_array_equal(loaded.predict_proba(rows), booster.forest.predict_proba(rows))
 
 
-def test_threads_order_and_layout_change_no_bit(monkeypatch):
-    monkeypatch.setattr(trees.forest.forest, "ROWS", 128)
-    forest = fitted(LightGBMLearner, 3).forest
+def test_threads_order_and_layout_change_no_bit():
+    forest = replace(fitted(LightGBMLearner, 3).forest, batch_rows=128)
     rows = odd_rows(forest, 1000, 2)
     expected = forest.predict_proba(rows)
     np.testing.assert_array_equal(forest.predict_proba(rows, threads=3), expected)
