@@ -50,7 +50,7 @@ def main() -> None:
             learner = LEARNERS[name](replace(rows, blocks=[Held(rows.read())]), 2, arguments.threads, device)
             try:
                 # The first time on a device its libraries are loaded and its code is compiled.
-                learner.fit(settings, chosen, rounds=2)
+                learner.fit(settings.model_copy(update={"rounds": 2}), chosen)
                 start = time.perf_counter()
                 booster = learner.fit(settings, chosen)
             except MemberError as error:

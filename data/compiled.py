@@ -1,4 +1,4 @@
-"""Loops over pixels that numpy has no word for, compiled."""
+"""Compile loops over pixels that numpy has no function for."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile at the first call; kept on disk where there is a place for it."""
+    """Compile a function at its first call, and keep the result on disk where that is possible."""
     try:
         return cast(Callable[P, R], njit(nogil=True, cache=True)(function))
     except RuntimeError:

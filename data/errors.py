@@ -1,4 +1,4 @@
-"""Every error a user can cause, one line each.
+"""The errors that a user can cause, one line each.
 
 Messages have three parts with their values: what was expected, what was found, what to do about it.
 The command line prints the message alone and exits with status 2; ``-v`` adds the traceback.

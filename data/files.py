@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and what identifies their content."""
+"""Write files that are either whole or absent, and fingerprint their content."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ __all__ = ["fingerprint", "hash_file", "read_json", "replacing", "scene_rng", "s
 
 @contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it takes the place of ``path``, else it is removed.
+    """Yield a temporary path beside ``path``, which it replaces on success; else it is removed.
 
     The temporary name keeps the suffix, since GDAL and others choose a format by it. Content reaches the
     disk before the rename, so whoever finds ``path`` finds it complete, even after a power cut. Without ``sync``
@@ -56,9 +56,9 @@ def write_json(path: Path, value: Any) -> None:
 
 def _without_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""Names that a user writes, and weights that are given by them."""
+"""Look up names that a user wrote: the nearest known name, a scene's row in a table, weights by name."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from difflib import get_close_matches

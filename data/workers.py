@@ -1,4 +1,4 @@
-"""Work on many scenes at once, in bounded memory and with results in order."""
+"""Work on many scenes in parallel, in bounded memory and with results in order."""
 
 import ctypes
 import multiprocessing
@@ -36,8 +36,8 @@ def map_ordered(work: Callable[[T], R], items: Iterable[T], executor: Executor |
     executor : Executor or None
         None works in this thread.
     ahead : int
-        Items handed to the executor before the first result is taken: `Executor.map` hands over all of them,
-        and keeps every result that is not yet asked for.
+        Items submitted to the executor before the first result is taken: `Executor.map` submits all of them, and
+        keeps every result that is not yet asked for.
     """
     if executor is None:
         yield from map(work, items)

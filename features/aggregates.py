@@ -32,26 +32,26 @@ class Sample:
         self.values = values if known.all() else values[known]
 
     def mean(self) -> float:
-        """Mean of the values."""
+        """Return the mean of the values."""
         return float(self.values.mean(dtype=np.float64))
 
     def deviation(self) -> float:
-        """Standard deviation of the values."""
+        """Return the standard deviation of the values."""
         return float(self.values.std(dtype=np.float64))
 
     def energy(self) -> float:
-        """Mean of the squared values."""
+        """Return the mean of the squared values."""
         return float(np.square(self.values, dtype=np.float64).mean())
 
     def quantile(self, share: float) -> float:
-        """Value that a share of the values lie below, between two of them in proportion."""
+        """Return the quantile of a share, interpolated between values."""
         place = share * (len(self.values) - 1)
         low = int(place)
         below, above = self._ordered[low : low + 2][[0, -1]].astype(np.float64)
         return float(below + (above - below) * (place - low))
 
     def share(self, low: float, high: float) -> float:
-        """Share of the values from ``low`` up to, but not including, ``high``."""
+        """Return the share of the values from ``low`` up to, but not including, ``high``."""
         # Of its own kind: else numpy turns all values into doubles to find one among them.
         start, stop = np.searchsorted(self._ordered, np.array([low, high], np.float32))
         return float(stop - start) / len(self.values)

@@ -1,4 +1,4 @@
-"""What can be computed of a pixel from its own bands: bands, indices, the user's formulas, changes between dates."""
+"""Features of a pixel's own bands: bands, indices, the user's formulas, changes between dates."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Bases:
         return self._found[name]
 
     def why_unknown(self, name: str) -> str:
-        """Say what was expected in place of a name that is none."""
+        """Return what was expected in place of an unknown name."""
         index = INDICES.get(name.partition("_")[0])
         date = "" if index is None else name.removeprefix(index.name)
         if index is not None and date in ("", *dates_of(self.bands)):

@@ -1,4 +1,4 @@
-"""What surrounds a pixel: statistics of square windows around it, in which nodata counts for nothing."""
+"""Statistics of the square window around each pixel, nodata left out."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Neighbourhood:
         return self._sum(self._filled) / self._count
 
     def deviation(self) -> Plane:
-        """Standard deviation of each window."""
+        """Return the standard deviation of each window."""
         count = self._count if isinstance(self._count, int) else self.at(self._count)
         mean = self.at(self.mean)
         variance = self.at(self._sum(self._filled * self._filled)) / count
@@ -65,9 +65,9 @@ class Neighbourhood:
         return self._extreme(cv2.dilate, -np.inf)
 
     def median(self) -> Plane:
-        """Median of each window; its cost grows with the window's area."""
-        cut = slice(self.reach - self.radius, self.radius - self.reach)
-        windows = sliding_window_view(self.plane[cut, cut], (self.side, self.side))
+        """Return the median of each window; its cost grows with the window's area."""
+        inner = slice(self.reach - self.radius, self.radius - self.reach)
+        windows = sliding_window_view(self.plane[inner, inner], (self.side, self.side))
         # NaN sorts last, so the values of a window are the first `count`.
         ordered = np.sort(windows.reshape(*windows.shape[:2], -1), axis=-1)
         count = np.isfinite(ordered).sum(axis=-1, keepdims=True)
@@ -76,12 +76,12 @@ class Neighbourhood:
         return np.asarray(middle[..., 0] / 2, np.float32)
 
     def difference_of_boxes(self) -> Sums:
-        """Mean of each window, less that of the window of twice its radius."""
+        """Return the mean of each window, less that of the window of twice its radius."""
         difference: Sums = self.at(self.mean) - self.at(Neighbourhood(self.plane, self.reach, 2 * self.radius).mean)
         return difference
 
     def gradient(self) -> Plane:
-        """Steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
+        """Return the steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
         down = self.at(self.mean, down=1) - self.at(self.mean, down=-1)
         right = self.at(self.mean, right=1) - self.at(self.mean, right=-1)
         down *= down
@@ -90,7 +90,7 @@ class Neighbourhood:
         return _root(down) / np.float32(2)
 
     def laplacian(self) -> Sums:
-        """Mean of the four windows beside a window, less its own mean; NaN where one of them holds no data."""
+        """Return the mean of the four windows beside a window, less its own; NaN where one of them holds no data."""
         step = self.side
         beside = self.at(self.mean, down=-step) + self.at(self.mean, down=step)
         beside += self.at(self.mean, right=-step) + self.at(self.mean, right=step)
@@ -98,12 +98,12 @@ class Neighbourhood:
         return laplacian
 
     def edges(self) -> Plane:
-        """Root mean square of the pixels' gradients in each window."""
+        """Return the root mean square of the pixels' gradients in each window."""
         across, along, _, count = self._tensor
         return _root((across + along) / count)
 
     def coherence(self) -> Sums:
-        """How much the gradients in a window are of one direction, from 0 to 1; NaN where there is none at all.
+        """Return how far the gradients in a window share one direction, 0 … 1; NaN where there is no gradient.
 
         Of the structure tensor's eigenvalues: (λ₁ - λ₂) / (λ₁ + λ₂). Source: Bigün and Granlund 1987.
         """
@@ -113,7 +113,7 @@ class Neighbourhood:
         return coherence
 
     def distance(self) -> Plane:
-        """Pixels to the nearest other kind, no more than ``radius``: negative where the plane is not 0."""
+        """Return the pixels to the nearest of the other kind, at most ``radius``: negative where the plane is not 0."""
         inside, outside = self.finite & (self.plane != 0), self.finite & (self.plane == 0)
         return np.where(self.at(inside), -self._distance_to(outside), self._distance_to(inside)).astype(np.float32)
 
@@ -185,7 +185,7 @@ class Statistic:
     more: int = 0
 
     def halo(self, radius: int) -> int:
-        """Pixels around a pixel that it reads; at least one more than the radius, so that most read the same."""
+        """Return the pixels around a pixel that it reads: at least radius + 1, so that most read the same."""
         return max(self.radii * radius + self.more, radius + 1)
 
 
@@ -226,7 +226,7 @@ STATISTICS: dict[str, Statistic] = {
         "pixels to the edge of where {base} is not 0, at most {radius}, negative inside", Neighbourhood.distance
     ),
 }
-"""What can be known of a pixel's surroundings, by the name it has in features."""
+"""Statistics by the name that they have in features."""
 
 
 def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str]) -> dict[str, Plane]:
@@ -254,8 +254,8 @@ def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str])
     for name in names:
         reach = STATISTICS[name].halo(radius)
         if reach not in shared:
-            cut = slice(halo - reach, reach - halo or None)
-            shared[reach] = Neighbourhood(plane[cut, cut], reach, radius)
+            inner = slice(halo - reach, reach - halo or None)
+            shared[reach] = Neighbourhood(plane[inner, inner], reach, radius)
         with np.errstate(all="ignore"):
             values = STATISTICS[name].of(shared[reach]).astype(np.float32)
         empty = ~np.isfinite(values)

@@ -195,13 +195,13 @@ def _weighted_auc(
     if label.ndim == 1:
         inside = np.bincount(tie * n_labels + label, weight, n_ties * n_labels).reshape(n_ties, n_labels)
     else:
-        inside = np.stack([np.bincount(tie, weight * own, n_ties) for own in label.T], axis=1)
+        inside = np.stack([np.bincount(tie, weight * tag, n_ties) for tag in label.T], axis=1)
     everything = np.bincount(tie, weight, n_ties)
     auc = []
-    for own in inside.T:
-        rest = everything - own
-        pairs = own.sum() * rest.sum()
-        won = own @ (np.cumsum(rest) - rest / 2)
+    for positive in inside.T:
+        rest = everything - positive
+        pairs = positive.sum() * rest.sum()
+        won = positive @ (np.cumsum(rest) - rest / 2)
         auc.append(min(float(won / pairs), 1.0) if pairs > 0 else math.nan)
     return tuple(auc)
 
@@ -213,10 +213,10 @@ def _correlate(
     n_columns = features.shape[1]
     mean, constant = np.zeros(n_columns), np.ones(n_columns, bool)
     for position, values in enumerate(features.T):
-        there = ~np.isnan(values)
-        if there.any():
-            mean[position] = np.average(values[there].astype(np.float64), weights=weight[there])
-            constant[position] = values[there].min() == values[there].max()
+        known = ~np.isnan(values)
+        if known.any():
+            mean[position] = np.average(values[known].astype(np.float64), weights=weight[known])
+            constant[position] = values[known].min() == values[known].max()
     products = np.zeros((n_columns, n_columns))
     for start in range(0, len(features), batch_rows):
         centred = features[start : start + batch_rows] - mean

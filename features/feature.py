@@ -1,10 +1,10 @@
-"""One feature: a column of the table, found by its name, which says all there is to know.
+"""Parse the name of a feature, a column of the table: the name says how it is computed.
 
 ``nir`` is a band, ``NDVI`` an index, ``NDVI_after_minus_before`` a change: see `features.bases`. Of any of these,
 ``NDVI_std_r7`` is a statistic of the pixels within 7 pixels; ``nir_above_scene`` and ``nir_above_water`` are
 relative to the median of the scene's valid pixels, or of those where the formula ``water`` holds; ``nir_rank`` is the
 share of the scene's pixels below. ``water_share`` and ``valid_share`` are one value for the whole scene, ``at_row``,
-``at_col``, ``at_x`` and ``at_y`` the pixel's place.
+``at_col``, ``at_x`` and ``at_y`` the pixel's coordinates.
 """
 
 import re
@@ -14,14 +14,14 @@ from data.errors import FeatureError
 from features.bases import Base, Bases
 from features.context import STATISTICS
 
-__all__ = ["PLACES", "Feature", "parse_feature"]
+__all__ = ["COORDINATES", "Feature", "parse_feature"]
 
 CONTEXT = re.compile(rf"(?P<base>.+)_(?P<statistic>{'|'.join(STATISTICS)})_r(?P<radius>[1-9]\d*)")
 ABOVE = re.compile(r"(?P<base>.+)_above_(?P<mask>.+)")
 RANK = re.compile(r"(?P<base>.+)_rank")
 SHARE = re.compile(r"(?P<base>.+)_share")
 
-PLACES = {
+COORDINATES = {
     "row": "row in the scene, from its upper edge",
     "col": "column in the scene, from its left edge",
     "x": "x of the pixel's centre, in units of the scene's coordinate system",
@@ -38,7 +38,7 @@ class Feature:
     name : str
     operation : str
         What is done with the base: ``value``, a key of `features.context.STATISTICS`, ``above``, ``rank`` or
-        ``share``; or, without a base, a key of `PLACES`.
+        ``share``; or, without a base, a key of `COORDINATES`.
     base : Base or None
     radius : int
         Of a statistic, in pixels.
@@ -54,7 +54,7 @@ class Feature:
 
     @property
     def halo(self) -> int:
-        """Pixels around a window that it needs."""
+        """Pixels around a window that it depends on."""
         return STATISTICS[self.operation].halo(self.radius) if self.operation in STATISTICS else 0
 
     @property
@@ -68,7 +68,7 @@ class Feature:
         return frozenset().union(*(base.formula.names for base in (self.base, self.mask) if base is not None))
 
     def describe(self) -> dict[str, str | int]:
-        """Say what it is: name, kind, definition, halo, reference, unit."""
+        """Return name, kind, definition, halo, reference and unit."""
         kind, definition, reference, unit = self.operation, "", "", ""
         base = "" if self.base is None else self.base.name
         if self.base is not None and self.operation == "value":
@@ -90,7 +90,7 @@ class Feature:
             where = "are valid" if self.base is None else f"have {base}: {self.base.definition}"
             definition = f"share of the scene's pixels that {where}"
         else:
-            kind, definition = "place", PLACES[self.operation]
+            kind, definition = "coordinate", COORDINATES[self.operation]
             unit = "pixel" if self.operation in ("row", "col") else "of the coordinate system"
         return {
             "name": self.name,
@@ -113,7 +113,7 @@ def parse_feature(name: str, bases: Bases) -> Feature:
     base = bases.find(name)
     if base is not None:
         return Feature(name, "value", base)
-    if name.removeprefix("at_") in PLACES and name.startswith("at_"):
+    if name.removeprefix("at_") in COORDINATES and name.startswith("at_"):
         return Feature(name, name.removeprefix("at_"))
     if name == "valid_share":
         return Feature(name, "share")

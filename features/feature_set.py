@@ -1,4 +1,4 @@
-"""Named features of a scene: one recipe for the pixel table, the trees' maps and the CNN's channels."""
+"""Compute named features of a scene, the same for the pixel table, the trees' maps and the CNN's channels."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -142,8 +142,8 @@ class OpenScene:
         held, planes = self._read(inner)
         rows = np.arange(inner.row, inner.row + inner.height)[:, None]
         cols = np.arange(inner.col, inner.col + inner.width)[None, :]
-        own = {band: plane[inner.within(held)] for band, plane in planes.items()}
-        for position, values in self._direct(own, rows, cols, facts):
+        bands = {band: plane[inner.within(held)] for band, plane in planes.items()}
+        for position, values in self._direct(bands, rows, cols, facts):
             target[position] = values
         for block, position, values in self._context(held, planes, self._blocks(inner)):
             both = block.meet(inner)
@@ -167,19 +167,19 @@ class OpenScene:
         facts = self.facts
         held, planes = self._read(window)
         out = np.empty((len(self.feature_set), len(rows)), np.float32)
-        own = {band: plane[rows - held.row, cols - held.col] for band, plane in planes.items()}
-        for position, values in self._direct(own, rows, cols, facts):
+        bands = {band: plane[rows - held.row, cols - held.col] for band, plane in planes.items()}
+        for position, values in self._direct(bands, rows, cols, facts):
             out[position] = values
         if self.feature_set.halo:
-            here = {block: np.flatnonzero(_inside(block, rows, cols)) for block in self._blocks(window)}
-            here = {block: pixels for block, pixels in here.items() if len(pixels)}
-            for block, position, values in self._context(held, planes, list(here)):
-                pixels = here[block]
+            inside = {block: np.flatnonzero(_inside(block, rows, cols)) for block in self._blocks(window)}
+            inside = {block: pixels for block, pixels in inside.items() if len(pixels)}
+            for block, position, values in self._context(held, planes, list(inside)):
+                pixels = inside[block]
                 out[position, pixels] = values[rows[pixels] - block.row, cols[pixels] - block.col]
         return out
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
-        """Tell where a window of the scene was seen, (height, width) bool."""
+        """Return where a window of the scene has data, (height, width) bool."""
         window = window or self.scene.grid.window
         valid = np.zeros((window.height, window.width), bool)
         inner = window.meet(self.scene.grid.window)
@@ -228,7 +228,7 @@ class OpenScene:
             if feature.operation == "share":
                 yield position, facts[feature.name]
             elif feature.base is None:
-                yield position, _place(self.scene, feature, rows, cols)
+                yield position, _coordinate(self.scene, feature, rows, cols)
             else:
                 if feature.base.name not in values:
                     values[feature.base.name] = _evaluate(feature.base, planes)
@@ -283,7 +283,7 @@ def _rank(values: Plane, quantiles: Plane) -> Plane:
     return np.interp(values, quantiles, np.linspace(0, 1, len(quantiles))).astype(np.float32)
 
 
-def _place(
+def _coordinate(
     scene: Scene, feature: Feature, rows: NDArray[np.integer], cols: NDArray[np.integer]
 ) -> NDArray[np.floating]:
     if feature.operation == "row":

@@ -1,4 +1,4 @@
-"""A table of the user's own, made one of ours: rows with a label, features and a group that stays in one fold.
+"""Read a table of the user's own as a pixel table: rows with a label, features and a group that stays in one fold.
 
 Its groups take the place of scenes: a catalogue of scenes without images, whose rows lie where a scene's pixels would.
 """
@@ -124,8 +124,8 @@ def _read_rows(
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Return the rows with label index, weight, group and number, and the names of their features."""
     paths = find_tables(settings, root)
-    own = {settings.label, settings.weight, settings.group, *(settings.xy or ()), *settings.exclude}
-    frames = [_read_file(path, root, settings, own) for path in paths]
+    named = {settings.label, settings.weight, settings.group, *(settings.xy or ()), *settings.exclude}
+    frames = [_read_file(path, root, settings, named) for path in paths]
     columns = frames[0].columns
     for path, frame in zip(paths, frames, strict=True):
         if frame.columns != columns:
@@ -135,8 +135,8 @@ def _read_rows(
         rows = pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{paths[0].parent}: expected columns of one kind in all files, got: {error}.") from error
-    features = settings.features or [name for name in columns if name not in (*own, FILE)]
-    _check_columns(rows, features, own, settings.label)
+    features = settings.features or [name for name in columns if name not in (*named, FILE)]
+    _check_columns(rows, features, named, settings.label)
     names = _safe_names(features)
     values = [
         pl.when(pl.col(name).cast(pl.Float32).is_finite())
@@ -154,7 +154,7 @@ def _read_rows(
     ), tuple(names.values())
 
 
-def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[str | None]) -> pl.DataFrame:
+def _read_file(path: Path, root: Path, settings: TableSettings, named: Collection[str | None]) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
             frame = pl.read_parquet(path)
@@ -172,13 +172,13 @@ def _read_file(path: Path, root: Path, settings: TableSettings, own: Collection[
             "export the file again."
         ) from error
     # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
-    empty = [name for name in frame.columns if name not in own and frame[name].null_count() == len(frame)]
+    empty = [name for name in frame.columns if name not in named and frame[name].null_count() == len(frame)]
     inside = path.relative_to(root) if path.is_relative_to(root) else path
     return frame.with_columns(pl.col(empty).cast(pl.Float32), pl.lit(inside.with_suffix("").as_posix()).alias(FILE))
 
 
-def _check_columns(rows: pl.DataFrame, features: Sequence[str], own: Collection[str | None], label: str) -> None:
-    wanted = [*features, *(name for name in own if name not in (None, "file"))]
+def _check_columns(rows: pl.DataFrame, features: Sequence[str], named: Collection[str | None], label: str) -> None:
+    wanted = [*features, *(name for name in named if name not in (None, "file"))]
     missing = sorted({str(name) for name in wanted if name not in rows.columns})
     if missing or not features:
         raise TableError(

@@ -1,4 +1,4 @@
-"""Formulas as text, compiled to array functions without ever being executed as Python."""
+"""Compile formulas to array functions, without ever executing their text as Python."""
 
 import ast
 import math
@@ -123,7 +123,7 @@ def compile_formula(text: str, known: Mapping[str, Formula | str] | None = None)
 
 
 def is_condition(text: str) -> bool:
-    """Tell whether a formula is a condition, which gives 1 and 0, rather than a number; raises as `compile_formula`.
+    """Return whether a formula is a condition, which gives 1 and 0, rather than a number; raises as `compile_formula`.
 
     >>> is_condition("NDWI > 0 and not cloud"), is_condition("(N - R) / (N + R)")
     (True, False)

@@ -1,4 +1,4 @@
-"""Where the bins of histograms begin: at quantiles of the training scenes, so that all bins are of use."""
+"""Choose the edges of histogram bins: quantiles of the training scenes, so that all bins are of use."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor

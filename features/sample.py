@@ -1,4 +1,4 @@
-"""The designed sample: which pixels of a scene are drawn, and with what probability."""
+"""Sample the pixels of a scene by strata, each with a known probability."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def strata_names(classes: Classes) -> tuple[str, ...]:
 
 
 def stratify(label: NDArray[np.uint8], halo: int, valid: NDArray[np.bool_], classes: Classes) -> Strata:
-    """Tell which stratum each pixel of a window belongs to.
+    """Return the stratum of each pixel of a window.
 
     Parameters
     ----------
@@ -76,19 +76,19 @@ def stratify(label: NDArray[np.uint8], halo: int, valid: NDArray[np.bool_], clas
     halo : int
         Pixels around a positive that make the ring, a square; binary only, else 0.
     valid : (h, w) bool
-        Where the scene was seen.
+        Where the scene has data.
     classes : Classes
     """
     inside = slice(halo, -halo or None)
-    own = label[inside, inside]
+    inner = label[inside, inside]
     if classes.task == "binary":
         positive = (label == 1).astype(np.uint8)
         near = cv2.dilate(positive, np.ones((2 * halo + 1, 2 * halo + 1), np.uint8))[inside, inside]
         stratum = 2 - near - positive[inside, inside]
     else:
-        stratum = own.copy()
-    stratum[~valid | (own == IGNORE)] = UNUSED
-    return Strata(own, stratum)
+        stratum = inner.copy()
+    stratum[~valid | (inner == IGNORE)] = UNUSED
+    return Strata(inner, stratum)
 
 
 def sample_pixels(
@@ -98,7 +98,7 @@ def sample_pixels(
     settings: SampleSettings,
     rng: np.random.Generator,
 ) -> Iterator[tuple[Window, PixelSample]]:
-    """Draw pixels of a scene for the table, window by window.
+    """Sample pixels of a scene for the table, window by window.
 
     Of each stratum a number is drawn without replacement, all of its pixels alike wherever they lie, so the weights
     of a stratum sum to its number of pixels. With a ``spacing`` only the pixels of a lattice are drawn from, which is
@@ -145,7 +145,7 @@ def sample_pixels(
     weights = (step**2 * totals / np.maximum(wanted, 1)).astype(np.float32)
     for window, share in zip(windows, shares, strict=True):
         if share.any():
-            yield window, _draw(window, lattice_of(window), share, weights, rng)
+            yield window, _sample_window(window, lattice_of(window), share, weights, rng)
 
 
 def _amounts(classes: Classes, settings: SampleSettings) -> list[str | int | float]:
@@ -175,17 +175,17 @@ def _limit(wanted: list[int], cap: int | None) -> list[int]:
 
 
 def _deal(counts: NDArray[np.integer], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Say how many of ``wanted`` pixels, drawn from all windows alike, fall into each."""
+    """Return how many of ``wanted`` pixels, drawn from all windows alike, fall into each."""
     if wanted == counts.sum():
         return np.asarray(counts, np.int64)
     if counts.sum() >= 10**9:
         raise TableError(
-            f"expected fewer than 1e9 pixels of a stratum in a scene, got {counts.sum()}. Cut the scene into parts."
+            f"expected fewer than 1e9 pixels of a stratum in a scene, got {counts.sum()}. Split the scene into tiles."
         )
     return np.asarray(rng.multivariate_hypergeometric(counts, wanted, method="marginals"), np.int64)
 
 
-def _draw(
+def _sample_window(
     window: Window, strata: Strata, share: NDArray[np.int64], weights: NDArray[np.float32], rng: np.random.Generator
 ) -> PixelSample:
     flat = strata.stratum.ravel()

@@ -1,4 +1,4 @@
-"""What is known of a scene as a whole, from a lattice of its pixels: medians, quantiles, shares."""
+"""Measure a scene as a whole on a lattice of its pixels: medians, quantiles, shares."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ def lattice_of(grid: Grid, window: Window, most_pixels: int = MOST_PIXELS) -> tu
 def measure_scene(
     features: Iterable[Feature], planes: Mapping[str, NDArray[np.float32]], valid: NDArray[np.bool_]
 ) -> SceneFacts:
-    """Measure what some features need to know of a scene.
+    """Measure the medians, quantiles and shares of a scene that some features need.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def measure_scene(
     planes : mapping of str to (n,) float32
         By band, the pixels of the lattice.
     valid : (n,) bool
-        Where the scene was seen.
+        Where the scene has data.
 
     Returns
     -------

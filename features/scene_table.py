@@ -1,4 +1,4 @@
-"""The table of scenes, for tags of whole scenes: one row a scene, in parquet files of a thousand, one folder a fold."""
+"""The table of tagged scenes: one row a scene, in parquet files of a thousand, one folder a fold."""
 
 import json
 import logging
@@ -142,14 +142,14 @@ def open_scene_table(
         blocks += open_groups(path, names)
         columns = read_columns(path, ["scene", *labels])
         label.append(np.column_stack([columns[name].to_numpy() for name in labels]))
-        scene += [place[one] for one in columns["scene"].to_pylist()]
+        scene += [place[name] for name in columns["scene"].to_pylist()]
     return Table(
         blocks,
         tuple(names),
         np.concatenate(label),
         np.ones(len(scene), np.float32),
         np.array(scene, np.int32),
-        tuple(one.id for one in scenes),
+        tuple(place),
         np.zeros(len(scene), np.int32),
     )
 
@@ -158,7 +158,9 @@ def open_rows(directory: Path, catalogue: Catalogue, names: Sequence[str], folds
     """Open the training rows of either table, or those that some folds hold out: of pixels, or of tagged scenes."""
     if catalogue.classes.task == "multilabel":
         return open_scene_table(directory, catalogue, names, folds)
-    scenes = catalogue.split("train") if folds is None else [one for fold in folds for one in catalogue.in_fold(fold)]
+    scenes = (
+        catalogue.split("train") if folds is None else [scene for fold in folds for scene in catalogue.in_fold(fold)]
+    )
     return open_table(directory, scenes, names)
 
 

@@ -114,9 +114,9 @@ class AggregateSettings(Settings):
     @field_validator("edges")
     @classmethod
     def _rising(cls, edges: dict[str, list[float]]) -> dict[str, list[float]]:
-        for name, own in edges.items():
-            if not own or any(low >= high for low, high in pairwise(own)):
-                raise ValueError(f"expected rising numbers for {name}, got {own}")
+        for name, marks in edges.items():
+            if not marks or any(low >= high for low, high in pairwise(marks)):
+                raise ValueError(f"expected rising numbers for {name}, got {marks}")
         return edges
 
 
@@ -280,7 +280,7 @@ def _refuse(settings: FeatureSettings, keys: Sequence[str], when: str) -> None:
     """Refuse settings that were changed and would have no effect."""
     given = [key for key in keys if getattr(settings, key) != FeatureSettings.model_fields[key].default]
     if given:
-        raise FeatureError(f"features: expected {given[0]} {when}, got it nonetheless. Leave features.{given[0]} out.")
+        raise FeatureError(f"features: expected {given[0]} {when}, got it. Leave features.{given[0]} out.")
 
 
 def _index_names(bands: Sequence[str], settings: FeatureSettings) -> list[str]:

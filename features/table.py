@@ -1,4 +1,4 @@
-"""The pixel table: one row a drawn pixel, one column a feature, one parquet file a scene, one folder a fold."""
+"""The pixel table: one row a sampled pixel, one column a feature, one parquet file a scene, one folder a fold."""
 
 import json
 import logging
@@ -57,7 +57,7 @@ class Columns(Protocol):
         ...
 
     def describe(self) -> list[dict[str, str | int]]:
-        """Say of each what it is: name, kind, definition, halo, reference, unit."""
+        """Return name, kind, definition, halo, reference and unit of each."""
         ...
 
 
@@ -198,8 +198,8 @@ def build_table(
         If not a single pixel was drawn.
     """
     paths = {scene: table_path(directory, scene) for scene in catalogue.split("train")}
-    there = {scene: rows for scene, path in paths.items() if (rows := count_rows(path)) is not None}
-    todo = [scene for scene in paths if scene not in there]
+    written = {scene: rows for scene, path in paths.items() if (rows := count_rows(path)) is not None}
+    todo = [scene for scene in paths if scene not in written]
     work = partial(
         _write_scene,
         feature_set=feature_set,
@@ -209,7 +209,7 @@ def build_table(
         experiment=experiment,
         seed=seed,
     )
-    rows = sum(there.values()) + sum(track(map_ordered(work, todo, executor), "pixel table", len(todo)))
+    rows = sum(written.values()) + sum(track(map_ordered(work, todo, executor), "pixel table", len(todo)))
     sync_files(paths.values())
     if rows == 0:
         raise TableError(
@@ -255,8 +255,8 @@ def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
         for name, values in (("label", label), ("weight", weight), ("row", row)):
             values[start : start + count] = columns[name].to_numpy()
         start += count
-    scene = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
-    return Table(blocks, tuple(names), label, weight, scene, tuple(one.id for one in scenes), row)
+    position = np.repeat(np.arange(len(paths), dtype=np.int32), counts)
+    return Table(blocks, tuple(names), label, weight, position, tuple(scene.id for scene in scenes), row)
 
 
 def open_groups(path: Path, names: Sequence[str]) -> list[RowGroup]:
@@ -278,8 +278,8 @@ def read_columns(path: Path, names: Sequence[str], group: int | None = None) -> 
     return columns
 
 
-def _require(names: Sequence[str], there: Sequence[str], path: Path) -> None:
-    lacking = set(names) - set(there)
+def _require(names: Sequence[str], known: Sequence[str], path: Path) -> None:
+    lacking = set(names) - set(known)
     if lacking:
         raise _lacks(path, f"none called {min(lacking)}")
 
@@ -291,12 +291,12 @@ def _lacks(path: Path, got: str) -> TableError:
 
 
 def column_field(name: str, kind: pa.DataType, unit: str, text: str) -> pa.Field:
-    """Return a column that says what it is."""
+    """Return a column with its unit and description."""
     return pa.field(name, kind, metadata={"unit": unit, "description": text})
 
 
 def feature_field(row: Mapping[str, str | int]) -> pa.Field:
-    """Return the column of a feature, of what the feature says of itself."""
+    """Return the column of a feature, from its description."""
     text = {"unit": str(row["unit"]), "description": str(row["definition"]), "reference": str(row["reference"])}
     return pa.field(str(row["name"]), pa.float32(), metadata=text)
 

@@ -77,7 +77,7 @@ def learn(kind, rows, n_labels, settings, stop=None, device="cpu", **options):
     if stop is None:
         return kind(rows, n_labels, device=device).fit(settings, np.ones(len(rows), bool), **options)
     joined, first = join(rows, stop)
-    return kind(joined, n_labels, device=device).fit(settings, first, stop=~first, **options)
+    return kind(joined, n_labels, device=device).fit(settings, first, ~first, **options)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Explaining a member: which columns its boosters use, what happens without them, and in which direction they push.
+"""Explain a member: which columns its boosters use, what happens without them, and in which direction they push.
 
 All of it is seen on rows held out, each by the booster of its own fold.
 """
@@ -169,11 +169,11 @@ def _read_parts(
     drawn = table.read(chosen), table.label[places]
     fold = {scene.id: scene.fold for scene in catalogue.split("train")}
     fold_of = np.array([fold[scene] for scene in table.scenes])[table.scene[places]]
-    here = {fold: fold_of == fold for fold in member.folds}
+    rows_of = {fold: fold_of == fold for fold in member.folds}
     return [
-        _Part(member.boosters[fold], drawn[0][own], drawn[1][own], weight[own])
-        for fold, own in here.items()
-        if own.any()
+        _Part(member.boosters[fold], drawn[0][rows], drawn[1][rows], weight[rows])
+        for fold, rows in rows_of.items()
+        if rows.any()
     ]
 
 
@@ -222,7 +222,9 @@ def _shuffle_columns(
         rng = np.random.default_rng([seed, column])
         shuffled = [_predict_changed(part, column, _shuffled(part, column, rng), member.threads) for part in parts]
         after.append([score(proba) for proba in np.concatenate(shuffled, axis=1)])
-    changed = (np.array([[getattr(one, name) for one in repeats] for repeats in after]) for name in _Scores._fields)
+    changed = (
+        np.array([[getattr(scores, name) for scores in repeats] for repeats in after]) for name in _Scores._fields
+    )
     return before, _Scores(*(new - old for new, old in zip(changed, before, strict=True)))
 
 
@@ -276,7 +278,7 @@ def _dependences(
         return [None] * member.n_classes
     points = np.unique(weighted_quantiles(values[order], weight[order], ((np.arange(POINTS) + 0.5) / POINTS).tolist()))
     proba = [_predict_changed(part, column, points[:, None], member.threads) for part in few]
-    curves = np.array([np.average(own, axis=1, weights=part.weight) for own, part in zip(proba, few, strict=True)])
+    curves = np.array([np.average(rows, axis=1, weights=part.weight) for rows, part in zip(proba, few, strict=True)])
     mean = np.average(curves, axis=0, weights=[part.weight.sum() for part in few])
     return [
         Dependence(_rounded(points), _rounded(mean[:, output]), tuple(map(_rounded, curves[:, :, output])))

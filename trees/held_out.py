@@ -1,4 +1,4 @@
-"""Rows of the pixel table as the models saw them that never learned from their group."""
+"""Predict the rows of the pixel table out of fold: each by the model that never saw its group."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -150,8 +150,10 @@ def fit_part(
     """Learn from some of the rows (n,); if any of them are held, those tell first how many rounds serve best."""
     if not held.any():
         return learner.fit(settings, chosen, seed=seed)
-    booster = learner.fit(settings, chosen & ~held, stop=held, seed=seed)
-    return learner.fit(settings, chosen, rounds=booster.rounds, seed=seed) if settings.refit else booster
+    booster = learner.fit(settings, chosen & ~held, held, seed)
+    if not settings.refit:
+        return booster
+    return learner.fit(settings.model_copy(update={"rounds": booster.rounds}), chosen, seed=seed)
 
 
 def check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> tuple[str, ...]:

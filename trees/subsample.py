@@ -1,4 +1,4 @@
-"""A few rows that stand for many."""
+"""Sample a few rows that stand for all."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ __all__ = ["sample_by_weight", "sample_rows"]
 def sample_rows(
     label: NDArray[np.uint8], weight: NDArray[np.floating], rows: int, n_labels: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Draw rows that stand for all: half of them shared out among the labels alike, half by their weight.
+    """Sample rows that stand for all: half of them shared equally among the labels, half by weight.
 
     Within a label rows are drawn by weight. What stands for a label keeps its total weight.
 
@@ -34,19 +34,19 @@ def sample_rows(
     shares = 0.5 * totals / totals.sum() + 0.5 * (totals > 0) / np.count_nonzero(totals)
     standing = np.zeros(len(label))
     for index in np.flatnonzero(totals):
-        own = np.flatnonzero(label == index)
+        rows_of = np.flatnonzero(label == index)
         count = max(1, round(rows * float(shares[index])))
-        if count >= len(own):
-            standing[own] = weight[own]
+        if count >= len(rows_of):
+            standing[rows_of] = weight[rows_of]
         else:
-            times = np.bincount(sample_by_weight(weight[own], count, rng), minlength=len(own))
-            standing[own] = times * totals[index] / count
+            times = np.bincount(sample_by_weight(weight[rows_of], count, rng), minlength=len(rows_of))
+            standing[rows_of] = times * totals[index] / count
     places = np.flatnonzero(standing)
     return places, standing[places]
 
 
 def sample_by_weight(weight: NDArray[np.floating], count: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """Draw places at equal distances along the running weight; with as many as there are equal weights, each once.
+    """Sample places at equal distances along the running weight; as many places as equal weights give each once.
 
     Returns
     -------

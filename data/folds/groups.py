@@ -1,4 +1,4 @@
-"""Groups: which scenes must stay in one fold, because a model that saw one of them has seen the others."""
+"""Group the scenes that must stay in one fold, because a model that saw one of them has seen the others."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def group_scenes(
     Returns
     -------
     groups : dict
-        Scene id → name of its group: the pattern's or the file's own name where no other rule had a say, else
+        Scene id → name of its group: the pattern's or the file's name where no other rule joined groups, else
         the smallest scene id of the group. Independent of the order of the scenes.
 
     Raises
@@ -92,8 +92,8 @@ def connected_components(count: int, pairs: Iterable[Sequence[int]]) -> NDArray[
             item = parent[item]
         return item
 
-    for one, other in pairs:
-        low, high = sorted((root_of(int(one)), root_of(int(other))))
+    for first, second in pairs:
+        low, high = sorted((root_of(int(first)), root_of(int(second))))
         parent[high] = low
     return np.array([root_of(item) for item in range(count)], np.int64)
 
@@ -217,7 +217,7 @@ def _require_all(scenes: Sequence[Scene], lacking: Sequence[Scene], what: str, a
     ids = [scene.id for scene in lacking if scene.split == "train"]
     if ids:
         raise FoldError(
-            f"{len(ids)} of {len(scenes)} training scenes: expected {what}; not so {_first(ids)}. {advice}."
+            f"{len(ids)} of {len(scenes)} training scenes: expected {what}, missing for {_first(ids)}. {advice}."
         )
 
 
@@ -237,7 +237,7 @@ def _pairs_of(scenes: Sequence[Scene], names: Mapping[str, str]) -> NDArray[np.i
 
 
 def _keep_names(groups: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
-    """Call a group by the rule's own name where the rule gave all its scenes that name, and no others."""
+    """Name a group as the rule did, where the rule gave that name to all of its scenes and no others."""
     given: dict[str, set[str | None]] = {}
     for scene, group in groups.items():
         given.setdefault(group, set()).add(names.get(scene))

@@ -1,4 +1,4 @@
-"""Groups held out among those that a model learns from: they tell when to stop, and a fold stays unseen."""
+"""Hold out groups of the training scenes for early stopping, so that the fold itself stays unseen."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What a model could know of the scenes it is scored on: the report on folds, in figures and in words."""
+"""Report what leaks between folds: split groups, near-duplicates, neighbours on the ground."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class LeakageReport:
         return bool(self.split_groups or self.duplicates)
 
     def lines(self) -> list[str]:
-        """Say it in words, a line for each matter."""
+        """Return the report as text, a line for each matter."""
         lines = [f"{sum(self.scenes)} training scenes in {len(self.scenes)} folds; {self._split_line()}"]
         for fold, (scenes, groups) in enumerate(zip(self.scenes, self.groups, strict=True)):
             shares = (
@@ -106,7 +106,7 @@ class LeakageReport:
 def leakage_report(
     catalogue: Catalogue, thumbnails: Thumbnails | None = None, similarity: float = 1.0
 ) -> LeakageReport:
-    """Look for whatever scenes of one fold tell about those of another.
+    """Report what links scenes of different folds, and test scenes to training scenes.
 
     Parameters
     ----------
@@ -151,20 +151,17 @@ def leakage_report(
 
 def _across_folds(catalogue: Catalogue, pairs: NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
     """Return the pairs of training scenes that lie in different folds."""
-    scenes = [(catalogue.scenes[one], catalogue.scenes[other]) for one, other in pairs]
-    return tuple(
-        (one.id, other.id) for one, other in scenes if one.split == other.split == "train" and one.fold != other.fold
-    )
+    scenes = [(catalogue.scenes[first], catalogue.scenes[second]) for first, second in pairs]
+    return tuple((a.id, b.id) for a, b in scenes if a.split == b.split == "train" and a.fold != b.fold)
 
 
 def _beside_training(catalogue: Catalogue, pairs: NDArray[np.int64]) -> dict[str, tuple[str, ...]]:
     """Return for each split but training its scenes that are paired with a training scene."""
     found: dict[str, set[str]] = {}
     for pair in pairs:
-        one, other = (catalogue.scenes[position] for position in pair)
-        if (one.split == "train") != (other.split == "train"):
-            stranger = other if one.split == "train" else one
-            found.setdefault(stranger.split, set()).add(stranger.id)
+        splits = {catalogue.scenes[position].split == "train": catalogue.scenes[position] for position in pair}
+        if len(splits) == 2:
+            found.setdefault(splits[False].split, set()).add(splits[False].id)
     return {split: tuple(sorted(ids)) for split, ids in found.items()}
 
 

@@ -1,4 +1,4 @@
-"""Folds: groups dealt out for cross-validation, never split and as alike as they can be."""
+"""Assign groups to the folds of cross-validation: never split, and folds as alike as possible."""
 
 import logging
 from collections import deque
@@ -23,13 +23,13 @@ __all__ = ["assign_folds", "plan_folds"]
 logger = logging.getLogger(__name__)
 
 PASSES = 10
-"""Most rounds of moving and swapping groups; it settles after three or four."""
+"""Most rounds of moving and swapping groups; three or four are usually enough."""
 
 GRAIN = 2.0**24
 """Loads are whole numbers of such parts: then sums and products are exact, and ties the same on any machine."""
 
 WEIGHTS = {"scenes": 1.0, "presence": 2.0, "pixels": 0.5}
-"""What evenness counts for: pixels least, since one large bed outweighs many scenes and cannot be divided."""
+"""How much evenness of each counts: pixels least, since one large bed outweighs many scenes and cannot be divided."""
 
 
 def plan_folds(
@@ -86,7 +86,7 @@ def assign_folds(
     seed: int,
     classes: Classes,
 ) -> dict[str, int]:
-    """Deal groups out to folds.
+    """Assign groups to folds.
 
     The largest group goes first, each to the fold that has least of what it brings; then groups move and swap
     as long as that evens the folds out. "Even" means least squares of each fold's share of the scenes, of the

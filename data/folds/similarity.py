@@ -108,9 +108,9 @@ def similar_pairs(thumbnails: Thumbnails, similarity: float) -> NDArray[np.int64
         alike = np.triu(_correlation(part, rest) >= similarity - ROUNDING, k=1)
         candidates = np.argwhere(alike) + start
         for batch in range(0, len(candidates), BATCH):
-            one, other = candidates[batch : batch + BATCH].T
-            kept = _correlate_steps(steps[one], steps[other]) >= least - ROUNDING
-            pairs.append(np.column_stack([one[kept], other[kept]]))
+            first, second = candidates[batch : batch + BATCH].T
+            kept = _correlate_steps(steps[first], steps[second]) >= least - ROUNDING
+            pairs.append(np.column_stack([first[kept], second[kept]]))
     return np.concatenate(pairs)
 
 

@@ -1,4 +1,4 @@
-"""What the values of a label mean, in arrays and in files."""
+"""The classes of an experiment: names, ids in files, label indices in arrays, colours."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class Classes:
             If their number does not suit the task, a name is used twice, or an id is not in 0 … 254.
         """
         if not settings:
-            raise ExperimentError("classes: expected at least one class, got none. Name what is to be told apart.")
+            raise ExperimentError("classes: expected at least one class, got none. Name the classes to map.")
         ids = tuple(sorted(settings))
         names = tuple(settings[value].name for value in ids)
         if task == "binary" and (len(ids) != 1 or ids[0] == 0):
@@ -85,12 +85,12 @@ class Classes:
 
     @property
     def n_questions(self) -> int:
-        """How many questions a label answers, each by one of ``n_labels``: one, or when multilabel one a tag."""
+        """Independent questions that a label answers: one, or when multilabel one a tag."""
         return len(self.names) if self.task == "multilabel" else 1
 
     @property
     def n_labels(self) -> int:
-        """How many answers a question has: no or yes, or when multiclass the classes."""
+        """Labels to choose from in each question: the classes when multiclass, else no and yes."""
         return len(self.names) if self.task == "multiclass" else 2
 
     @property

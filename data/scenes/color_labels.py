@@ -1,4 +1,4 @@
-"""Labels that are pictures: a colour for each class."""
+"""Read colour-coded labels: an image with one colour for each class."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Colours of classes that the experiment file gives none: readable with any colour vision."""
+"""Default colours of classes, which differ for any colour vision."""
 
 __all__ = ["BACKGROUND_COLOR", "PALETTE"]
 

@@ -1,4 +1,4 @@
-"""Where scenes lie on the ground, and which of them overlap or touch there."""
+"""Find the scenes that overlap or touch on the ground."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ROUNDING = 0.25
 
 
 def has_footprint(scene: Scene) -> bool:
-    """Tell whether a scene's file says where it lies."""
+    """Return whether a scene is georeferenced."""
     return scene.grid.crs is not None and scene.grid.transform is not None
 
 
@@ -58,13 +58,13 @@ def _find_pairs(scenes: Sequence[Scene], margin: float) -> NDArray[np.int64]:
             by_crs[scene.grid.crs].append(position)
     systems = sorted(by_crs, key=str)
     pairs = [np.empty((0, 2), np.int64)]
-    for number, here in enumerate(systems):
-        positions = by_crs[here]
-        boxes = np.array([_bounds(scenes[position], here, margin) for position in positions])
+    for number, crs in enumerate(systems):
+        positions = by_crs[crs]
+        boxes = np.array([_bounds(scenes[position], crs, margin) for position in positions])
         pairs.append(np.array(positions)[_meeting_boxes(boxes, boxes)])
-        for there in systems[number + 1 :]:
-            others = by_crs[there]
-            moved = np.array([_bounds(scenes[position], here, margin) for position in others])
+        for other_crs in systems[number + 1 :]:
+            others = by_crs[other_crs]
+            moved = np.array([_bounds(scenes[position], crs, margin) for position in others])
             # Where the other system has no coordinates for a place, it is far away.
             known = np.isfinite(moved).all(axis=1)
             first, second = _meeting_boxes(boxes, moved[known]).T

@@ -1,4 +1,4 @@
-"""Histograms of bands: counted in one pass, before anything is known of the values' range."""
+"""Histograms of bands in one pass, before the range of the values is known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,9 +95,9 @@ class Histogram:
     edges: tuple[float, ...]
     shares: Mapping[str, tuple[float, ...]]
 
-    def overlap(self, one: str, other: str) -> float:
-        """Return how much of two splits' pixels lies alike, 0 … 1: one minus the total variation distance."""
-        return float(np.minimum(self.shares[one], self.shares[other]).sum())
+    def overlap(self, first: str, second: str) -> float:
+        """Return how far two splits' histograms overlap, 0 … 1: one minus the total variation distance."""
+        return float(np.minimum(self.shares[first], self.shares[second]).sum())
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -134,7 +134,7 @@ def bin_histogram(band: str, totals: Mapping[str, NDArray[np.int64]]) -> Histogr
     # Of values up to 256 a key tells whole numbers exactly; a negative key's value lies at its upper bound.
     values = np.where(BOUNDS[:-1] < 0, BOUNDS[1:], BOUNDS[:-1])[occupied]
     whole = bool((np.abs(values) <= 256).all() and (values == np.rint(values)).all())
-    middles = [np.searchsorted(np.cumsum(one), np.array([TAIL, 1 - TAIL]) * one.sum()) for one in counts.values()]
+    middles = [np.searchsorted(np.cumsum(count), np.array([TAIL, 1 - TAIL]) * count.sum()) for count in counts.values()]
     first, last = min(low for low, _ in middles), max(high for _, high in middles)
     if first == last:
         first, last = occupied[0], occupied[-1]
@@ -142,12 +142,12 @@ def bin_histogram(band: str, totals: Mapping[str, NDArray[np.int64]]) -> Histogr
         low, high = (float(values[np.searchsorted(occupied, place)]) for place in (first, last))
         step = -(-(high - low + 1) // BINS)
         edges = np.arange(low - 0.5, high + step, step)
-        places = [np.histogram(values, edges, weights=one[occupied])[0] for one in counts.values()]
-        below = [one[occupied][values < edges[0]].sum() for one in counts.values()]
+        places = [np.histogram(values, edges, weights=count[occupied])[0] for count in counts.values()]
+        below = [count[occupied][values < edges[0]].sum() for count in counts.values()]
     else:
         edges = np.linspace(BOUNDS[first], BOUNDS[last + 1], BINS + 1)
-        rising = [np.interp(edges, BOUNDS, np.concatenate([[0], np.cumsum(one)])) for one in counts.values()]
-        places, below = [np.diff(one) for one in rising], [one[0] for one in rising]
+        rising = [np.interp(edges, BOUNDS, np.concatenate([[0], np.cumsum(count)])) for count in counts.values()]
+        places, below = [np.diff(below) for below in rising], [below[0] for below in rising]
     shares = {
         split: _shares(under, inside, int(counts[split].sum()))
         for split, under, inside in zip(counts, below, places, strict=True)

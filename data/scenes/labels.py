@@ -1,4 +1,4 @@
-"""What the values or colours of a label file mean, as the experiment file says."""
+"""Map the values or colours of a label file to label indices, as the experiment file says."""
 
 from collections.abc import Mapping
 

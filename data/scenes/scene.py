@@ -1,4 +1,4 @@
-"""One scene: where its files lie, and how its pixels and labels are read."""
+"""A scene: its files, and how its pixels and labels are read."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +127,7 @@ class Scene:
 
 @contextmanager
 def maybe_ungeoreferenced() -> Iterator[None]:
-    """Let rasterio open a file without georeferencing, which is no fault of a scene, in silence."""
+    """Silence rasterio's warning of files without georeferencing: scenes may have none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -185,7 +185,7 @@ def read_grid(path: str) -> tuple[Grid, int]:
 
 
 def band_problem(image: ImageFile, raster: Any) -> str | None:
-    """Say why an open raster has not the bands that are named for it; None if it has.
+    """Return why an open raster does not fit the bands named for it; None if it does.
 
     A raster of one band with a palette has one, or the red, green, blue (and alpha) of its palette.
     """
@@ -221,8 +221,7 @@ def read_scene(
     Returns
     -------
     pixels : (C, height + 2 halo, width + 2 halo) float32
-        NaN where there is no data: nodata values, pixels that a mask band condemns, and all that lies
-        outside the scene.
+        NaN where there is no data: nodata values, pixels that a mask band marks as invalid, and all outside the scene.
 
     Raises
     ------
@@ -245,10 +244,10 @@ def read_scene(
         if places:
             _read_image(image, places, area, scene, pixels)
     for mask_band, values in masks.items():
-        condemned = _condemned(pixels[order.index(mask_band)], values)
+        invalid = _is_invalid(pixels[order.index(mask_band)], values)
         for position, band in enumerate(wanted):
             if band not in masks:
-                pixels[position, condemned] = np.nan
+                pixels[position, invalid] = np.nan
     return pixels[: len(wanted)]
 
 
@@ -296,8 +295,8 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
 def _read_values(raster: Any, window: RasterWindow, declared: Mapping[int, int]) -> NDArray[np.uint8]:
     if raster.count > 2:
         raise LabelError(
-            f"{raster.name}: expected one band of class values, got {raster.count}. If it is a picture with a colour "
-            "for each class, set label.colors: true and name the colours as the classes' color."
+            f"{raster.name}: expected one band of class values, got {raster.count}. If it is a colour-coded "
+            "image, set label.colors: true and give each class its color."
         )
     values = raster.read(1, window=window)
     undeclared = {} if raster.nodata is None else {raster.nodata: IGNORE}
@@ -324,7 +323,7 @@ def recode(values: NDArray[Any], meanings: Mapping[Any, int]) -> tuple[NDArray[n
 
 
 def valid_mask(scene: Scene, pixels: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Tell where a scene was seen at all: any band finite, mask bands not counted.
+    """Return where a scene has data: any band finite, mask bands not counted.
 
     Parameters
     ----------
@@ -370,16 +369,16 @@ def _read_image(
             values = palette[indexes][:, stored[0]]
             declared = [raster.nodata] * len(indexes)
     whole = values.shape[1:] == pixels.shape[1:]
-    for place, read, kept, own in zip(places.values(), values, stored, declared, strict=True):
+    for place, read, raw, nodata_value in zip(places.values(), values, stored, declared, strict=True):
         if not whole:
             pixels[place] = np.nan
         plane = pixels[place][target]
         plane[...] = read
-        # Compared before the turn to float32, in which a large integer can be another number.
+        # Compared before the conversion to float32, which can change a large integer.
         for nodata in image.nodata:
             plane[read == nodata] = np.nan
-        if own is not None:
-            plane[kept == own] = np.nan
+        if nodata_value is not None:
+            plane[raw == nodata_value] = np.nan
         if read.dtype.kind == "f":
             plane[~np.isfinite(plane)] = np.nan
 
@@ -394,6 +393,6 @@ def _inside(area: Window, grid: Grid) -> tuple[tuple[slice, slice], RasterWindow
     return target, RasterWindow(left, top, right - left, bottom - top)
 
 
-def _condemned(mask: NDArray[np.float32], values: tuple[int, ...]) -> NDArray[np.bool_]:
+def _is_invalid(mask: NDArray[np.float32], values: tuple[int, ...]) -> NDArray[np.bool_]:
     listed: NDArray[np.bool_] = np.isin(np.nan_to_num(mask), values or (0,))
     return listed if values else ~listed

@@ -1,4 +1,4 @@
-"""Mean, spread and range of many pixels in one pass, mergeable over scenes."""
+"""Mean, deviation and range of pixels in one pass, merged over scenes."""
 
 from dataclasses import dataclass
 from typing import Any, Self

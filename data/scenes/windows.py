@@ -1,4 +1,4 @@
-"""Rectangles of a scene in pixels, and the grid a scene lies on."""
+"""Windows of a scene, in pixels, and the grid it lies on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which files make which scene: patterns with {id}, matched against the files on disk."""
+"""Find the files of every scene by patterns with {id}."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[st
 
 
 def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Return the bands that condemn pixels, as in ``Scene.invalid``."""
+    """Return the mask bands and their values, as in ``Scene.invalid``."""
     return tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
 
 
@@ -197,7 +197,7 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
         If no file matches.
     """
     if pattern.count("{id}") != 1:
-        raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's name.")
+        raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's id.")
     head, tail = pattern.split("{id}")
     # Braces other than {id} and glob characters in a path mean themselves.
     expression = re.compile(re.escape(head) + r"(?P<id>[^/]+)" + re.escape(tail))

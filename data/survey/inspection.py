@@ -1,4 +1,4 @@
-"""The pre-flight check: one pass over every scene, and every problem at once, before any work starts."""
+"""The pre-flight check: read every scene once and list every problem before any work starts."""
 
 import hashlib
 import logging
@@ -148,7 +148,7 @@ def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> t
 
 
 def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
-    """Read one scene from end to end and say what is wrong with it."""
+    """Read one scene from end to end and list what is wrong with it."""
     # Files without blocks, such as JPEGs, are then decoded once.
     with keep_open():
         return _inspect(files, classes, invalid)
@@ -219,7 +219,7 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, s
 
 
 def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:
-    """Say what the training labels lack as a whole."""
+    """Return what the training labels lack as a whole."""
     counts = [
         inspection.statistics.label_counts
         for inspection in inspections

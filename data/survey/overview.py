@@ -1,4 +1,4 @@
-"""The data as people look at it before anything else: what is in which split and fold, and what stands out."""
+"""Summarise a catalogue: classes and bands of each split and fold, and the outliers among the scenes."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -121,7 +121,7 @@ class BandFacts:
 
 @dataclass(frozen=True)
 class Overview:
-    """What a catalogue tells without looking at a single pixel again.
+    """What a catalogue tells without reading a pixel again.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def robust_scores(
     Parameters
     ----------
     values, reference : (n,) float64
-        NaN has score 0 and no say.
+        NaN has score 0 and does not count.
     least : float
         A smaller robust deviation is taken for this.
     """

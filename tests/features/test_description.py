@@ -194,7 +194,7 @@ def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(bui
     # The first column tells the scene, the second the row.
     marks = table.read()
     marks[:, 0], marks[:, 1] = table.scene, np.arange(len(table))
-    rows, label, weight = features.description._draw_rows(replace(table, blocks=[Held(marks)]), most_rows, 0)
+    rows, label, weight = features.description._sample_rows(replace(table, blocks=[Held(marks)]), most_rows, 0)
     assert len(rows) == len(label) == len(weight) == most_rows
     assert len({(scene, row) for scene, row in rows[:, :2].tolist()}) == most_rows
     for position, count in enumerate(counts):
@@ -204,7 +204,7 @@ def test_no_more_rows_are_kept_than_asked_for_and_each_scene_gives_its_share(bui
 
 def test_rows_kept_keep_their_features_labels_and_weights(built):
     table = built()
-    rows, label, weight = features.description._draw_rows(table, 100, 0)
+    rows, label, weight = features.description._sample_rows(table, 100, 0)
     known = {row.tobytes(): position for position, row in enumerate(table.read())}
     positions = [known[row.tobytes()] for row in np.ascontiguousarray(rows)]
     np.testing.assert_array_equal(table.label[positions], label)

@@ -3,7 +3,7 @@ import pytest
 from data.errors import FeatureError
 from features.bases import Bases
 from features.context import STATISTICS
-from features.feature import PLACES, parse_feature
+from features.feature import COORDINATES, parse_feature
 from features.indices import INDICES
 
 BASES = Bases(["red", "nir", "green_before", "green_after"], {"water": "NDVI < 0", "deep": "water and nir < 0.1"})
@@ -88,10 +88,10 @@ def test_a_share_is_of_a_condition_or_of_what_is_valid():
     assert valid.needs_scene
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_a_place_needs_no_band(place):
-    feature = parse(f"at_{place}")
-    assert (feature.operation, feature.base, feature.bands) == (place, None, frozenset())
+@pytest.mark.parametrize("name", COORDINATES)
+def test_a_coordinate_needs_no_band(name):
+    feature = parse(f"at_{name}")
+    assert (feature.operation, feature.base, feature.bands) == (name, None, frozenset())
     assert not feature.needs_scene
 
 
@@ -176,10 +176,10 @@ def test_a_refusal_names_the_part_that_is_unknown_and_the_nearest():
         ("red_rank", "relative", "share of the scene's valid pixels with less red", 0, "", ""),
         ("water_share", "scene", "share of the scene's pixels that have water: NDVI < 0", 0, "", ""),
         ("valid_share", "scene", "share of the scene's pixels that are valid", 0, "", ""),
-        ("at_row", "place", "row in the scene, from its upper edge", 0, "", "pixel"),
+        ("at_row", "coordinate", "row in the scene, from its upper edge", 0, "", "pixel"),
         (
             "at_x",
-            "place",
+            "coordinate",
             "x of the pixel's centre, in units of the scene's coordinate system",
             0,
             "",

@@ -209,7 +209,7 @@ def test_rounds_of_a_tag_are_chosen_by_log_loss_unless_told_otherwise(fitted, mo
         names.append(name)
         return float(len(names))
 
-    monkeypatch.setattr("trees.boosters.lightgbm_booster.score_held_out", spy)
+    monkeypatch.setattr("trees.boosters.booster.score_held_out", spy)
     fitted(folds=[0], validation_fraction=0.4, monitor=given)
     assert set(names) == {used}
 
@@ -218,9 +218,9 @@ def test_the_number_of_rounds_is_chosen_for_each_tag_by_groups_held_out(fitted, 
     calls = []
     fit = LightGBMLearner.fit
 
-    def spy(self, settings, chosen, **options):
-        booster = fit(self, settings, chosen, **options)
-        calls.append((self.label[chosen], chosen, options.get("stop"), options.get("rounds"), booster.rounds))
+    def spy(self, settings, chosen, held=None, seed=0):
+        booster = fit(self, settings, chosen, held, seed)
+        calls.append((self.label[chosen], chosen, held, settings.rounds, booster.rounds))
         return booster
 
     monkeypatch.setattr(LightGBMLearner, "fit", spy)

@@ -113,17 +113,17 @@ def test_the_number_of_rounds_is_chosen_on_held_out_groups_then_all_are_learned_
     calls = []
     fit = LightGBMLearner.fit
 
-    def spy(self, settings, chosen, **options):
-        booster = fit(self, settings, chosen, **options)
-        calls.append((chosen, options.get("stop"), options.get("rounds"), booster.rounds))
+    def spy(self, settings, chosen, held=None, seed=0):
+        booster = fit(self, settings, chosen, held, seed)
+        calls.append((chosen, held, settings.rounds, booster.rounds))
         return booster
 
     monkeypatch.setattr(LightGBMLearner, "fit", spy)
     fitted(make_scenes(n_scenes=8), folds=[0])
-    (part, stop, _, chosen), (whole, no_stop, rounds, used) = calls
-    assert stop.any()
-    assert no_stop is None
-    np.testing.assert_array_equal(part ^ stop, whole)
+    (part, held, _, chosen), (whole, none_held, rounds, used) = calls
+    assert held.any()
+    assert none_held is None
+    np.testing.assert_array_equal(part ^ held, whole)
     assert rounds == used == chosen <= 12
 
 

@@ -1,7 +1,7 @@
-"""What every kind of booster can do: a `Learner` learns from rows, a `Booster` is what it has learned."""
+"""The interface of every booster: a `Learner` learns from rows, a `Booster` is what it has learned."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from features.table import Table
+from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest
 from trees.settings import Device, DeviceName, TreeSettings
 
-__all__ = ["Booster", "Learner", "check_parameters", "predict_proba"]
+__all__ = ["Booster", "Learner", "Rows", "check_parameters", "gain_shares", "predict_proba", "unreadable"]
+
+Rows = NDArray[np.bool_]
+"""Which of all rows (n,) are meant."""
 
 
 class Booster(Protocol):
@@ -88,8 +92,11 @@ class Learner(ABC):
     """What it makes."""
     library: ClassVar[str]
     """The distribution that grows the trees."""
+
+    title: ClassVar[str]
+    """The library's name in messages."""
     stops: ClassVar[bool] = True
-    """Whether `fit` looks at ``stop``: more rounds can harm it."""
+    """Whether `fit` looks at ``held``: more rounds can harm it."""
 
     def __post_init__(self) -> None:
         self.label, self.weight = self.table.label, self.table.weight
@@ -99,15 +106,7 @@ class Learner(ABC):
         self.label, self.weight = label, weight
 
     @abstractmethod
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> Booster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> Booster:
         """Learn from some of the rows.
 
         Parameters
@@ -115,12 +114,10 @@ class Learner(ABC):
         settings : TreeSettings
         chosen : (n,) bool
             The rows to learn from.
-        stop : (n,) bool, optional
-            Rows held out: learning stops when their score, see `trees.boosters.stopping`, has not gained for
+        held : (n,) bool, optional
+            Rows held out: learning stops when their score, see `trees.boosters.stopping`, has not risen for
             ``patience`` rounds, and the best round is kept.
             Not looked at where `stops` is False.
-        rounds : int, optional
-            Instead of ``settings.rounds``.
         seed : int
 
         Raises
@@ -129,10 +126,29 @@ class Learner(ABC):
             If a parameter is unknown to the library, or the device is not there.
         """
 
+    def monitor(self, settings: TreeSettings, held: Rows) -> tuple[str, Callable[[NDArray[np.floating]], float]]:
+        """Return the name of the score that is monitored, and what takes the held rows' probabilities to it."""
+        name, label, weight = stop_name(settings, self.n_labels), self.label[held], self.weight[held]
+        return name, lambda proba: score_held_out(name, label, weight, proba, self.n_labels)
+
+    def failure(self, chosen: Rows, error: Exception) -> MemberError:
+        """Return the error that says that the library could not learn from some rows."""
+        return MemberError(f"{self.title} could not learn from {np.count_nonzero(chosen)} rows: {error}.")
+
 
 def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
     """Return a booster's probabilities (n, 1) or (n, K) of rows (n, F), by its forest if it has one."""
     return (booster.forest or booster).predict_proba(features, threads)
+
+
+def gain_shares(names: Iterable[str], gains: NDArray[np.floating]) -> dict[str, float]:
+    """Return each feature's share of the total gain; 0 of all where there is none."""
+    return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+def unreadable(path: Path, what: str, error: Exception) -> MemberError:
+    """Return the error that says that a file is no booster of a library."""
+    return MemberError(f"{path}: expected {what}, got: {error}. Train the member again.")
 
 
 def check_parameters(given: Iterable[str], known: Iterable[str], library: str) -> None:

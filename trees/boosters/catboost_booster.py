@@ -17,7 +17,7 @@ import polars
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
 from trees.boosters.stopping import stop_name
 from trees.settings import Device, DeviceName, StopName, TreeSettings
@@ -93,13 +93,13 @@ class CatBoostBooster:
         try:
             model.load_model(str(path), format="cbm")
         except catboost.CatBoostError as error:
-            raise MemberError(f"{path}: expected a CatBoost model, got: {error}. Train the member again.") from error
+            raise unreadable(path, "a CatBoost model", error) from error
         return cls(model, device)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of how much predictions change with the features."""
         changes = np.asarray(self._model.get_feature_importance(type="PredictionValuesChange"), np.float64)
-        return dict(zip(self._model.feature_names_, (changes / (changes.sum() or 1.0)).tolist(), strict=True))
+        return gain_shares(self._model.feature_names_, changes)
 
     def _names(self) -> tuple[list[str], list[str]]:
         """Return the names of the features, and of those that are kinds."""
@@ -108,33 +108,25 @@ class CatBoostBooster:
 
 
 class CatBoostLearner(Learner):
-    """Lets CatBoost learn."""
+    """Fits CatBoost."""
 
-    booster, library = CatBoostBooster, "catboost"
+    booster, library, title = CatBoostBooster, "catboost", "CatBoost"
 
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> CatBoostBooster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> CatBoostBooster:
         """Learn from some of the rows, which are held in memory; see `Learner.fit`.
 
         Trees of a symmetric shape have no fewest rows in a leaf.
         """
         catboost = _import_catboost()
-        check_parameters(settings.parameters, inspect.signature(catboost.CatBoostClassifier).parameters, "CatBoost")
+        check_parameters(settings.parameters, inspect.signature(catboost.CatBoostClassifier).parameters, self.title)
         given = {SYNONYMS.get(name, name): value for name, value in settings.parameters.items()}
         # Monotone constraints CatBoost knows on a CPU alone.
         wanted: DeviceName = "cpu" if self.device == "auto" and settings.monotone else self.device
-        on_gpu = choose_device(wanted, "CatBoost", _uses_cuda) == "cuda"
+        on_gpu = choose_device(wanted, self.title, _uses_cuda) == "cuda"
         parameters = {
             "loss_function": "Logloss" if self.n_labels == 2 else "MultiClass",
             "class_names": list(range(self.n_labels)),
-            "iterations": rounds or settings.rounds,
+            "iterations": settings.rounds,
             "learning_rate": settings.learning_rate,
             "l2_leaf_reg": settings.l2,
             "border_count": min(settings.bins, MOST_BINS),
@@ -150,8 +142,8 @@ class CatBoostLearner(Learner):
             # On a GPU CatBoost refuses a share of the columns.
             **({} if on_gpu else {"rsm": settings.colsample}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
-            **({} if stop is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
-            **({} if stop is None else {"eval_metric": _metric(settings, self.label[stop], self.n_labels)}),
+            **({} if held is None else {"use_best_model": True, "od_type": "Iter", "od_wait": settings.patience}),
+            **({} if held is None else {"eval_metric": _metric(settings, self.label[held], self.n_labels)}),
             **given,
         }
         said = io.StringIO()
@@ -159,13 +151,12 @@ class CatBoostLearner(Learner):
             model = catboost.CatBoostClassifier(**parameters)
             model.fit(
                 _pool(self, chosen, settings.categorical),
-                eval_set=None if stop is None else _pool(self, stop, settings.categorical),
+                eval_set=None if held is None else _pool(self, held, settings.categorical),
                 log_cout=said,
                 log_cerr=said,
             )
         except catboost.CatBoostError as error:
-            rows = np.count_nonzero(chosen)
-            raise MemberError(f"CatBoost could not learn from {rows} rows: {error}.") from error
+            raise self.failure(chosen, error) from error
         for line in said.getvalue().splitlines():
             logger.warning("CatBoost: %s", line)
         # Else the same trees would make another file every time.
@@ -203,7 +194,7 @@ def _metric(settings: TreeSettings, held: NDArray[np.uint8], n_labels: int) -> s
     return f"{METRICS[name]};hints=skip_train~true"
 
 
-def _pool(learner: CatBoostLearner, chosen: NDArray[np.bool_], categorical: Sequence[str]) -> Any:
+def _pool(learner: CatBoostLearner, chosen: Rows, categorical: Sequence[str]) -> Any:
     table = learner.table
     return _import_catboost().Pool(
         _columns(table.read(chosen), table.names, categorical),

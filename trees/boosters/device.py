@@ -1,4 +1,4 @@
-"""Whether there is a GPU, asked of its driver: this branch does without torch."""
+"""Choose CPU or GPU by asking the driver: this branch does without torch."""
 
 import ctypes
 import logging
@@ -26,7 +26,7 @@ def count_gpus() -> int:
 
 
 def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) -> Device:
-    """Decide where a booster is fitted, and say so.
+    """Choose the device on which a booster is fitted, and log it.
 
     Parameters
     ----------
@@ -41,20 +41,20 @@ def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) 
     MemberError
         If a GPU is wanted and cannot be had.
     """
-    there = wanted != "cpu" and count_gpus() > 0
-    able = there and usable()
+    present = wanted != "cpu" and count_gpus() > 0
+    able = present and usable()
     if wanted == "cuda" and not able:
-        why = f"{library} was built without CUDA" if there else "there is no CUDA device"
+        why = f"{library} was built without CUDA" if present else "there is no CUDA device"
         raise MemberError(
             f"device cuda: expected a GPU that {library} can use, got none: {why}. Use device: auto or cpu."
         )
-    if there and not able:
-        _say_once(f"{library} was built without CUDA: it runs on the CPU")
+    if present and not able:
+        _log_once(f"{library} was built without CUDA: it runs on the CPU")
     chosen: Device = "cuda" if able else "cpu"
     logger.debug("%s runs on %s", library, chosen)
     return chosen
 
 
 @cache
-def _say_once(text: str) -> None:
+def _log_once(text: str) -> None:
     logger.info(text)

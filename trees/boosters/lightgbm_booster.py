@@ -10,11 +10,9 @@ import numpy as np
 from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 
-from data.errors import MemberError
 from features.table import Block
-from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
-from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32
 from trees.settings import Device, TreeSettings
 
@@ -66,32 +64,23 @@ class LightGBMBooster:
         try:
             return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
         except (LightGBMError, UnicodeDecodeError) as error:
-            raise MemberError(f"{path}: expected a LightGBM model, got: {error}. Train the member again.") from error
+            raise unreadable(path, "a LightGBM model", error) from error
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
-        gains = self._model.feature_importance("gain")
-        return dict(zip(self._model.feature_name(), (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+        return gain_shares(self._model.feature_name(), self._model.feature_importance("gain"))
 
 
 class LightGBMLearner(Learner):
     """Fits LightGBM: the rows of a fit are a part of one binned data set."""
 
-    booster, library = LightGBMBooster, "lightgbm"
+    booster, library, title = LightGBMBooster, "lightgbm", "LightGBM"
 
     _binned: tuple[Any, lightgbm.Dataset] | None = None
 
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> LightGBMBooster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> LightGBMBooster:
         """Learn from some of the rows; see `Learner.fit`."""
-        check_parameters(settings.parameters, _known_parameters(), "LightGBM")
+        check_parameters(settings.parameters, _known_parameters(), self.title)
         names = self.table.names
         parameters = {
             "objective": "binary" if self.n_labels == 2 else "multiclass",
@@ -112,7 +101,7 @@ class LightGBMLearner(Learner):
             "deterministic": True,
             "force_row_wise": True,
             "num_threads": self.threads,
-            "device_type": choose_device(self.device, "LightGBM", _uses_cuda),
+            "device_type": choose_device(self.device, self.title, _uses_cuda),
             "verbosity": -1,
             **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
             **(
@@ -125,19 +114,18 @@ class LightGBMLearner(Learner):
         watch: dict[str, Any] = {}
         try:
             binned = self._bin(parameters, settings.categorical)
-            if stop is not None:
-                name, label, weight = stop_name(settings, self.n_labels), self.label[stop], self.weight[stop]
+            if held is not None:
+                name, score = self.monitor(settings, held)
                 watch = {
-                    "valid_sets": [_part(binned, stop)],
-                    "feval": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels), True),
+                    "valid_sets": [_part(binned, held)],
+                    "feval": lambda proba, _: (name, score(proba), True),
                     "callbacks": [lightgbm.early_stopping(settings.patience, verbose=False)],
                 }
-            model = lightgbm.train(parameters, _part(binned, chosen), rounds or settings.rounds, **watch)
+            model = lightgbm.train(parameters, _part(binned, chosen), settings.rounds, **watch)
         except LightGBMError as error:
-            rows = np.count_nonzero(chosen)
-            raise MemberError(f"LightGBM could not learn from {rows} rows: {error}.") from error
+            raise self.failure(chosen, error) from error
         # Rounds past the best are dropped here, so that a saved model is the whole story.
-        text = model.model_to_string(num_iteration=model.best_iteration if stop is not None else -1)
+        text = model.model_to_string(num_iteration=model.best_iteration if held is not None else -1)
         return LightGBMBooster(lightgbm.Booster(model_str=text))
 
     def _bin(self, parameters: Mapping[str, Any], categorical: Sequence[str]) -> lightgbm.Dataset:
@@ -235,7 +223,7 @@ def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:
     return np.where((threshold >= 0) & (threshold < NOTHING), NOTHING, last)
 
 
-def _part(binned: lightgbm.Dataset, chosen: NDArray[np.bool_]) -> Any:
+def _part(binned: lightgbm.Dataset, chosen: Rows) -> Any:
     part: Any = binned.subset([])
     # `subset` itself would make a list of them, of 40 bytes a row.
     part.used_indices = np.flatnonzero(chosen).astype(np.int32)
@@ -248,7 +236,7 @@ def _known_parameters() -> list[str]:
 
 
 def _uses_cuda() -> bool:
-    """Tell whether this build of LightGBM learns on a GPU; only a try can tell."""
+    """Return whether this build of LightGBM learns on a GPU, which only a try can tell."""
     data = lightgbm.Dataset(np.arange(64, dtype=np.float32)[:, None], np.arange(64) % 2)
     try:
         lightgbm.train({"device_type": "cuda", "verbosity": -1}, data, 1)

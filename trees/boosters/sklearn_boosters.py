@@ -1,4 +1,4 @@
-"""scikit-learn's forests and histogram boosting as `Learner`s; the file holds plain arrays and nothing to run."""
+"""scikit-learn's forests and histogram boosting as `Learner`s; their file holds plain arrays, no pickle."""
 
 import inspect
 import json
@@ -15,9 +15,8 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 
 from data.errors import MemberError
-from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
-from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32, number_nodes
 from trees.settings import Device, TreeSettings
 
@@ -68,7 +67,7 @@ class SklearnBooster:
                 about = json.loads(archive.read("model.json"))
             return cls(Trees.load(path), about["gain"], about["rounds"])
         except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise MemberError(f"{path}: expected trees as arrays, got: {error}. Train the member again.") from error
+            raise unreadable(path, "trees as arrays", error) from error
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
@@ -78,21 +77,13 @@ class SklearnBooster:
 class RandomForestLearner(Learner):
     """Fits a random forest, or with ``extra_trees`` extremely randomised trees; nothing is boosted."""
 
-    booster, library, stops = SklearnBooster, "scikit-learn", False
+    booster, library, title, stops = SklearnBooster, "scikit-learn", "scikit-learn", False
 
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> SklearnBooster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> SklearnBooster:
         """Learn from some of the rows, which are held in memory; see `Learner.fit`."""
         kind = ExtraTreesClassifier if settings.extra_trees else RandomForestClassifier
         parameters = {
-            "n_estimators": rounds or settings.rounds,
+            "n_estimators": settings.rounds,
             "max_leaf_nodes": settings.leaves,
             "min_samples_leaf": settings.min_leaf_rows,
             "max_features": settings.colsample,
@@ -112,48 +103,41 @@ class RandomForestLearner(Learner):
 class HistGradientBoostingLearner(Learner):
     """Boosts trees by scikit-learn, on histograms."""
 
-    booster, library = SklearnBooster, "scikit-learn"
+    booster, library, title = SklearnBooster, "scikit-learn", "scikit-learn"
 
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> SklearnBooster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> SklearnBooster:
         """Learn from some of the rows, which are held in memory; see `Learner.fit`.
 
-        A row share below 1 it does not know.
+        It has no ``subsample``.
         """
-        most = rounds or settings.rounds
         parameters = {
             "learning_rate": settings.learning_rate,
-            "max_iter": most if stop is None else min(settings.patience, most),
+            "max_iter": settings.rounds if held is None else min(settings.patience, settings.rounds),
             "max_leaf_nodes": settings.leaves,
             "min_samples_leaf": settings.min_leaf_rows,
             "max_features": settings.colsample,
             "l2_regularization": settings.l2,
             "max_bins": settings.bins,
             "early_stopping": False,
-            "warm_start": stop is not None,
+            "warm_start": held is not None,
         }
         model = _make(HistGradientBoostingClassifier, parameters, self, settings, seed)
         features = self.table.read(chosen)
         with threadpool_limits(self.threads, "openmp"):
             _fit(model, features, self, chosen)
-            best = model.n_iter_ if stop is None else self._best_round(model, features, chosen, stop, most, settings)
+            best = model.n_iter_ if held is None else self._best_round(model, features, chosen, held, settings)
         grown = model._predictors[:best]
         base = _start(model._baseline_prediction.ravel(), model.classes_, self.n_labels)
         outputs = [0] if self.n_labels == 2 else model.classes_[-len(grown[0]) :].tolist()
-        trees = [_boosted_tree(one.nodes, output) for each in grown for one, output in zip(each, outputs, strict=True)]
+        trees = [
+            _boosted_tree(tree.nodes, output) for group in grown for tree, output in zip(group, outputs, strict=True)
+        ]
         gains = np.zeros(len(self.table.names))
-        for each in grown:
-            for one in each:
-                inner = one.nodes[one.nodes["is_leaf"] == 0]
+        for group in grown:
+            for tree in group:
+                inner = tree.nodes[tree.nodes["is_leaf"] == 0]
                 np.add.at(gains, inner["feature_idx"], inner["gain"])
-        gain = dict(zip(self.table.names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+        gain = gain_shares(self.table.names, gains)
         link: Link = "sigmoid" if self.n_labels == 2 else "softmax"
         return SklearnBooster(Trees.of(trees, base, len(gain), link), gain, best)
 
@@ -161,50 +145,47 @@ class HistGradientBoostingLearner(Learner):
         self,
         model: HistGradientBoostingClassifier,
         features: NDArray[np.float32],
-        chosen: NDArray[np.bool_],
-        stop: NDArray[np.bool_],
-        most: int,
+        chosen: Rows,
+        held: Rows,
         settings: TreeSettings,
     ) -> int:
         """Learn on until the rows held out have not scored better for ``patience`` rounds; return the best round."""
-        held, label, weight = self.table.read(stop), self.label[stop], self.weight[stop]
-        name = stop_name(settings, self.n_labels)
+        rows, (_, score_of) = self.table.read(held), self.monitor(settings, held)
         best, best_score, seen = 0, -np.inf, 0
         while True:
-            for number, own in enumerate(model.staged_predict_proba(held), 1):
+            for number, known in enumerate(model.staged_predict_proba(rows), 1):
                 if number > seen:
-                    proba = np.zeros((len(label), self.n_labels))
-                    proba[:, model.classes_] = own
-                    proba = proba[:, 1:] if self.n_labels == 2 else proba
-                    score = score_held_out(name, label, weight, proba, self.n_labels)
+                    proba = np.zeros((len(rows), self.n_labels))
+                    proba[:, model.classes_] = known
+                    score = score_of(proba[:, 1:] if self.n_labels == 2 else proba)
                     if score > best_score:
                         best, best_score = number, score
             seen = model.n_iter_
-            if seen >= most or seen - best >= settings.patience:
+            if seen >= settings.rounds or seen - best >= settings.patience:
                 return best
-            model.set_params(max_iter=min(best + settings.patience, most))
+            model.set_params(max_iter=min(best + settings.patience, settings.rounds))
             _fit(model, features, self, chosen)
 
 
 def _make(
     kind: type[ClassifierMixin], parameters: Mapping[str, Any], learner: Learner, settings: TreeSettings, seed: int
 ) -> Any:
-    choose_device(learner.device, "scikit-learn", lambda: False)
+    choose_device(learner.device, learner.title, lambda: False)
     if settings.categorical:
         raise MemberError(
             f"categorical: expected none with {settings.booster}, got {', '.join(settings.categorical)}. "
             "Use lightgbm, xgboost or catboost, or take the columns for numbers."
         )
-    check_parameters(settings.parameters, inspect.signature(kind).parameters, "scikit-learn")
+    check_parameters(settings.parameters, inspect.signature(kind).parameters, learner.title)
     monotone = [settings.monotone.get(name, 0) for name in learner.table.names] if settings.monotone else None
     return kind(**{**parameters, "monotonic_cst": monotone, "random_state": seed, **settings.parameters})
 
 
-def _fit(model: Any, features: NDArray[np.float32], learner: Learner, chosen: NDArray[np.bool_]) -> None:
+def _fit(model: Any, features: NDArray[np.float32], learner: Learner, chosen: Rows) -> None:
     try:
         model.fit(features, learner.label[chosen], learner.weight[chosen])
     except ValueError as error:
-        raise MemberError(f"scikit-learn could not learn from {len(features)} rows: {error}.") from error
+        raise learner.failure(chosen, error) from error
 
 
 def _forest_tree(tree: Any, classes: NDArray[np.integer], n_labels: int, share: float) -> Tree:

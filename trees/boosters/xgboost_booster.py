@@ -16,9 +16,8 @@ from xgboost.core import XGBoostError
 
 from data.errors import MemberError
 from features.table import Table
-from trees.boosters.booster import Learner, check_parameters
+from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
-from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, number_nodes
 from trees.settings import Device, TreeSettings
 
@@ -80,38 +79,29 @@ class XGBoostBooster:
         try:
             model.load_model(bytearray(path.read_bytes()))
         except (XGBoostError, UnicodeDecodeError) as error:
-            raise MemberError(f"{path}: expected an XGBoost model, got: {error}. Train the member again.") from error
+            raise unreadable(path, "an XGBoost model", error) from error
         return cls(model, device if _uses_cuda() else "cpu")
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
         scores = self._model.get_score(importance_type="total_gain")
         names = self._model.feature_names or []
-        gains = np.array([scores.get(name, 0.0) for name in names], np.float64)
-        return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+        return gain_shares(names, np.array([scores.get(name, 0.0) for name in names], np.float64))
 
 
 class XGBoostLearner(Learner):
-    """Lets XGBoost learn: it bins the rows of each fold by themselves, since it cannot take part of what it has binned.
+    """Fits XGBoost: the rows of each fold are binned by themselves, since it cannot take a part of what it has binned.
 
     They are kept for the next fit, such as the next trial of a search, as long as they are not too many.
     """
 
-    booster, library = XGBoostBooster, "xgboost"
+    booster, library, title = XGBoostBooster, "xgboost", "XGBoost"
     most_kept = 2**31
     """Bytes of binned rows, one a value, that are kept for another fit."""
 
     _kept: tuple[tuple[Any, xgboost.QuantileDMatrix], ...] = ()
 
-    def fit(
-        self,
-        settings: TreeSettings,
-        chosen: NDArray[np.bool_],
-        *,
-        stop: NDArray[np.bool_] | None = None,
-        rounds: int | None = None,
-        seed: int = 0,
-    ) -> XGBoostBooster:
+    def fit(self, settings: TreeSettings, chosen: Rows, held: Rows | None = None, seed: int = 0) -> XGBoostBooster:
         """Learn from some of the rows; see `Learner.fit`."""
         parameters = {
             "objective": "binary:logistic" if self.n_labels == 2 else "multi:softprob",
@@ -127,7 +117,7 @@ class XGBoostLearner(Learner):
             "max_bin": settings.bins,
             "seed": seed,
             "nthread": self.threads,
-            "device": choose_device(self.device, "XGBoost", _uses_cuda),
+            "device": choose_device(self.device, self.title, _uses_cuda),
             "validate_parameters": True,
             **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
             **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
@@ -135,39 +125,34 @@ class XGBoostLearner(Learner):
         }
         data = self._bin(chosen, parameters["max_bin"], settings.categorical)
         watch: dict[str, Any] = {}
-        if stop is not None:
-            name, label, weight = stop_name(settings, self.n_labels), self.label[stop], self.weight[stop]
+        if held is not None:
+            name, score = self.monitor(settings, held)
             watch = {
-                "evals": [(self._bin(stop, parameters["max_bin"], settings.categorical, data), "stop")],
-                "custom_metric": lambda proba, _: (name, score_held_out(name, label, weight, proba, self.n_labels)),
+                "evals": [(self._bin(held, parameters["max_bin"], settings.categorical, data), "held")],
+                "custom_metric": lambda proba, _: (name, score(proba)),
                 "maximize": True,
                 "early_stopping_rounds": settings.patience,
             }
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                model = xgboost.train(parameters, data, rounds or settings.rounds, verbose_eval=False, **watch)
+                model = xgboost.train(parameters, data, settings.rounds, verbose_eval=False, **watch)
         except XGBoostError as error:
-            rows = np.count_nonzero(chosen)
-            raise MemberError(f"XGBoost could not learn from {rows} rows: {error}.") from error
+            raise self.failure(chosen, error) from error
         # The library passes over parameters that it does not know with no more than a warning.
         for warning in caught:
             if "are not used" in str(warning.message):
                 unused = re.findall(r'"(\w+)"', str(warning.message))
-                check_parameters(unused, xgboost.XGBModel().get_params(), "XGBoost")
+                check_parameters(unused, xgboost.XGBModel().get_params(), self.title)
                 raise MemberError(
                     f"parameters: expected parameters that XGBoost uses here, got {', '.join(unused)}. Leave them out."
                 )
             logger.warning("XGBoost: %s", warning.message)
         where: Device = "cuda" if str(parameters["device"]).startswith("cuda") else "cpu"
-        return XGBoostBooster(model if stop is None else model[: model.best_iteration + 1], where)
+        return XGBoostBooster(model if held is None else model[: model.best_iteration + 1], where)
 
     def _bin(
-        self,
-        chosen: NDArray[np.bool_],
-        bins: int,
-        categorical: Sequence[str],
-        reference: xgboost.QuantileDMatrix | None = None,
+        self, chosen: Rows, bins: int, categorical: Sequence[str], reference: xgboost.QuantileDMatrix | None = None
     ) -> xgboost.QuantileDMatrix:
         """Return some of the rows, binned, or with the bins of others."""
         kinds = ["c" if name in categorical else "q" for name in self.table.names]
@@ -201,7 +186,7 @@ class XGBoostLearner(Learner):
 class _Batches(xgboost.DataIter):
     """Some rows of a table as XGBoost reads them, over and over."""
 
-    def __init__(self, table: Table, chosen: NDArray[np.bool_], kinds: Sequence[str]) -> None:
+    def __init__(self, table: Table, chosen: Rows, kinds: Sequence[str]) -> None:
         super().__init__()
         self._table, self._chosen, self._kinds = table, chosen, list(kinds)
         self.reset()

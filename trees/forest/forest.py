@@ -264,7 +264,7 @@ def build_forest(trees: Trees) -> Forest | None:
 
 
 def _linked(total: NDArray[np.float64], link: Link) -> NDArray[np.float32]:
-    """Turn sums (n, K) into probabilities."""
+    """Return the probabilities of sums (n, K)."""
     if link == "softmax":
         total = np.exp(total - total.max(axis=1, keepdims=True))
         total /= total.sum(axis=1, keepdims=True)

@@ -36,7 +36,7 @@ def built_in(function: Callable[..., tuple[Any, Callable[..., Any]]]) -> Callabl
 
 @built_in
 def _left(context: Any, bins: Any, at: Any, shift: Any, split: Any) -> tuple[Any, Callable[..., Any]]:
-    """Tell which of 64 bins from ``at`` on, plus ``shift``, are at most ``split``, as a mask of 64 bits."""
+    """Return which of 64 bins from ``at`` on, plus ``shift``, are at most ``split``, as a mask of 64 bits."""
 
     def code(target: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = target.make_array(signature.args[0])(target, builder, arguments[0])
@@ -44,9 +44,11 @@ def _left(context: Any, bins: Any, at: Any, shift: Any, split: Any) -> tuple[Any
         many = ir.VectorType(kind, PACKET)
 
         def spread(value: Any) -> Any:
-            one = builder.insert_element(ir.Constant(many, ir.Undefined), builder.trunc(value, kind), ir.IntType(32)(0))
+            first = builder.insert_element(
+                ir.Constant(many, ir.Undefined), builder.trunc(value, kind), ir.IntType(32)(0)
+            )
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), PACKET), [0] * PACKET)
-            return builder.shuffle_vector(one, one, lanes)
+            return builder.shuffle_vector(first, first, lanes)
 
         pointer = builder.bitcast(builder.gep(array.data, [arguments[1]]), many.as_pointer())
         values = builder.load(pointer, align=1)
@@ -197,15 +199,15 @@ def add_trees(
                     few = _count(mask) <= SPARSE
                     for which in range(leaves.shape[1]):
                         leaf = leaves[~node, which]
-                        own = total[packet, output + which]
+                        sums = total[packet, output + which]
                         if few:
                             rest = mask
                             while rest:
-                                own[_lowest(rest)] += leaf
+                                sums[_lowest(rest)] += leaf
                                 rest &= rest - np.uint64(1)
                         else:
                             for i in range(PACKET):
-                                own[i] += leaf if (mask >> np.uint64(i)) & np.uint64(1) else 0.0
+                                sums[i] += leaf if (mask >> np.uint64(i)) & np.uint64(1) else 0.0
                     if depth == 0:
                         break
                     depth -= 1

@@ -49,11 +49,11 @@ def test_other_labels_of_the_same_rows_are_learned_as_if_they_were_the_only_ones
     other = (rows.read()[:, 1] > 0.5).astype(np.uint8)
     learner = kind(rows, 2, device="cpu")
     learner.fit(SETTINGS, chosen)
-    for label, stop in ((other, None), (rows.label, None), (other, ~chosen)):
+    for label, held in ((other, None), (rows.label, None), (other, ~chosen)):
         learner.relabel(label, np.ones(600, np.float32))
         alone = kind(replace(rows, label=label), 2, device="cpu")
         for name, one in (("again", learner), ("alone", alone)):
-            one.fit(SETTINGS, chosen, stop=stop).save(tmp_path / name)
+            one.fit(SETTINGS, chosen, held).save(tmp_path / name)
         assert (tmp_path / "again").read_bytes() == (tmp_path / "alone").read_bytes()
 
 
@@ -112,7 +112,7 @@ def test_it_stops_when_held_out_rows_gain_no_more(kind):
     noise = table_of(rows.read(), np.random.default_rng(3).integers(0, 2, len(rows)), names=NAMES)
     assert learn(kind, rows, 2, SETTINGS).rounds == 20
     assert (learn(kind, rows, 2, SETTINGS, stop=noise).rounds < 20) == kind.stops
-    assert learn(kind, rows, 2, SETTINGS, rounds=4).rounds == 4
+    assert learn(kind, rows, 2, SETTINGS.model_copy(update={"rounds": 4})).rounds == 4
 
 
 @KINDS

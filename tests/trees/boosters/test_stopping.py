@@ -67,13 +67,13 @@ def test_the_round_that_scores_best_on_the_rows_held_out_is_kept(kind, labels, m
     held = rows_of(labels, seed=1)
     rows, shown = join(rows_of(labels), held)
     learner = kind(rows, labels)
-    chosen = learner.fit(settings, shown, stop=~shown)
+    chosen = learner.fit(settings, shown, ~shown)
     scores = [
         score_held_out(
             monitor,
             held.label,
             held.weight,
-            predict_proba(learner.fit(settings, shown, rounds=rounds), held.read()),
+            predict_proba(learner.fit(settings.model_copy(update={"rounds": rounds}), shown), held.read()),
             labels,
         )
         for rounds in range(1, min(chosen.rounds + 8, 40) + 1)
