@@ -217,7 +217,7 @@ def _require_all(scenes: Sequence[Scene], lacking: Sequence[Scene], what: str, a
     ids = [scene.id for scene in lacking if scene.split == "train"]
     if ids:
         raise FoldError(
-            f"{len(ids)} of {len(scenes)} training scenes: expected {what}, missing for {_first(ids)}. {advice}."
+            f"{len(ids)} of {len(scenes)} training scenes: expected {what}; not met by {_first(ids)}. {advice}."
         )
 
 

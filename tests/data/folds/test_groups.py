@@ -87,7 +87,7 @@ def test_the_first_group_of_a_pattern_names_the_group(tmp_path):
 
 
 def test_ids_that_do_not_match_the_pattern_are_listed(tmp_path):
-    with pytest.raises(FoldError, match=r"2 of 3 training scenes.*: expected ids that match.*not so 7, 8"):
+    with pytest.raises(FoldError, match=r"2 of 3 training scenes.*: expected ids that match.*not met by 7, 8"):
         group_scenes([scene_at("a1"), scene_at("8"), scene_at("7")], GroupSettings(pattern="[a-z]"), tmp_path)
     with pytest.raises(FoldError, match="expected a regular expression"):
         group_scenes([scene_at("a1")], GroupSettings(pattern="("), tmp_path)
@@ -120,7 +120,7 @@ def test_a_file_of_groups_may_have_any_usual_form(tmp_path, name, text, column):
         ("a.json", '{"1": null}', "expected a group for 1"),
         ("a.csv", "id,place\n1,x\n", "expected a column of scene ids and the column group, got id, place"),
         ("a.csv", "id,group\n1,\n", "expected a group for 1"),
-        ("a.json", '{"1": 0}', r"2 of 3 training scenes: expected a group in .*a.json.*; not so 2, 3"),
+        ("a.json", '{"1": 0}', r"2 of 3 training scenes: expected a group in .*a.json.*; not met by 2, 3"),
     ],
 )
 def test_a_file_of_groups_that_cannot_be_used_says_why(tmp_path, name, text, message):
@@ -178,7 +178,7 @@ def test_footprints_in_two_reference_systems_are_compared_on_the_ground(tmp_path
 
 
 def test_scenes_without_georeferencing_cannot_be_grouped_by_overlap(tmp_path):
-    with pytest.raises(FoldError, match=r"1 of 2 training scenes: expected georeferencing.*not so b"):
+    with pytest.raises(FoldError, match=r"1 of 2 training scenes: expected georeferencing.*not met by b"):
         group_scenes([scene_at("a", 0), scene_at("b")], GroupSettings(overlap=True), tmp_path)
 
 
