@@ -27,7 +27,7 @@ from data.scenes.scene import ImageFile, Scene
 from data.scenes.windows import Grid
 from features.feature_set import FeatureSet
 from features.table import open_table, table_path
-from trees.learning import MemberRows
+from trees.learning import PixelRows
 from trees.settings import TreeSettings
 
 COLUMNS, TILE, FOLDS = 66, 3833, 5
@@ -78,7 +78,7 @@ def settings_of(booster: str, rounds: int) -> TreeSettings:
 def learn_streamed(booster: str, rounds: int, catalogue: Catalogue, pixels: Path, threads: int) -> tuple[float, float]:
     """Learn as a member does; return the seconds of the first fold and of the second."""
     settings = settings_of(booster, rounds)
-    rows = MemberRows("one", settings, catalogue, pixels, FeatureSet(BANDS, BANDS), threads=threads, device="cpu")
+    rows = PixelRows("one", settings, catalogue, pixels, FeatureSet(BANDS, BANDS), threads=threads, device="cpu")
     seconds = []
     for fold in range(2):
         start = time.perf_counter()

@@ -1,6 +1,7 @@
-"""The rows that a member learns from, with their folds and groups."""
+"""Fit the boosters of a fold on the rows outside it, and predict the rows that it holds out."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,9 @@ from data.errors import MemberError
 from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
 from data.scenes.catalogue import Catalogue
-from features.table import Columns, Table, open_table
+from data.scenes.classes import Classes
+from features.scene_table import open_rows
+from features.table import Columns, Table
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMLearner
@@ -22,7 +25,7 @@ from trees.boosters.sklearn_boosters import HistGradientBoostingLearner, RandomF
 from trees.boosters.xgboost_booster import XGBoostLearner
 from trees.settings import BoosterName, DeviceName, TreeSettings
 
-__all__ = ["LEARNERS", "MemberRows", "check_columns", "fit_part", "library_version"]
+__all__ = ["LEARNERS", "PixelRows", "TrainingRows", "fit_part"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +38,8 @@ LEARNERS: dict[BoosterName, type[Learner]] = {
 }
 
 
-class MemberRows:
-    """All rows that a member learns from, fold by fold.
+class TrainingRows(ABC):
+    """All rows that a member learns from, fold by fold: of pixels, or of tagged scenes.
 
     Parameters
     ----------
@@ -46,7 +49,7 @@ class MemberRows:
     catalogue : Catalogue
         With folds.
     pixels : Path
-        Folder of the pixel table.
+        Folder of the table.
     feature_set : Columns
         Of the table.
     threads : int
@@ -69,21 +72,24 @@ class MemberRows:
         threads: int = 1,
         device: DeviceName = "auto",
     ) -> None:
-        self.name = name
-        self.labels = catalogue.classes.label_names
-        names = check_columns(name, settings, feature_set.names)
-        _check_settings(name, settings, len(self.labels))
-        scenes = catalogue.split("train")
-        table = open_table(pixels, scenes, names)
-        weight = _weigh(table, settings, self.labels)
+        self.name, self.catalogue, self.labels = name, catalogue, catalogue.classes.label_names
+        columns = _check_columns(name, settings, feature_set.names)
+        _check_settings(name, settings, catalogue.classes)
+        table = open_rows(pixels, catalogue, columns)
         kind = LEARNERS[settings.booster]
-        self.booster = kind.booster
-        self.learner = kind(replace(table, weight=weight), len(self.labels), threads, device)
-        self.made_with: Mapping[str, str] = {kind.library: library_version(kind.library, name)}
+        self.made_with: Mapping[str, str] = {kind.library: _library_version(kind.library, name)}
+        self.learner = kind(self._weighted(table, settings), catalogue.classes.n_labels, threads, device)
         self._weight = table.weight.astype(np.float64)
-        self._fold = np.array([scene.fold for scene in scenes])[table.scene]
-        self._group = np.array([scene.group for scene in scenes])[table.scene]
+        scenes = {scene.id: scene for scene in catalogue.split("train")}
+        self._fold = np.array([scenes[name].fold for name in table.scenes])[table.scene]
+        self._group = np.array([scenes[name].group for name in table.scenes])[table.scene]
 
+    @property
+    def suffix(self) -> str:
+        """Suffix of the file that what `fit` returns is saved in."""
+        return self.learner.booster.suffix
+
+    @abstractmethod
     def fit(self, settings: TreeSettings, fold: int, seed: int) -> tuple[Booster, dict[str, Any]]:
         """Learn from the rows outside a fold.
 
@@ -97,13 +103,32 @@ class MemberRows:
         -------
         booster : Booster
         facts : dict
-            Rows learned from, rounds, and whether these were chosen by groups held out.
+            Rows learned from, rounds, and whether these were chosen by groups held out; of tags for each.
 
         Raises
         ------
         MemberError
-            If the rows lack a class altogether, or the settings do not suit the library.
+            If there is nothing to learn from, or the settings do not suit the library.
         """
+
+    def predict_held_out(
+        self, booster: Booster, fold: int
+    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]:
+        """Yield label (n,), design weight (n,) and probability (n, n_classes) of a fold's rows, some at a time."""
+        table = self.learner.table
+        for places, features in table.batches(self._fold == fold):
+            yield table.label[places], self._weight[places], predict_proba(booster, features, self.learner.threads)
+
+    @abstractmethod
+    def _weighted(self, table: Table, settings: TreeSettings) -> Table:
+        """Return the table with the weights that rows have in learning."""
+
+
+class PixelRows(TrainingRows):
+    """The rows of the pixel table: one booster predicts all classes."""
+
+    def fit(self, settings: TreeSettings, fold: int, seed: int) -> tuple[Booster, dict[str, Any]]:
+        """Learn from the rows outside a fold; raises MemberError if they lack a class altogether."""
         learner, outside = self.learner, self._fold != fold
         self._require_labels(outside, fold)
         held = np.zeros(len(outside), bool)
@@ -123,14 +148,6 @@ class MemberRows:
         }
         return booster, facts
 
-    def predict_held_out(
-        self, booster: Booster, fold: int
-    ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]:
-        """Yield label (n,), design weight (n,) and probability (n, n_classes) of a fold's rows, some at a time."""
-        table = self.learner.table
-        for places, features in table.batches(self._fold == fold):
-            yield table.label[places], self._weight[places], predict_proba(booster, features, self.learner.threads)
-
     def _require_labels(self, chosen: NDArray[np.bool_], fold: int) -> None:
         counts = np.bincount(self.learner.table.label[chosen], minlength=len(self.labels))
         if np.count_nonzero(counts) < 2:
@@ -143,11 +160,14 @@ class MemberRows:
         if absent:
             logger.warning("%s, fold %d: no row of %s outside this fold", self.name, fold, ", ".join(absent))
 
+    def _weighted(self, table: Table, settings: TreeSettings) -> Table:
+        return replace(table, weight=_weigh(table, settings, self.labels))
+
 
 def fit_part(
     learner: Learner, settings: TreeSettings, chosen: NDArray[np.bool_], held: NDArray[np.bool_], seed: int
 ) -> Booster:
-    """Learn from some of the rows (n,); if any of them are held, those tell first how many rounds serve best."""
+    """Fit a booster on some of the rows (n,); if some of these are held out, they choose the number of rounds first."""
     if not held.any():
         return learner.fit(settings, chosen, seed=seed)
     booster = learner.fit(settings, chosen & ~held, held, seed)
@@ -156,7 +176,7 @@ def fit_part(
     return learner.fit(settings.model_copy(update={"rounds": booster.rounds}), chosen, seed=seed)
 
 
-def check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> tuple[str, ...]:
+def _check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the columns to learn from; raises MemberError if there are no such columns."""
     names = tuple(columns if settings.features is None else settings.features)
     unknown = [column for column in names if column not in columns]
@@ -174,7 +194,7 @@ def check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> 
     return names
 
 
-def library_version(library: str, name: str) -> str:
+def _library_version(library: str, name: str) -> str:
     """Return the version of a library; raises MemberError, which names the member, if it is not installed."""
     try:
         return version(library)
@@ -184,13 +204,14 @@ def library_version(library: str, name: str) -> str:
         ) from error
 
 
-def _check_settings(name: str, settings: TreeSettings, n_labels: int) -> None:
-    if settings.monotone and n_labels > 2:
+def _check_settings(name: str, settings: TreeSettings, classes: Classes) -> None:
+    several = "tags" if classes.n_questions > 1 else "more than two classes" if classes.n_labels > 2 else None
+    if settings.monotone and several is not None:
         raise MemberError(
-            f"member {name}: expected no monotone columns with more than two classes, "
-            f"got {', '.join(settings.monotone)}. Leave monotone out."
+            f"member {name}: expected no monotone columns with {several}, got {', '.join(settings.monotone)}. "
+            "Leave monotone out."
         )
-    if settings.monitor in ("iou", "average_precision") and n_labels > 2:
+    if settings.monitor in ("iou", "average_precision") and classes.n_labels > 2:
         raise MemberError(
             f"member {name}: expected monitor macro_iou, accuracy or log_loss with more than two classes, "
             f"got {settings.monitor}. Change it, or leave it out."
@@ -198,7 +219,7 @@ def _check_settings(name: str, settings: TreeSettings, n_labels: int) -> None:
 
 
 def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArray[np.float32]:
-    """Return what each row counts in learning, 1 in the mean."""
+    """Return the weight of each row in learning, 1 in the mean."""
     weight = np.ones(len(table)) if settings.sample_weight == "none" else table.weight.astype(np.float64)
     totals = np.bincount(table.label, weight, len(labels))
     if settings.class_weights == "balanced":

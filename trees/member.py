@@ -24,7 +24,7 @@ from features.scene_features import SceneFeatureSet
 from features.table import Columns
 from trees.boosters.booster import Booster, predict_proba
 from trees.boosters.device import count_gpus
-from trees.learning import LEARNERS, MemberRows
+from trees.learning import LEARNERS, PixelRows
 from trees.settings import Device, DeviceName, TreeSettings
 from trees.tag_boosters import TagBoosters
 from trees.tag_learning import TagRows
@@ -128,9 +128,9 @@ def fit_member(
     FeatureError
         If ``settings.features`` names a column that the table does not have.
     """
-    open_rows = TagRows if catalogue.classes.task == "multilabel" else MemberRows
+    open_rows = TagRows if catalogue.classes.task == "multilabel" else PixelRows
     rows = open_rows(name, settings, catalogue, pixels, feature_set, threads=threads, device=device)
-    suffix = rows.booster.suffix
+    suffix = rows.suffix
     write_json(
         directory / "member.json",
         {

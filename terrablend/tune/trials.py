@@ -21,7 +21,7 @@ from ensemble.decide.thresholds import histogram_counts, score_histogram
 from terrablend.experiment import E, change_experiment
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import RunFolder
-from trees.learning import MemberRows
+from trees.learning import PixelRows
 from trees.settings import TreeSettings
 
 __all__ = ["Counts", "Trials"]
@@ -49,7 +49,7 @@ class Trials(Generic[E]):
     def __init__(self, run: BaseRun[E], name: str, directory: Path) -> None:
         self.run, self.name, self.directory = run, name, directory
         self.catalogue = run.load_catalogue()
-        self._rows: tuple[Any, MemberRows] | None = None
+        self._rows: tuple[Any, PixelRows] | None = None
 
     def count(self, changes: Mapping[str, Any]) -> Iterator[Counts]:
         """Yield the confusion counts of each fold in turn, as predicted by models that never saw it.
@@ -100,11 +100,11 @@ class Trials(Generic[E]):
         folder.carry_out(changed.features)
         return changed
 
-    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> MemberRows:
+    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> PixelRows:
         key = run.pixels, settings.booster, settings.features, settings.sample_weight, settings.class_weights
         if self._rows is None or self._rows[0] != key:
             self._rows = None
-            rows = MemberRows(
+            rows = PixelRows(
                 self.name,
                 settings,
                 self.catalogue,
