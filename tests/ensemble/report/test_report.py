@@ -77,7 +77,7 @@ def test_the_best_features_are_shown_with_the_side_their_class_lies_on(report, m
     assert len(shown) == 24
     assert "The best 24 of 30" in page
     color = "".join(f"{part:02x}" for part in classes.label_colors[1])
-    assert f"left: 10.00%; width: 40.00%; background: #{color}" in page
+    assert f"left: 10.00%; width: 40.00%; --own: #{color}" in page
     assert "column1 and column2, 0.970" in page
     assert "column1 and column3" not in page
     assert "<h2>Features</h2>" not in report(make_catalogue(classes), good=(3, 0, 0))[0]
