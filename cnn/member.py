@@ -5,9 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from cnn.inputs.channels import measure_spread
@@ -22,9 +20,10 @@ from cnn.predict.compiled import Compiled
 from cnn.predict.predict_scene import Tiling, predict_scene
 from cnn.predict.predict_tags import predict_tags
 from cnn.predict.runner import Runner
-from cnn.settings import CnnSettings, DeviceName
+from cnn.settings import CLASSIFIER, CnnSettings, DeviceName
 from data.errors import MemberError
 from data.files import read_json
+from data.maps.member import Prediction
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from features.feature_set import FeatureSet
@@ -117,48 +116,37 @@ class CnnMember:
         self._networks: dict[int, tuple[nn.Module, Normalisation | None]] = {}
         self._compiled: dict[tuple[int, ...], Compiled] = {}
 
-    def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
-        """Yield the mean probability of some folds' networks, strip by strip.
-
-        Parameters
-        ----------
-        scene : Scene
-        folds : sequence of int
-
-        Yields
-        ------
-        window : Window
-            All of them cover the scene exactly once.
-        proba : (n_classes, height, width) float32 in [0, 1]
-            NaN where the scene is not valid.
+    def predict(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
+        """Yield the mean probability of some folds' networks, in strips; see `data.maps.member.Member`.
 
         Raises
         ------
         MemberError
             If there is no network of a fold, or a window does not fit the GPU's memory.
         """
-        settings, model = self.settings, self._model(folds, scene)
-        size = self.crop
+        if self.settings.architecture == CLASSIFIER:
+            yield from self._predict_wholes(scenes, folds)
+            return
+        settings, size = self.settings, self.crop
         if not self.fixed_size:
             size = max(size, -(-settings.tile // self.multiple) * self.multiple)
         tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
-        yield from predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
+        for scene in scenes:
+            model = self._model(folds, scene)
+            strips = predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
+            for window, proba in strips:
+                yield scene, window, proba
 
-    def predict_tags(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-        """Yield for each scene, in order, the mean probability of some folds' networks; see `TagMember`.
-
-        Raises
-        ------
-        MemberError
-            If there is no network of a fold, or a square does not fit the GPU's memory.
-        """
+    def _predict_wholes(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
         side = scene_side(self.crop, self.settings.resize)
         # With a normalisation of its own each scene has a model of its own.
         parts = [[scene] for scene in scenes] if self.settings.normalise.per_scene else [scenes]
         for part in parts:
             if part:
                 model = self._model(folds, part[0])
-                yield from predict_tags(part, self.planes, model, len(self.classes), side, self._runner)
+                predicted = predict_tags(part, self.planes, model, len(self.classes), side, self._runner)
+                for scene, proba in zip(part, predicted, strict=True):
+                    yield scene, Window(0, 0, 1, 1), proba[:, None, None]
 
     def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
         """Return the network of a fold as it is applied, with a scene's own normalisation or that of its training.

@@ -67,10 +67,10 @@ class Ensemble:
         """The members of positive weight: the only ones whose maps are needed."""
         return tuple(name for name, weight in self.weights_.items() if weight > 0)
 
-    def proba(self, stored: Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
-        """Calibrate and blend the maps of the members in `used`, in that order: (n_classes, H, W) uint16 each."""
+    def proba(self, stored: NDArray[np.uint16] | Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
+        """Calibrate and blend the maps (n_members, n_classes, H, W) of the members in `used`, in that order."""
         places = [self.members.index(name) for name in self.used]
-        return self.decision.take(places).proba(np.stack(stored))
+        return self.decision.take(places).proba(np.asarray(stored))
 
     def decide(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Turn a blended map into label indices (H, W), by tag (n_classes, …), 255 where nothing was predicted."""

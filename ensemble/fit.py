@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.errors import EnsembleError
+from data.maps.store import MOST_BYTES
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
@@ -45,6 +46,7 @@ def fit_ensemble(
     branches: Mapping[str, str] | None = None,
     masks: Masks = no_masks,
     track: Track = untracked,
+    most_bytes: int = MOST_BYTES,
 ) -> tuple[Ensemble, list[Evaluation]]:
     """Decide, from out-of-fold maps alone, how the members are calibrated, blended, cut and cleaned.
 
@@ -65,6 +67,8 @@ def fit_ensemble(
     masks : callable
         Scene → where the condition of each cleaning rule holds.
     track : Track
+    most_bytes : int
+        That the members' maps of a window may take; see `data.maps.store.read_windows`.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def fit_ensemble(
         If maps are missing, of other classes or of another size, the metric does not suit the task, or fewer
         than two folds have anything to score.
     """
-    classes, maps = catalogue.classes, open_maps(members, catalogue)
+    classes, maps = catalogue.classes, open_maps(members, catalogue.classes, most_bytes)
     objective = objective_of(settings, classes)
     train, val = catalogue.split("train"), catalogue.split("val")
     if not members:
@@ -88,7 +92,7 @@ def fit_ensemble(
         raise EnsembleError(
             f"expected at least two folds to decide out of fold, got {len(catalogue.folds)}. Raise folds.count."
         )
-    maps.require((*train, *val), classes.names)
+    maps.require((*train, *val))
     pool = draw_pool(maps, catalogue, settings.sample, seed, track)
     _require_scorable(pool, classes)
 

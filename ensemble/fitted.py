@@ -76,7 +76,7 @@ def fit_and_measure(
     track: Track = untracked,
 ) -> FittedEnsemble:
     """Fit the ensemble, score it, and measure what is reported of it; parameters as of `ensemble.fit.fit_ensemble`."""
-    maps, objective = open_maps(members, catalogue), objective_of(settings, catalogue.classes)
+    maps, objective = open_maps(members, catalogue.classes), objective_of(settings, catalogue.classes)
     ensemble, evaluations = fit_ensemble(
         members, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
     )

@@ -1,6 +1,6 @@
 """The ensemble applied to the members' maps of a scene."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import fingerprint
-from data.maps.geotiff import dequantise, map_writer, read_map, write_class_map
+from data.maps.geotiff import dequantise, map_writer, write_class_map
 from data.scenes.scene import Scene
-from data.scenes.windows import tile_windows
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
-from ensemble.maps import WINDOW
+from ensemble.maps import MemberMaps
 from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty
 
 __all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
@@ -41,7 +40,7 @@ def model_tags(ensemble: Ensemble) -> dict[str, str]:
 
 def write_prediction(
     ensemble: Ensemble,
-    members: Sequence[Path],
+    maps: MemberMaps,
     scene: Scene,
     class_map: Path,
     proba_map: Path | None = None,
@@ -53,8 +52,8 @@ def write_prediction(
     Parameters
     ----------
     ensemble : Ensemble
-    members : sequence of Path
-        Maps of the members in ``ensemble.used``, in that order.
+    maps : MemberMaps
+        Those of the members in ``ensemble.used``, in that order.
     scene : Scene
     class_map : Path
         Class ids, with colours and names.
@@ -72,36 +71,31 @@ def write_prediction(
             path and opened.enter_context(map_writer(path, scene.grid, names, tags, cloud_optimized=True))
             for path, names in ((proba_map, ensemble.classes.names), (uncertainty_map, UNCERTAINTIES))
         )
-        for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
-            stored = [read_map(path, window) for path in members]
+        for window, stored in maps.windows(scene):
             blended = ensemble.proba(stored)
             label[window.slices] = ensemble.decide(blended)
             if proba:
                 proba.write(window, dequantise(blended))
             if uncertainty:
-                uncertainty.write(window, measure_uncertainty(blended, np.stack(stored)))
+                uncertainty.write(window, measure_uncertainty(blended, stored))
     cleaned = ensemble.clean(label, masks(scene))
     write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
 
 
-def predict_tags(
-    ensemble: Ensemble, members: Sequence[Mapping[str, NDArray[np.uint16]]]
-) -> dict[str, NDArray[np.bool_]]:
+def predict_tags(ensemble: Ensemble, maps: MemberMaps, scenes: Sequence[Scene]) -> dict[str, NDArray[np.bool_]]:
     """Blend and decide which tags scenes have.
 
     Parameters
     ----------
     ensemble : Ensemble
         Of the task multilabel.
-    members : sequence of mapping of str to (K,) uint16
-        Scene id → probabilities as stored, of each member in ``ensemble.used``, in that order.
+    maps : MemberMaps
+        Those of the members in ``ensemble.used``, in that order.
+    scenes : sequence of Scene
 
     Returns
     -------
     tags : dict of str to (K,) bool
-        In the order of the first member. A scene of which nothing is known has no tag.
+        A scene of which nothing is known has no tag.
     """
-    ids = list(members[0])
-    stored = [np.stack([member[scene] for scene in ids], axis=1) for member in members]
-    decided = ensemble.decide(ensemble.proba(stored))
-    return dict(zip(ids, (decided == 1).T, strict=True))
+    return {scene.id: (ensemble.decide(ensemble.proba(maps.read(scene))) == 1).ravel() for scene in scenes}

@@ -49,12 +49,17 @@ def measure_uncertainty(blended: NDArray[np.uint16], members: NDArray[np.uint16]
 
 def _spread(members: NDArray[np.uint16]) -> Proba:
     """Return the mean total variation distance of members from their mean; those without a prediction do not count."""
-    each = np.stack([_with_background(dequantise(member)) for member in members])
-    there = np.isfinite(each[:, 0])
-    each = np.where(there[:, None], each, 0)
-    count = np.maximum(there.sum(axis=0), 1)
-    distance = np.abs(each - each.sum(axis=0) / count).sum(axis=1) / 2
-    spread: Proba = np.where(there, distance, 0).sum(axis=0) / count
+    # Member by member: all at once they take several times the memory of what is stored.
+    total, count = np.float32(0), np.int64(0)
+    for member in members:
+        proba = _with_background(dequantise(member))
+        total, count = total + np.nan_to_num(proba), count + np.isfinite(proba[0])
+    count = np.maximum(count, 1)
+    distances = (
+        np.nan_to_num(np.abs(_with_background(dequantise(member)) - total / count).sum(axis=0) / 2)
+        for member in members
+    )
+    spread: Proba = sum(distances) / count
     return spread
 
 

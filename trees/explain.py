@@ -23,11 +23,8 @@ from features.scene_table import open_rows
 from trees.boosters.booster import Booster, predict_proba
 from trees.member import TreeMember
 from trees.subsample import sample_by_weight, sample_rows
-from trees.tag_member import TreeTagMember
 
 __all__ = ["Budget", "explain_member"]
-
-AnyMember = TreeMember | TreeTagMember
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +87,7 @@ class _Part:
 
 
 def explain_member(
-    member: AnyMember,
+    member: TreeMember,
     catalogue: Catalogue,
     pixels: Path,
     *,
@@ -108,7 +105,7 @@ def explain_member(
 
     Parameters
     ----------
-    member : TreeMember or TreeTagMember
+    member : TreeMember
         With a booster for each fold.
     catalogue : Catalogue
         With folds.
@@ -160,7 +157,7 @@ def explain_member(
 
 
 def _read_parts(
-    member: AnyMember, catalogue: Catalogue, pixels: Path, rows: int, rng: np.random.Generator
+    member: TreeMember, catalogue: Catalogue, pixels: Path, rows: int, rng: np.random.Generator
 ) -> list[_Part]:
     table = open_rows(pixels, catalogue, member.feature_set.names, member.folds)
     places, weight = _draw(table.label, table.weight, rows, len(catalogue.classes.label_names), rng)
@@ -208,7 +205,7 @@ def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], thre
 
 
 def _shuffle_columns(
-    parts: Sequence[_Part], n_labels: int, names: Sequence[str], member: AnyMember, seed: int, track: Track
+    parts: Sequence[_Part], n_labels: int, names: Sequence[str], member: TreeMember, seed: int, track: Track
 ) -> tuple[_Scores, _Scores]:
     """Return the scores (n_classes,), and how they change with each column shuffled (F, repeats, n_classes)."""
     label, weight = (np.concatenate([getattr(part, name) for part in parts]) for name in ("label", "weight"))
@@ -268,7 +265,7 @@ def _shap_values(few: Sequence[_Part], threads: int) -> NDArray[np.float32] | No
 
 
 def _dependences(
-    parts: Sequence[_Part], few: Sequence[_Part], column: int, member: AnyMember
+    parts: Sequence[_Part], few: Sequence[_Part], column: int, member: TreeMember
 ) -> list[Dependence | None]:
     """Return how each class depends on a column; None if it has no value at all."""
     weight = np.concatenate([part.weight for part in parts])

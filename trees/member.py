@@ -7,19 +7,21 @@ from concurrent.futures import Executor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
 from data.files import read_json, replacing, write_json
+from data.maps.member import Prediction
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
-from features.feature_set import FeatureSet
+from data.workers import map_ordered
+from features.feature_set import FeatureSet, OpenScene
 from features.scene_features import SceneFeatureSet
 from features.table import Columns
 from trees.boosters.booster import Booster, predict_proba
@@ -28,19 +30,13 @@ from trees.learning import LEARNERS, PixelRows
 from trees.settings import Device, DeviceName, TreeSettings
 from trees.tag_boosters import TagBoosters
 from trees.tag_learning import TagRows
-from trees.tag_member import TreeTagMember
 
-__all__ = ["TreeMember", "fit_member", "in_squares", "load_member", "load_tag_member"]
+__all__ = ["TreeMember", "fit_member", "in_squares", "load_member"]
 
 logger = logging.getLogger(__name__)
 
-WINDOW = 512
-"""Pixels on a side of the windows that are predicted at a time."""
-
 SQUARE = 8
 """Pixels on a side of the squares in which a window's pixels follow each other."""
-
-B = TypeVar("B", bound=Booster)
 
 
 @dataclass(frozen=True)
@@ -52,27 +48,41 @@ class TreeMember:
     name : str
     boosters : mapping of int to Booster
         By fold; that of fold k has never seen a scene of fold k.
-    feature_set : FeatureSet
+    feature_set : FeatureSet or SceneFeatureSet
+        Of pixels, or of scenes as a whole.
     n_classes : int
         Probability bands.
     threads : int
+    executor : Executor or None
+        Where features of scenes as a whole are computed.
+    side, batch : int
+        Pixels on a side of the windows that are predicted at a time; scenes, where these are told as a whole.
     """
 
     name: str
     boosters: Mapping[int, Booster]
-    feature_set: FeatureSet
+    feature_set: FeatureSet | SceneFeatureSet
     n_classes: int
     threads: int = 1
+    executor: Executor | None = None
+    side: int = 512
+    batch: int = 256
 
     @property
     def folds(self) -> tuple[int, ...]:
         """Folds that there is a booster for."""
         return tuple(sorted(self.boosters))
 
-    def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+    def predict(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
         """Yield the mean probability of some folds' boosters; see `data.maps.member.Member`."""
-        opened = self.feature_set.open(scene)
-        for window in tile_windows(scene.grid.height, scene.grid.width, WINDOW):
+        if isinstance(self.feature_set, SceneFeatureSet):
+            yield from self._predict_wholes(scenes, self.feature_set, folds)
+        else:
+            for scene in scenes:
+                yield from self._predict_pixels(scene, self.feature_set.open(scene), folds)
+
+    def _predict_pixels(self, scene: Scene, opened: OpenScene, folds: Sequence[int]) -> Iterator[Prediction]:
+        for window in tile_windows(scene.grid.height, scene.grid.width, self.side):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
             valid = opened.valid(window)
             if valid.any():
@@ -80,11 +90,28 @@ class TreeMember:
                 order = in_squares(window.height, window.width)
                 pixels = order[valid.ravel()[order]]
                 features = np.take(opened.compute(window).reshape(len(self.feature_set), -1), pixels, axis=1).T
-                mean = np.zeros((len(features), self.n_classes), np.float32)
-                for fold in folds:
-                    mean += predict_proba(self.boosters[fold], features, self.threads)
-                proba.reshape(self.n_classes, -1)[:, pixels] = mean.T / np.float32(len(folds))
-            yield window, proba
+                proba.reshape(self.n_classes, -1)[:, pixels] = self._mean(features, folds).T
+            yield scene, window, proba
+
+    def _predict_wholes(
+        self, scenes: Sequence[Scene], feature_set: SceneFeatureSet, folds: Sequence[int]
+    ) -> Iterator[Prediction]:
+        computed = zip(scenes, map_ordered(feature_set.compute, scenes, self.executor), strict=True)
+        while batch := [*islice(computed, self.batch)]:
+            features = np.stack([row for _, row in batch])
+            seen = np.isfinite(features).any(axis=1)
+            proba = np.full((len(features), self.n_classes), np.nan, np.float32)
+            if seen.any():
+                proba[seen] = self._mean(features[seen], folds)
+            for (scene, _), row in zip(batch, proba, strict=True):
+                yield scene, Window(0, 0, 1, 1), row[:, None, None]
+
+    def _mean(self, features: NDArray[np.float32], folds: Sequence[int]) -> NDArray[np.float32]:
+        """Return the mean probability (n, n_classes) that some folds' boosters give to rows (n, F)."""
+        mean = np.zeros((len(features), self.n_classes), np.float32)
+        for fold in folds:
+            mean += predict_proba(self.boosters[fold], features, self.threads)
+        return mean / np.float32(len(folds))
 
 
 def fit_member(
@@ -155,7 +182,9 @@ def fit_member(
         logger.info("%s, fold %d: %d rounds on %d rows in %.0f s", name, fold, booster.rounds, facts["rows"], seconds)
 
 
-def load_member(directory: Path, threads: int = 1, device: DeviceName = "cpu") -> TreeMember:
+def load_member(
+    directory: Path, threads: int = 1, device: DeviceName = "cpu", executor: Executor | None = None
+) -> TreeMember:
     """Load a member that `fit_member` trained, with a booster for each fold that it has.
 
     Parameters
@@ -164,27 +193,26 @@ def load_member(directory: Path, threads: int = 1, device: DeviceName = "cpu") -
     threads : int
     device : {"auto", "cpu", "cuda"}
         Unless "cpu", libraries that can predict on a GPU do, if there is one.
+    executor : Executor, optional
+        Where features of scenes as a whole are computed.
 
     Raises
     ------
     MemberError
         If there is none, or a file of it does not fit the others.
     """
-    about = _read_about(directory)
-    kind = LEARNERS[TreeSettings.model_validate(about["settings"]).booster].booster
-    feature_set = FeatureSet(about["bands"], about["features"], about["formulas"])
+    if not (directory / "member.json").exists():
+        raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
+    about = read_json(directory / "member.json")
+    columns = about["bands"], about["features"], about["formulas"]
+    if about["classes"]["task"] == "multilabel":
+        feature_set: FeatureSet | SceneFeatureSet = SceneFeatureSet(*columns)
+        kind: type[Booster] = TagBoosters
+    else:
+        feature_set = FeatureSet(*columns)
+        kind = LEARNERS[TreeSettings.model_validate(about["settings"]).booster].booster
     boosters = _load_boosters(directory, kind, about["features"], device)
-    return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads)
-
-
-def load_tag_member(
-    directory: Path, threads: int = 1, device: DeviceName = "cpu", executor: Executor | None = None
-) -> TreeTagMember:
-    """Load a member that `fit_member` trained to tell tags; see `load_member`."""
-    about = _read_about(directory)
-    feature_set = SceneFeatureSet(about["bands"], about["features"], about["formulas"])
-    boosters = _load_boosters(directory, TagBoosters, about["features"], device)
-    return TreeTagMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads, executor)
+    return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads, executor)
 
 
 @lru_cache(maxsize=8)
@@ -197,13 +225,9 @@ def in_squares(height: int, width: int) -> NDArray[np.intp]:
     return squares[squares >= 0]
 
 
-def _read_about(directory: Path) -> Any:
-    if not (directory / "member.json").exists():
-        raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
-    return read_json(directory / "member.json")
-
-
-def _load_boosters(directory: Path, kind: type[B], features: Sequence[str], device: DeviceName) -> dict[int, B]:
+def _load_boosters(
+    directory: Path, kind: type[Booster], features: Sequence[str], device: DeviceName
+) -> dict[int, Booster]:
     where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
     boosters = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):

@@ -104,11 +104,10 @@ def learn(job: Job, member: str, overrides: list[str], catalogue_path: Path, thr
             rates = [float(row["images_per_second"]) for row in csv.DictReader(file)]
         trained = cnn.load_member(directory, threads, "auto")
         counts = np.zeros((n_labels, n_labels + 1), np.int64)
-        for scene in catalogue.in_fold(job.fold):
-            for window, proba in trained.predict_proba(scene, [job.fold]):
-                flat = proba.reshape(len(proba), -1).T
-                prediction = np.where(np.isnan(flat[:, 0]), np.uint8(IGNORE), plain_prediction(flat))
-                counts += confusion_counts(read_label(scene, window).ravel(), prediction, n_labels)
+        for scene, window, proba in trained.predict(catalogue.in_fold(job.fold), [job.fold]):
+            flat = proba.reshape(len(proba), -1).T
+            prediction = np.where(np.isnan(flat[:, 0]), np.uint8(IGNORE), plain_prediction(flat))
+            counts += confusion_counts(read_label(scene, window).ravel(), prediction, n_labels)
     peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else float("nan")
     score = float(METRICS[experiment.ensemble.metric or "macro_iou"].of(counts))
     return Learned(score, time.perf_counter() - start, statistics.median(rates), peak)

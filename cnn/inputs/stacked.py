@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnn.inputs.channels import OpenPlanes, Planes
 from data.errors import MapError
 from data.maps.geotiff import map_names, map_tags, read_proba
-from data.maps.member import map_path
+from data.maps.store import map_path
 from data.scenes.scene import Scene, read_grid
 from data.scenes.windows import Grid, Window
 from features.feature_set import FeatureSet

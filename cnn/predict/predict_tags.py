@@ -16,12 +16,15 @@ from data.scenes.windows import Window
 
 __all__ = ["predict_tags"]
 
-BATCH = 64
-"""Squares that are read before a model is applied to them."""
-
 
 def predict_tags(
-    scenes: Sequence[Scene], planes: Planes, model: nn.Module, n_classes: int, side: int, runner: Runner
+    scenes: Sequence[Scene],
+    planes: Planes,
+    model: nn.Module,
+    n_classes: int,
+    side: int,
+    runner: Runner,
+    batch: int = 64,
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the probabilities that a model gives to the tags of each scene, in order.
 
@@ -37,6 +40,8 @@ def predict_tags(
         Of the squares, in pixels of a scene. They cover a larger scene as `cnn.train.validation.Tiles` do.
     runner : Runner
         On whose device the model is.
+    batch : int
+        Squares that are read before the model is applied to them.
 
     Yields
     ------
@@ -46,10 +51,10 @@ def predict_tags(
     # In this thread: rasterio's warnings cannot be silenced in several at once.
     squares = map(partial(_read_square, planes), _squares(scenes, side))
     total, count = np.zeros(n_classes), 0
-    while batch := [*islice(squares, BATCH)]:
-        seen = [channels for channels, _ in batch if channels is not None]
+    while some := [*islice(squares, batch)]:
+        seen = [channels for channels, _ in some if channels is not None]
         told = iter(runner.apply(model, seen) if seen else ())
-        for channels, last in batch:
+        for channels, last in some:
             if channels is not None:
                 total, count = total + next(told), count + 1
             if last:

@@ -1,6 +1,6 @@
-"""What a member says of scenes as a whole: the map of a scene that is one pixel, kept in parquet by the thousand.
+"""Maps of scenes as a whole, each a single pixel, as parquet files of many scenes.
 
-Probabilities are stored as those of maps are: q = round(65534 p), 65535 where nothing was predicted.
+Probabilities are stored as those of other maps are: q = round(65534 p), 65535 where nothing was predicted.
 """
 
 import json
@@ -15,23 +15,19 @@ from numpy.typing import NDArray
 from data.errors import MapError
 from data.files import replacing
 from data.maps.geotiff import quantise
-from data.scenes.scene import Split
 
-__all__ = ["MAP_FOLDERS", "PART_SCENES", "read_tag_maps", "tag_part_path", "write_tag_part"]
-
-MAP_FOLDERS: Mapping[Split, str] = {"train": "oof", "val": "val", "test": "test"}
-"""Folder of a member's maps for each split."""
+__all__ = ["PART_SCENES", "part_name", "read_parts", "write_part"]
 
 PART_SCENES = 1024
-"""Most scenes of a part."""
+"""Most scenes of a file."""
 
 
-def tag_part_path(directory: Path, split: Split, number: int) -> Path:
-    """Return where a part of a member's tag maps lies in its folder."""
-    return directory / MAP_FOLDERS[split] / f"part-{number:05d}.parquet"
+def part_name(number: int) -> str:
+    """Return the name of a part's file."""
+    return f"part-{number:05d}.parquet"
 
 
-def write_tag_part(
+def write_part(
     path: Path, ids: Sequence[str], proba: NDArray[np.float32], names: Sequence[str], about: Mapping[str, str]
 ) -> None:
     """Write the probabilities of some scenes, atomically.
@@ -49,53 +45,47 @@ def write_tag_part(
         What else the file says of itself, such as the member and its folds.
     """
     columns = [pa.array(ids, pa.string()), *map(pa.array, quantise(proba).T.copy())]
-    told = json.dumps({**about, "classes": list(names)}, ensure_ascii=False)
-    table = pa.Table.from_arrays(columns, ["id", *names], metadata={"terrablend": told})
+    metadata = json.dumps({**about, "classes": list(names)}, ensure_ascii=False)
+    table = pa.Table.from_arrays(columns, ["id", *names], metadata={"terrablend": metadata})
     with replacing(path) as temporary:
         pq.write_table(table, temporary)
 
 
-def read_tag_maps(directory: Path, split: Split) -> dict[str, NDArray[np.uint16]]:
-    """Read what a member said of the scenes of a split.
-
-    Parameters
-    ----------
-    directory : Path
-        The member's.
-    split : {"train", "val", "test"}
-        Training scenes are predicted out of fold.
+def read_parts(folder: Path) -> tuple[tuple[str, ...], dict[str, NDArray[np.uint16]]]:
+    """Read every part in a folder.
 
     Returns
     -------
+    names : tuple of str
+        Of the classes.
     maps : dict of str to (n_classes,) uint16
-        By scene id, in the catalogue's order, as `data.maps.geotiff.quantise` stores probabilities.
+        By scene id, in the order of the parts, as `data.maps.geotiff.quantise` stores probabilities.
 
     Raises
     ------
     MapError
-        If there are none, one of them is missing, or they are not of one make.
+        If there are none, one of them is missing, or their classes differ.
     """
-    folder = directory / MAP_FOLDERS[split]
-    parts = sorted(folder.glob("part-*.parquet"))
-    if not parts:
+    paths = sorted(folder.glob("part-*.parquet"))
+    if not paths:
         raise MapError(f"{folder}: expected tag maps, got none. Run the stage that writes them again.")
     maps: dict[str, NDArray[np.uint16]] = {}
-    names: list[str] | None = None
-    for number, path in enumerate(parts):
-        if path != tag_part_path(directory, split, number):
+    columns: list[str] = []
+    for number, path in enumerate(paths):
+        if path.name != part_name(number):
             raise MapError(f"{folder}: expected part {number}, got {path.name}. Run the stage that writes them again.")
         table = _read_part(path)
-        names = names or table.column_names
-        if table.column_names != names:
+        columns = columns or table.column_names
+        if table.column_names != columns:
             raise MapError(
-                f"{path}: expected the columns {', '.join(names)}, got {', '.join(table.column_names)}. "
+                f"{path}: expected the columns {', '.join(columns)}, got {', '.join(table.column_names)}. "
                 "Remove the folder and run the stage that writes it again."
             )
         # By position, since a tag may be called "id" too.
-        ids, *columns = table.columns
-        stored = np.column_stack([column.to_numpy() for column in columns])
+        ids, *probas = table.columns
+        stored = np.column_stack([proba.to_numpy() for proba in probas])
         maps.update(zip(ids.to_pylist(), stored, strict=True))
-    return maps
+    return tuple(columns[1:]), maps
 
 
 def _read_part(path: Path) -> pa.Table:

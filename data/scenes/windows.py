@@ -75,12 +75,13 @@ class Grid:
         return Window(0, 0, self.height, self.width)
 
 
-def tile_windows(height: int, width: int, size: int) -> Iterator[Window]:
-    """Yield windows of at most ``size`` × ``size`` pixels that cover a scene exactly once, row by row.
+def tile_windows(height: int, width: int, size: int | tuple[int, int]) -> Iterator[Window]:
+    """Yield windows of at most ``size`` pixels on a side, or rows and columns, that cover a scene once, row by row.
 
     >>> [(w.row, w.col, w.height, w.width) for w in tile_windows(3, 5, 4)]
     [(0, 0, 3, 4), (0, 4, 3, 1)]
     """
-    for row in range(0, height, size):
-        for col in range(0, width, size):
-            yield Window(row, col, min(size, height - row), min(size, width - col))
+    down, across = (size, size) if isinstance(size, int) else size
+    for row in range(0, height, down):
+        for col in range(0, width, across):
+            yield Window(row, col, min(down, height - row), min(across, width - col))

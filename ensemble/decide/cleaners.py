@@ -63,21 +63,21 @@ def choose_cleanings(
     n_labels = len(bench.classes.label_names)
     shape = (len(tried), len(candidates), n_labels, n_labels + 1)
     counts = {parts: np.zeros(shape) for parts in decisions}
+    plain = {parts: replace(decision, cleaning=Cleaning()) for parts, decision in decisions.items()}
     for position, scene in enumerate(track(tried, "cleaning", len(tried))):
         window = _middle(scene)
-        stored, label = maps.read(scene, window), maps.label(scene, window)
-        conditions = {name: mask[window.slices] for name, mask in masks(scene).items()}
-        labels: dict[Decision, NDArray[np.float64]] = {}
-        for parts, decision in decisions.items():
-            if bench.part_of[scene.id] not in parts:
-                continue
-            base = replace(decision, cleaning=Cleaning())
-            if base not in labels:
-                made = base.apply(stored)
-                labels[base] = np.stack(
-                    [confusion_counts(label, one.apply(made, conditions), n_labels) for one in candidates]
-                )
-            counts[parts][position] = labels[base]
+        label, conditions = maps.label(scene, window), {n: mask[window.slices] for n, mask in masks(scene).items()}
+        bases = {parts: base for parts, base in plain.items() if bench.part_of[scene.id] in parts}
+        made = {base: np.empty((window.height, window.width), np.uint8) for base in bases.values()}
+        for part, stored in maps.windows(scene, window):
+            for base, prediction in made.items():
+                prediction[part.within(window)] = base.apply(stored)
+        tried_counts = {
+            base: [confusion_counts(label, one.apply(prediction, conditions), n_labels) for one in candidates]
+            for base, prediction in made.items()
+        }
+        for parts, base in bases.items():
+            counts[parts][position] = tried_counts[base]
     blocks = bench.blocks[[place[scene.id] for scene in tried]]
     return {
         parts: _choose(candidates, counts[parts], blocks, [bench.part_of[scene.id] in parts for scene in tried], bench)

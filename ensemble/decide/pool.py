@@ -1,5 +1,6 @@
 """A weighted sample of out-of-fold pixels, on which what is fitted is fitted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,11 +11,13 @@ from data.files import scene_rng
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
-from data.scenes.windows import tile_windows
-from ensemble import maps as reading
+from data.scenes.windows import Window, tile_windows
 from ensemble.maps import MemberMaps
 
 __all__ = ["PixelPool", "draw_pool", "share_out"]
+
+MOST_VALUES = 40_000_000
+"""Most probabilities of all members and classes that are drawn: of 500 000 pixels those of 80 planes."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,14 @@ class PixelPool:
         return replace(self.take(chosen), weight=weight[chosen])
 
 
-def draw_pool(maps: MemberMaps, catalogue: Catalogue, size: int, seed: int, track: Track = untracked) -> PixelPool:
+def draw_pool(
+    maps: MemberMaps, catalogue: Catalogue, size: int, seed: int, track: Track = untracked, strip_pixels: int = 2048**2
+) -> PixelPool:
     """Draw labelled pixels of every training scene, rare labels as completely as ``size`` allows.
 
     Each fold has an equal share, each label an equal share of that, and each scene as many pixels of a label as
     the others, or all it has. What one fold holds does not change what is drawn of another. Multilabel scenes are all
-    taken.
+    taken. Labels are read ``strip_pixels`` at a time.
 
     Raises
     ------
@@ -76,11 +81,12 @@ def draw_pool(maps: MemberMaps, catalogue: Catalogue, size: int, seed: int, trac
     n_labels = len(catalogue.classes.label_names)
     scenes = sorted(catalogue.split("train"), key=lambda scene: scene.id)
     tags = catalogue.classes.task == "multilabel"
+    size = min(size, MOST_VALUES // (len(maps.names) * len(catalogue.classes.names)))
     quotas = {} if tags else {fold: _fold_quotas(catalogue, fold, size) for fold in catalogue.folds}
     parts = [
         _whole_scene(maps, scene, index)
         if tags
-        else _draw_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed)
+        else _draw_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed, strip_pixels)
         for index, scene in enumerate(track(scenes, "out-of-fold maps read", len(scenes)))
     ]
     pool = PixelPool(
@@ -149,36 +155,44 @@ def _whole_scene(maps: MemberMaps, scene: Scene, index: int) -> PixelPool:
 
 
 def _draw_scene(
-    maps: MemberMaps, scene: Scene, index: int, quotas: NDArray[np.int64], n_labels: int, seed: int
+    maps: MemberMaps, scene: Scene, index: int, quotas: NDArray[np.int64], n_labels: int, seed: int, strip_pixels: int
 ) -> PixelPool:
+    height, width = scene.grid.height, scene.grid.width
+    # As wide as the scene, so that pixels that are counted strip by strip are counted row by row.
+    strips = [*tile_windows(height, width, (max(strip_pixels // width, 1), width))]
     there = np.zeros(n_labels, np.int64)
-    for window in tile_windows(scene.grid.height, scene.grid.width, reading.WINDOW):
-        there += np.bincount(maps.label(scene, window).ravel(), minlength=256)[:n_labels]
+    for strip in strips:
+        there += np.bincount(maps.label(scene, strip).ravel(), minlength=256)[:n_labels]
     rng = scene_rng(seed, scene.id)
-    # Which of a label's pixels, counted window by window in row order, are drawn.
+    # Which of a label's pixels, counted row by row, are drawn.
     drawn = [
         np.sort(rng.choice(count, min(count, quota), replace=False)) for count, quota in zip(there, quotas, strict=True)
     ]
-    stored_parts, label_parts = [], []
-    seen = np.zeros(n_labels, np.int64)
-    for window, stored in maps.windows(scene):
-        label = maps.label(scene, window).ravel()
-        places = [np.flatnonzero(label == value) for value in range(n_labels)]
-        chosen = np.concatenate(
-            [
-                here[ranks[np.searchsorted(ranks, before) : np.searchsorted(ranks, before + len(here))] - before]
-                for here, ranks, before in zip(places, drawn, seen, strict=True)
-            ]
-        )
-        seen += [len(here) for here in places]
-        stored_parts.append(stored.reshape(*stored.shape[:2], -1)[:, :, chosen])
-        label_parts.append(label[chosen])
-    label = np.concatenate(label_parts)
+    row, col = np.concatenate(_find_pixels(maps, scene, strips, drawn), axis=1)
+    stored = np.empty((len(maps.names), len(maps.classes.names), len(row)), np.uint16)
+    for window, values in maps.windows(scene):
+        down, right = row - window.row, col - window.col
+        inside = (down >= 0) & (down < window.height) & (right >= 0) & (right < window.width)
+        stored[:, :, inside] = values[:, :, down[inside], right[inside]]
+    label = np.repeat(np.arange(n_labels, dtype=np.uint8), [len(ranks) for ranks in drawn])
     weight = there / np.maximum([len(ranks) for ranks in drawn], 1)
     return PixelPool(
-        np.concatenate(stored_parts, axis=2),
-        label,
-        weight[label],
-        np.full(len(label), scene.fold, np.int16),
-        np.full(len(label), index, np.int32),
+        stored, label, weight[label], np.full(len(label), scene.fold, np.int16), np.full(len(label), index, np.int32)
     )
+
+
+def _find_pixels(
+    maps: MemberMaps, scene: Scene, strips: Sequence[Window], drawn: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.int64]]:
+    """Return the rows and columns (2, n) of pixels of each label, given by their sorted ranks among the label's."""
+    pixels = [np.empty((2, len(ranks)), np.int64) for ranks in drawn]
+    seen = [0] * len(drawn)
+    for strip in strips:
+        label = maps.label(scene, strip)
+        for value, ranks in enumerate(drawn):
+            row, col = np.nonzero(label == value)
+            first, last = np.searchsorted(ranks, [seen[value], seen[value] + len(row)])
+            chosen = ranks[first:last] - seen[value]
+            pixels[value][:, first:last] = row[chosen] + strip.row, col[chosen]
+            seen[value] += len(row)
+    return pixels

@@ -18,7 +18,6 @@ from ensemble.predict import model_id
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 from trees.member import TreeMember
-from trees.tag_member import TreeTagMember
 
 __all__ = ["describe_model"]
 
@@ -117,8 +116,8 @@ def _architectures(run: Run, ensemble: Ensemble) -> Iterator[str]:
 def _inputs(run: Run, name: str) -> Iterator[dict[str, Any]]:
     """Yield what each kind of model of a member takes: trees the same in every fold, networks as they normalise it."""
     tags = run.experiment.task == "multilabel"
-    member = run.load_tag_member(name) if tags else run.load_member(name)
-    if isinstance(member, TreeMember | TreeTagMember):
+    member = run.load_member(name)
+    if isinstance(member, TreeMember):
         features = member.feature_set.describe()
         yield {
             "name": name,

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.errors import ExperimentError, SceneError
-from data.maps.geotiff import quantise
-from data.maps.member import map_path, write_map
+from data.maps.member import Member
+from data.maps.store import map_path, open_store
 from data.scenes.scene import Scene, read_grid
 from data.survey.discovery import image_files, mask_rules
 from ensemble.ensemble import Ensemble
+from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
@@ -54,39 +55,33 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool
     if ensemble.classes.task == "multilabel" and uncertainty:
         raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
     out.mkdir(parents=True, exist_ok=True)
-    if ensemble.classes.task == "multilabel":
-        _tell_tags(run, ensemble, opened, out)
-    else:
-        _map_scenes(run, ensemble, opened, out, uncertainty)
-
-
-def _tell_tags(run: Run, ensemble: Ensemble, scenes: Sequence[Scene], out: Path) -> None:
-    said = []
-    for name in ensemble.used:
-        member = run.load_tag_member(name)
-        told = run.track(member.predict_tags(scenes, member.folds), name, len(scenes))
-        said.append({scene.id: quantise(proba) for scene, proba in zip(scenes, told, strict=True)})
-    tags, columns = predict_tags(ensemble, said), run.experiment.submission.columns
-    write_tags(out / "tags.csv", Predictions(tuple(scenes), ensemble.classes, out, tags, columns))
-    logger.info("tags of %d scenes in %s", len(scenes), out / "tags.csv")
-
-
-def _map_scenes(run: Run, ensemble: Ensemble, scenes: Sequence[Scene], out: Path, uncertainty: bool) -> None:
     with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
         folder = Path(temporary)
         members = [run.load_member(name, folder) for name in learning_order(run.experiment.members, ensemble.used)]
-        for scene in run.track(scenes, "scenes", len(scenes)):
-            maps = {member.name: map_path(folder / member.name, scene) for member in members}
-            for member in members:
-                write_map(member, scene, member.folds, ensemble.classes.names, maps[member.name])
-            used = [maps[name] for name in ensemble.used]
+        if ensemble.classes.task == "multilabel":
+            tags = predict_tags(ensemble, _apply_members(members, ensemble, opened, folder), opened)
+            columns = run.experiment.submission.columns
+            write_tags(out / "tags.csv", Predictions(tuple(opened), ensemble.classes, out, tags, columns))
+            logger.info("tags of %d scenes in %s", len(opened), out / "tags.csv")
+            return
+        for scene in run.track(opened, "scenes", len(opened)):
+            maps = _apply_members(members, ensemble, [scene], folder)
             doubts = out / f"{scene.id}_uncertainty.tif" if uncertainty else None
             write_prediction(
-                ensemble, used, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif", doubts, run.masks
+                ensemble, maps, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif", doubts, run.masks
             )
-            for path in maps.values():
-                path.unlink()
-    logger.info("%d scenes mapped, in %s", len(scenes), out)
+            for member in members:
+                map_path(folder / member.name, scene).unlink()
+    logger.info("%d scenes mapped, in %s", len(opened), out)
+
+
+def _apply_members(members: Sequence[Member], ensemble: Ensemble, scenes: Sequence[Scene], folder: Path) -> MemberMaps:
+    """Write the maps of members, a folder each, and return those of the ones that the ensemble uses."""
+    for member in members:
+        store = open_store(folder / member.name, ensemble.classes)
+        for path, held in store.files(scenes).items():
+            store.write(path, member, held)
+    return open_maps({name: folder / name for name in ensemble.used}, ensemble.classes)
 
 
 def scene_of_files(text: str, experiment: Experiment) -> Scene:

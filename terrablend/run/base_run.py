@@ -16,7 +16,7 @@ from cnn.settings import CnnSettings
 from data.errors import ExperimentError, RunError
 from data.files import replacing
 from data.folds.plan import plan_folds
-from data.maps.member import Member, TagMember
+from data.maps.member import Member
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.survey.overview import summarise
@@ -201,16 +201,8 @@ class BaseRun(ABC, Generic[E]):
         """Return a trained member of either branch; it reads maps of others in ``stacked``, or in the run."""
         settings, directory = self.member_settings(name), self.member_path(name)
         if isinstance(settings, TreeSettings):
-            return trees.load_member(directory, self.workers, self.device or settings.device)
+            return trees.load_member(directory, self.workers, self.device or settings.device, self.executor)
         return cnn.load_member(directory, self.workers, self.device or settings.device, stacked)
-
-    def load_tag_member(self, name: str) -> TagMember:
-        """Return a trained member of either branch that tells tags."""
-        settings, directory = self.member_settings(name), self.member_path(name)
-        if isinstance(settings, TreeSettings):
-            device = self.device or settings.device
-            return trees.load_tag_member(directory, self.workers, device, self.executor)
-        return cnn.load_member(directory, self.workers, self.device or settings.device)
 
     @property
     def pixels(self) -> Path:
@@ -287,9 +279,8 @@ class BaseRun(ABC, Generic[E]):
             self._apply_member(name, catalogue)
 
     def _explain(self, name: str) -> None:
-        load = trees.load_tag_member if self.experiment.task == "multilabel" else trees.load_member
         # The same bytes everywhere come from a CPU, unless another device is asked for.
-        member = load(self.member_path(name), self.workers, self.device or "cpu")
+        member = trees.load_member(self.member_path(name), self.workers, self.device or "cpu")
         catalogue, seed = self.load_catalogue(), self.experiment.seed
         explanation = explain_member(member, catalogue, self.pixels, seed=seed, track=self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")

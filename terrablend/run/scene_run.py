@@ -10,8 +10,7 @@ import polars as pl
 
 from data.errors import SubmissionError
 from data.files import fingerprint
-from data.maps.member import map_path, write_maps, write_tag_maps
-from data.maps.parquet import read_tag_maps
+from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
@@ -20,7 +19,7 @@ from data.survey.inspection import build_catalogue
 from ensemble.decide.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import open_maps
+from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts, StageTime
@@ -127,11 +126,8 @@ class Run(BaseRun[Experiment]):
             build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
-        directory = self.member_path(name)
-        if self._tells_tags:
-            write_tag_maps(self.load_tag_member(name), catalogue, directory, self.track)
-        else:
-            write_maps(self.load_member(name), catalogue, directory, self.track)
+        store = open_store(self.member_path(name), catalogue.classes)
+        write_maps(self.load_member(name), catalogue, store, self.track)
 
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
@@ -146,7 +142,7 @@ class Run(BaseRun[Experiment]):
             masks=self.masks,
             track=self.track,
         )
-        maps = open_maps(members, catalogue)
+        maps = open_maps(members, catalogue.classes)
         source = ReportSource(
             fitted, self._run_facts(), maps, catalogue, experiment.ensemble, masks=self.masks, track=self.track
         )
@@ -177,12 +173,10 @@ class Run(BaseRun[Experiment]):
         if not scenes:
             raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
         folder = self.folder.path
-        if self._tells_tags:
-            said = [read_tag_maps(self.member_path(name), "test") for name in ensemble.used]
-            tags = predict_tags(ensemble, said)
-        else:
-            self._map_scenes(ensemble, scenes)
-            tags = {}
+        maps = open_maps({name: self.member_path(name) for name in ensemble.used}, catalogue.classes)
+        tags = predict_tags(ensemble, maps, scenes) if self._tells_tags else {}
+        if not self._tells_tags:
+            self._map_scenes(ensemble, maps, scenes)
         predictions = Predictions(scenes, catalogue.classes, folder / "maps", tags, settings.columns)
         path = write_submission(settings.format, folder, predictions)
         scores = pl.read_parquet(folder / "ensemble" / "scores.parquet")
@@ -190,15 +184,14 @@ class Run(BaseRun[Experiment]):
         submitted = describe_submission(settings.format, path, ensemble, scores, made_from)
         log_submission(folder / "submissions.csv", submitted)
 
-    def _map_scenes(self, ensemble: Ensemble, scenes: Sequence[Scene]) -> None:
+    def _map_scenes(self, ensemble: Ensemble, maps: MemberMaps, scenes: Sequence[Scene]) -> None:
         """Write the class maps of test scenes, and what else is asked for."""
         folder, masks, settings = self.folder.path, self.masks, self.experiment.submission
         wanted = settings.proba or settings.format == "probabilities", settings.uncertainty
         for scene in self.track(scenes, "class maps", len(scenes)):
-            members = [map_path(self.member_path(name), scene) for name in ensemble.used]
             proba, uncertainty = (
                 folder / name / f"{scene.id}.tif" if want else None
                 for name, want in zip(EXTRA_MAPS, wanted, strict=True)
             )
             class_map = folder / "maps" / f"{scene.id}.tif"
-            write_prediction(ensemble, members, scene, class_map, proba, uncertainty, masks)
+            write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, masks)

@@ -136,10 +136,9 @@ class Trials(Generic[E]):
         return cnn.load_member(directory, run.workers, device, run.members_folder)
 
     def _predict_scenes(self, member: Member, fold: int) -> Pieces:
-        for scene in self.catalogue.in_fold(fold):
-            for window, proba in member.predict_proba(scene, [fold]):
-                label = read_label(scene, window).ravel()
-                yield label, np.ones(len(label)), proba.reshape(len(proba), -1).T
+        for scene, window, proba in member.predict(self.catalogue.in_fold(fold), [fold]):
+            label = read_label(scene, window).ravel()
+            yield label, np.ones(len(label)), proba.reshape(len(proba), -1).T
 
     def _count(self, pieces: Pieces) -> Counts:
         n_labels = len(self.catalogue.classes.label_names)

@@ -15,7 +15,8 @@ from cnn.network.model_file import read_about
 from cnn.settings import CnnSettings
 from data.errors import FeatureError, MemberError
 from data.maps.geotiff import read_proba
-from data.maps.member import Member, write_maps
+from data.maps.member import Member
+from data.maps.store import open_store, write_maps
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene, read_label, read_scene, valid_mask
 
@@ -24,7 +25,7 @@ OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}
 
 def proba_of(directory: Path, scene: Scene, folds: list[int]) -> np.ndarray:
     member = load_member(directory, device="cpu")
-    return np.concatenate([proba for _, proba in member.predict_proba(scene, folds)], axis=1)
+    return np.concatenate([proba for _, _, proba in member.predict([scene], folds)], axis=1)
 
 
 def test_two_trainings_with_the_same_seed_give_the_same_bytes(
@@ -134,7 +135,7 @@ def test_maps_are_out_of_fold_and_the_mean_of_all_folds_elsewhere(
     directory = tmp_path / "net"
     fit_member("net", tiny, catalogue, directory, **OPTIONS)
     member: Member = load_member(directory, device="cpu")
-    write_maps(member, catalogue, directory)
+    write_maps(member, catalogue, open_store(directory, catalogue.classes))
     for scene in catalogue.scenes:
         folder, folds = ("test", [0, 1]) if scene.fold is None else ("oof", [scene.fold])
         stored = read_proba(directory / folder / f"{scene.id}.tif")

@@ -23,7 +23,7 @@ def scene(make_scene: Callable[..., Scene]) -> Scene:
 
 
 def proba_of(member: CnnMember, scene: Scene) -> np.ndarray:
-    return np.concatenate([proba for _, proba in member.predict_proba(scene, member.folds)], axis=1)
+    return np.concatenate([proba for _, _, proba in member.predict([scene], member.folds)], axis=1)
 
 
 def test_maps_do_not_depend_on_threads_or_on_how_many_windows_are_worked_on_at_once(

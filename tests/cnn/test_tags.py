@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cnn.network.encoder_stages import encoder_stages
 from cnn.network.model_file import read_tensors
 from cnn.network.network import build_network, fitting_side
 from cnn.network.weights import load_weights
+from cnn.predict.predict_tags import predict_tags
 from cnn.settings import CnnSettings
 from cnn.train.fold_plan import build_crops, build_loss, count_labels, fit_normalisations, target_labels
 from cnn.train.heads import TAGS, check_kind, stop_name
@@ -33,8 +35,9 @@ from cnn.train.validation import Tiles
 from data.errors import MemberError
 from data.files import read_json
 from data.maps.geotiff import dequantise
-from data.maps.member import TagMember, write_tag_maps
-from data.maps.parquet import read_tag_maps
+from data.maps.member import Member
+from data.maps.parquet import read_parts
+from data.maps.store import open_store, write_maps
 from data.metrics.confusion import confusion_counts
 from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
@@ -334,8 +337,8 @@ def test_validation_is_that_of_a_slow_loop_over_scenes(make_tagged: Any, side: i
     assert found.counts.sum() == 15
 
 
-def proba_of(member: TagMember, scenes: Any, folds: list[int]) -> np.ndarray:
-    return np.stack([*member.predict_tags(scenes, folds)])
+def proba_of(member: Member, scenes: Any, folds: list[int]) -> np.ndarray:
+    return np.stack([proba[:, 0, 0] for _, _, proba in member.predict(scenes, folds)])
 
 
 def slow_proba(member: CnnMember, scene: Scene, folds: list[int]) -> np.ndarray:
@@ -356,7 +359,7 @@ def test_tags_are_the_mean_over_folds_and_flips(make_tagged: Any, tmp_path: Path
     catalogue = make_tagged(4)
     settings = tiny(tta=tta, predict_precision="float32")
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS)
-    member: TagMember = load_member(tmp_path, device="cpu")
+    member: Member = load_member(tmp_path, device="cpu")
     assert isinstance(member, CnnMember)
     found = proba_of(member, catalogue.scenes, [0, 1])
     assert found.dtype == np.float32
@@ -364,7 +367,7 @@ def test_tags_are_the_mean_over_folds_and_flips(make_tagged: Any, tmp_path: Path
         np.testing.assert_allclose(proba, slow_proba(member, scene, [0, 1]), atol=1e-5)
     np.testing.assert_allclose(proba_of(member, catalogue.scenes[::-1], [0, 1])[::-1], found, atol=1e-6)
     assert proba_of(member, catalogue.scenes, [0]) != pytest.approx(found, abs=1e-4)
-    assert [*member.predict_tags([], [0])] == []
+    assert [*member.predict([], [0])] == []
 
 
 def test_scenes_larger_than_a_crop_have_the_mean_of_their_squares(
@@ -385,7 +388,7 @@ def test_scenes_larger_than_a_crop_have_the_mean_of_their_squares(
         with torch.inference_mode():
             wanted = torch.cat([applied(one) for one in seen]).mean(dim=0)
         np.testing.assert_allclose(whole[number], wanted, atol=1e-6)
-    monkeypatch.setattr("cnn.predict.predict_tags.BATCH", 5)
+    monkeypatch.setattr("cnn.member.predict_tags", partial(predict_tags, batch=5))
     np.testing.assert_allclose(proba_of(member, catalogue.scenes, [0]), whole, atol=1e-6)
 
 
@@ -426,8 +429,8 @@ def test_it_learns_a_tag_that_is_told_by_colour(make_tagged: Any, tmp_path: Path
     tested = tuple(as_test(scene, f"test{k}") for k, scene in enumerate(catalogue.scenes[:3]))
     catalogue = dataclasses.replace(catalogue, scenes=(*catalogue.scenes, *tested))
     member = load_member(tmp_path, device="cpu")
-    write_tag_maps(member, catalogue, tmp_path)
-    found = read_tag_maps(tmp_path, "train")
+    write_maps(member, catalogue, open_store(tmp_path, catalogue.classes))
+    _, found = read_parts(tmp_path / "oof")
     train = catalogue.split("train")
     assert [*found] == [scene.id for scene in train]
     right = [(dequantise(found[scene.id])[0] >= 0.5) == (0 in (scene.tags or ())) for scene in train]
@@ -436,7 +439,7 @@ def test_it_learns_a_tag_that_is_told_by_colour(make_tagged: Any, tmp_path: Path
         own = [scene for scene in train if scene.fold == fold]
         stored = dequantise(np.stack([found[scene.id] for scene in own]))
         np.testing.assert_allclose(stored, proba_of(member, own, [fold]), atol=1e-3)
-    stored = dequantise(np.stack([*read_tag_maps(tmp_path, "test").values()]))
+    stored = dequantise(np.stack([*read_parts(tmp_path / "test")[1].values()]))
     np.testing.assert_allclose(stored, proba_of(member, tested, [0, 1]), atol=1e-3)
 
 

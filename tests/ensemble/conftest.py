@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from data.maps.geotiff import map_writer
-from data.maps.member import MAP_FOLDERS
+from data.maps.geotiff import dequantise, map_writer
+from data.maps.parquet import part_name, write_part
+from data.maps.store import MAP_FOLDERS
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.scene import LabelFile, Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings, fit_ensemble, score_table
 from ensemble.fitted import FittedEnsemble
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
 
@@ -88,6 +89,18 @@ def write_maps(tmp_path):
 
 
 @pytest.fixture
+def write_tag_maps(tmp_path):
+    """Return a function that writes what a member says of training scenes: scene → (n_classes,) uint16 as stored."""
+
+    def write(name, classes, stored):
+        path = tmp_path / name / MAP_FOLDERS["train"] / part_name(0)
+        write_part(path, list(stored), dequantise(np.stack(list(stored.values()))), classes.names, {})
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
 def make_members(write_maps):
     """Return a function that writes the maps of `noisy` members: name → (strength, seed, …)."""
 
@@ -112,7 +125,8 @@ def report(make_catalogue, make_members, tmp_path):
             ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS, seed=0)
         )
         run = RunFacts("coast", quicklook, features=features, explanations=explanations)
-        write_report(tmp_path / "report.html", ReportSource(fitted, run, MemberMaps(directories), catalogue, SETTINGS))
+        maps = open_maps(directories, catalogue.classes)
+        write_report(tmp_path / "report.html", ReportSource(fitted, run, maps, catalogue, SETTINGS))
         return (tmp_path / "report.html").read_text("utf-8"), ensemble
 
     return write

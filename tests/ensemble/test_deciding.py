@@ -12,7 +12,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
-from ensemble import BLEND, EnsembleSettings, fit, fit_ensemble
+from ensemble import BLEND, EnsembleSettings, fit_ensemble
 from ensemble.decide.blend import Blend
 from ensemble.decide.blenders import BEST, CONVEX, STACKED, Blender, count_jointly
 from ensemble.decide.calibration import Calibration
@@ -26,7 +26,7 @@ from ensemble.decide.threshold_curves import block_histograms
 from ensemble.decide.threshold_tuning import tune_binary
 from ensemble.decide.thresholds import decide, score_histogram
 from ensemble.decide.tune_thresholds import tune_each
-from ensemble.maps import MemberMaps, TagMaps
+from ensemble.maps import open_maps
 from ensemble.objective import objective_of
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED, alone
 from ensemble.settings import CleaningSettings
@@ -167,7 +167,7 @@ def test_a_calibration_is_only_chosen_where_probabilities_are_off():
 
 def test_convex_weights_of_two_members_are_found_on_every_pixel(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.3)
-    maps = MemberMaps(make_members(catalogue, a=(2, 0), b=(1.6, 1)))
+    maps = open_maps(make_members(catalogue, a=(2, 0), b=(1.6, 1)), catalogue.classes)
     objective = objective_of(SETTINGS, KELP)
     bench = Bench.of(draw_pool(maps, catalogue, 10**6, seed=0), catalogue, objective)
     joint = count_jointly(bench, maps, catalogue.split("train"), "auto")
@@ -203,7 +203,7 @@ def test_tags_go_through_every_step():
     methods = tuple(one.choose("auto", (0, 1, 2))[0] for one in blender.calibrators)
     name, _, _ = blender.choose([methods], (0, 1, 2))
     decision = replace(blender.fit(name, methods, (0, 1, 2)), thresholds=())
-    tuned = tune_each([((0, 1, 2), decision)], bench, MemberMaps({}), ())[(0, 1, 2), decision]
+    tuned = tune_each([((0, 1, 2), decision)], bench, open_maps({}, TAGS), ())[(0, 1, 2), decision]
     assert len(tuned.thresholds) == 3
     label = replace(decision, thresholds=tuned.thresholds).apply(pool.stored)
     assert label.shape == (3, 3000)
@@ -216,7 +216,7 @@ def test_tags_go_through_every_step():
 
 def test_a_calibrated_member_is_counted_as_if_its_calibrated_map_had_been(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.3)
-    maps = MemberMaps(make_members(catalogue, a=(2, 0), b=(1, 1)))
+    maps = open_maps(make_members(catalogue, a=(2, 0), b=(1, 1)), catalogue.classes)
     bench = Bench.of(draw_pool(maps, catalogue, 10**6, seed=0), catalogue, objective_of(SETTINGS, KELP))
     parts, blend = bench.outside(1), Blend(((0.0, 1.0),))
     calibrations = (Calibration(), Calibration("platt", ((0.6, -0.8),)))
@@ -237,7 +237,8 @@ def test_a_calibrated_member_is_counted_as_if_its_calibrated_map_had_been(make_c
 
 def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):
     catalogue = make_catalogue(n_scenes=12, folds=2)
-    maps = MemberMaps(make_members(catalogue, a=(2, 0)))
+    members = make_members(catalogue, a=(2, 0))
+    maps = open_maps(members, catalogue.classes)
     bench = Bench.of(draw_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
     assert bench.parts == {0: (0, 1, 2), 1: (3, 4, 5)}
     assert bench.outside(0) == (3, 4, 5)
@@ -245,7 +246,7 @@ def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):
     for scene in catalogue.scenes:
         assert bench.part_of[scene.id] in bench.parts[scene.fold]
     assert set(np.unique(bench.pool.fold)) == {0, 1, 2, 3, 4, 5}
-    ensemble, (evaluation,) = fit_ensemble(maps.directories, catalogue, SETTINGS, seed=0)
+    ensemble, (evaluation,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
     assert np.isfinite(ensemble.score_)
     assert set(evaluation.decisions) == {0, 1}
 
@@ -270,7 +271,7 @@ def test_the_ablation_has_the_blend_without_each_step(make_catalogue, make_membe
 
 def test_cleaning_is_chosen_on_the_scenes_outside_the_fold(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.3)
-    maps = MemberMaps(make_members(catalogue, a=(2, 0)))
+    maps = open_maps(make_members(catalogue, a=(2, 0)), catalogue.classes)
     bench = Bench.of(draw_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
     decision = Decision((Calibrator(bench, 0).fit("none", ()),), Blend(((1.0,),)), (0.5,))
     candidates = [Cleaning(), Cleaning(min_size=500), Cleaning(min_size=3)]
@@ -313,22 +314,30 @@ def catalogue_fold(catalogue, key):
     return next(scene.fold for scene in catalogue.scenes if (scene.split, scene.id) == key)
 
 
-def test_tags_are_decided_and_scored_scene_by_scene(monkeypatch):
+def test_tags_are_decided_and_scored_scene_by_scene(write_tag_maps):
     n = 240
     pool = random_pool(TAGS, n=n, scenes=n, strengths=(2.0, 0.0))
     scenes = tuple(
-        Scene(f"s{number:03d}", "train", (), Grid(8, 9), None, group=f"g{number // 4}", fold=number // 4 % 3)
+        Scene(
+            f"s{number:03d}",
+            "train",
+            (),
+            Grid(8, 9),
+            None,
+            group=f"g{number // 4}",
+            fold=number // 4 % 3,
+            tags=tuple(np.flatnonzero(pool.label[:, number])),
+        )
         for number in range(n)
     )
-    said = {
-        (name, "train"): {scene.id: pool.stored[place, :, number] for number, scene in enumerate(scenes)}
+    members = {
+        name: write_tag_maps(
+            name, TAGS, {scene.id: pool.stored[place, :, number] for number, scene in enumerate(scenes)}
+        )
         for place, name in enumerate(("good", "noise"))
     }
-    tags = {scene.id: pool.label[:, number] for number, scene in enumerate(scenes)}
-    maps = TagMaps({"good": None, "noise": None}, said, lambda scene: tags[scene.id])
-    monkeypatch.setattr(fit, "open_maps", lambda members, catalogue: maps)
     settings = EnsembleSettings(resamples=50)
-    ensemble, (evaluation,) = fit_ensemble(maps.directories, Catalogue(TAGS, (), scenes), settings, seed=0)
+    ensemble, (evaluation,) = fit_ensemble(members, Catalogue(TAGS, (), scenes), settings, seed=0)
     assert ensemble.used == ("good",)
     assert len(ensemble.thresholds_) == 3
     for number, scene in enumerate(scenes[:20]):
@@ -339,4 +348,4 @@ def test_tags_are_decided_and_scored_scene_by_scene(monkeypatch):
             assert counts[place, pool.label[place, number], found[place]] == counts[place].sum() == 1
     assert evaluation.decisions[0][BLEND].by_tag
     with pytest.raises(EnsembleError, match=r"member noise: .* each of 241 scenes, 1 are missing: s999"):
-        TagMaps({"noise": None}, said, maps.tags).require((*scenes, replace(scenes[0], id="s999")), TAGS.names)
+        open_maps({"noise": members["noise"]}, TAGS).require((*scenes, replace(scenes[0], id="s999")))

@@ -13,7 +13,7 @@ from data.scenes.scene import read_label
 from data.scenes.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table
 from ensemble.fitted import FittedEnsemble
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.objective import objective_of
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
@@ -165,7 +165,8 @@ def test_scores_and_report_tell_what_was_found(make_catalogue, write_maps, tmp_p
     for name in ("a.html", "b.html"):
         fitted = FittedEnsemble(ensemble, tuple(evaluations), scores)
         run = RunFacts("<coast>", quicklook, notes=["12 groups, none of them is split"])
-        write_report(tmp_path / name, ReportSource(fitted, run, MemberMaps(members), catalogue, SETTINGS))
+        maps = open_maps(members, classes)
+        write_report(tmp_path / name, ReportSource(fitted, run, maps, catalogue, SETTINGS))
     page = (tmp_path / "a.html").read_text()
     assert page == (tmp_path / "b.html").read_text()
     assert "adds nothing" in page or "The blend" in page

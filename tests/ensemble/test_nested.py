@@ -12,7 +12,6 @@ from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
-from ensemble import maps as maps_module
 from ensemble.decide import one_standard_error
 from ensemble.decide.thresholds import decide
 from ensemble.predict import write_prediction
@@ -175,8 +174,7 @@ def test_the_same_seed_gives_the_same_bytes_and_large_scenes_the_same_counts(
         found.append(evaluations[0])
     for suffix in ("json", "parquet"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
-    monkeypatch.setattr(maps_module, "WINDOW", 11)
-    found.append(fit_ensemble(members, catalogue, settings, seed=0)[1][0])
+    found.append(fit_ensemble(members, catalogue, settings, seed=0, most_bytes=200)[1][0])
     for candidate, scenes in found[0].counts.items():
         for scene, counts in scenes.items():
             np.testing.assert_array_equal(found[2].counts[candidate][scene], counts)

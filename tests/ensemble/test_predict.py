@@ -1,16 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 import rasterio
 
 from data.maps.geotiff import dequantise, map_names, map_writer, quantise, read_class_map, read_map, read_proba
-from data.maps.member import map_path
 from data.scenes.classes import Classes
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.scene import Scene, maybe_ungeoreferenced
+from data.scenes.windows import Grid
 from ensemble import Ensemble, fit_ensemble, score_table
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
+from ensemble.maps import open_maps
 from ensemble.predict import model_id, predict_tags, write_prediction
 from ensemble.submit.submission_log import describe_submission, hash_files
 from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty
@@ -20,7 +23,7 @@ from .conftest import KELP, LAND, SETTINGS
 
 @pytest.fixture
 def fitted(make_catalogue, make_members, tmp_path):
-    """Return a function that fits two members, and gives the ensemble, a scene and the paths of its maps."""
+    """Return a function that fits two members, and gives the ensemble, a scene and the maps of both."""
 
     def fit(classes):
         catalogue = make_catalogue(classes)
@@ -28,22 +31,21 @@ def fitted(make_catalogue, make_members, tmp_path):
         ensemble, evaluations = fit_ensemble(members, catalogue, SETTINGS, seed=0)
         assert len(ensemble.used) == 2
         scene = catalogue.split("train")[0]
-        return ensemble, evaluations, scene, [map_path(members[name], scene) for name in ensemble.used]
+        return ensemble, evaluations, scene, open_maps({name: members[name] for name in ensemble.used}, classes)
 
     return fit
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND], ids=["binary", "multiclass"])
-def test_maps_are_what_the_ensemble_makes_of_the_members_maps(fitted, tmp_path, classes, monkeypatch):
-    ensemble, _, scene, members = fitted(classes)
-    monkeypatch.setattr("ensemble.predict.WINDOW", 10)
+def test_maps_are_what_the_ensemble_makes_of_the_members_maps(fitted, tmp_path, classes):
+    ensemble, _, scene, maps = fitted(classes)
     paths = [tmp_path / "out" / f"{name}.tif" for name in ("classes", "proba", "uncertainty")]
-    write_prediction(ensemble, members, scene, *paths)
-    stored = [read_map(path) for path in members]
+    write_prediction(ensemble, replace(maps, most_bytes=100), scene, *paths)
+    stored = maps.read(scene)
     blended = ensemble.proba(stored)
     np.testing.assert_array_equal(read_map(paths[1]), blended)
     np.testing.assert_array_equal(read_class_map(paths[0], classes), ensemble.clean(ensemble.decide(blended)))
-    expected = measure_uncertainty(blended, np.stack(stored))
+    expected = measure_uncertainty(blended, stored)
     np.testing.assert_allclose(read_proba(paths[2]), expected, atol=1e-5)
     assert map_names(paths[2]) == UNCERTAINTIES
     for path in paths:
@@ -66,13 +68,14 @@ def test_a_model_keeps_its_id_when_it_is_saved_and_no_other_has_it(fitted, tmp_p
 
 
 def test_nothing_is_sure_where_no_member_predicted(fitted, tmp_path):
-    ensemble, _, scene, members = fitted(KELP)
-    for path in members:
+    ensemble, _, scene, maps = fitted(KELP)
+    for store in maps.stores.values():
+        [path] = store.files([scene])
         proba = dequantise(read_map(path))
         proba[:, :5] = np.nan
         with map_writer(path, scene.grid, KELP.names, {}) as writer:
             writer.write(scene.grid.window, proba)
-    write_prediction(ensemble, members, scene, tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "c.tif")
+    write_prediction(ensemble, maps, scene, tmp_path / "a.tif", tmp_path / "b.tif", tmp_path / "c.tif")
     assert (read_class_map(tmp_path / "a.tif", KELP)[:5] == 255).all()
     assert np.isnan(read_proba(tmp_path / "c.tif")[:, :5]).all()
     assert np.isfinite(read_proba(tmp_path / "c.tif")[:, 5:]).all()
@@ -90,13 +93,22 @@ def test_a_submission_is_remembered_by_the_score_and_interval_of_what_is_used(fi
     assert found.sha256 == hash_files(tmp_path / "a.tar")
 
 
-def test_tags_are_decided_by_a_threshold_each():
+def test_tags_are_decided_by_a_threshold_each(write_tag_maps):
     tags = Classes("multilabel", (0, 1, 2), ("haze", "primary", "water"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
     decision = Decision((Calibration(), Calibration()), Blend(((0.5, 0.5),)), (0.5, 0.2, 0.8), by_tag=True)
     ensemble = Ensemble(tags, ("trees", "net"), "macro F2", decision, 0.9, "")
-    first = {"b": np.array([0.6, 0.1, 0.7], np.float32), "a": np.array([0.2, 0.9, 1.0], np.float32)}
-    second = {"a": np.array([0.9, 0.1, 0.9], np.float32), "b": np.array([0.6, 0.2, 0.7], np.float32)}
-    found = predict_tags(ensemble, [{key: quantise(one) for key, one in member.items()} for member in (first, second)])
-    assert {key: value.tolist() for key, value in found.items()} == {"b": [True, False, False], "a": [True, True, True]}
-    unknown = {"a": np.full(3, 65535, np.uint16)}
-    assert not predict_tags(ensemble, [unknown, unknown])["a"].any()
+    said = {
+        "trees": {"b": [0.6, 0.1, 0.7], "a": [0.2, 0.9, 1.0], "c": [np.nan] * 3},
+        "net": {"a": [0.9, 0.1, 0.9], "b": [0.6, 0.2, 0.7], "c": [np.nan] * 3},
+    }
+    directories = {
+        name: write_tag_maps(name, tags, {scene: quantise(np.float32(proba)) for scene, proba in of.items()})
+        for name, of in said.items()
+    }
+    scenes = [Scene(name, "train", (), Grid(5, 5)) for name in "bac"]
+    found = predict_tags(ensemble, open_maps(directories, tags), scenes)
+    assert {scene: has.tolist() for scene, has in found.items()} == {
+        "b": [True, False, False],
+        "a": [True, True, True],
+        "c": [False, False, False],
+    }

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import polars as pl
 
-from data.maps.parquet import read_tag_maps
+from data.maps.parquet import read_parts
 from data.scenes.catalogue import Catalogue
 from ensemble.ensemble import Ensemble
 
@@ -116,7 +116,7 @@ def test_amazon_goes_from_the_download_to_a_table_of_tags(follow, terrablend, tm
     for tag in range(len(names)):
         assert {scene.fold for scene in scenes if tag in scene.tags} == {0, 1}
     for member in ("lightgbm", "classifier"):
-        assert set(read_tag_maps(run / "members" / member, "train")) == {scene.id for scene in scenes}
+        assert set(read_parts(run / "members" / member / "oof")[1]) == {scene.id for scene in scenes}
 
     assert nested_score(run, "objective", scope="scene mean") > 0.75
     candidates = pl.read_parquet(run / "ensemble" / "scores.parquet")["candidate"]

@@ -12,7 +12,7 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
 from features.settings import SampleSettings
 from features.table import open_table
-from trees import TreeMember, TreeSettings, TreeTagMember, fit_member, load_member, load_tag_member
+from trees import TreeMember, TreeSettings, fit_member, load_member
 from trees.boosters.booster import predict_proba
 from trees.explain import SHAP, SHUFFLING, Budget, explain_member
 
@@ -261,7 +261,7 @@ class TagSpy:
 def test_each_tag_needs_its_own_column(tagged):
     catalogue, feature_set, pixels = tagged
     explanation = explain_member(
-        TreeTagMember("spy", {0: TagSpy(), 1: TagSpy()}, feature_set, 3), catalogue, pixels, seed=0
+        TreeMember("spy", {0: TagSpy(), 1: TagSpy()}, feature_set, 3), catalogue, pixels, seed=0
     )
     haze, rough, never = explanation.classes
     assert (haze.label, rough.label, never.label) == ("haze", "rough", "never")
@@ -278,7 +278,7 @@ def test_the_log_loss_and_iou_of_tags_are_those_of_their_scenes(tagged, tmp_path
     catalogue, feature_set, pixels = tagged
     settings = TreeSettings(rounds=2, leaves=3, min_leaf_rows=4, learning_rate=0.5)
     fit_member("small", settings, catalogue, pixels, feature_set, tmp_path / "m", seed=0)
-    member = load_tag_member(tmp_path / "m")
+    member = load_member(tmp_path / "m")
     explanation = explain_member(member, catalogue, pixels, seed=0)
     table = open_scene_table(pixels, catalogue, COLUMNS)
     fold_of = {scene.id: scene.fold for scene in catalogue.scenes}

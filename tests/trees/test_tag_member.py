@@ -8,12 +8,12 @@ import pytest
 from data.errors import MemberError
 from data.files import read_json
 from data.maps.geotiff import quantise
-from data.maps.member import write_tag_maps
-from data.maps.parquet import read_tag_maps
+from data.maps.parquet import read_parts
+from data.maps.store import open_store, write_maps
 from data.workers import open_executor
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
-from trees import TreeSettings, TreeTagMember, fit_member, load_tag_member
+from trees import TreeMember, TreeSettings, fit_member, load_member
 from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.learning import LEARNERS
 from trees.tag_boosters import TagBoosters
@@ -42,6 +42,10 @@ def fitted(make_tagged, tmp_path):
     return fit
 
 
+def told(predictions):
+    return np.stack([proba[:, 0, 0] for _, _, proba in predictions])
+
+
 class Echo:
     """Boosters that return features as they are: every error of order shows."""
 
@@ -64,7 +68,7 @@ def test_each_tag_is_learned_against_the_rest_as_by_hand(fitted, tmp_path, boost
     table = table_of_member(catalogue, tmp_path)
     fold_of = {scene.id: scene.fold for scene in catalogue.scenes}
     outside = np.array([fold_of[table.scenes[place]] != 1 for place in table.scene])
-    found = load_tag_member(directory).boosters[1].predict_proba(table.read())
+    found = load_member(directory).boosters[1].predict_proba(table.read())
     for tag in range(2):
         rows = table_of(table.read(), table.label[:, tag], names=NAMES)
         settings = SETTINGS.model_copy(update={"booster": booster})
@@ -75,7 +79,7 @@ def test_each_tag_is_learned_against_the_rest_as_by_hand(fitted, tmp_path, boost
 
 def test_a_tag_that_no_scene_has_gets_a_small_constant_and_a_warning_by_name(fitted, tmp_path, caplog):
     catalogue, directory = fitted()
-    proba = np.stack([*load_tag_member(directory).predict_tags(catalogue.scenes, [0])])
+    proba = told(load_member(directory).predict(catalogue.scenes, [0]))
     np.testing.assert_allclose(proba[:, 2], 1 / 14)
     assert "gbm, fold 0: no scene outside this fold has never" in caplog.text
     assert read_json(directory / "fold0.json")["tags"]["never"] == {
@@ -89,7 +93,7 @@ def test_a_tag_that_every_scene_has_gets_a_great_constant(fitted, make_tagged, c
     catalogue = make_tagged()
     scenes = tuple(replace(scene, tags=(*scene.tags, 2)) for scene in catalogue.scenes)
     _, directory = fitted(replace(catalogue, scenes=scenes))
-    proba = np.stack([*load_tag_member(directory).predict_tags(scenes, [0])])
+    proba = told(load_member(directory).predict(scenes, [0]))
     np.testing.assert_allclose(proba[:, 2], 13 / 14)
     assert "every scene outside this fold has never" in caplog.text
 
@@ -113,27 +117,24 @@ def test_every_scene_is_told_by_the_model_that_never_saw_it_and_others_by_the_me
     catalogue = make_tagged()
     strange = tuple(replace(scene, split="test", fold=None, tags=None) for scene in catalogue.scenes[:5])
     catalogue, directory = fitted(replace(catalogue, scenes=(*catalogue.scenes, *strange)))
-    member = load_tag_member(directory)
-    write_tag_maps(member, catalogue, directory)
+    member = load_member(directory)
+    write_maps(member, catalogue, open_store(directory, catalogue.classes))
     features = np.stack([member.feature_set.compute(scene) for scene in catalogue.split("train")])
     each = [member.boosters[fold].predict_proba(features) for fold in (0, 1)]
-    oof, test = read_tag_maps(directory, "train"), read_tag_maps(directory, "test")
+    (_, oof), (_, test) = read_parts(directory / "oof"), read_parts(directory / "test")
     for number, scene in enumerate(catalogue.split("train")):
         np.testing.assert_array_equal(oof[scene.id], quantise(each[scene.fold][number]))
     for number, scene in enumerate(strange):
         np.testing.assert_array_equal(test[scene.id], quantise((each[0][number] + each[1][number]) / 2))
 
 
-def test_scenes_keep_their_order_and_those_without_a_valid_pixel_have_no_probability(
-    make_tagged, write_raster, monkeypatch
-):
-    monkeypatch.setattr("trees.tag_member.BATCH", 4)
+def test_scenes_keep_their_order_and_those_without_a_valid_pixel_have_no_probability(make_tagged, write_raster):
     catalogue = make_tagged(11)
     for number in (2, 4, 5, 6, 7):
         write_raster(f"t{number}.tif", np.full((3, 24, 20), np.nan, np.float32))
     feature_set = SceneFeatureSet(BANDS, NAMES)
-    member = TreeTagMember("echo", {0: Echo([1, 0]), 1: Echo([3, 0])}, feature_set, 2)
-    found = np.stack([*member.predict_tags(catalogue.scenes, [0, 1])])
+    member = TreeMember("echo", {0: Echo([1, 0]), 1: Echo([3, 0])}, feature_set, 2, batch=4)
+    found = told(member.predict(catalogue.scenes, [0, 1]))
     expected = np.stack([feature_set.compute(scene) for scene in catalogue.scenes])
     np.testing.assert_allclose(found, np.stack([(expected[:, 1] + expected[:, 3]) / 2, expected[:, 0]], axis=1))
     assert np.flatnonzero(np.isnan(found[:, 0])).tolist() == [2, 4, 5, 6, 7]
@@ -141,10 +142,10 @@ def test_scenes_keep_their_order_and_those_without_a_valid_pixel_have_no_probabi
 
 def test_any_number_of_workers_tells_the_same(fitted):
     catalogue, directory = fitted()
-    alone = [*load_tag_member(directory).predict_tags(catalogue.scenes, [0, 1])]
+    alone = told(load_member(directory).predict(catalogue.scenes, [0, 1]))
     with open_executor(2) as executor:
-        member = load_tag_member(directory, threads=2, executor=executor)
-        np.testing.assert_array_equal([*member.predict_tags(catalogue.scenes, [0, 1])], alone)
+        member = load_member(directory, threads=2, executor=executor)
+        np.testing.assert_array_equal(told(member.predict(catalogue.scenes, [0, 1])), alone)
 
 
 @KINDS
@@ -152,7 +153,7 @@ def test_saved_boosters_are_read_as_they_were_and_the_seed_makes_the_same_bytes(
     catalogue, directory = fitted(booster=booster)
     fitted(catalogue, tmp_path / "again", booster=booster)
     assert (directory / "fold0.zip").read_bytes() == (tmp_path / "again" / "fold0.zip").read_bytes()
-    loaded = load_tag_member(directory).boosters[0]
+    loaded = load_member(directory).boosters[0]
     loaded.save(tmp_path / "copy.zip")
     features = table_of_member(catalogue, tmp_path).read()
     copied = TagBoosters.load(tmp_path / "copy.zip").predict_proba(features)
@@ -167,12 +168,12 @@ def test_saved_boosters_are_read_as_they_were_and_the_seed_makes_the_same_bytes(
 
 def test_finished_folds_are_kept(fitted):
     catalogue, directory = fitted(folds=[1])
-    assert load_tag_member(directory).folds == (1,)
+    assert load_member(directory).folds == (1,)
     with pytest.raises(MemberError, match=r"got none for 0\. Train them first"):
-        write_tag_maps(load_tag_member(directory), catalogue, directory)
+        write_maps(load_member(directory), catalogue, open_store(directory, catalogue.classes))
     time = (directory / "fold1.zip").stat().st_mtime_ns
     fitted(catalogue)
-    assert load_tag_member(directory).folds == (0, 1)
+    assert load_member(directory).folds == (0, 1)
     assert (directory / "fold1.zip").stat().st_mtime_ns == time
 
 
@@ -269,15 +270,15 @@ def test_files_that_hold_no_boosters_are_named(fitted, tmp_path):
     _, directory = fitted()
     (directory / "fold0.zip").write_bytes(b"PK nothing")
     with pytest.raises(MemberError, match=r"fold0\.zip: expected a booster a tag, got"):
-        load_tag_member(directory)
+        load_member(directory)
     with pytest.raises(MemberError, match="expected a trained member, got none"):
-        load_tag_member(tmp_path / "elsewhere")
+        load_member(tmp_path / "elsewhere")
 
 
 @pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "catboost"])
 def test_shap_values_of_each_tag_sum_to_its_log_odds(fitted, tmp_path, booster):
     catalogue, directory = fitted(booster=booster)
-    boosters, features = load_tag_member(directory).boosters[0], table_of_member(catalogue, tmp_path).read()
+    boosters, features = load_member(directory).boosters[0], table_of_member(catalogue, tmp_path).read()
     sums = boosters.contributions(features).sum(axis=2)
     np.testing.assert_allclose(1 / (1 + np.exp(-sums)), boosters.predict_proba(features), rtol=1e-4)
 
@@ -285,7 +286,7 @@ def test_shap_values_of_each_tag_sum_to_its_log_odds(fitted, tmp_path, booster):
 def test_a_library_without_shap_values_gives_none(fitted, tmp_path):
     catalogue, directory = fitted(booster="random_forest", rounds=3)
     features = table_of_member(catalogue, tmp_path).read()
-    assert load_tag_member(directory).boosters[0].contributions(features) is None
+    assert load_member(directory).boosters[0].contributions(features) is None
 
 
 def test_constants_alone_make_a_member(tmp_path):

@@ -8,7 +8,7 @@ import trees.member
 from data.errors import MemberError
 from data.files import read_json
 from data.maps.geotiff import read_proba
-from data.maps.member import write_maps
+from data.maps.store import open_store, write_maps
 from data.scenes.scene import read_scene, valid_mask
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
@@ -51,12 +51,11 @@ class Echo:
         return features[:, self.columns]
 
 
-def test_a_booster_that_returns_a_feature_draws_that_plane(make_scenes, monkeypatch):
-    monkeypatch.setattr(trees.member, "WINDOW", 16)
+def test_a_booster_that_returns_a_feature_draws_that_plane(make_scenes):
     scene = make_scenes(holes=0.3).scenes[0]
-    member = TreeMember("echo", {0: Echo([1]), 1: Echo([0])}, FeatureSet(BANDS, NAMES), 1)
+    member = TreeMember("echo", {0: Echo([1]), 1: Echo([0])}, FeatureSet(BANDS, NAMES), 1, side=16)
     seen, drawn = np.zeros((40, 37), int), np.zeros((40, 37), np.float32)
-    for window, proba in member.predict_proba(scene, [0, 1]):
+    for _, window, proba in member.predict([scene], [0, 1]):
         assert proba.shape == (1, window.height, window.width)
         seen[window.slices] += 1
         drawn[window.slices] = proba[0]
@@ -69,15 +68,15 @@ def test_a_booster_that_returns_a_feature_draws_that_plane(make_scenes, monkeypa
 def test_a_member_writes_a_map_of_every_scene_by_the_model_that_never_saw_it(fitted):
     catalogue, directory = fitted()
     member = load_member(directory)
-    write_maps(member, catalogue, directory)
+    write_maps(member, catalogue, open_store(directory, catalogue.classes))
     for scene in catalogue.scenes:
-        windows = list(member.predict_proba(scene, [scene.fold]))
-        np.testing.assert_allclose(read_proba(directory / "oof" / f"{scene.id}.tif"), windows[0][1], atol=1e-5)
+        windows = list(member.predict([scene], [scene.fold]))
+        np.testing.assert_allclose(read_proba(directory / "oof" / f"{scene.id}.tif"), windows[0][2], atol=1e-5)
 
 
 def test_multiclass_members_sum_to_one(fitted, make_scenes):
     catalogue, directory = fitted(make_scenes(LAND))
-    for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [1]):
+    for _, _, proba in load_member(directory).predict([catalogue.scenes[0]], [1]):
         assert proba.shape[0] == 3
         np.testing.assert_allclose(proba.sum(axis=0)[~np.isnan(proba[0])], 1, rtol=1e-5)
 
@@ -102,7 +101,7 @@ def test_finished_folds_are_kept_and_one_can_be_trained_alone(fitted):
     catalogue, directory = fitted(folds=[1])
     assert load_member(directory).folds == (1,)
     with pytest.raises(MemberError, match=r"got none for 0\. Train them first"):
-        write_maps(load_member(directory), catalogue, directory)
+        write_maps(load_member(directory), catalogue, open_store(directory, catalogue.classes))
     time = (directory / "fold1.txt").stat().st_mtime_ns
     fitted(catalogue)
     assert load_member(directory).folds == (0, 1)
@@ -148,7 +147,7 @@ def test_design_weights_give_the_prior_of_full_scenes(fitted, make_scenes, tmp_p
     for sample_weight in ("design", "none"):
         settings = SETTINGS.model_copy(update={"sample_weight": sample_weight, "features": ["red"]})
         _, directory = fitted(catalogue, settings, tmp_path / sample_weight)
-        maps = [proba for _, proba in load_member(directory).predict_proba(catalogue.scenes[0], [0])]
+        maps = [proba for _, _, proba in load_member(directory).predict([catalogue.scenes[0]], [0])]
         means[sample_weight] = np.nanmean(maps[0])
     assert means["design"] == pytest.approx(truth, rel=0.25)
     assert means["none"] > 1.5 * truth
@@ -161,7 +160,7 @@ def test_class_weights_raise_and_lower_what_a_class_counts(fitted, make_scenes, 
     catalogue = make_scenes(n_scenes=6)
     settings = SETTINGS.model_copy(update={"class_weights": class_weights, "features": ["red"]})
     _, directory = fitted(catalogue, settings)
-    ((_, proba),) = load_member(directory).predict_proba(catalogue.scenes[0], [0])
+    ((_, _, proba),) = load_member(directory).predict([catalogue.scenes[0]], [0])
     assert np.nanmean(proba) == pytest.approx(mean, rel=0.3)
 
 
@@ -211,7 +210,7 @@ def test_a_random_forest_is_a_member_like_any_other(fitted):
     member = load_member(directory)
     assert read_json(directory / "fold0.json")["rounds"] == 9
     assert set(read_json(directory / "member.json")["made_with"]) == {"terrablend", "scikit-learn"}
-    for _, proba in member.predict_proba(catalogue.scenes[0], [0]):
+    for _, _, proba in member.predict([catalogue.scenes[0]], [0]):
         assert 0 <= np.nanmin(proba) < np.nanmax(proba) <= 1
 
 

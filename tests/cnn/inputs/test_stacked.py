@@ -22,7 +22,8 @@ from cnn.settings import CnnSettings
 from data.errors import MapError
 from data.files import scene_rng
 from data.maps.geotiff import map_writer, read_proba
-from data.maps.member import map_path, write_map, write_maps
+from data.maps.member import Prediction
+from data.maps.store import RasterStore, map_path, open_store, write_maps
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene, maybe_ungeoreferenced, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
@@ -35,20 +36,24 @@ INPUTS = ("nir", "red")
 class Guess:
     """A member that says of each pixel what chance says, and by how much which folds' models were asked."""
 
-    folds = (0, 1)
-
-    def __init__(self, name: str, classes: int = 1) -> None:
-        self.name, self.classes = name, classes
+    def __init__(self, name: str, classes: int = 1, folds: Sequence[int] = (0, 1)) -> None:
+        self.name, self.classes, self.folds = name, classes, tuple(folds)
 
     def whole(self, scene: Scene, folds: Sequence[int]) -> np.ndarray:
         shape = (self.classes, scene.grid.height, scene.grid.width)
         proba = scene_rng(len(self.name), scene.id).random(shape) / 2 + np.mean(folds) / 2
         return np.where(valid_mask(scene, read_scene(scene)), proba, np.nan).astype(np.float32)
 
-    def predict_proba(self, scene: Scene, folds: Sequence[int]) -> Iterator[tuple[Window, np.ndarray]]:
-        proba = self.whole(scene, folds)
-        for window in tile_windows(scene.grid.height, scene.grid.width, 16):
-            yield window, proba[:, *window.slices]
+    def predict(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
+        for scene in scenes:
+            proba = self.whole(scene, folds)
+            for window in tile_windows(scene.grid.height, scene.grid.width, 16):
+                yield scene, window, proba[:, *window.slices]
+
+
+def write_map(member: Guess, scene: Scene, names: Sequence[str], directory: Path) -> None:
+    """Write the map of a scene by the models of all folds, whether these saw it or not."""
+    RasterStore(directory, tuple(names)).write(map_path(directory, scene), member, [replace(scene, fold=None)])
 
 
 class Echo(nn.Module):
@@ -66,7 +71,7 @@ class Echo(nn.Module):
 def members(tmp_path: Path, catalogue: Catalogue) -> Path:
     """Maps of two members of the binary catalogue."""
     for name in ("trees", "forest"):
-        write_maps(Guess(name), catalogue, tmp_path / "members" / name)
+        write_maps(Guess(name), catalogue, open_store(tmp_path / "members" / name, catalogue.classes))
     return tmp_path / "members"
 
 
@@ -82,7 +87,7 @@ def test_maps_follow_the_features_plane_for_plane(
 ) -> None:
     classes = multiclass_catalogue.classes.names
     for name in ("trees", "forest"):
-        write_maps(Guess(name, 3), multiclass_catalogue, tmp_path / name)
+        write_maps(Guess(name, 3), multiclass_catalogue, open_store(tmp_path / name, multiclass_catalogue.classes))
     feature_set = FeatureSet(multiclass_catalogue.bands, INPUTS)
     planes = input_planes(feature_set, ["trees", "forest"], classes, tmp_path)
     assert planes.names == (
@@ -153,11 +158,11 @@ def test_a_loaded_member_reads_maps_where_it_is_told_to(
 
     def predict(folder: Path) -> np.ndarray:
         member = load_member(tmp_path / "trial", device="cpu", members=folder)
-        return np.concatenate([proba for _, proba in member.predict_proba(scene, [0])], axis=1)
+        return np.concatenate([proba for _, _, proba in member.predict([scene], [0])], axis=1)
 
     other = Guess("trees")
     other.whole = lambda scene, folds: np.ones((1, scene.grid.height, scene.grid.width), np.float32)  # type: ignore[method-assign]
-    write_map(other, scene, [0, 1], catalogue.classes.names, map_path(tmp_path / "others" / "trees", scene))
+    write_map(other, scene, catalogue.classes.names, tmp_path / "others" / "trees")
     one, two = predict(members), predict(tmp_path / "others")
     np.testing.assert_array_equal(np.isnan(one), np.isnan(two))
     assert np.nanmax(np.abs(one - two)) > 1e-3, "what the other member says is looked at"
@@ -227,7 +232,7 @@ class TestRefusals:
         self, scene: Scene, catalogue: Catalogue, members: Path, refusal: Callable[[], str], folds: list[int]
     ) -> None:
         path = map_path(members / "trees", scene)
-        write_map(Guess("trees"), scene, folds, catalogue.classes.names, path)
+        write_map(Guess("trees", folds=folds), scene, catalogue.classes.names, members / "trees")
         said = refusal()
         assert str(path) in said
         assert "expected an out-of-fold map, by the model of fold 0 alone" in said
@@ -247,7 +252,7 @@ class TestRefusals:
         with maybe_ungeoreferenced(), rasterio.open(map_path(members / "trees", scene), "r+") as raster:
             raster.update_tags(folds="0,1")
         with pytest.raises(MapError, match="in-sample"):
-            next(load_member(members / "net", device="cpu").predict_proba(scene, [0]))
+            next(load_member(members / "net", device="cpu").predict([scene], [0]))
 
     def test_a_missing_map(self, scene: Scene, members: Path, refusal: Callable[[], str]) -> None:
         path = map_path(members / "trees", scene)
@@ -267,7 +272,7 @@ class TestRefusals:
         assert "by member forest" in said
 
     def test_a_map_of_other_classes(self, scene: Scene, members: Path, refusal: Callable[[], str]) -> None:
-        write_map(Guess("trees"), scene, [0], ["dull"], map_path(members / "trees", scene))
+        write_map(Guess("trees", folds=[0]), scene, ["dull"], members / "trees")
         assert "expected maps of bright, got dull" in refusal()
 
     @pytest.mark.parametrize(
@@ -293,7 +298,7 @@ class TestRefusals:
     def test_a_scene_outside_training_may_be_predicted_by_any_models(self, catalogue: Catalogue, members: Path) -> None:
         planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
         unseen = replace(catalogue.scenes[0], split="test", fold=None)
-        write_map(Guess("trees"), unseen, [1], catalogue.classes.names, map_path(members / "trees", unseen))
+        write_map(Guess("trees", folds=[1]), unseen, catalogue.classes.names, members / "trees")
         np.testing.assert_allclose(planes.open(unseen).compute()[2], Guess("trees").whole(unseen, [1])[0], atol=1e-5)
 
     def test_a_member_named_twice(self) -> None:

@@ -22,7 +22,7 @@ OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0
 
 def proba_of(directory: Path, scene: Scene) -> np.ndarray:
     member = load_member(directory, device="cpu")
-    return np.concatenate([proba for _, proba in member.predict_proba(scene, [0])], axis=1)
+    return np.concatenate([proba for _, _, proba in member.predict([scene], [0])], axis=1)
 
 
 EVERYTHING = {

@@ -224,7 +224,7 @@ def test_the_epoch_that_scores_best_on_the_scenes_held_out_is_used(
     member, counts = load_member(tmp_path, device="cpu"), np.zeros((2, 3), np.int64)
     for scene in catalogue.scenes:
         if scene.id in about["held_out"]:
-            proba = np.concatenate([part for _, part in member.predict_proba(scene, [0])], axis=1)[0]
+            proba = np.concatenate([part for _, _, part in member.predict([scene], [0])], axis=1)[0]
             label = np.where(valid_mask(scene, read_scene(scene)), read_label(scene), 255).astype(np.uint8)
             counts += confusion_counts(label, (proba >= 0.5).astype(np.uint8), 2)
     best = rows[about["epoch"] - 1]

@@ -10,7 +10,6 @@ from rasterio.crs import CRS
 from data.maps.geotiff import TOP, dequantise
 from data.scenes.classes import Classes
 from data.scenes.windows import Grid, Window
-from ensemble import maps as maps_module
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import CROP, audit_labels
 from ensemble.audit.regions import count_contradictions, find_regions, weigh_evidence
@@ -18,7 +17,7 @@ from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.cleaning import Cleaning, Rule
 from ensemble.decide.decision import Decision
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.score.evaluation import BLEND, Evaluation
 
 from ..conftest import LAND, SHAPE
@@ -44,7 +43,7 @@ def halves(threshold=0.5, **cleaning):
 @pytest.fixture
 def members(make_catalogue, make_members):
     catalogue = make_catalogue()
-    return catalogue, MemberMaps(make_members(catalogue, one=(2.0, 0), two=(1.0, 1)))
+    return catalogue, open_maps(make_members(catalogue, one=(2.0, 0), two=(1.0, 1)), catalogue.classes)
 
 
 def slow_audit(catalogue, maps, evaluation):
@@ -72,12 +71,11 @@ def test_the_audit_keeps_the_worst_regions_of_all_scenes_and_ranks_every_scene(m
     assert shares[0] == max(error / labelled for labelled, _, error in counts.values())
 
 
-def test_windows_give_the_same_audit(members, monkeypatch):
+def test_windows_give_the_same_audit(members):
     catalogue, maps = members
     evaluation = evaluation_of(catalogue, lambda _: halves())
     whole = audit_labels(maps, catalogue, evaluation)
-    monkeypatch.setattr(maps_module, "WINDOW", 7)
-    assert audit_labels(maps, catalogue, evaluation) == whole
+    assert audit_labels(replace(maps, most_bytes=100), catalogue, evaluation) == whole
 
 
 def test_scenes_are_judged_by_what_was_decided_without_their_fold(members):
@@ -104,7 +102,7 @@ def test_what_cleaning_takes_back_is_no_evidence(members):
 
 def test_several_classes_are_named(make_catalogue, make_members):
     catalogue = make_catalogue(LAND, n_scenes=4, folds=2)
-    maps = MemberMaps(make_members(catalogue, one=(2.0, 0), two=(1.0, 1)))
+    maps = open_maps(make_members(catalogue, one=(2.0, 0), two=(1.0, 1)), catalogue.classes)
     evaluation = evaluation_of(
         catalogue, lambda _: Decision((Calibration(),) * 2, Blend(((0.5, 0.5),), exclusive=True), (1.0, 1.0, 2.0))
     )
@@ -114,25 +112,19 @@ def test_several_classes_are_named(make_catalogue, make_members):
     assert pairs == {(one, other) for one in LAND.names for other in LAND.names if one != other}
 
 
-def test_tags_of_scenes_are_ranked_like_regions(make_catalogue):
-    catalogue = replace(make_catalogue(n_scenes=4, folds=2), classes=TAGS)
+def test_tags_of_scenes_are_ranked_like_regions(make_catalogue, write_tag_maps):
+    catalogue = make_catalogue(n_scenes=4, folds=2)
     rng = np.random.default_rng(0)
-    stored = {scene.id: rng.integers(0, TOP, (1, 3, 1, 1)).astype(np.uint16) for scene in catalogue.scenes}
-    labels = {scene.id: rng.integers(0, 2, (3, 1, 1)).astype(np.uint8) for scene in catalogue.scenes}
-
-    class TagMaps(MemberMaps):
-        def read(self, scene, window=None):
-            return stored[scene.id]
-
-        def label(self, scene, window=None):
-            return labels[scene.id]
-
+    stored = {scene.id: rng.integers(0, TOP, 3).astype(np.uint16) for scene in catalogue.scenes}
+    labels = {scene.id: rng.integers(0, 2, 3).astype(np.uint8) for scene in catalogue.scenes}
+    scenes = tuple(replace(scene, tags=tuple(np.flatnonzero(labels[scene.id]))) for scene in catalogue.scenes)
+    catalogue = replace(catalogue, classes=TAGS, scenes=scenes)
+    maps = open_maps({"one": write_tag_maps("one", TAGS, stored)}, TAGS)
     decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5, 0.5, 0.5), by_tag=True)
-    audit = audit_labels(TagMaps({}), catalogue, evaluation_of(catalogue, lambda _: decision))
+    audit = audit_labels(maps, catalogue, evaluation_of(catalogue, lambda _: decision))
     wanted = []
-    for scene, maps in stored.items():
-        proba = dequantise(maps)[0, :, 0, 0]
-        for name, p, tagged in zip(TAGS.names, proba, labels[scene][:, 0, 0], strict=True):
+    for scene, said in stored.items():
+        for name, p, tagged in zip(TAGS.names, dequantise(said), labels[scene], strict=True):
             if (p >= 0.5) != tagged:
                 odds = abs(np.log(p / (1 - p)))
                 wanted.append((odds, scene, *((name, f"no {name}") if tagged else (f"no {name}", name))))

@@ -5,7 +5,7 @@ import pytest
 
 from data.scenes.classes import Classes
 from ensemble.decide.cleaning import Cleaning
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.report.gallery_section import draw_gallery, errors_text, showing_order
 from ensemble.score.evaluation import BLEND, Evaluation
 
@@ -37,7 +37,8 @@ def evaluate(catalogue, counts):
 
 def draw(catalogue, directories, scores, counts=None, **options):
     counts = counts or {scene.id: np.array([[5, 1, 0], [2, 3, 0]]) for scene in catalogue.scenes}
-    return draw_gallery(evaluate(catalogue, counts), scores, MemberMaps(directories), catalogue, quicklook, **options)
+    maps = open_maps(directories, catalogue.classes)
+    return draw_gallery(evaluate(catalogue, counts), scores, maps, catalogue, quicklook, **options)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.report.page import SECTIONS, write_report
 from ensemble.report.section import ReportSource, RunFacts, StageTime
 from ensemble.report.thumbnails import draw_thumbnails
@@ -85,7 +85,7 @@ def test_the_best_features_are_shown_with_the_side_their_class_lies_on(report, m
 
 def test_errors_are_drawn_as_hit_miss_false_alarm_and_nothing_where_all_is_right(make_catalogue, make_members):
     catalogue = make_catalogue()
-    maps = MemberMaps(make_members(catalogue, a=(1, 0)))
+    maps = open_maps(make_members(catalogue, a=(1, 0)), catalogue.classes)
     decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5,))
     pictures = draw_thumbnails(catalogue.scenes[0], maps, decision, KELP, quicklook, 256)
     assert len(pictures) == 5
@@ -117,7 +117,8 @@ def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catal
     directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
     fitted = fit_and_measure(directories, catalogue, SETTINGS, seed=0, branches=branches)
     run = RunFacts("coast", quicklook, timings=[StageTime("check", 4.26, 300), StageTime("a", 7500, 1200)])
-    write_report(tmp_path / "report.html", ReportSource(fitted, run, MemberMaps(directories), catalogue, SETTINGS))
+    maps = open_maps(directories, classes)
+    write_report(tmp_path / "report.html", ReportSource(fitted, run, maps, catalogue, SETTINGS))
     page = (tmp_path / "report.html").read_text("utf-8")
     keys = [section.key for section in SECTIONS if f'"#{section.key}"' in page]
     assert re.findall(r'<section id="(\w+)">', page) == keys, "the page is its sections, in their order"

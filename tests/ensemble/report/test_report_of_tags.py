@@ -10,10 +10,10 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
-from ensemble import EnsembleSettings, fit, fit_ensemble, score_table
+from ensemble import EnsembleSettings, fit_ensemble, score_table
 from ensemble.audit.label_audit import audit_labels
 from ensemble.fitted import FittedEnsemble
-from ensemble.maps import TagMaps
+from ensemble.maps import open_maps
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
 
@@ -24,24 +24,28 @@ SETTINGS = EnsembleSettings(sample=2000, resamples=20)
 
 
 @pytest.fixture
-def tags(monkeypatch, tmp_path):
-    """Sixty scenes with tags, and what two members say of them, in memory."""
+def tags(write_tag_maps):
+    """Sixty scenes with tags, and what two members say of them."""
     rng = np.random.default_rng(0)
-    scenes = tuple(Scene(f"s{n:02}", "train", (), Grid(40, 50), group=f"s{n:02}", fold=n % 3) for n in range(60))
-    has = {scene.id: (rng.random(3) < 0.4).astype(np.uint8) for scene in scenes}
+    has = {f"s{n:02}": (rng.random(3) < 0.4).astype(np.uint8) for n in range(60)}
+    scenes = tuple(
+        Scene(name, "train", (), Grid(40, 50), group=name, fold=n % 3, tags=tuple(np.flatnonzero(label)))
+        for n, (name, label) in enumerate(has.items())
+    )
 
     def say(label):
         return np.rint(65534 * np.clip(0.45 * label + rng.random(3) * 0.55, 0, 1)).astype(np.uint16)
 
-    said = {(name, "train"): {scene: say(label) for scene, label in has.items()} for name in ("a", "b")}
-    maps = TagMaps({name: tmp_path / name for name in ("a", "b")}, said, lambda scene: has[scene.id])
-    monkeypatch.setattr(fit, "open_maps", lambda members, catalogue: maps)
-    return Catalogue(TAGS, (), scenes), maps
+    members = {
+        name: write_tag_maps(name, TAGS, {scene: say(label) for scene, label in has.items()}) for name in ("a", "b")
+    }
+    return Catalogue(TAGS, (), scenes), members
 
 
 def test_the_report_of_tags_has_cards_and_signs_but_no_maps(tags, browse, tmp_path):
-    catalogue, maps = tags
-    ensemble, (nested,) = fit_ensemble(maps.directories, catalogue, SETTINGS, seed=0)
+    catalogue, members = tags
+    maps = open_maps(members, TAGS)
+    ensemble, (nested,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
     path = tmp_path / "report.html"
     scores, audit = score_table([nested], TAGS, SETTINGS, 0), audit_labels(maps, catalogue, nested)
     fitted = FittedEnsemble(ensemble, (nested,), scores, audit=audit)

@@ -11,7 +11,7 @@ from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
 from data.pages.numbers import format_count, format_number
 from ensemble.decide.decision import calibrate
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.report.score_counts import JointCounts, ScoreCounts, count_joint, truth_of
 
 from ..conftest import KELP, LAND
@@ -65,7 +65,7 @@ def rounded(score):
 
 def gather(catalogue, directories, ensemble):
     """Return every pixel's used probability, its members' and its label, from the files."""
-    maps = MemberMaps(directories)
+    maps = open_maps(directories, catalogue.classes)
     stored = [maps.read(scene) for scene in catalogue.scenes]
     proba = [ensemble.decision.proba(one) for one in stored]
     after = [calibrate(ensemble.decision.calibrations, one) for one in stored]

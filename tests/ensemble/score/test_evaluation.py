@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,9 +11,8 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import MAP, EnsembleSettings, evaluate_class_maps, score_table
-from ensemble import maps as maps_module
 from ensemble.decide.cleaning import Cleaning, Rule
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.score.evaluation import decide_scene, evaluate_members, mapped_pixels
 
 from ..conftest import KELP, SHAPE
@@ -41,7 +40,7 @@ def members(make_catalogue, make_members):
     """A catalogue, and the maps of a member that leaves much to clean."""
     catalogue = make_catalogue()
     asked.clear()
-    return catalogue, MemberMaps(make_members(catalogue, one=(1.5, 0)))
+    return catalogue, open_maps(make_members(catalogue, one=(1.5, 0)), catalogue.classes)
 
 
 def predict(maps, scene, least):
@@ -63,8 +62,7 @@ def test_whole_scenes_are_cleaned_and_then_counted_and_others_counted_as_decided
             np.testing.assert_array_equal(whole.mapped[name][scene.id], np.bincount(prediction.ravel(), minlength=2))
     assert not np.array_equal(whole.total("plain"), whole.total("cleaned"))
     # A window is too small to clean in: objects go on beyond it.
-    monkeypatch.setattr(maps_module, "WINDOW", 7)
-    parts = evaluate_members(maps, catalogue.scenes, lambda _: decisions, KELP)
+    parts = evaluate_members(replace(maps, most_bytes=100), catalogue.scenes, lambda _: decisions, KELP)
     for name in decisions:
         np.testing.assert_array_equal(parts.stack(name), whole.stack(name))
 

@@ -7,7 +7,7 @@ import pytest
 from data.scenes.catalogue import Catalogue
 from ensemble import BLEND, EnsembleSettings
 from ensemble.decide.cleaning import Cleaning
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.evaluation import evaluate_members, mapped_pixels
 from ensemble.score.run_areas import areas_of_run, write_areas
@@ -34,7 +34,7 @@ def run(make_catalogue, write_maps):
     parts = [make_catalogue(n_scenes=n, split=split) for split, n in (("train", 6), ("val", 3), ("test", 2))]
     scenes = tuple(scene for part in parts for scene in part.scenes)
     catalogue = Catalogue(KELP, (), scenes)
-    maps = MemberMaps({"one": write_maps("one", catalogue, noisy(KELP, 3, 0))})
+    maps = open_maps({"one": write_maps("one", catalogue, noisy(KELP, 3, 0))}, KELP)
     evaluations = [
         evaluate_members(maps, catalogue.split(split), lambda _: {BLEND: Cut()}, KELP) for split in ("train", "val")
     ]

@@ -4,7 +4,7 @@ import rasterio
 import yaml
 
 from data.maps.geotiff import TOP
-from data.maps.parquet import read_tag_maps
+from data.maps.parquet import read_parts
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import maybe_ungeoreferenced
 from terrablend.experiment import load_scene_experiment
@@ -72,5 +72,5 @@ def test_a_network_learns_tags_from_scenes_to_maps(hazy, terrablend, tmp_path):
         outcome = terrablend(command, hazy, *run)
         assert outcome.code == 0, outcome.err
     scenes = Catalogue.load(tmp_path / "run" / "catalogue.parquet").split("train")
-    found = read_tag_maps(tmp_path / "run" / "members" / "net", "train")
+    _, found = read_parts(tmp_path / "run" / "members" / "net" / "oof")
     assert [tuple(np.flatnonzero(found[scene.id] > TOP / 2)) for scene in scenes] == [scene.tags for scene in scenes]

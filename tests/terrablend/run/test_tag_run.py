@@ -4,7 +4,7 @@ import rasterio
 import yaml
 
 from data.maps.geotiff import TOP
-from data.maps.parquet import read_tag_maps
+from data.maps.parquet import read_parts
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import maybe_ungeoreferenced
 
@@ -66,10 +66,10 @@ def test_trees_learn_tags_from_scenes_to_maps_and_say_by_which_columns(planet, t
             outcome = terrablend(command, planet, "--run", tmp_path / run, "--workers", 1)
             assert outcome.code == 0, outcome.err
     catalogue = Catalogue.load(tmp_path / "one" / "catalogue.parquet")
-    found = read_tag_maps(tmp_path / "one" / "members" / "lightgbm", "train")
+    _, found = read_parts(tmp_path / "one" / "members" / "lightgbm" / "oof")
     for scene in catalogue.split("train"):
         assert tuple(np.flatnonzero(found[scene.id] > TOP / 2)) == scene.tags
-    test = read_tag_maps(tmp_path / "one" / "members" / "lightgbm", "test")
+    _, test = read_parts(tmp_path / "one" / "members" / "lightgbm" / "test")
     for number in range(4):
         haze = number % 2
         assert (test[f"test_{number}"] > TOP / 2).tolist() == [not haze, haze, number % 3 == 0]

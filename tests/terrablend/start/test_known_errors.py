@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from data.folds.plan import plan_folds
 from data.maps.geotiff import map_writer
-from data.maps.member import map_path
+from data.maps.store import map_path
 from data.scenes.scene import open_raster
 from data.settings import FoldSettings
 from data.survey.discovery import find_scenes
@@ -16,7 +16,7 @@ from ensemble.audit.label_audit import audit_labels
 from ensemble.decide.blend import Blend
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
-from ensemble.maps import MemberMaps
+from ensemble.maps import open_maps
 from ensemble.score.evaluation import BLEND, Evaluation
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.coast import EXPERIMENT, write_coast
@@ -52,7 +52,7 @@ def test_errors_put_into_labels_are_ranked_first_by_a_member_that_knows_the_trut
     decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5,))
     folds = {scene.id: scene.fold for scene in catalogue.split("train")}
     evaluation = Evaluation("train", {}, {}, BLEND, folds, {fold: {BLEND: decision} for fold in catalogue.folds})
-    audit = audit_labels(MemberMaps({"dim": tmp_path / "dim"}), catalogue, evaluation)
+    audit = audit_labels(open_maps({"dim": tmp_path / "dim"}, classes), catalogue, evaluation)
     write_audit(audit, tmp_path, catalogue)
     judged = judge_audit(tmp_path / "audit.parquet", coast)
     # Of all regions a quarter are errors, in any order that is what it would be.

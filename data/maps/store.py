@@ -1,0 +1,246 @@
+"""Stores of a member's maps: a GeoTIFF a scene or, of scenes that are told as a whole, parquet by the thousand."""
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.errors import MapError
+from data.maps.geotiff import map_names, map_writer, read_map
+from data.maps.member import Member, predict_unseen, require_folds, unseen_by
+from data.maps.parquet import PART_SCENES, part_name, read_parts, write_part
+from data.progress import Track, untracked
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from data.scenes.scene import Scene, Split, keep_open
+from data.scenes.windows import Grid, Window, tile_windows
+
+__all__ = [
+    "MAP_FOLDERS",
+    "MOST_BYTES",
+    "MapStore",
+    "ParquetStore",
+    "RasterStore",
+    "map_path",
+    "open_store",
+    "read_windows",
+    "write_maps",
+]
+
+logger = logging.getLogger(__name__)
+
+MAP_FOLDERS: Mapping[Split, str] = {"train": "oof", "val": "val", "test": "test"}
+"""Folder of a member's maps for each split."""
+
+BLOCK = 512
+"""Pixels on a side of the tiles of a GeoTIFF: none is read twice by windows that begin with one."""
+MOST_BYTES = 48 * 2**20
+"""That the planes of a window take; what is made of them takes several times as much."""
+MOST_SIDE = 2048
+"""Pixels on a side of a window of few planes."""
+
+
+class MapStore(Protocol):
+    """The probability maps of one member, in its folder."""
+
+    names: tuple[str, ...]
+    """The classes, a plane of a map each."""
+
+    def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
+        """Return the files that hold the maps of scenes, whether they are there or not, and the scenes in each.
+
+        What lies where follows from all scenes, in the catalogue's order.
+        """
+        ...
+
+    def write(self, path: Path, member: Member, scenes: Sequence[Scene]) -> None:
+        """Write one of the `files`, atomically, each scene predicted by the models that never saw it."""
+        ...
+
+    def missing(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Return the scenes that have no map."""
+        ...
+
+    def names_of(self, scene: Scene) -> tuple[str, ...]:
+        """Return the classes of a scene's map as its file names them."""
+        ...
+
+    def grid(self, scene: Scene) -> Grid:
+        """Return the grid of a scene's map."""
+        ...
+
+    def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
+        """Read a scene's map or a window of it, (n_classes, height, width) as `data.maps.geotiff.quantise` stores it.
+
+        Raises
+        ------
+        MapError
+            If it is missing, not one of ours, or not of the size of `grid`.
+        """
+        ...
+
+
+def open_store(directory: Path, classes: Classes) -> MapStore:
+    """Return the store of the maps in a member's folder, as suits the task.
+
+    >>> tags = Classes("multilabel", (0,), ("haze",), ((0, 0, 255),))
+    >>> type(open_store(Path("members/net"), tags)).__name__
+    'ParquetStore'
+    """
+    return (ParquetStore if classes.task == "multilabel" else RasterStore)(directory, classes.names)
+
+
+def map_path(directory: Path, scene: Scene) -> Path:
+    """Return where the GeoTIFF of a scene lies in a member's folder."""
+    return directory / MAP_FOLDERS[scene.split] / f"{scene.id}.tif"
+
+
+@dataclass(frozen=True)
+class RasterStore:
+    """Maps of pixels: a GeoTIFF a scene, on its grid."""
+
+    directory: Path
+    names: tuple[str, ...]
+
+    def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
+        """Return one file a scene; see `MapStore`."""
+        return {map_path(self.directory, scene): (scene,) for scene in scenes}
+
+    def write(self, path: Path, member: Member, scenes: Sequence[Scene]) -> None:
+        """Write the map of a scene; see `MapStore`."""
+        [scene] = scenes
+        tags = {"member": member.name, "folds": ",".join(map(str, unseen_by(member, scene))), "scene": scene.id}
+        with keep_open(), map_writer(path, scene.grid, self.names, tags) as writer:
+            for _, window, proba in predict_unseen(member, [scene]):
+                writer.write(window, proba)
+
+    def missing(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Return the scenes that have no file."""
+        return [scene for scene in scenes if not map_path(self.directory, scene).exists()]
+
+    def names_of(self, scene: Scene) -> tuple[str, ...]:
+        """Return the names of the bands."""
+        return map_names(map_path(self.directory, scene))
+
+    def grid(self, scene: Scene) -> Grid:
+        """Return the scene's own grid."""
+        return scene.grid
+
+    def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
+        """Read pixels; see `MapStore`."""
+        path, area = map_path(self.directory, scene), window or scene.grid.window
+        stored = read_map(path, window)
+        if stored.shape[1:] != (area.height, area.width):
+            raise MapError(
+                f"{path}: expected {area.height} × {area.width} pixels like scene {scene.id}, "
+                f"got {stored.shape[1]} × {stored.shape[2]}. Write the member's maps again: --overwrite."
+            )
+        return stored
+
+
+@dataclass(frozen=True)
+class ParquetStore:
+    """Maps of scenes that are told as a whole, a single pixel each: many in a file, all in memory once they are read.
+
+    Parameters
+    ----------
+    directory : Path
+    names : tuple of str
+    part_scenes : int
+        Most scenes of a file.
+    """
+
+    directory: Path
+    names: tuple[str, ...]
+    part_scenes: int = PART_SCENES
+    _read: dict[Split, tuple[tuple[str, ...], dict[str, NDArray[np.uint16]]]] = field(default_factory=dict, init=False)
+
+    def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
+        """Return the parts of each split; see `MapStore`."""
+        found = {}
+        for split, folder in MAP_FOLDERS.items():
+            own = tuple(scene for scene in scenes if scene.split == split)
+            for number, start in enumerate(range(0, len(own), self.part_scenes)):
+                found[self.directory / folder / part_name(number)] = own[start : start + self.part_scenes]
+        return found
+
+    def write(self, path: Path, member: Member, scenes: Sequence[Scene]) -> None:
+        """Write a part; see `MapStore`."""
+        proba = {scene.id: pixel[:, 0, 0] for scene, _, pixel in predict_unseen(member, scenes)}
+        about = {"member": member.name, "folds": ",".join(map(str, member.folds))}
+        ids = [scene.id for scene in scenes]
+        write_part(path, ids, np.stack([proba[scene] for scene in ids]), self.names, about)
+
+    def missing(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Return the scenes that are in no part."""
+        return [scene for scene in scenes if scene.id not in self._maps(scene.split)[1]]
+
+    def names_of(self, scene: Scene) -> tuple[str, ...]:
+        """Return the names of the columns."""
+        return self._maps(scene.split)[0]
+
+    def grid(self, scene: Scene) -> Grid:
+        """Return the grid of a single pixel."""
+        return Grid(1, 1)
+
+    def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
+        """Return the single pixel, (n_classes, 1, 1)."""
+        return self._maps(scene.split)[1][scene.id][:, None, None]
+
+    def _maps(self, split: Split) -> tuple[tuple[str, ...], dict[str, NDArray[np.uint16]]]:
+        if split not in self._read:
+            self._read[split] = read_parts(self.directory / MAP_FOLDERS[split])
+        return self._read[split]
+
+
+def write_maps(member: Member, catalogue: Catalogue, store: MapStore, track: Track = untracked) -> None:
+    """Write a member's maps of every scene; files that exist are kept.
+
+    Parameters
+    ----------
+    member : Member
+        With a model for every fold of the catalogue.
+    catalogue : Catalogue
+    store : MapStore
+        The member's.
+    track : Track
+
+    Raises
+    ------
+    MemberError
+        If the member lacks the model of a fold.
+    """
+    require_folds(member, catalogue.folds)
+    files = {path: scenes for path, scenes in store.files(catalogue.scenes).items() if not path.exists()}
+    for path in track(list(files), f"{member.name}: maps", len(files)):
+        store.write(path, member, files[path])
+    logger.info("member %s: maps of %d scenes", member.name, len(catalogue.scenes))
+
+
+def read_windows(height: int, width: int, planes: int, most_bytes: int = MOST_BYTES) -> Iterator[Window]:
+    """Yield the windows in which maps of many planes are read together: all of them fit the memory that may be used.
+
+    Parameters
+    ----------
+    height, width : int
+        Of the maps.
+    planes : int
+        Of all maps that are read together, two bytes a pixel each.
+    most_bytes : int
+        That the planes of a window may take.
+
+    Examples
+    --------
+    >>> [len(list(read_windows(2048, 2048, planes))) for planes in (1, 20, 80, 160)]
+    [1, 4, 16, 32]
+    """
+    pixels = max(most_bytes // (2 * planes), 1)
+    side = min(math.isqrt(pixels) // BLOCK * BLOCK, MOST_SIDE)
+    # Below a tile of the file, whole rows of it: fewer windows then share its tiles than if they were square.
+    size = (side, side) if side else (1 << max(pixels // BLOCK, 1).bit_length() - 1, BLOCK)
+    yield from tile_windows(height, width, size)
