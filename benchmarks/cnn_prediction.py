@@ -4,7 +4,7 @@
 
 The network is a U-Net of six classes that has learned nothing. ``memory`` writes a scene of each size, uint16 with a
 wedge of nodata, maps it in a process of its own to the file that a member would write, and prints that process's peak
-memory. ``speed`` alternates between plain torch (float32, planes one after the other in memory, all threads on one
+memory. ``speed`` alternates between plain torch (float32, channels one after the other in memory, all threads on one
 window) and the ways a member can be told, on windows of 512 × 512 pixels held in memory.
 """
 

@@ -1,8 +1,8 @@
-"""A trained member as an ONNX file, for use where there is no torch.
+"""Export a trained member as an ONNX file, for use without torch.
 
-The graph takes the input planes by their names, as they are measured, and gives probabilities: normalisation, the
+The graph takes the input channels by their names, as they are measured, and gives probabilities: normalisation, the
 networks of all folds and their mean are inside. Features and other members' probabilities are not: the card beside the
-file says what each plane is.
+file says what each channel is.
 """
 
 import importlib
@@ -37,30 +37,30 @@ OPSET = 18
 OUTPUT = "proba"
 TOLERANCE = 1e-4
 """Largest difference of a probability from torch's; float32 on two runtimes differs by about 1e-6."""
-MOST_BYTES = 2**31 - 2**20
-"""What a file of protocol buffers can hold."""
 
 
 class ByName(nn.Module):
-    """A model that is given each input plane by itself.
+    """A model that is given each input channel by itself.
 
     Parameters
     ----------
     model : nn.Module
-        Planes (N, C, H, W) to probabilities (N, K, H, W), or of tags (N, K).
+        Channels (N, C, H, W) to probabilities (N, K, H, W), or of tags (N, K).
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, *planes: Tensor) -> Tensor:
-        """Turn C planes (N, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W)."""
-        proba: Tensor = self.model(torch.stack(planes, dim=1))
+    def forward(self, *channels: Tensor) -> Tensor:
+        """Turn C channels (N, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W)."""
+        proba: Tensor = self.model(torch.stack(channels, dim=1))
         return proba
 
 
-def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = None) -> float:
+def export_member(
+    member: CnnMember, path: Path, folds: Sequence[int] | None = None, most_bytes: int = 2**31 - 2**20
+) -> float:
     """Write a member as an ONNX file, with a card of the same name in JSON that says how to use it.
 
     Parameters
@@ -71,6 +71,8 @@ def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = N
         Ends in ``.onnx``.
     folds : sequence of int, optional
         Whose networks to take the mean of; all by default.
+    most_bytes : int
+        Of all weights; a file of protocol buffers holds less than 2 GiB.
 
     Returns
     -------
@@ -88,13 +90,13 @@ def export_member(member: CnnMember, path: Path, folds: Sequence[int] | None = N
     _library("onnxscript")
     runtime = _library("onnxruntime")
     folds = member.folds if folds is None else tuple(folds)
-    names = member.planes.names
+    names = member.channels.names
     applied = [member.apply_fold(fold) for fold in folds]
-    size = sum(tensor.numel() * tensor.element_size() for one in applied for tensor in one.state_dict().values())
-    if size > MOST_BYTES:
+    size = sum(tensor.numel() * tensor.element_size() for model in applied for tensor in model.state_dict().values())
+    if size > most_bytes:
         raise MemberError(
-            f"member {member.name}: expected weights of 2 GB at most in one file, got {size / 1e9:.1f} GB. "
-            "Write fewer folds: --fold."
+            f"member {member.name}: expected at most {most_bytes / 1e9:.3g} GB of weights in one file, got "
+            f"{size / 1e9:.3g} GB. Write fewer folds: --fold."
         )
     model = ByName(Mean(applied)).eval()
     program, any_size = trace(model, member)
@@ -168,32 +170,32 @@ def trace(model: ByName, member: CnnMember) -> tuple[ExportedProgram, bool]:
 
 
 def random_windows(member: CnnMember, fold: int, any_size: bool) -> list[list[NDArray[np.float32]]]:
-    """Return some windows, each as its planes (N, H, W) of plausible values, with a corner of nodata."""
+    """Return some windows, each as its channels (N, H, W) of plausible values, with a corner of nodata."""
     rng, seen = np.random.default_rng(0), member.normalisation(fold)
     windows = []
     for shape in _shapes(member, any_size):
-        planes = [
+        channels = [
             rng.normal(middle, spread, shape).astype(np.float32)
             for middle, spread in zip(seen.offset, seen.scale, strict=True)
         ]
-        for plane in planes:
-            plane[:, :5, :7] = np.nan
-        windows.append(planes)
+        for channel in channels:
+            channel[:, :5, :7] = np.nan
+        windows.append(channels)
     return windows
 
 
 def _trace(model: ByName, member: CnnMember, dynamic: dict[int, Any]) -> ExportedProgram:
-    planes, any_size = len(member.planes.names), len(dynamic) > 1
+    channels, any_size = len(member.channels.names), len(dynamic) > 1
     # Neither side is the least, nor are both the same: torch takes such numbers for a must.
     shape = (2, member.crop, member.crop)
     if any_size:
         shape = (2, _least(member) + member.multiple, _least(member) + 2 * member.multiple)
     # Tensors of their own: the same one given twice is taken for a single input.
-    example = tuple(torch.zeros(shape) for _ in range(planes))
+    example = tuple(torch.zeros(shape) for _ in range(channels))
     with torch.no_grad():
-        program = torch.export.export(model, example, dynamic_shapes={"planes": (dynamic,) * planes}, strict=False)
+        program = torch.export.export(model, example, dynamic_shapes={"channels": (dynamic,) * channels}, strict=False)
         for other in _shapes(member, any_size):
-            program.module()(*(torch.zeros(other) for _ in range(planes)))
+            program.module()(*(torch.zeros(other) for _ in range(channels)))
     return program
 
 
@@ -224,7 +226,7 @@ def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: f
             "nodata": "NaN",
             "sides": sides,
             "resize": member.settings.resize,
-            "planes": member.planes.describe(),
+            "channels": member.channels.describe(),
         },
         "bands": member.feature_set.scene_bands,
         "formulas": member.feature_set.formulas,

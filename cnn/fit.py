@@ -1,46 +1,44 @@
-"""A member of the CNN branch: one network per fold, fitted on the scenes of the other folds."""
+"""Fit a member of the CNN branch: one network per fold, on the scenes of the other folds."""
 
 import csv
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from cnn.crops.crops import SceneStore
-from cnn.inputs.channels import default_inputs
-from cnn.inputs.stacked import input_planes
-from cnn.machine import choose_device, limit_threads
+from cnn.crops.truth import truth_of
+from cnn.inputs.channels import Channels, default_inputs
+from cnn.inputs.stacked import input_channels
+from cnn.machine import Machine, choose_device, limit_threads
 from cnn.network.model_file import model_path, read_about, write_tensors
-from cnn.network.network import build_network, fitting_side, input_multiple, takes_other_sizes
+from cnn.network.network import build_network, measure_input
 from cnn.network.weights import load_weights
 from cnn.predict.compiled import require_openvino
 from cnn.settings import CnnSettings, DeviceName
-from cnn.train.fold_plan import build_crops, build_loss, check_names, count_labels, fit_normalisations, target_labels
-from cnn.train.heads import kind_of
+from cnn.train.fold_plan import check_names, plan_fold, target_labels
 from cnn.train.loggers import check_loggers
 from cnn.train.training import check_devices, train_network
-from cnn.train.validation import Tiles
 from data.errors import MemberError
 from data.files import fingerprint, write_json
-from data.folds.hold_out import hold_out_scenes
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import Scene
 from features.feature_set import FeatureSet
 
 __all__ = ["fit_member"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LIBRARIES = ("terrablend", "torch", "lightning", "segmentation-models-pytorch", "timm", "numpy")
 
-# What says how a network is applied or where it is trained, not what it learns.
+# Settings of how a network is applied or where it is trained, not of what it learns.
 APPLYING = {
     "device",
     "cache_gb",
@@ -56,10 +54,19 @@ APPLYING = {
 
 
 def fit_member(
-    name: str, settings: CnnSettings, catalogue: Catalogue, directory: Path, *, seed: int, threads: int,
-    formulas: Mapping[str, str] | None = None, device: DeviceName = "auto", folds: Sequence[int] | None = None,
-    members: Path | None = None, track: Track = untracked,
-) -> None:  # fmt: skip
+    name: str,
+    settings: CnnSettings,
+    catalogue: Catalogue,
+    directory: Path,
+    *,
+    seed: int,
+    threads: int,
+    formulas: Mapping[str, str] | None = None,
+    device: DeviceName = "auto",
+    folds: Sequence[int] | None = None,
+    members: Path | None = None,
+    track: Track = untracked,
+) -> None:
     """Train a member's networks, one per fold on the scenes of all other folds; those that exist are kept.
 
     Writes ``fold{k}.safetensors`` (weights, normalisation and all else that is needed to apply them),
@@ -93,28 +100,31 @@ def fit_member(
     FeatureError
         If an input is unknown.
     MapError
-        If a map of a member that it is stacked on is missing, in-sample or of another make.
+        If a map of a member that it is stacked on is missing, in-sample or incompatible.
     """
-    where, classes = choose_device(device), catalogue.classes
+    machine, outputs = Machine.of(choose_device(device), threads), len(catalogue.classes.names)
     names = settings.inputs or default_inputs(catalogue.bands, catalogue.scenes)
     feature_set = FeatureSet(catalogue.bands, names, formulas)
-    planes = input_planes(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
-    inputs, outputs = planes.names, len(catalogue.classes.names)
+    channels = input_channels(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
+    inputs = channels.names
     if not catalogue.folds:
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
     check_names(settings, catalogue, inputs)
-    check_devices(settings, where)
+    check_devices(settings, machine.device)
     check_loggers(settings.loggers)
     if settings.predict_engine == "openvino":
         require_openvino()
+    sees = {
+        "inputs": inputs,
+        "formulas": feature_set.formulas,
+        "bands": catalogue.bands,
+        "classes": catalogue.classes.names,
+    }
     about = {
         fold: {
             "fold": fold,
             "settings": settings.model_dump(mode="json", exclude=APPLYING),
-            "inputs": inputs,
-            "formulas": feature_set.formulas,
-            "bands": catalogue.bands,
-            "classes": catalogue.classes.names,
+            **sees,
             "trained_on": fingerprint([seed, *(scene.id for scene in catalogue.outside_fold(fold))]),
         }
         for fold in catalogue.folds
@@ -126,63 +136,38 @@ def fit_member(
         model_path(directory, fold).with_suffix(".ckpt").unlink(missing_ok=True)
     with limit_threads(threads), torch.random.fork_rng():
         network = build_network(settings, len(inputs), outputs)
-        multiple = input_multiple(network)
-        side = fitting_side(network, settings, len(inputs), outputs)
-        fixed = not takes_other_sizes(network, len(inputs), side)
+        size, n_weights = measure_input(network, settings, len(inputs), outputs), count_weights(network)
         logger.info(
             "member %s: %s with %s, %.1f M weights, inputs %s, on %s",
             name,
             settings.architecture,
             settings.encoder,
-            count_weights(network) / 1e6,
+            n_weights / 1e6,
             ", ".join(inputs),
-            _describe(where),
+            _describe(machine.device),
         )
         if todo:
-            scenes = {scene.id: scene for fold in todo for scene in catalogue.outside_fold(fold)}
-            store = SceneStore(
-                planes,
-                list(scenes.values()),
-                target_labels(catalogue.classes),
-                settings.cache_gb * 1e9,
-                seed,
-                quantiles=settings.normalise.by == "quantile",
-                read_label=kind_of(classes).read_label,
-                track=track,
-                what=f"{name}: scenes",
-            )
+            store = _open_store(channels, catalogue, todo, settings, seed, _named(track, name))
         for fold in todo:
             begun = time.perf_counter()
-            held = _hold_out(catalogue, fold, settings, seed)
-            learned = _learned(catalogue, fold, held)
-            own_seed = fold_seed(seed, fold)
-            try:
-                normalisations = fit_normalisations(settings.normalise, store, learned, held)
-                crops = build_crops(store, catalogue, learned, normalisations, settings, side, own_seed)
-            except MemberError as error:
-                raise MemberError(f"the scenes outside fold {fold}: {error}") from error
-            tiles = Tiles(store, held, normalisations, side, settings.resize) if held else None
-            loss = build_loss(settings, classes, count_labels(store, classes, learned))
-            torch.manual_seed(own_seed)
+            plan = plan_fold(settings, catalogue, fold, store, side=size.side, seed=seed)
+            torch.manual_seed(plan.seed)
             network = build_network(settings, len(inputs), outputs)
             load_weights(network, settings, inputs, outputs)
-            path = model_path(directory, fold)
+            path, made_from = model_path(directory, fold), fingerprint([about[fold], plan.held_out])
             kept = train_network(
-                network, crops, tiles, loss, settings, catalogue.classes, path.with_suffix(""), device=where,
-                seed=own_seed, made_from=fingerprint([about[fold], [scene.id for scene in held]]),
-                workers=min(threads - 1, 8) if where.type == "cuda" else 0, track=track, what=f"{name}: fold {fold}",
-            )  # fmt: skip
-            write_tensors(
-                path,
-                network.state_dict(),
-                {
-                    **about[fold],
-                    "epoch": kept.epoch,
-                    "score": kept.score,
-                    "held_out": [scene.id for scene in held],
-                    "normalisation": None if settings.normalise.per_scene else asdict(normalisations[learned[0].id]),
-                },
+                network,
+                plan,
+                settings,
+                machine,
+                path.with_suffix(""),
+                made_from=made_from,
+                track=track,
+                title=f"{name}: fold {fold}",
             )
+            scaling = plan.normalisation and asdict(plan.normalisation)
+            trained = {"epoch": kept.epoch, "score": kept.score, "held_out": plan.held_out, "normalisation": scaling}
+            write_tensors(path, network.state_dict(), about[fold] | trained)
             path.with_suffix(".ckpt").unlink()
             logger.info("member %s: fold %d in %.0f s → %s", name, fold, time.perf_counter() - begun, path)
     write_json(
@@ -191,14 +176,11 @@ def fit_member(
             "name": name,
             "branch": "cnn",
             "settings": settings.model_dump(mode="json"),
-            "inputs": inputs,
-            "formulas": feature_set.formulas,
-            "bands": catalogue.bands,
-            "classes": catalogue.classes.names,
-            "crop": side,
-            "multiple": multiple,
-            "fixed_size": fixed,
-            "parameters": count_weights(network),
+            **sees,
+            "crop": size.side,
+            "multiple": size.multiple,
+            "fixed_size": size.fixed,
+            "parameters": n_weights,
             "seed": seed,
             "folds": {fold: _describe_fold(directory, fold) for fold in sorted({*done, *todo})},
             "versions": {library: version(library) for library in LIBRARIES},
@@ -206,22 +188,43 @@ def fit_member(
     )
 
 
-def fold_seed(seed: int, fold: int) -> int:
-    """Return the seed of one fold, unlike that of any other."""
-    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
-
-
 def count_weights(network: torch.nn.Module) -> int:
     """Return the number of numbers that training sets."""
     return sum(weight.numel() for weight in network.parameters())
 
 
+def _open_store(
+    channels: Channels, catalogue: Catalogue, folds: Sequence[int], settings: CnnSettings, seed: int, track: Track
+) -> SceneStore:
+    """Open the scenes that the networks of some folds learn from and are scored on."""
+    scenes = {scene.id: scene for fold in folds for scene in catalogue.outside_fold(fold)}
+    return SceneStore(
+        channels,
+        list(scenes.values()),
+        target_labels(catalogue.classes),
+        settings.cache_gb * 1e9,
+        seed,
+        settings.normalise.by == "quantile",
+        truth_of(catalogue.classes),
+        track,
+    )
+
+
+def _named(track: Track, name: str) -> Track:
+    """Return a track that shows whose work it is."""
+
+    def show(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+        return track(items, f"{name}: {what}", total)
+
+    return show
+
+
 def _is_done(path: Path, about: Mapping[str, Any]) -> bool:
-    """Tell whether a fold's network exists; one that was made otherwise is refused."""
+    """Return whether a fold's network exists; one that was made otherwise is refused."""
     if not path.is_file():
         return False
-    found = read_about(path)
-    other = [key for key, value in about.items() if found.get(key) != _plain(value)]
+    stored = read_about(path)
+    other = [key for key, value in about.items() if stored.get(key) != _plain(value)]
     if other:
         raise MemberError(
             f"{path}: expected a network made with the present {', '.join(other)}, got one made with others. "
@@ -234,24 +237,8 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _hold_out(catalogue: Catalogue, fold: int, settings: CnnSettings, seed: int) -> tuple[Scene, ...]:
-    """Choose the scenes that a fold's training is watched on, which are none of the fold's own."""
-    held = hold_out_scenes(catalogue, fold, settings.validation_fraction, np.random.default_rng([seed, fold]))
-    if settings.validation_fraction and not held:
-        logger.warning("fold %d: a single group to learn from, so that none is held out", fold)
-    return held
-
-
-def _learned(catalogue: Catalogue, fold: int, held: Sequence[Scene]) -> list[Scene]:
-    """Return the scenes that a fold's network learns from: those outside it that are not held out."""
-    scenes = [scene for scene in catalogue.outside_fold(fold) if scene not in held]
-    if not scenes:
-        raise MemberError(f"fold {fold}: expected training scenes in other folds, got none. Use more than one fold.")
-    return scenes
-
-
 def _describe_fold(directory: Path, fold: int) -> dict[str, Any]:
-    """Return what is known of a trained fold, from its files; times are only in its log, which may be gone."""
+    """Return how a fold was trained, from its files; times are only in its log, which may be gone."""
     path = model_path(directory, fold)
     log = path.with_suffix(".csv")
     last = list(csv.DictReader(log.read_text("utf-8").splitlines()))[-1] if log.is_file() else None

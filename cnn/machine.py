@@ -1,15 +1,40 @@
-"""What a machine offers a network: a device, the arithmetic it is fast at, threads."""
+"""Choose the device, the precision and the threads that a network runs with."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from cnn.settings import PrecisionName
 from data.errors import MemberError
+from data.workers import cores
 
-__all__ = ["choose_device", "choose_precision", "fast_on_cpu", "limit_threads"]
+__all__ = ["Machine", "choose_device", "choose_precision", "fast_on_cpu", "limit_threads"]
+
+MOST_WORKERS = 8
+"""Processes that read crops for a GPU at most: more only wait."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The device that trains a network, and its helpers.
+
+    Parameters
+    ----------
+    device : torch.device
+    workers : int
+        Processes that read crops, on all devices together; 0 reads them where the network is.
+    """
+
+    device: torch.device
+    workers: int = 0
+
+    @classmethod
+    def of(cls, device: torch.device, threads: int) -> "Machine":
+        """Return a device with as many workers as threads and cores allow."""
+        return cls(device, min(threads - 1, cores(), MOST_WORKERS) if device.type == "cuda" else 0)
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,7 +43,7 @@ def choose_device(name: str) -> torch.device:
     Raises
     ------
     MemberError
-        If a GPU is asked for and there is none.
+        If a GPU is asked for that torch cannot use.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -56,7 +81,7 @@ def fast_on_cpu() -> torch.dtype:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Let torch use so many threads."""
+    """Let torch use ``threads`` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

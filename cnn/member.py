@@ -11,11 +11,11 @@ from torch import nn
 from cnn.inputs.channels import measure_spread
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.inputs.resize import scene_side
-from cnn.inputs.stacked import input_planes, stacked_names
+from cnn.inputs.stacked import input_channels, stacked_names
 from cnn.machine import choose_device, choose_precision, fast_on_cpu
 from cnn.network.model_file import model_path, read_tensors
 from cnn.network.network import build_network
-from cnn.predict.applied import Applied, Mean, Turned
+from cnn.predict.applied import Applied, D4Mean, Mean
 from cnn.predict.compiled import Compiled
 from cnn.predict.predict_scene import Tiling, predict_scene
 from cnn.predict.predict_tags import predict_tags
@@ -82,11 +82,11 @@ class CnnMember:
     folds : tuple of int
         Fold k's network has never seen a scene of fold k.
     classes : tuple of str
-        One name per plane of the probabilities, or tag.
+        Those of the probabilities, in order.
     feature_set : FeatureSet
-        The features among its input planes.
-    planes : Planes
-        All of its input planes.
+        The features among its input channels.
+    channels : Channels
+        All of its input channels.
     crop : int
         Side of the squares that the networks learned from, in pixels that they see.
     multiple : int
@@ -106,7 +106,7 @@ class CnnMember:
         stack = self.settings.stack
         features = [name for name in about["inputs"] if name not in stacked_names(stack, self.classes)]
         self.feature_set = FeatureSet(about["bands"], features, about["formulas"])
-        self.planes = input_planes(self.feature_set, stack, self.classes, members)
+        self.channels = input_channels(self.feature_set, stack, self.classes, members)
         self.crop: int = about["crop"]
         self.multiple: int = about["multiple"]
         self.fixed_size: bool = about["fixed_size"]
@@ -133,7 +133,7 @@ class CnnMember:
         tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
         for scene in scenes:
             model = self._model(folds, scene)
-            strips = predict_scene(scene, self.planes, model, len(self.classes), tiling, self._runner)
+            strips = predict_scene(scene, self.channels, model, len(self.classes), tiling, self._runner)
             for window, proba in strips:
                 yield scene, window, proba
 
@@ -144,7 +144,7 @@ class CnnMember:
         for part in parts:
             if part:
                 model = self._model(folds, part[0])
-                predicted = predict_tags(part, self.planes, model, len(self.classes), side, self._runner)
+                predicted = predict_tags(part, self.channels, model, len(self.classes), side, self._runner)
                 for scene, proba in zip(part, predicted, strict=True):
                     yield scene, Window(0, 0, 1, 1), proba[:, None, None]
 
@@ -164,13 +164,13 @@ class CnnMember:
             logger.info("member %s: predicts by %s", self.name, self._runner)
         settings, own = self.settings, None
         if settings.normalise.per_scene:
-            spread = measure_spread(self.planes, scene)
-            own = fit_normalisation(settings.normalise, [spread], self.planes.names)
+            spread = measure_spread(self.channels, scene)
+            own = fit_normalisation(settings.normalise, [spread], self.channels.names)
         model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds]).eval()
         if settings.predict_engine == "openvino" and self.device.type == "cpu":
             model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
         if settings.tta == "d4":
-            model = Turned(model)
+            model = D4Mean(model)
         return model.to(self.device).eval()
 
     def normalisation(self, fold: int) -> Normalisation:
@@ -200,7 +200,7 @@ class CnnMember:
                 )
             tensors, about = read_tensors(path)
             with torch.random.fork_rng(devices=[]):
-                network = build_network(self.settings, len(self.planes.names), len(self.classes))
+                network = build_network(self.settings, len(self.channels.names), len(self.classes))
             network.load_state_dict(tensors)
             network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
             stored = about["normalisation"]

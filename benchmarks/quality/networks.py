@@ -121,7 +121,7 @@ def measure_limit(job: Job, member: str, overrides: list[str], catalogue: Catalo
     classes, inputs = catalogue.classes, settings.inputs or catalogue.bands
     network = build_network(settings, len(inputs), len(classes.names)).to(device)
     network.to(memory_format=torch.channels_last).train()
-    loss = build_loss(settings, classes, np.ones(len(classes.label_names), np.int64)).to(device)
+    loss = build_loss(settings, classes, np.ones((classes.n_questions, classes.n_labels), np.int64)).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
     images = torch.randn(settings.batch_size, len(inputs), settings.crop, settings.crop, device=device)
     images = images.contiguous(memory_format=torch.channels_last)

@@ -1,9 +1,8 @@
-"""Training crops, and the scenes they are cut from. Crop n depends on the seed and n, not on who cuts it."""
+"""Training crops, and the scenes that they are read from: crop n depends on the seed and n alone."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,17 +11,16 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from cnn.crops.augmentation import Augmentation
-from cnn.crops.augmentation_params import Draws, draw_alteration
-from cnn.crops.placement import Placement
-from cnn.inputs.channels import Planes, lattice_pixels, read_channels, survey_windows
-from cnn.inputs.d4 import TURNS, turn, turn_matrix
+from cnn.crops.augmentation_params import AugmentationParams, sample_params
+from cnn.crops.placement import CropPlan, Placement
+from cnn.crops.truth import PIXELS, Truth
+from cnn.inputs.channels import Channels, lattice_pixels, read_channels, survey_windows
+from cnn.inputs.d4 import D4, apply_d4, d4_matrix
 from cnn.inputs.normalisation import Normalisation, Spread
-from cnn.inputs.resize import scene_side
-from cnn.inputs.settings import AugmentSettings
 from data.files import scene_rng
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE
-from data.scenes.scene import Scene, read_label
+from data.scenes.scene import Scene
 from data.scenes.statistics import Moments
 from data.scenes.windows import Window
 
@@ -30,15 +28,13 @@ __all__ = ["CropSampler", "Crops", "SceneStore"]
 
 logger = logging.getLogger(__name__)
 
-ReadLabel = Callable[[Scene, Window], NDArray[np.uint8]]
-
 SPOTS = 1024
 """Most pixels of a class that are remembered as places for a crop, of each window that a scene is surveyed in."""
 
 
 @dataclass(frozen=True)
 class _Survey:
-    """What one pass over a scene found; its pixels, if they are kept."""
+    """A scene as one pass over it measured it, with its channels and labels if they are kept."""
 
     spread: Spread
     label_counts: NDArray[np.int64]
@@ -51,36 +47,41 @@ class SceneStore:
 
     Parameters
     ----------
-    planes : Planes
+    channels : Channels
         What the network sees.
     scenes : sequence of Scene
     targets : sequence of int
-        Label indices whose places are remembered.
+        Label indices that crops are placed on.
     cache_bytes : float
         Memory that the scenes may take.
     seed : int
     quantiles : bool
-        Whether those of the channels are measured.
-    read_label : callable
-        Reads the label indices (h, w) of a window of a scene.
+        Whether the quantiles of the channels are measured.
+    truth : Truth
+        Where the labels come from.
     track : Track
-    what : str
-        Shown by ``track``.
     """
 
     def __init__(
-        self, planes: Planes, scenes: Sequence[Scene], targets: Sequence[int], cache_bytes: float, seed: int,
-        *, quantiles: bool = False, read_label: ReadLabel = read_label, track: Track = untracked, what: str = "scenes",
-    ) -> None:  # fmt: skip
-        self.planes, self.targets, self.quantiles, self._read_label = planes, tuple(targets), quantiles, read_label
-        self.names = planes.names
+        self,
+        channels: Channels,
+        scenes: Sequence[Scene],
+        targets: Sequence[int],
+        cache_bytes: float,
+        seed: int,
+        quantiles: bool = False,
+        truth: Truth = PIXELS,
+        track: Track = untracked,
+    ) -> None:
+        self.channels, self.targets, self.quantiles, self.truth = channels, tuple(targets), quantiles, truth
+        self.names = channels.names
         pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
         needed = pixels * (4 * len(self.names) + 1)
         self.in_memory = needed <= cache_bytes
         logger.info(
             "%d scenes, %.2f GB, %s", len(scenes), needed / 1e9, "in memory" if self.in_memory else "read crop by crop"
         )
-        self._surveys = {scene.id: self._survey(scene, seed) for scene in track(scenes, what, len(scenes))}
+        self._surveys = {scene.id: self._survey(scene, seed) for scene in track(scenes, "scenes", len(scenes))}
 
     def read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the channels (C, h, w), NaN where there is no data, and the label (h, w) of a window.
@@ -100,7 +101,7 @@ class SceneStore:
         return wider, wider_label
 
     def spots(self, scene: Scene) -> Mapping[int, NDArray[np.int32]]:
-        """Return (row, col) of pixels (n, 2) of each target found, at most 1 024 a block of 1 024 × 1 024 pixels."""
+        """Return (row, col) of pixels (n, 2) of each target, at most 1 024 a block of 1 024 × 1 024 pixels."""
         return self._surveys[scene.id].spots
 
     def spread(self, scene: Scene) -> Spread:
@@ -113,22 +114,22 @@ class SceneStore:
         return counts[:labels]
 
     def _read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        channels, valid = read_channels(self.planes, scene, window)
-        label = self._read_label(scene, window)
+        channels, valid = read_channels(self.channels, scene, window)
+        label = self.truth.read_label(scene, window)
         label[~valid] = IGNORE
         return channels, label
 
     def _survey(self, scene: Scene, seed: int) -> _Survey:
-        grid, planes = scene.grid, len(self.names)
+        grid, n_channels = scene.grid, len(self.names)
         kept = None
         if self.in_memory:
             kept = (
-                np.empty((planes, grid.height, grid.width), np.float32),
+                np.empty((n_channels, grid.height, grid.width), np.float32),
                 np.empty((grid.height, grid.width), np.uint8),
             )
         counts = np.zeros(IGNORE + 1, np.int64)
-        found: dict[int, list[NDArray[np.int32]]] = {}
-        moments, pixels = [], [np.empty((planes, 0), np.float32)]
+        spots: dict[int, list[NDArray[np.int32]]] = {}
+        moments, pixels = [], [np.empty((n_channels, 0), np.float32)]
         rng = scene_rng(seed, scene.id)
         for window in survey_windows(grid):
             channels, label = self._read(scene, window)
@@ -145,13 +146,13 @@ class SceneStore:
                 if len(places):
                     rows, cols = np.divmod(places, window.width)
                     where = np.stack([rows + window.row, cols + window.col], axis=1).astype(np.int32)
-                    found.setdefault(index, []).append(where)
+                    spots.setdefault(index, []).append(where)
         spread = Spread.of(moments, np.concatenate(pixels, axis=1))
-        return _Survey(spread, counts, {index: np.concatenate(parts) for index, parts in found.items()}, kept)
+        return _Survey(spread, counts, {index: np.concatenate(parts) for index, parts in spots.items()}, kept)
 
 
-class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
-    """Random square crops of some scenes, numbered on through all epochs; see `Placement` for where they are cut.
+class Crops(Dataset[tuple[Tensor, Tensor, AugmentationParams]]):
+    """Random square crops of some scenes, numbered on through all epochs; see `Placement` for where they lie.
 
     Parameters
     ----------
@@ -160,27 +161,14 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
         Of the store.
     normalisations : mapping of str to Normalisation
         By scene id.
-    augment : AugmentSettings
-    side : int
-        Of what the network sees, pixels.
-    resize : float
-        Pixels that the network sees a pixel of a scene.
+    plan : CropPlan
     labels : int
-        How many label indices there are.
-    count : int
-        Crops an epoch.
-    positive_share : float in [0, 1]
-        Of the crops that are placed on a pixel of one of the store's targets.
-    target_weights : (n_targets,) float, optional
-        How often on each of them; evenly by default.
-    scene_weights : (n_scenes,) float64, optional
-        How often each scene is shown, besides its size; evenly by default.
-    seed : int
+        Number of label indices, or of tags.
 
     Attributes
     ----------
     augmentation : Augmentation
-        What makes of a batch of crops one as the network is to see it.
+        Makes of a batch of crops what the network sees.
 
     Raises
     ------
@@ -188,61 +176,50 @@ class Crops(Dataset[tuple[Tensor, Tensor, Draws]]):
         If no scene holds any of the targets.
     """
 
-    alters: ClassVar[type[Augmentation]] = Augmentation
-    """Of a batch of these crops."""
-
     def __init__(
-        self, store: SceneStore, scenes: Sequence[Scene], normalisations: Mapping[str, Normalisation],
-        augment: AugmentSettings, *, side: int, resize: float = 1.0, labels: int, count: int, positive_share: float,
-        target_weights: Sequence[float] | None = None, scene_weights: NDArray[np.float64] | None = None, seed: int,
-    ) -> None:  # fmt: skip
-        self.store, self.normalisations, self.augment = store, normalisations, augment
-        self.side, self.labels, self.count, self.seed = side, labels, count, seed
-        self.augmentation = self.alters(augment, side, labels)
-        cut = scene_side(self.augmentation.reach, resize)
-        self.placement = Placement(
-            scenes,
-            [store.spots(scene) for scene in scenes],
-            dict(zip(store.targets, target_weights or [1.0] * len(store.targets), strict=True)),
-            np.ones(len(scenes)) if scene_weights is None else scene_weights,
-            side=side,
-            cut=cut,
-            scale=self.augmentation.reach / cut,
-            count=count,
-            positive_share=positive_share,
-            seed=seed,
-        )
+        self,
+        store: SceneStore,
+        scenes: Sequence[Scene],
+        normalisations: Mapping[str, Normalisation],
+        plan: CropPlan,
+        labels: int,
+    ) -> None:
+        self.store, self.normalisations, self.plan = store, normalisations, plan
+        self.augmentation = Augmentation(plan.augment, plan.side, labels)
+        self.placement = Placement(scenes, [store.spots(scene) for scene in scenes], plan)
 
     def __len__(self) -> int:
-        return self.count
+        return self.plan.count
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Draws]:
-        """Cut crop ``number``.
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, AugmentationParams]:
+        """Return crop ``number``.
 
         Returns
         -------
-        inputs : (C, cut, cut) float32
+        inputs : (C, read_side, read_side) float32
             Normalised, NaN where there is no data.
-        label : (cut, cut) uint8
-        draws : Draws
+        truth : (read_side, read_side) uint8, or of tags (K,) uint8
+        params : AugmentationParams
             How it is to be altered.
         """
-        return self.cut(number)[1:]
+        scene, inputs, label, params = self.read(number)
+        return inputs, self.store.truth.of_crop(scene, label), params
 
-    def cut(self, number: int) -> tuple[Scene, Tensor, Tensor, Draws]:
-        """Return the scene that crop ``number`` is cut from, its inputs, its label and how it is to be altered."""
-        rng = np.random.default_rng([self.seed, 3, number])
-        way = int(rng.integers(len(TURNS))) if self.augment.flips else 0
-        draws = draw_alteration(self.augment, rng, len(self.store.names), self.side)
-        warp = draws["warp"].double().numpy() if "warp" in draws else np.eye(2)
-        scene, window = self.placement.draw(number, turn_matrix(way) @ warp)
+    def read(self, number: int) -> tuple[Scene, Tensor, Tensor, AugmentationParams]:
+        """Return the scene that crop ``number`` is read from, its inputs, its label and how it is to be altered."""
+        plan, rng = self.plan, np.random.default_rng([self.plan.seed, 3, number])
+        element = int(rng.integers(len(D4))) if plan.augment.flips else 0
+        params = sample_params(plan.augment, rng, len(self.store.names), plan.side)
+        warp = params["warp"].double().numpy() if "warp" in params else np.eye(2)
+        scene, window = self.placement.place(number, d4_matrix(element) @ warp)
         channels, label = self.store.read(scene, window)
-        inputs = torch.from_numpy(self.normalisations[scene.id].rescale(channels))
-        return scene, turn(inputs, way).contiguous(), turn(torch.from_numpy(label), way).contiguous(), draws
+        images = self.normalisations[scene.id].rescale(channels), label
+        inputs, truth = (apply_d4(torch.from_numpy(image), element).contiguous() for image in images)
+        return scene, inputs, truth, params
 
 
 class CropSampler(Sampler[int]):
-    """The numbers of an epoch's crops, or of one of several equal parts of them; Lightning tells the epoch."""
+    """The numbers of an epoch's crops, or of one of several equal parts of them; Lightning sets the epoch."""
 
     def __init__(self, count: int, part: int = 0, parts: int = 1) -> None:
         self.count, self.part, self.parts = count, part, parts

@@ -1,4 +1,4 @@
-"""How much more often some scenes are shown than others, by what the catalogue knows of them."""
+"""Weigh scenes by their facts in the catalogue: how much more often some are shown than others."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def scene_facts(catalogue: Catalogue, scene: Scene) -> dict[str, float]:
-    """Return what is known of a training scene, by name.
+    """Return the facts of a training scene, by name.
 
     ``valid_share`` and ``labelled_share`` of its pixels; of each class ``has_kelp``, 1 or 0, and ``kelp_share``, of
     the labelled pixels; of each band ``nir_mean``, ``nir_deviation``, ``nir_minimum`` and ``nir_maximum``. Tags have no

@@ -1,4 +1,4 @@
-"""Input planes: what a network sees of a scene, by name."""
+"""Input channels: what a network sees of a scene, by name."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -13,8 +13,8 @@ from data.scenes.windows import Grid, Window, tile_windows
 from features.scene_facts import lattice_of
 
 __all__ = [
-    "OpenPlanes",
-    "Planes",
+    "Channels",
+    "OpenChannels",
     "default_inputs",
     "lattice_pixels",
     "measure_spread",
@@ -26,53 +26,53 @@ BLOCK = 1024
 """Side of the windows that scenes are surveyed in, pixels."""
 
 
-class OpenPlanes(Protocol):
-    """A scene whose planes are read window by window."""
+class OpenChannels(Protocol):
+    """A scene whose channels are read window by window."""
 
     def compute(self, window: Window | None = None) -> NDArray[np.float32]:
-        """Return the planes (C, height, width) of a window, NaN where there is no data."""
+        """Return the channels (C, height, width) of a window, NaN where there is no data."""
         ...
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
-        """Tell where a window of the scene was seen, (height, width) bool."""
+        """Return where a window of the scene was seen, (height, width) bool."""
         ...
 
 
-class Planes(Protocol):
-    """Named input planes, such as a `FeatureSet`."""
+class Channels(Protocol):
+    """Named input channels, such as a `FeatureSet`."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the planes, in order."""
+        """Names of the channels, in order."""
         ...
 
     def describe(self) -> list[dict[str, str | int]]:
-        """Say of each plane what it is: name, kind, definition, halo, reference, unit."""
+        """Describe each channel: name, kind, definition, halo, reference, unit."""
         ...
 
-    def open(self, scene: Scene) -> OpenPlanes:
+    def open(self, scene: Scene) -> OpenChannels:
         """Return the scene, ready to be read."""
         ...
 
 
 def default_inputs(bands: Sequence[str], scenes: Iterable[Scene]) -> tuple[str, ...]:
-    """Return the bands that are no mask in any of the scenes: those that a pixel's look consists of."""
+    """Return the bands that are no mask in any of the scenes: the ones that a pixel's look consists of."""
     masks = {band for scene in scenes for band, _ in scene.invalid}
     return tuple(band for band in bands if band not in masks)
 
 
 def read_channels(
-    planes: Planes, scene: Scene, window: Window | None = None
+    channels: Channels, scene: Scene, window: Window | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Read the input planes of a window and where it is valid.
+    """Read the input channels of a window and where it is valid.
 
     Returns
     -------
-    channels : (C, height, width) float32
+    pixels : (C, height, width) float32
         Not normalised, NaN where there is no data.
     valid : (height, width) bool
     """
-    opened = planes.open(scene)
+    opened = channels.open(scene)
     return opened.compute(window), opened.valid(window)
 
 
@@ -81,16 +81,16 @@ def survey_windows(grid: Grid) -> Iterable[Window]:
     return tile_windows(grid.height, grid.width, BLOCK)
 
 
-def lattice_pixels(channels: NDArray[np.float32], grid: Grid, window: Window) -> NDArray[np.float32]:
-    """Return the pixels (C, n) of a window's planes that lie on the scene's lattice of about a million."""
-    return channels[:, *lattice_of(grid, window)].reshape(len(channels), -1)
+def lattice_pixels(image: NDArray[np.float32], grid: Grid, window: Window) -> NDArray[np.float32]:
+    """Return the pixels (C, n) of a window's channels that lie on the scene's lattice of about a million."""
+    return image[:, *lattice_of(grid, window)].reshape(len(image), -1)
 
 
-def measure_spread(planes: Planes, scene: Scene) -> Spread:
-    """Measure how the values of a scene's input planes spread, window by window."""
+def measure_spread(channels: Channels, scene: Scene) -> Spread:
+    """Measure how the values of a scene's input channels spread, window by window."""
     moments, pixels = [], []
     for window in survey_windows(scene.grid):
-        channels, _ = read_channels(planes, scene, window)
-        moments.append(Moments.of(channels))
-        pixels.append(lattice_pixels(channels, scene.grid, window))
+        image, _ = read_channels(channels, scene, window)
+        moments.append(Moments.of(image))
+        pixels.append(lattice_pixels(image, scene.grid, window))
     return Spread.of(moments, np.concatenate(pixels, axis=1))

@@ -1,36 +1,37 @@
-"""The eight ways a square picture from above can lie: quarter turns and their mirror images."""
+"""The dihedral group D4: the 8 flips and quarter turns that map a square onto itself."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["TURNS", "turn", "turn_matrix", "unturn"]
+__all__ = ["D4", "apply_d4", "d4_matrix", "invert_d4"]
 
-TURNS = range(8)
+D4 = range(8)
+"""Its elements: ``element % 4`` quarter turns, then a flip from left to right if ``element`` is 4 or more."""
 
 
-def turn(image: Tensor, way: int) -> Tensor:
-    """Turn an image (…, H, W) by ``way % 4`` quarter turns, then mirror it if ``way`` is 4 or more.
+def apply_d4(image: Tensor, element: int) -> Tensor:
+    """Flip and turn an image (…, H, W) by an element of `D4`.
 
-    >>> turn(torch.tensor([[1, 2], [3, 4]]), 1)
+    >>> apply_d4(torch.tensor([[1, 2], [3, 4]]), 1)
     tensor([[2, 4],
             [1, 3]])
     """
-    turned = torch.rot90(image, way % 4, (-2, -1))
-    return turned.flip(-1) if way >= 4 else turned
+    turned = torch.rot90(image, element % 4, (-2, -1))
+    return turned.flip(-1) if element >= 4 else turned
 
 
-def unturn(image: Tensor, way: int) -> Tensor:
-    """Undo `turn`."""
-    return torch.rot90(image.flip(-1) if way >= 4 else image, -(way % 4), (-2, -1))
+def invert_d4(image: Tensor, element: int) -> Tensor:
+    """Undo `apply_d4`."""
+    return torch.rot90(image.flip(-1) if element >= 4 else image, -(element % 4), (-2, -1))
 
 
-def turn_matrix(way: int) -> NDArray[np.int64]:
+def d4_matrix(element: int) -> NDArray[np.int64]:
     """Return what offsets (rows, columns) from the middle of a turned image must be multiplied with to be unturned.
 
-    >>> turn_matrix(1) @ [1, 0]
+    >>> d4_matrix(1) @ [1, 0]
     array([ 0, -1])
     """
-    quarter = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), way % 4)
-    return quarter @ np.diag([1, -1]) if way >= 4 else quarter
+    quarter = np.linalg.matrix_power(np.array([[0, 1], [-1, 0]]), element % 4)
+    return quarter @ np.diag([1, -1]) if element >= 4 else quarter

@@ -1,4 +1,4 @@
-"""Input planes on one scale, as the training scenes, or each scene by itself, show it."""
+"""Normalise input channels by the statistics of the training scenes, or of each scene by itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SHARES = np.linspace(0, 1, 257)
 
 @dataclass(frozen=True)
 class Spread:
-    """How the values of C planes spread over the pixels of a scene.
+    """Statistics of the values of C channels over the pixels of a scene.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ class Spread:
             Some of its pixels, evenly spread, NaN where there is no data; none if no quantiles are asked for.
         """
         merged = Moments.empty(len(pixels))
-        for one in moments:
-            merged = merged.merge(one)
+        for part in moments:
+            merged = merged.merge(part)
         quantiles = np.full((len(pixels), len(SHARES)), np.nan, np.float32)
-        for plane, values in zip(pixels, quantiles, strict=True):
-            known = np.sort(plane[np.isfinite(plane)])
+        for channel, values in zip(pixels, quantiles, strict=True):
+            known = np.sort(channel[np.isfinite(channel)])
             if len(known):
                 values[:] = np.interp(SHARES * (len(known) - 1), np.arange(len(known)), known)
         return cls(merged, quantiles)
@@ -55,21 +55,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What brings C input planes to one scale: (value - offset) / scale, no farther from 0 than clip."""
+    """The scaling of C input channels: (value - offset) / scale, clipped at ± clip."""
 
     offset: tuple[float, ...]
     scale: tuple[float, ...]
     clip: float | None = None
 
     def rescale(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the planes (C, H, W) float32 on their new scale, NaN where there is no data."""
+        """Return the channels (C, H, W) float32 on their new scale, NaN where there is no data."""
         factor = (1 / np.array(self.scale)).astype(np.float32)[:, None, None]
         normal = channels - np.array(self.offset, np.float32)[:, None, None]
         normal *= factor
         return normal if self.clip is None else normal.clip(-self.clip, self.clip)
 
     def apply(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the planes (C, H, W) float32 on their new scale, 0 where there is no data."""
+        """Return the channels (C, H, W) float32 on their new scale, 0 where there is no data."""
         normal = self.rescale(channels)
         normal[np.isnan(normal)] = 0
         return normal
@@ -81,7 +81,7 @@ class Normalisation:
 
 
 def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], names: Sequence[str]) -> Normalisation:
-    """Fit a normalisation to some scenes; a constant plane becomes 0.
+    """Fit a normalisation to some scenes; a constant channel becomes 0.
 
     Parameters
     ----------
@@ -89,12 +89,12 @@ def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], na
     spreads : sequence of Spread
         Of the scenes, at least one.
     names : sequence of str
-        Of the planes.
+        Of the channels.
 
     Raises
     ------
     MemberError
-        If a plane has no valid pixel in all of the training scenes, or a scale is given to a plane that is none.
+        If a channel has no valid pixel in all of the training scenes, or a scale is given to an unknown channel.
     """
     moments = spreads[0].moments
     for spread in spreads[1:]:
@@ -122,7 +122,7 @@ def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], na
 
 
 def _pooled_quantiles(spreads: Sequence[Spread], shares: tuple[float, float]) -> NDArray[np.float64]:
-    """Return quantiles (2, C) of the pixels of all scenes together, NaN of planes without any.
+    """Return quantiles (2, C) of the pixels of all scenes together, NaN of channels without any.
 
     Each interval between two neighbouring quantiles of a scene holds 1/256 of its pixels; half of them count for
     either end. That is exact at these quantiles of a single scene, and to within 1/256 of the pixels else.
@@ -130,12 +130,12 @@ def _pooled_quantiles(spreads: Sequence[Spread], shares: tuple[float, float]) ->
     within = np.ones(len(SHARES)) / (len(SHARES) - 1)
     within[[0, -1]] /= 2
     pooled = np.full((2, len(spreads[0].quantiles)), np.nan)
-    for plane in range(pooled.shape[1]):
-        some = [spread for spread in spreads if spread.moments.count[plane]]
+    for channel in range(pooled.shape[1]):
+        some = [spread for spread in spreads if spread.moments.count[channel]]
         if some:
-            values = np.concatenate([spread.quantiles[plane] for spread in some])
-            pixels = np.concatenate([spread.moments.count[plane] * within for spread in some])
+            values = np.concatenate([spread.quantiles[channel] for spread in some])
+            pixels = np.concatenate([spread.moments.count[channel] * within for spread in some])
             order = np.argsort(values, kind="stable")
             below = np.cumsum(pixels[order]) - pixels[order] / 2
-            pooled[:, plane] = np.interp(np.array(shares) * pixels.sum(), below, values[order])
+            pooled[:, channel] = np.interp(np.array(shares) * pixels.sum(), below, values[order])
     return pooled

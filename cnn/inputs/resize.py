@@ -1,4 +1,4 @@
-"""Scenes on another scale than their own for the network, and its maps back on theirs.
+"""Resize scenes for the network, and its maps back to the scenes' own size.
 
 Squares are resized as whole: the corners of the first and of the last pixel stay where they are. What is shrunk is
 smoothed first, so that no pixel is skipped.
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-__all__ = ["resize_label", "resize_planes", "resize_proba", "scene_side"]
+__all__ = ["resize_channels", "resize_label", "resize_proba", "scene_side"]
 
 
 def scene_side(side: int, resize: float) -> int:
@@ -16,18 +16,18 @@ def scene_side(side: int, resize: float) -> int:
     return max(1, round(side / resize))
 
 
-def resize_planes(planes: Tensor, height: int, width: int) -> Tensor:
-    """Resize planes (N, C, h, w), NaN where there is no data, by bicubic interpolation of what data there is.
+def resize_channels(channels: Tensor, height: int, width: int) -> Tensor:
+    """Resize channels (N, C, h, w), NaN where there is no data, by bicubic interpolation of what data there is.
 
     A pixel has data if the nearest one of the original has.
     """
-    if planes.shape[-2:] == (height, width):
-        return planes
-    nearest = interpolate(planes, (height, width), mode="nearest-exact")
-    known = ~planes.isnan()
+    if channels.shape[-2:] == (height, width):
+        return channels
+    nearest = interpolate(channels, (height, width), mode="nearest-exact")
+    known = ~channels.isnan()
     total, weight = (
         interpolate(values, (height, width), mode="bicubic", antialias=True)
-        for values in (torch.where(known, planes, 0), known.float())
+        for values in (torch.where(known, channels, 0), known.float())
     )
     # Next to nodata the weights that are left may nearly cancel: a bicubic kernel has negative ones.
     smooth = torch.where(weight > 0.25, total / weight.clamp(min=0.25), nearest)

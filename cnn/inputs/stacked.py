@@ -1,4 +1,4 @@
-"""Input planes that other members make: their probability maps, out of fold wherever a network learns.
+"""Input channels from other members' probability maps, out of fold wherever a network learns.
 
 A tree that has seen a scene's labels is too sure of them, and a network that learns to trust such a map is let down
 by the honest ones of new scenes. So a training scene's map is refused unless it says that the one model made it that
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.inputs.channels import OpenPlanes, Planes
+from cnn.inputs.channels import Channels, OpenChannels
 from data.errors import MapError
 from data.maps.geotiff import map_names, map_tags, read_proba
 from data.maps.store import map_path
@@ -19,11 +19,11 @@ from data.scenes.scene import Scene, read_grid
 from data.scenes.windows import Grid, Window
 from features.feature_set import FeatureSet
 
-__all__ = ["StackedPlanes", "input_planes", "stacked_names"]
+__all__ = ["StackedChannels", "input_channels", "stacked_names"]
 
 
 def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the planes that members give: one a class of each.
+    """Return the names of the channels that members give: one a class of each.
 
     >>> stacked_names(["lightgbm"], ["water", "kelp"])
     ('lightgbm:water', 'lightgbm:kelp')
@@ -31,8 +31,8 @@ def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ..
     return tuple(f"{member}:{name}" for member in stack for name in classes)
 
 
-def input_planes(feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> Planes:
-    """Return the input planes of a network: its features, then what the members say that it is stacked on.
+def input_channels(feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> Channels:
+    """Return the input channels of a network: features, then the probabilities of the members of its stack.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ def input_planes(feature_set: FeatureSet, stack: Sequence[str], classes: Sequenc
     stack : sequence of str
         Names of the members.
     classes : sequence of str
-        One name per plane of their maps.
+        Of their maps, in order.
     members : Path
         Holds the folders of the members.
     """
-    return StackedPlanes(feature_set, stack, classes, members) if stack else feature_set
+    return StackedChannels(feature_set, stack, classes, members) if stack else feature_set
 
 
-class StackedPlanes:
-    """Features, then the probabilities of other members; parameters are those of `input_planes`.
+class StackedChannels:
+    """Features, then the probabilities of other members; parameters are those of `input_channels`.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class StackedPlanes:
         self._checked: set[Path] = set()
 
     def describe(self) -> list[dict[str, str | int]]:
-        """Say of each plane what it is, as `FeatureSet.describe` does."""
+        """Describe each channel, as `FeatureSet.describe` does."""
         stacked: list[dict[str, str | int]] = [
             {
                 "name": f"{member}:{name}",
@@ -77,7 +77,7 @@ class StackedPlanes:
         return [*self.feature_set.describe(), *stacked]
 
     def open(self, scene: Scene) -> "OpenStack":
-        """Return the scene, ready to have its planes read window by window.
+        """Return the scene, ready to have its channels read window by window.
 
         Raises
         ------
@@ -95,13 +95,13 @@ class StackedPlanes:
 class OpenStack:
     """A scene whose features and maps are read."""
 
-    def __init__(self, features: OpenPlanes, paths: Sequence[Path], planes: int, grid: Grid) -> None:
-        self._features, self._paths, self._planes, self._grid = features, paths, planes, grid
+    def __init__(self, features: OpenChannels, paths: Sequence[Path], channels: int, grid: Grid) -> None:
+        self._features, self._paths, self._channels, self._grid = features, paths, channels, grid
 
     def compute(self, window: Window | None = None) -> NDArray[np.float32]:
-        """Return the planes (C, height, width) of a window, NaN where a feature or a map has nothing."""
+        """Return the channels (C, height, width) of a window, NaN where a feature or a map has nothing."""
         area = window or self._grid.window
-        out = np.full((self._planes, area.height, area.width), np.nan, np.float32)
+        out = np.full((self._channels, area.height, area.width), np.nan, np.float32)
         features = self._features.compute(window)
         out[: len(features)] = features
         inner = area.meet(self._grid.window)
@@ -111,7 +111,7 @@ class OpenStack:
         return out
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
-        """Tell where a window of the scene was seen, (height, width) bool."""
+        """Return where a window of the scene was seen, (height, width) bool."""
         return self._features.valid(window)
 
 
@@ -120,11 +120,11 @@ def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) ->
     if not path.exists():
         raise MapError(f"{path}: expected the map of scene {scene.id} by member {member}, got no such file. {again}")
     tags = map_tags(path)
-    found = tags.get("member"), tags.get("scene")
-    if found != (member, scene.id):
+    source = tags.get("member"), tags.get("scene")
+    if source != (member, scene.id):
         raise MapError(
-            f"{path}: expected the map of scene {scene.id} by member {member}, got that of scene {found[1]} by member "
-            f"{found[0]}. {again}"
+            f"{path}: expected the map of scene {scene.id} by member {member}, got that of scene {source[1]} by member "
+            f"{source[0]}. {again}"
         )
     if scene.split == "train" and tags.get("folds") != str(scene.fold):
         raise MapError(
@@ -141,9 +141,9 @@ def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) ->
         )
 
 
-def _same_grid(one: Grid, other: Grid) -> bool:
-    if (one.height, one.width) != (other.height, other.width):
+def _same_grid(ours: Grid, other: Grid) -> bool:
+    if (ours.height, ours.width) != (other.height, other.width):
         return False
-    if one.transform is None or other.transform is None:
-        return one.transform == other.transform
-    return np.allclose(one.transform, other.transform, rtol=1e-9, atol=0)
+    if ours.transform is None or other.transform is None:
+        return ours.transform == other.transform
+    return np.allclose(ours.transform, other.transform, rtol=1e-9, atol=0)

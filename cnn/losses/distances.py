@@ -1,4 +1,4 @@
-"""How far each pixel of a label is from the boundary of each class."""
+"""Measure the distance of each pixel of a label to the boundary of each class."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ def signed_distances(label: NDArray[np.uint8], labels: int) -> NDArray[np.float3
     label : (N, H, W) uint8
         Label indices, or `IGNORE`.
     labels : int
-        How many label indices there are.
+        Number of label indices.
 
     Returns
     -------

@@ -23,14 +23,14 @@ def parse_loss(text: str) -> dict[LossName, float]:
     Raises
     ------
     ValueError
-        If a term is no loss, is there twice, or has no weight above 0.
+        If a term is no loss, comes twice, or has no weight above 0.
     """
     terms: dict[LossName, float] = {}
     for term in text.split("+"):
-        found = TERM.fullmatch(term)
-        if found is None:
+        match = TERM.fullmatch(term)
+        if match is None:
             raise ValueError(f"expected a sum of losses such as `0.5 ce + 0.5 dice`, got {term.strip()!r} in {text!r}")
-        name, weight = found[2].lower(), float(found[1] or 1)
+        name, weight = match[2].lower(), float(match[1] or 1)
         if name not in LOSS_NAMES:
             near = get_close_matches(name, LOSS_NAMES, n=2)
             hint = f". Did you mean {' or '.join(near)}?" if near else ""

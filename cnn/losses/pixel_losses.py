@@ -29,20 +29,20 @@ TINY = 1e-7
 
 @dataclass(frozen=True)
 class LossOptions:
-    """What losses are told.
+    """Parameters of losses of pixels and regions.
 
     Parameters
     ----------
     class_weights : tuple of L floats
-        What a pixel of each label counts in losses of pixels.
+        Weight of a pixel of each label in losses of pixels.
     region_weights : tuple of L floats
-        What each label counts in losses of regions.
+        Weight of each label in losses of regions.
     smoothing : float in [0, 1)
         Share of the truth that losses of pixels spread evenly over the labels.
     gamma : float
         Of focal.
     alpha, beta : float
-        Of tversky: what a false alarm and what a miss costs.
+        Of tversky: weight of false positives and of false negatives.
     """
 
     class_weights: tuple[float, ...]
@@ -55,7 +55,7 @@ class LossOptions:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a network says of some pixels, and what is true.
+    """Predictions of some pixels, and their truth.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class Evidence:
     ) -> "Evidence":
         """Read logits (N, K, H, W) of any float type, K = 1 when binary."""
         known = truth.sum(dim=1, keepdim=True) > 0.5
-        # What is unknown is cut off here, for all losses: it gets no gradient, whatever the network says there.
+        # What is unknown is masked here, for all losses: it gets no gradient, whatever the network predicts there.
         logits = torch.where(known, logits.float(), 0)
         if logits.shape[1] == 1:
             logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
@@ -299,7 +299,7 @@ def _mean_of_labels(each: Tensor, defined: Tensor, evidence: Evidence) -> Tensor
 def _counts(evidence: Evidence) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pixels of each label that are hits, predicted and labelled, (L,) each."""
     proba, truth = evidence.proba, evidence.truth
-    hits, predicted, labelled = (planes.sum(dim=(0, 2, 3)) for planes in (torch.minimum(proba, truth), proba, truth))
+    hits, predicted, labelled = (shares.sum(dim=(0, 2, 3)) for shares in (torch.minimum(proba, truth), proba, truth))
     return hits, predicted, labelled
 
 

@@ -27,9 +27,9 @@ class TagLoss(nn.Module):
     terms : mapping of str to float
         Weights of bce and focal.
     class_weights : sequence of K floats
-        What each tag counts.
+        Weight of each tag.
     pos_weight : sequence of K floats
-        How many times as much it counts where a scene has it.
+        Its further weight in scenes that have it.
     smoothing : float in [0, 1)
         Share of the truth that is spread evenly over yes and no.
     gamma : float
@@ -38,7 +38,7 @@ class TagLoss(nn.Module):
     Raises
     ------
     MemberError
-        If a loss is none of tags.
+        If a loss is not one of tags.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class TagLoss(nn.Module):
         logits : (N, K)
             Any float type; computed in float32.
         truth : (N, K) uint8 or float32
-            1 for each tag that there is and 0 for the others, or what is between them; `IGNORE` where it is unknown.
+            1 for each tag that a scene has, 0 for the others, or a share between them; `IGNORE` where it is unknown.
 
         Returns
         -------

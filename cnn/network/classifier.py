@@ -1,4 +1,4 @@
-"""The network of tags: an encoder, of which the deepest features are pooled and told apart."""
+"""The network of tags: an encoder, a pooling of its deepest features, and a linear head."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ class Classifier(nn.Module):
     encoder_name : str
     encoder_weights : str or bool or None
     in_channels : int
-        Input planes.
+        Input channels.
     classes : int
         Tags.
     encoder_depth : int
@@ -48,9 +48,9 @@ class Classifier(nn.Module):
         self.classification_head = ClassificationHead(encoder.out_channels[-1], classes, pooling, dropout)
         initialize_head(self.classification_head)
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Turn planes (N, C, H, W) into logits (N, K), one a tag."""
-        features: Any = self.encoder(planes)
+    def forward(self, channels: Tensor) -> Tensor:
+        """Turn channels (N, C, H, W) into logits (N, K), one a tag."""
+        features: Any = self.encoder(channels)
         # Encoders of the ViT kind give out their tokens too.
         maps = features[0] if isinstance(features, tuple) else features
         logits: Tensor = self.classification_head(maps[-1])
@@ -58,14 +58,14 @@ class Classifier(nn.Module):
 
 
 def _build_encoder(
-    name: str, planes: int, depth: int, weights: str | bool | None, parameters: Mapping[str, Any]
+    name: str, in_channels: int, depth: int, weights: str | bool | None, parameters: Mapping[str, Any]
 ) -> nn.Module:
     encoder: nn.Module
     try:
-        encoder = get_encoder(name, in_channels=planes, depth=depth, weights=weights, **parameters)
+        encoder = get_encoder(name, in_channels=in_channels, depth=depth, weights=weights, **parameters)
     except ValueError:
         if not name.startswith("tu-"):
             raise
         # To smp transformers of a single scale are encoders of another kind.
-        encoder = TimmViTEncoder(name[3:], weights is not None, planes, depth, **parameters)
+        encoder = TimmViTEncoder(name[3:], weights is not None, in_channels, depth, **parameters)
     return encoder

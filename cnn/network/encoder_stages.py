@@ -1,4 +1,4 @@
-"""The stages of an encoder, whichever it is, and those that are kept as they are while the rest learns."""
+"""Find the stages of any encoder, and freeze some of them while the rest learns."""
 
 import torch
 from torch import Tensor, nn
@@ -11,18 +11,18 @@ __all__ = ["encoder_stages", "freeze", "held_stages"]
 PREFIX = "encoder."
 
 
-def encoder_stages(network: nn.Module, planes: int, side: int) -> dict[str, int]:
+def encoder_stages(network: nn.Module, in_channels: int, side: int) -> dict[str, int]:
     """Return the stage of each weight of the encoder, from 0, the finest.
 
-    An encoder gives out one tensor a stage. A weight belongs to the first of them that it has a say in, which the
-    graph of the computation tells of any architecture; one without a say in any belongs to the last.
+    An encoder gives out one tensor a stage. A weight belongs to the first of them that it affects, which the graph
+    of the computation shows for any architecture; one that affects none belongs to the last.
 
     Parameters
     ----------
     network : nn.Module
         As `cnn.network.network.build_network` made it, on the CPU.
-    planes : int
-        Number of input planes.
+    in_channels : int
+        Number of input channels.
     side : int
         Of an input that the network takes, pixels.
 
@@ -34,20 +34,20 @@ def encoder_stages(network: nn.Module, planes: int, side: int) -> dict[str, int]
     encoder: nn.Module = network.encoder  # type: ignore[assignment]
     modes = {module: module.training for module in encoder.modules()}
     encoder.eval()
-    outputs = encoder(torch.zeros(1, planes, side, side))
+    outputs = encoder(torch.zeros(1, in_channels, side, side))
     for module, training in modes.items():
         module.training = training
     # Encoders of the ViT kind give out their tokens too.
     tensors = outputs[0] if isinstance(outputs, tuple) else outputs
     left = dict(encoder.named_parameters())
-    found: list[list[str]] = []
+    stages: list[list[str]] = []
     for tensor in tensors:
         reached = _reached(tensor, left)
         if reached:
-            found.append(reached)
+            stages.append(reached)
             left = {name: weight for name, weight in left.items() if name not in reached}
-    found[-1] += left
-    return {PREFIX + name: stage for stage, names in enumerate(found) for name in names}
+    stages[-1] += left
+    return {PREFIX + name: stage for stage, names in enumerate(stages) for name in names}
 
 
 def held_stages(how: FreezeName, stages: int, epoch: int, epochs: int) -> int:
@@ -69,9 +69,9 @@ def freeze(network: nn.Module, how: FreezeName, stages: dict[str, int], epoch: i
     network.train()
     held = held_stages(how, max(stages.values(), default=-1) + 1, epoch, epochs)
     for path, module in network.named_modules():
-        own = {f"{path}.{name}": weight for name, weight in module.named_parameters(recurse=False)}
+        weights = {f"{path}.{name}": weight for name, weight in module.named_parameters(recurse=False)}
         norm = isinstance(module, _BatchNorm)
-        for name, weight in own.items():
+        for name, weight in weights.items():
             learns = stages.get(name, held) >= held and not (norm and how == "batch_norm" and name in stages)
             weight.requires_grad_(learns)
             if norm and not learns:

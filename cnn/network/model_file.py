@@ -24,7 +24,7 @@ def model_path(directory: Path, fold: int) -> Path:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and what is to be known about them, atomically; the same content gives the same bytes."""
+    """Write tensors and facts about them, atomically; the same content gives the same bytes."""
     # Copies, since safetensors takes neither channels-last tensors nor two that share memory.
     plain = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
     with replacing(path) as temporary:
@@ -32,7 +32,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors of a safetensors file and what it says about them: nothing if it is not one of ours.
+    """Read the tensors of a safetensors file and the facts about them: none if Terrablend did not write it.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Read what a file says about its tensors, without the tensors.
+    """Read the facts that a file holds about its tensors, without the tensors.
 
     Raises
     ------
@@ -64,5 +64,5 @@ def read_about(path: Path) -> dict[str, Any]:
         raise MemberError(
             f"{path}: expected a model that Terrablend trained, got another file. Remove it and train again."
         )
-    found: dict[str, Any] = json.loads(about)
-    return found
+    facts: dict[str, Any] = json.loads(about)
+    return facts

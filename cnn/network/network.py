@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,7 @@ from data.errors import MemberError
 from data.names import nearest
 
 __all__ = [
+    "InputSize",
     "architecture_names",
     "build_network",
     "check_network",
@@ -27,6 +29,7 @@ __all__ = [
     "first_line",
     "fitting_side",
     "input_multiple",
+    "measure_input",
     "takes_other_sizes",
 ]
 
@@ -38,7 +41,7 @@ LARGEST = 512
 """Pixels on a side up to which an input is looked for that a network takes."""
 
 NOT_TAKEN = (AssertionError, RuntimeError, ValueError)
-"""What networks raise on inputs that they do not take."""
+"""Errors that networks raise on inputs that they do not take."""
 
 ARCHITECTURES: Mapping[str, Any] = {**smp.MODEL_ARCHITECTURES_MAPPING, CLASSIFIER: Classifier}
 
@@ -57,21 +60,21 @@ def encoder_names() -> tuple[str, ...]:
     return (*smp.encoders.get_encoder_names(), *(f"tu-{name}" for name in timm.list_models()))
 
 
-def build_network(settings: CnnSettings, planes: int, outputs: int) -> nn.Module:
+def build_network(settings: CnnSettings, in_channels: int, outputs: int) -> nn.Module:
     """Build a network with random weights.
 
     Parameters
     ----------
     settings : CnnSettings
-    planes : int
-        Number of input planes.
+    in_channels : int
+        Number of input channels.
     outputs : int
         Logits a pixel, 1 when the task is binary, else one a class; or a scene, one a tag.
 
     Returns
     -------
     network : nn.Module
-        Maps (N, planes, H, W) to (N, outputs, H, W), with H and W multiples of `input_multiple`; a classifier to
+        Maps (N, in_channels, H, W) to (N, outputs, H, W), with H and W multiples of `input_multiple`; a classifier to
         (N, outputs). It has an ``encoder``, all the rest goes with the task.
 
     Raises
@@ -80,11 +83,11 @@ def build_network(settings: CnnSettings, planes: int, outputs: int) -> nn.Module
         If a name is unknown (the nearest known ones are given), or architecture, encoder and their parameters
         do not go together.
     """
-    network: nn.Module = create(settings, planes, outputs, None)
+    network: nn.Module = create(settings, in_channels, outputs, None)
     return network
 
 
-def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: str | bool | None) -> Any:
+def create(settings: CnnSettings, in_channels: int, outputs: int, encoder_weights: str | bool | None) -> Any:
     """Build a network, its encoder with weights of the hub if they are named; see `build_network`."""
     _check_name("architecture", settings.architecture, settings.architecture.lower(), architecture_names())
     encoder = settings.encoder
@@ -102,7 +105,11 @@ def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: st
     try:
         with _quiet():
             network = ARCHITECTURES[settings.architecture.lower()](
-                encoder_name=encoder, encoder_weights=encoder_weights, in_channels=planes, classes=outputs, **parameters
+                encoder_name=encoder,
+                encoder_weights=encoder_weights,
+                in_channels=in_channels,
+                classes=outputs,
+                **parameters,
             )
     except (
         AssertionError,
@@ -120,7 +127,32 @@ def create(settings: CnnSettings, planes: int, outputs: int, encoder_weights: st
     return network
 
 
-def fitting_side(network: nn.Module, settings: CnnSettings, planes: int, outputs: int) -> int:
+@dataclass(frozen=True)
+class InputSize:
+    """Inputs that a network takes.
+
+    Parameters
+    ----------
+    side : int
+        Of the square inputs that it learns from, pixels.
+    multiple : int
+        What the sides of an input must be multiples of.
+    fixed : bool
+        Whether it takes no other size.
+    """
+
+    side: int
+    multiple: int
+    fixed: bool
+
+
+def measure_input(network: nn.Module, settings: CnnSettings, in_channels: int, outputs: int) -> InputSize:
+    """Find the inputs that a network takes; see `fitting_side`."""
+    side = fitting_side(network, settings, in_channels, outputs)
+    return InputSize(side, input_multiple(network), not takes_other_sizes(network, in_channels, side))
+
+
+def fitting_side(network: nn.Module, settings: CnnSettings, in_channels: int, outputs: int) -> int:
     """Return the smallest side of a square input, at least ``settings.crop``, that a network maps to such logits.
 
     Sides must be multiples of `input_multiple`, of a transformer's windows too, and some have but one.
@@ -128,21 +160,21 @@ def fitting_side(network: nn.Module, settings: CnnSettings, planes: int, outputs
     Raises
     ------
     MemberError
-        If there is none up to `LARGEST` pixels, or to ``settings.crop`` where that is more.
+        If it takes none up to `LARGEST` pixels, or to ``settings.crop`` where that is more.
     """
     multiple = input_multiple(network)
     least = -(-settings.crop // multiple) * multiple
     for side in range(least, max(LARGEST, least) + 1, multiple):
         try:
-            if _output_shape(network, planes, side, side) == _wanted_shape(network, outputs, side):
+            if _output_shape(network, in_channels, side, side) == _wanted_shape(network, outputs, side):
                 return side
         except NOT_TAKEN:
             continue
-    check_network(network, settings, planes, outputs, least)  # Says what is wrong with the first.
+    check_network(network, settings, in_channels, outputs, least)  # Says what is wrong with the first.
     return least
 
 
-def check_network(network: nn.Module, settings: CnnSettings, planes: int, outputs: int, side: int) -> None:
+def check_network(network: nn.Module, settings: CnnSettings, in_channels: int, outputs: int, side: int) -> None:
     """Make sure that a network maps inputs of some size to logits of the same size, a classifier to one a tag.
 
     Raises
@@ -152,7 +184,7 @@ def check_network(network: nn.Module, settings: CnnSettings, planes: int, output
     """
     wanted = _wanted_shape(network, outputs, side)
     try:
-        got = _output_shape(network, planes, side, side)
+        got = _output_shape(network, in_channels, side, side)
     except NOT_TAKEN as error:
         raise MemberError(
             f"{settings.architecture} with the encoder {settings.encoder}: expected it to take inputs of "
@@ -165,10 +197,10 @@ def check_network(network: nn.Module, settings: CnnSettings, planes: int, output
         )
 
 
-def takes_other_sizes(network: nn.Module, planes: int, side: int) -> bool:
-    """Tell whether a network that takes inputs of ``side`` × ``side`` pixels takes others: some transformers do not."""
+def takes_other_sizes(network: nn.Module, in_channels: int, side: int) -> bool:
+    """Return whether a network that takes inputs of ``side`` × ``side`` pixels takes others; some do not."""
     try:
-        _output_shape(network, planes, side, side + input_multiple(network))
+        _output_shape(network, in_channels, side, side + input_multiple(network))
     except NOT_TAKEN:
         return False
     return True
@@ -180,12 +212,12 @@ def input_multiple(network: nn.Module) -> int:
     return multiple
 
 
-def _output_shape(network: nn.Module, planes: int, height: int, width: int) -> tuple[int, ...]:
+def _output_shape(network: nn.Module, in_channels: int, height: int, width: int) -> tuple[int, ...]:
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
-            return tuple(network(torch.zeros(1, planes, height, width)).shape)
+            return tuple(network(torch.zeros(1, in_channels, height, width)).shape)
     finally:
         network.train(was_training)
 

@@ -1,7 +1,7 @@
-"""What a network starts from: weights of the hub, of a local file, or of an earlier run.
+"""Load the weights that a network starts from: from the hub, a local file, or an earlier run.
 
-Weights that see the input planes are matched to ours *by name*: pretrained ones know red, green and blue, those of
-an earlier run the planes it was trained on.
+Weights that see the input channels are matched to ours *by name*: pretrained ones know red, green and blue, those of
+an earlier run the channels it was trained on.
 """
 
 import logging
@@ -24,7 +24,7 @@ from cnn.network.network import create
 from cnn.settings import CnnSettings, InputInitName
 from data.errors import MemberError
 
-__all__ = ["adapt_planes", "load_weights"]
+__all__ = ["adapt_channels", "load_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ PATIENCE = 0.5
 """Seconds that a connection to the hub may take; its own client tries for half a minute before it gives up."""
 
 
-def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str], outputs: int) -> None:
+def load_weights(network: nn.Module, settings: CnnSettings, channels: Sequence[str], outputs: int) -> None:
     """Put the weights that ``settings.pretrained`` names into a network, in place.
 
     The encoder is taken whole or not at all. Of an earlier run the decoder and the head are taken too, tensor by
@@ -45,122 +45,127 @@ def load_weights(network: nn.Module, settings: CnnSettings, planes: Sequence[str
     network : nn.Module
         As `build_network` made it.
     settings : CnnSettings
-    planes : sequence of str
-        Names of the input planes.
+    channels : sequence of str
+        Names of the input channels.
     outputs : int
         Logits a pixel.
 
     Raises
     ------
     MemberError
-        If the weights cannot be had or are not those of this encoder.
+        If the weights cannot be loaded or are not those of this encoder.
     """
     if settings.pretrained is None:
         return
     path = Path(settings.pretrained).expanduser()
     if path.suffix in FILE_SUFFIXES:
-        state, source_planes = _read_file(path, settings)
+        state, source_channels = _read_file(path, settings)
     else:
-        state, source_planes = _read_hub(settings, outputs), RGB
-    own = network.state_dict()
-    found = {key: state[key] for key in own if key in state}
-    missing = [key for key in own if key.startswith("encoder.") and key not in found and "num_batches" not in key]
+        state, source_channels = _read_hub(settings, outputs), RGB
+    state_dict = network.state_dict()
+    loaded = {key: state[key] for key in state_dict if key in state}
+    missing = [
+        key for key in state_dict if key.startswith("encoder.") and key not in loaded and "num_batches" not in key
+    ]
     if missing:
         raise MemberError(
             f"pretrained {settings.pretrained}: expected those of the encoder {settings.encoder}, got a file without "
             f"{len(missing)} of its tensors, such as {missing[0].removeprefix('encoder.')}. "
             "Name the encoder that the file was made for, or write `pretrained: null`."
         )
-    for key in _plane_keys(own, settings, len(planes), outputs):
-        found[key] = adapt_planes(
-            found[key], source_planes or _unnamed(found[key], settings), planes, settings.input_conv_init
+    for key in _channel_keys(state_dict, settings, len(channels), outputs):
+        loaded[key] = adapt_channels(
+            loaded[key], source_channels or _unnamed(loaded[key], settings), channels, settings.input_conv_init
         )
-    taken = {key: tensor for key, tensor in found.items() if tensor.shape == own[key].shape}
-    misfits = [key for key in found if key.startswith("encoder.") and key not in taken]
+    taken = {key: tensor for key, tensor in loaded.items() if tensor.shape == state_dict[key].shape}
+    misfits = [key for key in loaded if key.startswith("encoder.") and key not in taken]
     if misfits:
+        name = misfits[0]
         raise MemberError(
-            f"pretrained {settings.pretrained}: expected {misfits[0].removeprefix('encoder.')} of shape "
-            f"{tuple(own[misfits[0]].shape)} for the encoder {settings.encoder}, got {tuple(found[misfits[0]].shape)}. "
+            f"pretrained {settings.pretrained}: expected {name.removeprefix('encoder.')} of shape "
+            f"{tuple(state_dict[name].shape)} for the encoder {settings.encoder}, got {tuple(loaded[name].shape)}. "
             "Name the encoder that the file was made for, or write `pretrained: null`."
         )
     network.load_state_dict(taken, strict=False)
-    logger.info("weights %s: %d of %d tensors taken", settings.pretrained, len(taken), len(own))
+    logger.info("weights %s: %d of %d tensors taken", settings.pretrained, len(taken), len(state_dict))
 
 
-def adapt_planes(
-    weight: Tensor, source: Sequence[str], planes: Sequence[str], others: InputInitName = "mean"
+def adapt_channels(
+    weight: Tensor, source: Sequence[str], channels: Sequence[str], others: InputInitName = "mean"
 ) -> Tensor:
-    """Turn weights on some input planes into weights on others.
+    """Turn weights on some input channels into weights on others.
 
-    A plane of a name that the source has takes its weights. All are scaled by the ratio of the numbers of planes that
-    have a say, as smp does, which keeps the size of what the next layer sees.
+    A channel of a name that the source has takes its weights. All are scaled by the ratio of the numbers of channels
+    with weights, as smp does, which keeps the size of what the next layer sees.
 
     Parameters
     ----------
     weight : (out, len(source), …)
-    source, planes : sequence of str
-        Names of the input planes that there are, and that are wanted.
+    source, channels : sequence of str
+        Names of the input channels that the weights are of, and that are wanted.
     others : {"mean", "copy", "zero"}
-        What a plane of another name takes: the mean of the source's weights, those of the source's planes in turn,
+        What a channel of another name takes: the mean of the source's weights, those of the source's channels in turn,
         or zeros, so that at first the network does without it.
 
     Returns
     -------
-    weight : (out, len(planes), …)
+    weight : (out, len(channels), …)
 
     Raises
     ------
     MemberError
         If all would be zero.
     """
-    unnamed = [name for name in planes if name not in source]
-    if others == "zero" and len(unnamed) == len(planes):
+    unnamed = [name for name in channels if name not in source]
+    if others == "zero" and len(unnamed) == len(channels):
         raise MemberError(
             f"input_conv_init zero: expected inputs among {', '.join(source)}, which the weights know, got "
-            f"{', '.join(planes)}: nothing would be seen. Write `input_conv_init: mean`."
+            f"{', '.join(channels)}: nothing would be seen. Write `input_conv_init: mean`."
         )
     fills: dict[InputInitName, Callable[[int], Tensor]] = {
         "mean": lambda place: weight.mean(dim=1),
         "copy": lambda place: weight[:, place % len(source)],
         "zero": lambda place: torch.zeros_like(weight[:, 0]),
     }
-    own = [weight[:, source.index(name)] if name in source else fills[others](unnamed.index(name)) for name in planes]
-    seen = len(planes) - len(unnamed) if others == "zero" else len(planes)
-    return torch.stack(own, dim=1) * (len(source) / seen)
+    columns = [
+        weight[:, source.index(name)] if name in source else fills[others](unnamed.index(name)) for name in channels
+    ]
+    seen = len(channels) - len(unnamed) if others == "zero" else len(channels)
+    return torch.stack(columns, dim=1) * (len(source) / seen)
 
 
-def _plane_keys(own: dict[str, Tensor], settings: CnnSettings, planes: int, outputs: int) -> list[str]:
-    """Return the names of the weights that see the input planes: those whose shape goes with the planes' number."""
+def _channel_keys(state_dict: dict[str, Tensor], settings: CnnSettings, in_channels: int, outputs: int) -> list[str]:
+    """Return the names of the weights that see the input channels: those whose shape goes with the channels' number."""
     with torch.random.fork_rng(devices=[]):
-        wider = create(settings, planes + 1, outputs, None).state_dict()
-    return [key for key in own if key.startswith("encoder.") and own[key].shape != wider[key].shape]
+        wider = create(settings, in_channels + 1, outputs, None).state_dict()
+    return [key for key in state_dict if key.startswith("encoder.") and state_dict[key].shape != wider[key].shape]
 
 
 def _unnamed(weight: Tensor, settings: CnnSettings) -> tuple[str, ...]:
     if weight.shape[1] != len(RGB):
         raise MemberError(
-            f"pretrained {settings.pretrained}: expected 3 input planes (red, green, blue) in a file that names none, "
-            f"got {weight.shape[1]}. Use a file that Terrablend wrote, or one for RGB images."
+            f"pretrained {settings.pretrained}: expected red, green and blue in a file without channel names, "
+            f"got {weight.shape[1]} channels. Use a file that Terrablend wrote, or one for RGB images."
         )
     return RGB
 
 
 def _read_file(path: Path, settings: CnnSettings) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
-    """Return the tensors of a file under our names, and its input planes if it names them."""
+    """Return the tensors of a file under our names, and its input channels if it names them."""
     if not path.is_file():
         raise MemberError(
             f"pretrained {path}: expected a file, got no such file. Correct the path, or `pretrained: null`."
         )
     if path.suffix == ".safetensors":
         state, about = read_tensors(path)
-        planes = tuple(about["inputs"]) if about else None
+        channels = tuple(about["inputs"]) if about else None
     else:
-        state, planes = _load_torch(path), None
+        state, channels = _load_torch(path), None
     if not any(key.startswith("encoder.") for key in state):
         # timm's and torchvision's files hold the encoder alone; smp keeps a timm encoder in `encoder.model`.
         prefix = "encoder.model." if settings.encoder.startswith("tu-") else "encoder."
         state = {prefix + key.removeprefix("model."): tensor for key, tensor in state.items()}
-    return state, planes
+    return state, channels
 
 
 def _load_torch(path: Path) -> dict[str, Tensor]:

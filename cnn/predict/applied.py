@@ -1,4 +1,4 @@
-"""A network as it is applied: from raw input planes to probabilities, one module whether it is run here or exported."""
+"""Networks as they are applied, from raw input channels to probabilities: the modules that are run and exported."""
 
 from collections.abc import Iterable
 from functools import reduce
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cnn.inputs.d4 import TURNS, turn, unturn
+from cnn.inputs.d4 import D4, apply_d4, invert_d4
 from cnn.inputs.normalisation import Normalisation
-from cnn.inputs.resize import resize_planes, resize_proba
+from cnn.inputs.resize import resize_channels, resize_proba
 
-__all__ = ["Applied", "Mean", "Turned"]
+__all__ = ["Applied", "D4Mean", "Mean"]
 
 
 class Applied(nn.Module):
@@ -20,7 +20,7 @@ class Applied(nn.Module):
     Parameters
     ----------
     network : nn.Module
-        Normalised planes (N, C, H, W) to logits (N, K, H, W), or of tags (N, K).
+        Normalised channels (N, C, H, W) to logits (N, K, H, W), or of tags (N, K).
     normalisation : Normalisation
         Of the scenes that it learned from, or of the scene that it is applied to.
     resize : float
@@ -37,23 +37,23 @@ class Applied(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.clip, self.resize, self.multiple = network, normalisation.clip, resize, multiple
-        planes = np.array([normalisation.offset, 1 / np.array(normalisation.scale)], np.float32)
-        offset, factor = torch.from_numpy(planes)[:, :, None, None]
+        channels = np.array([normalisation.offset, 1 / np.array(normalisation.scale)], np.float32)
+        offset, factor = torch.from_numpy(channels)[:, :, None, None]
         self.register_buffer("offset", offset)
         self.register_buffer("factor", factor)
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Turn planes (N, C, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W) float32.
+    def forward(self, channels: Tensor) -> Tensor:
+        """Turn channels (N, C, H, W) float32, NaN where there is no data, into probabilities (N, K, H, W) float32.
 
         One logit a pixel means sigmoid, more softmax. Tags (N, K) have a sigmoid each.
         """
-        normal = (planes - self.offset).mul_(self.factor)
+        normal = (channels - self.offset).mul_(self.factor)
         if self.clip is not None:
             # torch would leave NaN as it is, other runtimes do not.
             normal = normal.clamp(-self.clip, self.clip).where(~normal.isnan(), normal)
         height, width = normal.shape[-2:]
         if self.resize != 1:
-            normal = resize_planes(normal, self._network_side(height), self._network_side(width))
+            normal = resize_channels(normal, self._network_side(height), self._network_side(width))
         # 0 is the middle of the scale, and what convolutions pad with.
         normal = normal.nan_to_num_(0.0).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.network(normal).float()
@@ -67,27 +67,31 @@ class Applied(nn.Module):
 
 
 class Mean(nn.Module):
-    """The mean of what some models say, such as those of a member's folds."""
+    """The mean probability of some models, such as those of a member's folds."""
 
     def __init__(self, models: Iterable[nn.Module]) -> None:
         super().__init__()
         self.models = nn.ModuleList(models)
 
-    def forward(self, planes: Tensor) -> Tensor:
+    def forward(self, channels: Tensor) -> Tensor:
         """Return the mean probability (N, K, H, W), or of tags (N, K)."""
-        total: Tensor = reduce(torch.add, (model(planes) for model in self.models))
+        total: Tensor = reduce(torch.add, (model(channels) for model in self.models))
         return total / len(self.models)
 
 
-class Turned(nn.Module):
-    """The mean of what a model says of the eight mirror images and quarter turns of its input."""
+class D4Mean(nn.Module):
+    """The mean probability of a model over the 8 flips and quarter turns of its input."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Return the mean probability (N, K, H, W), each turned back; or of tags (N, K), which lie no way."""
-        told = (self.model(turn(planes, way)) for way in TURNS)
-        total: Tensor = reduce(torch.add, (unturn(one, way) if one.ndim == 4 else one for way, one in enumerate(told)))
-        return total / len(TURNS)
+    def forward(self, channels: Tensor) -> Tensor:
+        """Return the mean probability (N, K, H, W), each moved back; or of tags (N, K), which have no orientation."""
+
+        def predict(element: int) -> Tensor:
+            proba: Tensor = self.model(apply_d4(channels, element))
+            return invert_d4(proba, element) if proba.ndim == 4 else proba
+
+        total: Tensor = reduce(torch.add, map(predict, D4))
+        return total / len(D4)

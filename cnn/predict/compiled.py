@@ -1,4 +1,4 @@
-"""A model compiled by OpenVINO, which computes on a CPU what torch does, and faster."""
+"""Compile a model by OpenVINO, which computes on a CPU what torch does, and faster."""
 
 import importlib
 import logging
@@ -32,7 +32,7 @@ def require_openvino() -> ModuleType:
     MemberError
         If it is not installed.
     """
-    # Without this package OpenVINO works and is silent; with it each import is told to its makers.
+    # Without this package OpenVINO works and is silent; with it each import is reported to its makers.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module("openvino")
@@ -49,7 +49,7 @@ class Compiled(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        In evaluation mode, on the CPU: planes (N, C, H, W) to probabilities (N, K, H, W).
+        In evaluation mode, on the CPU: channels (N, C, H, W) to probabilities (N, K, H, W).
     precision : torch.dtype
         Of the arithmetic, float32 or bfloat16.
     threads : int
@@ -71,8 +71,8 @@ class Compiled(nn.Module):
         self._lock = threading.Lock()
         self._by_shape: dict[torch.Size, Any] = {}
 
-    def forward(self, planes: Tensor) -> Tensor:
-        """Return the probabilities of planes of any shape that the model takes.
+    def forward(self, channels: Tensor) -> Tensor:
+        """Return the probabilities of channels of any shape that the model takes.
 
         Raises
         ------
@@ -80,20 +80,20 @@ class Compiled(nn.Module):
             If the model has an operation that OpenVINO does not know.
         """
         with self._lock:
-            if planes.shape not in self._by_shape:
-                self._by_shape[planes.shape] = self._compile(planes)
+            if channels.shape not in self._by_shape:
+                self._by_shape[channels.shape] = self._compile(channels)
         # A request is of one thread alone.
-        request = self._by_shape[planes.shape].create_infer_request()
-        proba: np.ndarray = request.infer([np.ascontiguousarray(planes.numpy())])[0]
+        request = self._by_shape[channels.shape].create_infer_request()
+        proba: np.ndarray = request.infer([np.ascontiguousarray(channels.numpy())])[0]
         return torch.from_numpy(proba.copy())
 
-    def _compile(self, planes: Tensor) -> Any:
+    def _compile(self, channels: Tensor) -> Any:
         frontend = importlib.import_module("openvino.frontend")
         decoder = importlib.import_module("openvino.frontend.pytorch.fx_decoder").TorchFXPythonDecoder
-        logger.info("compiled by OpenVINO for windows of %s", " × ".join(map(str, planes.shape[1:])))
+        logger.info("compiled by OpenVINO for windows of %s", " × ".join(map(str, channels.shape[1:])))
         try:
             with _quiet(), torch.inference_mode(False), torch.no_grad():
-                program = torch.export.export(self.model, (torch.zeros(planes.shape),), strict=False)
+                program = torch.export.export(self.model, (torch.zeros(channels.shape),), strict=False)
                 reader = frontend.FrontEndManager().load_by_framework("pytorch")
                 source = decoder.from_exported_program(program, dynamic_shapes=False)
                 # OpenVINO does not hold what it reads from: it has to live until the graph is converted.

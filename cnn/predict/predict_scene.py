@@ -1,8 +1,8 @@
-"""Prediction of scenes of any size by overlapping windows, in memory bounded by one row of them.
+"""Predict scenes of any size by overlapping windows, in memory bounded by one row of them.
 
 Neighbouring windows share at least ``overlap`` pixels, over which the one fades into the other along a raised
 cosine. The shares of the windows at a pixel add up to exactly one, so where all windows agree, as those of a
-translation-equivariant network do, the blend is what each of them says. A network that halves its input is only
+translation-equivariant network do, the blend is what each of them predicts. A network that halves its input is only
 equivariant to shifts of as many pixels as it halves them to one, so windows start at multiples of them.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.inputs.channels import Planes, read_channels
+from cnn.inputs.channels import Channels, read_channels
 from cnn.inputs.resize import scene_side
 from cnn.predict.runner import Runner
 from data.scenes.scene import Scene
@@ -24,7 +24,7 @@ __all__ = ["Tiling", "blend_shares", "predict_scene", "tile_starts"]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a scene is cut into windows; in pixels that the network sees.
+    """How windows cover a scene, in pixels that the network sees.
 
     Parameters
     ----------
@@ -101,17 +101,17 @@ def blend_shares(length: int, starts: Sequence[int], side: int, overlap: int) ->
 
 
 def predict_scene(
-    scene: Scene, planes: Planes, model: nn.Module, outputs: int, tiling: Tiling, runner: Runner
+    scene: Scene, channels: Channels, model: nn.Module, outputs: int, tiling: Tiling, runner: Runner
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """Yield the probability that a model gives, strip by strip from the top, as soon as a strip is finished.
 
     Parameters
     ----------
     scene : Scene
-    planes : Planes
+    channels : Channels
         What the model sees.
     model : nn.Module
-        Planes (N, C, H, W), NaN where there is no data, to probabilities (N, outputs, H, W).
+        Channels (N, C, H, W), NaN where there is no data, to probabilities (N, outputs, H, W).
     outputs : int
     tiling : Tiling
     runner : Runner
@@ -130,10 +130,10 @@ def predict_scene(
     down = blend_shares(height, tops, tall, tiling.fade(height))
     across = blend_shares(width, lefts, wide, tiling.fade(width))
     blended = np.zeros((outputs, tall, lefts[-1] + wide), np.float32)
-    strips = _read_strips(scene, planes, tops, tall, lefts[-1] + wide)
-    for number, (channels, valid) in enumerate(strips):
+    strips = _read_strips(scene, channels, tops, tall, lefts[-1] + wide)
+    for number, (pixels, valid) in enumerate(strips):
         seen = [tile for tile, left in enumerate(lefts) if valid[:, left : left + wide].any()]
-        windows = [channels[:, :, lefts[tile] : lefts[tile] + wide] for tile in seen]
+        windows = [pixels[:, :, lefts[tile] : lefts[tile] + wide] for tile in seen]
         for tile, proba in zip(seen, runner.apply(model, windows), strict=True):
             share = down[number][:, None] * across[tile]
             blended[:, :, lefts[tile] : lefts[tile] + wide] += proba * share
@@ -146,15 +146,15 @@ def predict_scene(
 
 
 def _read_strips(
-    scene: Scene, planes: Planes, tops: Sequence[int], tall: int, wide: int
+    scene: Scene, channels: Channels, tops: Sequence[int], tall: int, wide: int
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-    """Yield the planes (C, tall, wide) of each row of windows and where they are valid; no pixel is read twice."""
-    channels, valid = np.empty((len(planes.names), 0, wide), np.float32), np.empty((0, wide), bool)
+    """Yield the channels (C, tall, wide) of each row of windows and where they are valid; no pixel is read twice."""
+    pixels, valid = np.empty((len(channels.names), 0, wide), np.float32), np.empty((0, wide), bool)
     end = 0
     for top in tops:
         shared = end - top
-        below = read_channels(planes, scene, Window(end, 0, top + tall - end, wide))
-        channels = np.concatenate([channels[:, channels.shape[1] - shared :], below[0]], axis=1)
+        below = read_channels(channels, scene, Window(end, 0, top + tall - end, wide))
+        pixels = np.concatenate([pixels[:, pixels.shape[1] - shared :], below[0]], axis=1)
         valid = np.concatenate([valid[len(valid) - shared :], below[1]])
         end = top + tall
-        yield channels, valid
+        yield pixels, valid

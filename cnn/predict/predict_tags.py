@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.inputs.channels import Planes, read_channels
+from cnn.inputs.channels import Channels, read_channels
 from cnn.predict.runner import Runner
 from cnn.train.validation import tile_places
 from data.scenes.scene import Scene
@@ -19,7 +19,7 @@ __all__ = ["predict_tags"]
 
 def predict_tags(
     scenes: Sequence[Scene],
-    planes: Planes,
+    channels: Channels,
     model: nn.Module,
     n_classes: int,
     side: int,
@@ -31,10 +31,10 @@ def predict_tags(
     Parameters
     ----------
     scenes : sequence of Scene
-    planes : Planes
+    channels : Channels
         What the model sees.
     model : nn.Module
-        Planes (N, C, side, side), NaN where there is no data, to probabilities (N, n_classes).
+        Channels (N, C, side, side), NaN where there is no data, to probabilities (N, n_classes).
     n_classes : int
     side : int
         Of the squares, in pixels of a scene. They cover a larger scene as `cnn.train.validation.Tiles` do.
@@ -49,14 +49,14 @@ def predict_tags(
         NaN where no pixel of the scene is valid.
     """
     # In this thread: rasterio's warnings cannot be silenced in several at once.
-    squares = map(partial(_read_square, planes), _squares(scenes, side))
+    squares = map(partial(_read_square, channels), _squares(scenes, side))
     total, count = np.zeros(n_classes), 0
     while some := [*islice(squares, batch)]:
-        seen = [channels for channels, _ in some if channels is not None]
-        told = iter(runner.apply(model, seen) if seen else ())
-        for channels, last in some:
-            if channels is not None:
-                total, count = total + next(told), count + 1
+        seen = [pixels for pixels, _ in some if pixels is not None]
+        predicted = iter(runner.apply(model, seen) if seen else ())
+        for pixels, last in some:
+            if pixels is not None:
+                total, count = total + next(predicted), count + 1
             if last:
                 yield (total / count if count else np.full(n_classes, np.nan)).astype(np.float32)
                 total, count = np.zeros(n_classes), 0
@@ -70,8 +70,8 @@ def _squares(scenes: Sequence[Scene], side: int) -> Iterator[tuple[Scene, Window
             yield scene, window, window is windows[-1]
 
 
-def _read_square(planes: Planes, square: tuple[Scene, Window, bool]) -> tuple[NDArray[np.float32] | None, bool]:
-    """Read the planes of a square, None if nothing is seen there; and return whether it is its scene's last."""
+def _read_square(channels: Channels, square: tuple[Scene, Window, bool]) -> tuple[NDArray[np.float32] | None, bool]:
+    """Read the channels of a square, None if nothing is seen there; and return whether it is its scene's last."""
     scene, window, last = square
-    channels, valid = read_channels(planes, scene, window)
-    return channels if valid.any() else None, last
+    pixels, valid = read_channels(channels, scene, window)
+    return pixels if valid.any() else None, last

@@ -1,4 +1,4 @@
-"""What applies models to windows: a device, the arithmetic it is fast at, and how many windows it can hold at once."""
+"""Apply models to windows on a device, with its fastest arithmetic and as many windows at once as it can hold."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ __all__ = ["Runner"]
 
 logger = logging.getLogger(__name__)
 
-Planes = NDArray[np.float32]
+Pixels = NDArray[np.float32]
 
 MOST_ON_CPU = 8
 """Windows that a CPU works on at once, however many cores it has: each takes memory. Further cores share their work."""
@@ -57,7 +57,7 @@ class Runner:
         """Return a model that OpenVINO computes on the CPU, with the arithmetic and cores of this runner."""
         return Compiled(model, self.precision, self.threads, self.at_once)
 
-    def apply(self, model: nn.Module, windows: Sequence[Planes]) -> Iterator[Planes]:
+    def apply(self, model: nn.Module, windows: Sequence[Pixels]) -> Iterator[Pixels]:
         """Yield what a model, on the device and in evaluation mode, makes of each window (C, H, W), in their order.
 
         Raises
@@ -67,7 +67,7 @@ class Runner:
         """
         return self._in_threads(model, windows) if self.device.type == "cpu" else self._in_batches(model, windows)
 
-    def _in_threads(self, model: nn.Module, windows: Sequence[Planes]) -> Iterator[Planes]:
+    def _in_threads(self, model: nn.Module, windows: Sequence[Pixels]) -> Iterator[Pixels]:
         lanes = max(1, min(self.at_once, len(windows)))
         threads = max(1, self.threads // lanes)
         pool = ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(threads,))
@@ -75,10 +75,10 @@ class Runner:
             for proba in pool.map(lambda window: self._forward(model, [window]), windows):
                 yield proba[0]
 
-    def _in_batches(self, model: nn.Module, windows: Sequence[Planes]) -> Iterator[Planes]:
+    def _in_batches(self, model: nn.Module, windows: Sequence[Pixels]) -> Iterator[Pixels]:
         done = 0
         while done < len(windows):
-            proba: Planes | None = None
+            proba: Pixels | None = None
             some = windows[done : done + self.at_once]
             try:
                 proba = self._forward(model, some)
@@ -97,11 +97,11 @@ class Runner:
             yield from proba
             done += len(some)
 
-    def _forward(self, model: nn.Module, windows: Sequence[Planes]) -> Planes:
+    def _forward(self, model: nn.Module, windows: Sequence[Pixels]) -> Pixels:
         batch = torch.from_numpy(np.stack(windows)).to(self.device)
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32),
         ):
-            proba: Planes = model(batch).float().cpu().numpy()
+            proba: Pixels = model(batch).float().cpu().numpy()
         return proba

@@ -1,4 +1,4 @@
-"""What is kept of a training: the best weights, and all that is needed to go on after a kill."""
+"""Keep the best weights of a training, and all that is needed to go on after a kill."""
 
 import math
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from cnn.settings import CnnSettings
-from cnn.train.monitor import Watch
-from cnn.train.optimisation import cut_rate, lr_step_epochs
+from cnn.train.monitor import TrainingMonitor
+from cnn.train.optimisation import lower_rate, lr_step_epochs
 from cnn.train.segmenter import Segmenter
 from data.errors import MemberError
 from data.files import replacing
 
-__all__ = ["Keeper", "Kept", "can_resume", "read_kept"]
+__all__ = ["CheckpointKeeper", "KeptWeights", "can_resume", "read_kept"]
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptWeights:
     """The weights that a training ends with.
 
     Parameters
@@ -28,7 +28,7 @@ class Kept:
     weights : dict of str to Tensor
         State of the network.
     epoch : int
-        At whose end they were these; the first is 1.
+        After which they were these; the first is 1.
     score : float or None
         Of the scenes held out, if any.
     """
@@ -38,8 +38,8 @@ class Kept:
     score: float | None
 
 
-class Keeper(pl.Callback):
-    """Judge each epoch when it is over: keep its weights, cut the learning rate, stop, write a checkpoint.
+class CheckpointKeeper(pl.Callback):
+    """Judge each epoch when it is over: keep its weights, lower the learning rate, stop, write a checkpoint.
 
     With scenes held out the weights of the best epoch are kept, else those of the last. A checkpoint holds tensors
     and plain values alone, and is all that leaves a training: what it ends with is read from it.
@@ -50,15 +50,17 @@ class Keeper(pl.Callback):
         Of the checkpoint; that of the last epoch is replaced.
     settings : CnnSettings
     segmenter : Segmenter
-    watch : Watch
+    monitor : TrainingMonitor
         Comes first, and scores the epoch.
     made_from : str
         Fingerprint of all that the weights depend on.
     """
 
-    def __init__(self, path: Path, settings: CnnSettings, segmenter: Segmenter, watch: Watch, made_from: str) -> None:
+    def __init__(
+        self, path: Path, settings: CnnSettings, segmenter: Segmenter, monitor: TrainingMonitor, made_from: str
+    ) -> None:
         self.path, self.settings, self.made_from = path, settings, made_from
-        self.segmenter, self.watch = segmenter, watch
+        self.segmenter, self.monitor = segmenter, monitor
         self.best: dict[str, Tensor] | None = None
         self.best_epoch, self.best_score, self.waited = 0, -math.inf, 0
 
@@ -68,7 +70,7 @@ class Keeper(pl.Callback):
         return {
             "made_from": self.made_from,
             "weights": self.best if held_out else self.segmenter.applied.state_dict(),
-            "epoch": self.best_epoch if held_out else len(self.watch.rows),
+            "epoch": self.best_epoch if held_out else len(self.monitor.rows),
             "score": self.best_score if held_out else None,
             "best_score": self.best_score,
             "waited": self.waited,
@@ -86,12 +88,12 @@ class Keeper(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the epoch by the score that it has."""
         self.waited += 1
-        if self.watch.score > self.best_score + self.settings.min_delta:
-            self.best_score, self.best_epoch, self.waited = self.watch.score, len(self.watch.rows), 0
+        if self.monitor.score > self.best_score + self.settings.min_delta:
+            self.best_score, self.best_epoch, self.waited = self.monitor.score, len(self.monitor.rows), 0
             if self.segmenter.tiles is not None:
                 self.best = {key: value.cpu().clone() for key, value in self.segmenter.applied.state_dict().items()}
         if self.settings.schedule == "plateau" and self.waited and self.waited % lr_step_epochs(self.settings) == 0:
-            cut_rate(trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler, self.settings.lr_factor)
+            lower_rate(trainer.optimizers[0], trainer.lr_scheduler_configs[0].scheduler, self.settings.lr_factor)
         trainer.should_stop = self._is_over()
         if trainer.is_global_zero:
             with replacing(self.path) as temporary:
@@ -105,7 +107,7 @@ class Keeper(pl.Callback):
 
 
 def can_resume(path: Path, made_from: str) -> bool:
-    """Tell whether there is a checkpoint to go on from.
+    """Return whether there is a checkpoint to go on from.
 
     Raises
     ------
@@ -122,17 +124,17 @@ def can_resume(path: Path, made_from: str) -> bool:
     return True
 
 
-def read_kept(path: Path) -> Kept:
+def read_kept(path: Path) -> KeptWeights:
     """Read the weights that a training ended with from its last checkpoint."""
     state = _read(path)
-    return Kept(state["weights"], state["epoch"], state["score"])
+    return KeptWeights(state["weights"], state["epoch"], state["score"])
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         # Nothing but tensors and plain values is read, and of the tensors only what is used.
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
-        kept: dict[str, Any] = state[Keeper.__qualname__]
+        kept: dict[str, Any] = state[CheckpointKeeper.__qualname__]
         return kept
     except Exception as error:  # What torch raises on a file that it cannot read has no common base.
         raise MemberError(f"{path}: expected a checkpoint, got: {error}. Remove it and train again.") from error

@@ -1,11 +1,14 @@
-"""What the network of a fold learns from, as the settings ask for it."""
+"""Plan the training of one fold's network: its scenes, their normalisation, crops, tiles and loss."""
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn.crops.crops import Crops, SceneStore
+from cnn.crops.placement import CropPlan
 from cnn.crops.scene_weights import weigh_scenes
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.inputs.settings import NormaliseSettings
@@ -13,14 +16,110 @@ from cnn.losses.loss_terms import parse_loss
 from cnn.losses.pixel_losses import LossOptions, WeightedLoss
 from cnn.losses.tag_losses import TagLoss
 from cnn.settings import CnnSettings
-from cnn.train.heads import check_kind, kind_of
+from cnn.train.heads import check_head
+from cnn.train.validation import Tiles
+from data.errors import MemberError
+from data.folds.hold_out import hold_out_scenes
 from data.names import named_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 
-__all__ = ["build_crops", "build_loss", "check_names", "count_labels", "fit_normalisations", "target_labels"]
+__all__ = [
+    "FoldPlan",
+    "build_crops",
+    "build_loss",
+    "check_names",
+    "count_labels",
+    "fit_normalisations",
+    "plan_fold",
+    "target_labels",
+]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """The scenes that one fold's network learns from and is scored on, and how.
+
+    Parameters
+    ----------
+    classes : Classes
+    crops : Crops
+        What it learns from.
+    tiles : Tiles or None
+        Of the scenes held out, by which it is scored.
+    loss : WeightedLoss or TagLoss
+        (logits, truth) → scalar.
+    seed : int
+        Unlike that of any other fold.
+    normalisation : Normalisation or None
+        Of the scenes that it learns from; None if each scene has its own.
+    """
+
+    classes: Classes
+    crops: Crops
+    tiles: Tiles | None
+    loss: WeightedLoss | TagLoss
+    seed: int
+    normalisation: Normalisation | None = None
+
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Ids of the scenes held out."""
+        return () if self.tiles is None else tuple(scene.id for scene in self.tiles.scenes)
+
+
+def plan_fold(
+    settings: CnnSettings, catalogue: Catalogue, fold: int, store: SceneStore, *, side: int, seed: int
+) -> FoldPlan:
+    """Plan the training of a fold's network.
+
+    Parameters
+    ----------
+    settings : CnnSettings
+    catalogue : Catalogue
+    fold : int
+    store : SceneStore
+        Holds all scenes outside the fold.
+    side : int
+        Of what the network sees, pixels.
+    seed : int
+        The member's.
+
+    Raises
+    ------
+    MemberError
+        If there is nothing to learn outside the fold.
+    """
+    held_out = _hold_out(settings, catalogue, fold, seed)
+    learned = [scene for scene in catalogue.outside_fold(fold) if scene not in held_out]
+    if not learned:
+        raise MemberError(f"fold {fold}: expected training scenes in other folds, got none. Use more than one fold.")
+    seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
+    try:
+        normalisations = fit_normalisations(settings.normalise, store, learned, held_out)
+        crops = build_crops(store, catalogue, learned, normalisations, settings, side, seed)
+    except MemberError as error:
+        raise MemberError(f"the scenes outside fold {fold}: {error}") from error
+    return FoldPlan(
+        catalogue.classes,
+        crops,
+        Tiles(store, held_out, normalisations, side, settings.resize) if held_out else None,
+        build_loss(settings, catalogue.classes, count_labels(store, catalogue.classes, learned)),
+        seed,
+        None if settings.normalise.per_scene else normalisations[learned[0].id],
+    )
+
+
+def _hold_out(settings: CnnSettings, catalogue: Catalogue, fold: int, seed: int) -> tuple[Scene, ...]:
+    """Choose the scenes, none of the fold's own, that score a fold's network while it learns."""
+    held_out = hold_out_scenes(catalogue, fold, settings.validation_fraction, np.random.default_rng([seed, fold]))
+    if settings.validation_fraction and not held_out:
+        logger.warning("fold %d: a single group to learn from, so that none is held out", fold)
+    return held_out
 
 
 def target_labels(classes: Classes) -> tuple[int, ...]:
@@ -30,28 +129,27 @@ def target_labels(classes: Classes) -> tuple[int, ...]:
     return (1,) if classes.task == "binary" else tuple(range(len(classes.names)))
 
 
-def check_names(settings: CnnSettings, catalogue: Catalogue, planes: Sequence[str]) -> None:
+def check_names(settings: CnnSettings, catalogue: Catalogue, channels: Sequence[str]) -> None:
     """Refuse settings that do not suit the task, and unknown names in them, before any scene is read.
 
     Raises
     ------
     MemberError
-        If a weight or a scale is given to a class, a fact or a plane that there is not, or a setting is not one of
-        the task.
+        If a weight or a scale is given to an unknown class, fact or channel, or a setting is not one of the task.
     """
-    classes, labels = catalogue.classes, len(catalogue.classes.label_names)
-    check_kind(settings, classes)
-    build_loss(settings, classes, np.ones((labels, 2) if classes.task == "multilabel" else labels, np.int64))
+    classes = catalogue.classes
+    check_head(settings, classes)
+    build_loss(settings, classes, np.ones((classes.n_questions, classes.n_labels), np.int64))
     _target_weights(settings, classes)
     weigh_scenes(settings.scene_weights, catalogue, catalogue.split("train"))
     if isinstance(settings.normalise.scale, dict):
-        named_weights("normalise.scale", settings.normalise.scale, planes, [1.0] * len(planes))
+        named_weights("normalise.scale", settings.normalise.scale, channels, [1.0] * len(channels))
 
 
 def fit_normalisations(
     settings: NormaliseSettings, store: SceneStore, scenes: Sequence[Scene], others: Sequence[Scene] = ()
 ) -> dict[str, Normalisation]:
-    """Fit the normalisation of each scene, by its id: that of ``scenes``, of which others have no say, or its own."""
+    """Fit the normalisation of each scene, by its id: that of ``scenes`` together, or its own."""
     if settings.per_scene:
         return {
             scene.id: fit_normalisation(settings, [store.spread(scene)], store.names) for scene in (*scenes, *others)
@@ -88,10 +186,9 @@ def build_crops(
     Raises
     ------
     MemberError
-        If there is nothing to learn in these scenes, or a weight is given to a class or a fact that there is not.
+        If there is nothing to learn in these scenes, or a weight is given to an unknown class or fact.
     """
-    names = catalogue.classes.label_names
-    task = catalogue.classes.task
+    classes, task = catalogue.classes, catalogue.classes.task
     share = settings.positive_share
     if share is None:
         share = 0.5 if task == "binary" else 0.0
@@ -102,26 +199,23 @@ def build_crops(
         # Scenes are what is counted, whatever their size.
         weights, crops = weights / areas, crops.clip(min=1)
     steps = settings.steps or max(1, round(crops.sum() / settings.batch_size))
-    return kind_of(catalogue.classes).crops(
-        store,
-        scenes,
-        normalisations,
+    plan = CropPlan(
+        side,
+        steps * settings.batch_size,
+        seed,
         settings.augment,
-        side=side,
-        resize=settings.resize,
-        labels=len(names),
-        count=steps * settings.batch_size,
-        positive_share=share,
-        target_weights=_target_weights(settings, catalogue.classes),
-        scene_weights=weights,
-        seed=seed,
+        settings.resize,
+        share,
+        _target_weights(settings, classes),
+        weights,
     )
+    return Crops(store, scenes, normalisations, plan, len(classes.label_names))
 
 
 def count_labels(store: SceneStore, classes: Classes, scenes: Sequence[Scene]) -> NDArray[np.int64]:
-    """Return the pixels of each label (L,) in some scenes; or the scenes without and with each tag (K, 2)."""
+    """Return the pixels of each label (1, L) in some scenes; or the scenes without and with each tag (K, 2)."""
     if classes.task != "multilabel":
-        return store.label_counts(scenes, len(classes.label_names))
+        return store.label_counts(scenes, classes.n_labels)[None]
     tags = np.stack([read_tags(scene, len(classes.names)) for scene in scenes])
     return np.stack([(tags == has).sum(axis=0, dtype=np.int64) for has in (0, 1)], axis=1)
 
@@ -133,27 +227,25 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
     ----------
     settings : CnnSettings
     classes : Classes
-    label_counts : (L,) int64
-        Pixels of each label in the training scenes: balanced class weights make all labels that there are count the
-        same. Of tags (K, 2); see `count_labels`.
+    label_counts : (n_questions, n_labels) int64
+        See `count_labels`; balanced class weights make all labels or tags in the training scenes count the same.
 
     Raises
     ------
     MemberError
-        If weights are given to a class that is none, or a loss of pixels to tags.
+        If weights are given to an unknown class, or a loss of pixels to tags.
     """
-    names, tags = classes.label_names, classes.task == "multilabel"
+    names, tags, terms = classes.label_names, classes.task == "multilabel", parse_loss(settings.loss)
     alike = [1.0] * len(names)
     if settings.class_weights == "balanced":
-        counts = label_counts[:, 1] if tags else label_counts
+        counts = label_counts[:, 1] if tags else label_counts[0]
         usual = counts.sum() / len(counts)
         class_weights = tuple(usual / count if count else 0.0 for count in counts.tolist())
     else:
         given = {} if settings.class_weights == "none" else settings.class_weights
         class_weights = named_weights("class_weights", given, names, alike)
     if tags:
-        pos_weight = _positive_weights(settings, names, label_counts)
-        terms = parse_loss(settings.loss)
+        pos_weight = _pos_weight(settings, names, label_counts)
         return TagLoss(terms, class_weights, pos_weight, settings.label_smoothing, settings.focal_gamma)
     regions = [0.0, 1.0] if classes.task == "binary" else alike
     region_weights = named_weights("region_weights", settings.region_weights, names, regions)
@@ -165,21 +257,20 @@ def build_loss(settings: CnnSettings, classes: Classes, label_counts: NDArray[np
         settings.tversky_alpha,
         settings.tversky_beta,
     )
-    return WeightedLoss(parse_loss(settings.loss), options)
+    return WeightedLoss(terms, options)
 
 
-def _positive_weights(
-    settings: CnnSettings, names: Sequence[str], label_counts: NDArray[np.int64]
-) -> tuple[float, ...]:
-    """Return how many times as much each tag counts where there is one: balanced, in sum as much as where not."""
+def _pos_weight(settings: CnnSettings, names: Sequence[str], label_counts: NDArray[np.int64]) -> tuple[float, ...]:
+    """Return the weight of each tag in scenes that have it; balanced ones sum up to the scenes without it."""
     given = settings.pos_weight
     if given == "balanced":
         return tuple(max(without, 1) / count if count else 1.0 for without, count in label_counts.tolist())
     return named_weights("pos_weight", {} if given == "none" else given, names, [1.0] * len(names))
 
 
-def _target_weights(settings: CnnSettings, classes: Classes) -> tuple[float, ...]:
-    names = [classes.label_names[target] for target in target_labels(classes)]
-    if not names:
-        return ()
-    return named_weights("crop_weights", settings.crop_weights, names, [1.0] * len(names))
+def _target_weights(settings: CnnSettings, classes: Classes) -> dict[int, float]:
+    """Return how often crops are placed on each label that they are placed on."""
+    targets = target_labels(classes)
+    names = [classes.label_names[target] for target in targets]
+    weights = named_weights("crop_weights", settings.crop_weights, names, [1.0] * len(names)) if names else ()
+    return dict(zip(targets, weights, strict=True))

@@ -1,92 +1,75 @@
-"""What a network learns to say of scenes: a label of each pixel, or the tags of each scene as a whole.
+"""Heads of networks: they predict a label of each pixel, or the tags of each scene as a whole.
 
 Both are learned and applied alike but for what is listed here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cnn.crops.crops import Crops, ReadLabel
-from cnn.crops.tag_crops import TagCrops, mark_seen
 from cnn.settings import CLASSIFIER, CnnSettings, MonitorName
-from cnn.train.prediction_grid import draw_sheet
-from cnn.train.tag_grid import draw_tag_sheet
-from cnn.train.tag_validation import tag_proba, validate_tags
-from cnn.train.validation import Tiles, Validation, label_indices, validate
+from cnn.train.prediction_grid import PIXEL_PANELS, TAG_PANELS, Panels
+from cnn.train.validation import PixelTally, TagTally, Tally, Validation, label_indices, tag_proba
 from data.errors import MemberError
 from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta
 from data.scenes.classes import Classes
-from data.scenes.scene import read_label
 
-__all__ = ["PIXELS", "TAGS", "Kind", "check_kind", "kind_of", "score_of", "stop_name"]
+__all__ = ["PIXELS", "TAGS", "Head", "check_head", "head_of", "monitor_name", "score_of"]
 
 Score = Callable[[NDArray[np.int64]], NDArray[np.float64]]
-Predict = Callable[[Tensor], NDArray[Any]]
-
-F2 = fbeta(2)
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is told of scenes.
+class Head:
+    """A kind of prediction: how it is made, counted, scored and shown.
 
     Parameters
     ----------
-    read_label : callable
-        Label indices of the pixels of a window, of which a store remembers places.
-    crops : type of Crops
-        What it is learned from.
-    validate : callable
-        See `cnn.train.validation.validate`.
-    tell : callable
-        (logits, side of a tile) → what is told of a batch, as a sheet shows it.
-    draw : callable
-        Draws a sheet; see `cnn.train.prediction_grid.draw_sheet`.
+    decode : callable
+        (logits, side of a tile) → predictions of a batch, as the panels draw them.
+    panels : Panels
+        Of a grid of predictions.
+    tally : callable
+        Number of labels or tags → what is counted of held-out scenes.
     scores : mapping of str to callable
         Counts → score of the whole, by the names of ``monitor``.
     class_scores : mapping of str to (title, callable)
         Counts → score of each class.
     columns : callable
-        (label names, counts) → what they are, by the column of the log.
+        (label names, counts) → the counts, by column of the log.
     """
 
-    read_label: ReadLabel
-    crops: type[Crops]
-    validate: Callable[..., Validation]
-    tell: Callable[[Tensor, int], NDArray[Any]]
-    draw: Callable[[Path, Tiles, Validation, Predict, Classes], None]
+    decode: Callable[[Tensor, int], NDArray[Any]]
+    panels: Panels
+    tally: Callable[[int], Tally]
     scores: Mapping[str, Score]
     class_scores: Mapping[str, tuple[str, Score]]
     columns: Callable[[Sequence[str], NDArray[np.int64]], dict[str, float]]
 
 
-def _of_tags(metric: Metric) -> Score:
+def _where_given(metric: Metric) -> Score:
     """Return the score of each tag where it is given, not where it is absent."""
     return lambda counts: metric.of(counts)[..., 1]
 
 
-def _mean(score: Score) -> Score:
+def _mean(metric: Metric) -> Score:
     """Return the mean of a score over the tags that have one."""
 
-    def of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        each = score(counts)
-        return np.asarray(np.nanmean(each) if np.isfinite(each).any() else np.nan)
+    def score(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        scores = _where_given(metric)(counts)
+        return np.asarray(np.nanmean(scores) if np.isfinite(scores).any() else np.nan)
 
-    return of
+    return score
 
 
-PIXELS = Kind(
-    read_label,
-    Crops,
-    validate,
+PIXELS = Head(
     label_indices,
-    draw_sheet,
+    PIXEL_PANELS,
+    PixelTally,
     {name: metric.of for name, metric in METRICS.items()},
     {name: (metric.title, metric.of) for name, metric in CLASS_METRICS.items()},
     lambda labels, counts: {
@@ -96,46 +79,40 @@ PIXELS = Kind(
     },
 )
 
-TAGS = Kind(
-    mark_seen,
-    TagCrops,
-    validate_tags,
+TAG_METRICS = {"dice": CLASS_METRICS["dice"], "f2": fbeta(2)} | {
+    name: CLASS_METRICS[name] for name in ("precision", "recall")
+}
+
+TAGS = Head(
     tag_proba,
-    draw_tag_sheet,
-    {"macro_dice": _mean(_of_tags(CLASS_METRICS["dice"])), "macro_f2": _mean(_of_tags(F2))},
-    {
-        name: (metric.title, _of_tags(metric))
-        for name, metric in {
-            "dice": CLASS_METRICS["dice"],
-            "f2": F2,
-            "precision": CLASS_METRICS["precision"],
-            "recall": CLASS_METRICS["recall"],
-        }.items()
-    },
+    TAG_PANELS,
+    TagTally,
+    {f"macro_{name}": _mean(TAG_METRICS[name]) for name in ("dice", "f2")},
+    {name: (metric.title, _where_given(metric)) for name, metric in TAG_METRICS.items()},
     lambda labels, counts: {
-        f"{what}_{label}": int(cells[place])
+        f"{outcome}_{label}": int(cells[place])
         for label, cells in zip(labels, counts, strict=True)
-        for what, place in (("hits", (1, 1)), ("misses", (1, 0)), ("false_alarms", (0, 1)))
+        for outcome, place in (("hits", (1, 1)), ("misses", (1, 0)), ("false_alarms", (0, 1)))
     },
 )
 
 
-def kind_of(classes: Classes) -> Kind:
-    """Return what is told of scenes that have such classes."""
+def head_of(classes: Classes) -> Head:
+    """Return the head of networks that predict such classes."""
     return TAGS if classes.task == "multilabel" else PIXELS
 
 
 OF_PIXELS = ("stack", "region_weights", "crop_weights", "positive_share")
-"""Settings that a multilabel task has no use for."""
+"""Settings that a multilabel task does not have."""
 
 
-def check_kind(settings: CnnSettings, classes: Classes) -> None:
-    """Refuse settings of the other kind.
+def check_head(settings: CnnSettings, classes: Classes) -> None:
+    """Refuse settings of the other head.
 
     Raises
     ------
     MemberError
-        If they are not those of the task.
+        If there are some.
     """
     tags, task = classes.task == "multilabel", classes.task
     if tags and settings.architecture.lower() != CLASSIFIER:
@@ -160,16 +137,16 @@ def check_kind(settings: CnnSettings, classes: Classes) -> None:
         )
 
 
-def stop_name(settings: CnnSettings, classes: Classes) -> MonitorName:
-    """Return what held-out scenes are scored by.
+def monitor_name(settings: CnnSettings, classes: Classes) -> MonitorName:
+    """Return the name of the score of held-out scenes.
 
     Raises
     ------
     MemberError
-        If it is a score of the positive class and there is none, or one of pixels and there are tags.
+        If it is a score of the positive class without one, or of pixels where scenes have tags.
     """
     usual: dict[str, MonitorName] = {"binary": "iou", "multiclass": "macro_iou", "multilabel": "macro_dice"}
-    name, known = settings.monitor or usual[classes.task], kind_of(classes).scores
+    name, known = settings.monitor or usual[classes.task], head_of(classes).scores
     if name in ("iou", "dice") and classes.task != "binary":
         raise MemberError(
             f"monitor: expected a score of all classes, such as {usual[classes.task]}, got {name}, which is that of "
@@ -182,6 +159,6 @@ def stop_name(settings: CnnSettings, classes: Classes) -> MonitorName:
     return name
 
 
-def score_of(name: MonitorName, found: Validation, kind: Kind) -> float:
-    """Score held-out scenes; the more the better. A score without a pixel or scene to it is 0."""
-    return -found.loss if name == "loss" else float(np.nan_to_num(kind.scores[name](found.counts)))
+def score_of(name: MonitorName, validation: Validation, head: Head) -> float:
+    """Score held-out scenes; higher is better. A score without a pixel or scene to it is 0."""
+    return -validation.loss if name == "loss" else float(np.nan_to_num(head.scores[name](validation.counts)))

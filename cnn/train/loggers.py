@@ -1,4 +1,4 @@
-"""Services that can be told of each epoch, by name. Their libraries are imported when they are asked for."""
+"""Services that log each epoch, by name. Their libraries are imported when they are asked for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ __all__ = ["LOGGERS", "Service", "check_loggers", "close_loggers", "open_loggers
 
 @dataclass(frozen=True)
 class Service:
-    """One of them.
+    """A service that logs epochs.
 
     Parameters
     ----------
@@ -44,24 +44,24 @@ def check_loggers(names: Sequence[LoggerName]) -> None:
     MemberError
         If one is not.
     """
-    for one in names:
-        library = LOGGERS[one].library
+    for name in names:
+        library = LOGGERS[name].library
         if find_spec(library) is None:
             raise MemberError(
-                f"loggers {one}: expected the library {library}, it is not installed. "
-                f"Install `terrablend[{library}]`, or take {one} out of loggers."
+                f"loggers {name}: expected the library {library}, it is not installed. "
+                f"Install `terrablend[{library}]`, or take {name} out of loggers."
             )
 
 
 def open_loggers(names: Sequence[LoggerName], folder: Path, name: str) -> list[Logger]:
     """Open the loggers of a training: ``folder`` is the member's, ``name`` the training's."""
-    return [LOGGERS[one].open(folder, name) for one in names]
+    return [LOGGERS[service].open(folder, name) for service in names]
 
 
 def close_loggers(loggers: Sequence[Logger]) -> None:
     """Close the loggers of a training that is over."""
-    for one in loggers:
-        one.finalize("success")
-        if isinstance(one, WandbLogger):
+    for logger in loggers:
+        logger.finalize("success")
+        if isinstance(logger, WandbLogger):
             # Else the next fold's would go on in the same run.
-            one.experiment.finish()
+            logger.experiment.finish()

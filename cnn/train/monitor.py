@@ -1,4 +1,4 @@
-"""What is seen of a training while it runs: a line of a CSV file, curves, sheets of pictures and a progress bar."""
+"""Monitor a training while it runs: a line of a CSV file, curves, grids of predictions and a progress bar."""
 
 import csv
 import math
@@ -13,8 +13,9 @@ from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from cnn.settings import CnnSettings
-from cnn.train.heads import kind_of, score_of, stop_name
+from cnn.train.heads import head_of, monitor_name, score_of
 from cnn.train.loggers import close_loggers, open_loggers
+from cnn.train.prediction_grid import render_grid
 from cnn.train.segmenter import Segmenter
 from cnn.train.training_page import write_training_page
 from cnn.train.validation import Validation
@@ -23,17 +24,17 @@ from data.files import replacing
 from data.progress import Track
 from data.scenes.classes import Classes
 
-__all__ = ["Row", "Watch"]
+__all__ = ["Row", "TrainingMonitor"]
 
 Row = dict[str, float]
-"""What is known of an epoch, by column of the CSV file."""
+"""An epoch, by column of the CSV file."""
 
-SHEETS = 5
-"""Sheets of pictures that a training draws unless the settings say otherwise."""
+GRIDS = 5
+"""Grids of predictions that a training renders unless the settings say otherwise."""
 
 
-class Watch(pl.Callback):
-    """Look at each epoch when it is over and write down what is seen.
+class TrainingMonitor(pl.Callback):
+    """Score each epoch when it is over, and write down how it went.
 
     Parameters
     ----------
@@ -51,14 +52,14 @@ class Watch(pl.Callback):
     rows : list of Row
         One an epoch; the first epoch is 1.
     score : float
-        Of the last epoch, the more the better; without held-out scenes - its training loss.
+        Of the last epoch, higher is better; without held-out scenes - its training loss.
     """
 
     def __init__(
         self, stem: Path, settings: CnnSettings, classes: Classes, segmenter: Segmenter, track: Track, what: str
     ) -> None:
         self.stem, self.settings, self.classes, self.segmenter = stem, settings, classes, segmenter
-        self.monitor, self.track, self.what = stop_name(settings, classes), track, what
+        self.monitor, self.track, self.what = monitor_name(settings, classes), track, what
         self.rows: list[Row] = []
         self.batches: list[float] = []
         self.score = -math.inf
@@ -104,7 +105,7 @@ class Watch(pl.Callback):
         self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the held-out scenes, score the epoch and write down what is known of it."""
+        """Validate, score the epoch and write down how it went."""
         losses = torch.stack(self._losses)
         losses = trainer.strategy.reduce(losses, reduce_op="mean").float()
         loss = losses.mean().item()
@@ -123,14 +124,14 @@ class Watch(pl.Callback):
             "images_per_second": len(losses) * self.settings.batch_size / seconds,
         }
         self.score = -loss
-        found = self.segmenter.validate()
-        if found is not None:
-            self.score = score_of(self.monitor, found, kind_of(self.classes))
-            row |= self._describe(found)
+        validation = self.segmenter.validate()
+        if validation is not None:
+            self.score = score_of(self.monitor, validation, head_of(self.classes))
+            row |= self._describe(validation)
         row["seconds"] = time.perf_counter() - self._start
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write(found)
+            self._write(validation)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Close what is written to."""
@@ -147,24 +148,25 @@ class Watch(pl.Callback):
         if isinstance(self._ticks, Generator):
             self._ticks.close()
 
-    def _write(self, found: Validation | None) -> None:
+    def _write(self, validation: Validation | None) -> None:
         row, epoch, epochs = self.rows[-1], len(self.rows), self.settings.epochs
         plain = [
-            {key: value if isinstance(value, int) else f"{value:.7g}" for key, value in one.items()}
-            for one in self.rows
+            {key: value if isinstance(value, int) else f"{value:.7g}" for key, value in record.items()}
+            for record in self.rows
         ]
         csv_path = self.stem.with_suffix(".csv")
         with replacing(csv_path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(plain)
-        for one in self._loggers:
-            one.log_metrics({key: value for key, value in row.items() if key != "epoch"}, step=epoch)
+        for service in self._loggers:
+            service.log_metrics({key: value for key, value in row.items() if key != "epoch"}, step=epoch)
         folder = self.stem.with_name(f"{self.stem.name}-scenes")
-        every = self.settings.pictures or max(1, epochs // SHEETS)
-        if found is not None and self.segmenter.tiles is not None and (epoch % every == 0 or epoch == epochs):
+        every = self.settings.pictures or max(1, epochs // GRIDS)
+        if validation is not None and self.segmenter.tiles is not None and (epoch % every == 0 or epoch == epochs):
             path = folder / f"epoch{epoch:0{len(str(epochs))}}.png"
-            kind_of(self.classes).draw(path, self.segmenter.tiles, found, self.segmenter.predict, self.classes)
+            panels = head_of(self.classes).panels
+            render_grid(path, self.segmenter.tiles, validation, self.segmenter.predict, self.classes, panels)
         write_training_page(
             self.stem.with_suffix(".html"),
             self.rows,
@@ -176,11 +178,13 @@ class Watch(pl.Callback):
             monitor=self.monitor,
         )
 
-    def _describe(self, found: Validation) -> Row:
+    def _describe(self, validation: Validation) -> Row:
         """Return the columns of held-out scenes: loss, score, scores and confusion counts of each class."""
-        row: Row = {"held_out_loss": found.loss, "score": self.score}
-        labels, kind = self.classes.label_names, kind_of(self.classes)
-        for name, (_, score) in kind.class_scores.items():
-            row |= {f"{name}_{label}": float(value) for label, value in zip(labels, score(found.counts), strict=True)}
-        row |= kind.columns(labels, found.counts)
+        row: Row = {"held_out_loss": validation.loss, "score": self.score}
+        labels, head = self.classes.label_names, head_of(self.classes)
+        for name, (_, score) in head.class_scores.items():
+            row |= {
+                f"{name}_{label}": float(value) for label, value in zip(labels, score(validation.counts), strict=True)
+            }
+        row |= head.columns(labels, validation.counts)
         return row

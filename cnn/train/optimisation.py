@@ -1,4 +1,4 @@
-"""How weights are moved: optimizers, schedules of the learning rate and averages of the weights, by name."""
+"""Optimizers, schedules of the learning rate and averages of the weights, by name."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ __all__ = [
     "build_average",
     "build_optimizer",
     "build_schedule",
-    "cut_rate",
+    "lower_rate",
     "lr_step_epochs",
     "swa_start",
 ]
@@ -57,7 +57,7 @@ SCHEDULES: dict[ScheduleName, Schedule] = {
     # Loshchilov and Hutter 2017, SGDR, arXiv:1608.03983, without restarts.
     "cosine": Schedule(0.05, lambda share, epoch, settings: (1 + math.cos(math.pi * share)) / 2),
     "step": Schedule(0.05, lambda share, epoch, settings: settings.lr_factor ** (epoch // lr_step_epochs(settings))),
-    # What the epochs score makes its cuts; see `cut_rate`.
+    # The scores of the epochs lower its rate; see `lower_rate`.
     "plateau": Schedule(0.05, lambda share, epoch, settings: 1.0),
     "constant": Schedule(0.05, lambda share, epoch, settings: 1.0),
 }
@@ -111,7 +111,7 @@ def build_schedule(optimizer: Optimizer, settings: CnnSettings, steps: int) -> L
     return LambdaLR(optimizer, rate)
 
 
-def cut_rate(optimizer: Optimizer, schedule: LRScheduler, factor: float) -> None:
+def lower_rate(optimizer: Optimizer, schedule: LRScheduler, factor: float) -> None:
     """Multiply the rates of a schedule by a factor from the next step on."""
     schedule.base_lrs = [rate * factor for rate in schedule.base_lrs]
     for group in optimizer.param_groups:
@@ -154,6 +154,6 @@ def swa_start(settings: CnnSettings) -> int:
 
 
 def lr_step_epochs(settings: CnnSettings) -> int:
-    """Return the epochs from one cut of the rate to the next (step), or without a gain before one (plateau)."""
+    """Return the epochs after which the rate is lowered (step), or without a gain (plateau)."""
     share = 3 if settings.schedule == "step" else 10
     return settings.lr_step_epochs or max(1, settings.epochs // share)

@@ -1,4 +1,4 @@
-"""A network while it learns: its loss, its optimizer, its data, and what is kept of it."""
+"""Train a network step by step under Lightning: its loss, its optimizer, its batches, its average."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
-from cnn.crops.augmentation_params import Draws
-from cnn.crops.crops import Crops, CropSampler
+from cnn.crops.augmentation_params import AugmentationParams
+from cnn.crops.crops import CropSampler
 from cnn.losses.pixel_losses import Loss
+from cnn.machine import Machine, choose_precision
 from cnn.network.encoder_stages import encoder_stages, freeze
 from cnn.settings import CnnSettings
-from cnn.train.heads import Kind, kind_of
+from cnn.train.fold_plan import FoldPlan
+from cnn.train.heads import Head, head_of
 from cnn.train.optimisation import build_average, build_optimizer, build_schedule, swa_start
-from cnn.train.validation import Tiles, Validation, infer
-from data.scenes.classes import Classes
+from cnn.train.validation import Validation, infer, validate
 
 __all__ = ["Segmenter"]
 
@@ -32,19 +33,9 @@ class Segmenter(pl.LightningModule):
     ----------
     network : nn.Module
         As `cnn.network.network.build_network` made it.
-    crops : Crops
-        What it learns from.
-    tiles : Tiles, optional
-        Of scenes that are held out.
-    loss : callable
-        (logits, truth) → scalar.
+    plan : FoldPlan
     settings : CnnSettings
-    classes : Classes
-    precision : torch.dtype
-        Of the products when held-out scenes are predicted; the trainer has that of training.
-    seed : int
-    workers : int
-        Processes that cut crops, on all devices together; 0 cuts them where the network is.
+    machine : Machine
 
     Attributes
     ----------
@@ -52,27 +43,26 @@ class Segmenter(pl.LightningModule):
         The average of the network's weights, if one is kept.
     """
 
-    def __init__(
-        self, network: nn.Module, crops: Crops, tiles: Tiles | None, loss: Loss, settings: CnnSettings, *,
-        classes: Classes, precision: torch.dtype, seed: int, workers: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, network: nn.Module, plan: FoldPlan, settings: CnnSettings, machine: Machine) -> None:
         super().__init__()
-        self.network, self.crops, self.tiles, self.loss, self.settings = network, crops, tiles, loss, settings
-        self.classes, self.precision, self.seed, self.workers = classes, precision, seed, workers
+        self.network, self.settings = network, settings
+        self.loss: Loss = plan.loss
+        self.classes, self.crops, self.tiles, self.seed = plan.classes, plan.crops, plan.tiles, plan.seed
+        self.precision, self.workers = choose_precision(settings.precision, machine.device), machine.workers
         by_stage = settings.freeze != "none" or settings.layer_decay < 1
-        self.stages = encoder_stages(network, len(crops.store.names), crops.side) if by_stage else {}
+        self.stages = encoder_stages(network, len(plan.crops.store.names), plan.crops.plan.side) if by_stage else {}
         self.average = build_average(network, settings)
         self._call: Callable[[Tensor], Tensor] = network.__call__
         self._held_out: DataLoader[Any] | None = None
 
     @property
-    def kind(self) -> Kind:
-        """What it learns to tell; not kept, since it cannot be sent to other processes."""
-        return kind_of(self.classes)
+    def head(self) -> Head:
+        """Its kind of prediction; not stored, since it cannot be sent to other processes."""
+        return head_of(self.classes)
 
     @property
     def applied(self) -> nn.Module:
-        """What is applied to other scenes: the average as soon as there is one, else the network itself."""
+        """The network that is applied to other scenes: the average as soon as there is one, else itself."""
         begun = self.average is not None and self.average.n_averaged > 0
         return self.average.module if self.average is not None and begun else self.network
 
@@ -82,13 +72,13 @@ class Segmenter(pl.LightningModule):
             return None
         trainer = self.trainer
         if self._held_out is None:
-            own = Subset(self.tiles, range(trainer.global_rank, len(self.tiles), trainer.world_size))
-            self._held_out = self._batches(own)
-        return self.kind.validate(
+            share = Subset(self.tiles, range(trainer.global_rank, len(self.tiles), trainer.world_size))
+            self._held_out = self._batches(share)
+        return validate(
             self.applied,
             self._held_out,
             self.tiles,
-            len(self.classes.label_names),
+            self.head.tally(len(self.classes.label_names)),
             self.loss,
             device=self.device,
             precision=self.precision,
@@ -96,27 +86,27 @@ class Segmenter(pl.LightningModule):
         )
 
     def predict(self, inputs: Tensor) -> NDArray[Any]:
-        """Return what would be told of inputs (N, C, H, W); see `cnn.train.heads.Kind`."""
+        """Return the predictions of inputs (N, C, H, W); see `cnn.train.heads.Head`."""
         self.applied.eval()
         with torch.inference_mode():
-            logits = infer(self.applied, inputs.to(self.device), self.crops.side, self.precision)
-            return self.kind.tell(logits, inputs.shape[-1])
+            logits = infer(self.applied, inputs.to(self.device), self.crops.plan.side, self.precision)
+            return self.head.decode(logits, inputs.shape[-1])
 
     def setup(self, stage: str) -> None:
         """Compile the network for training, in each process by itself."""
         if self.settings.compile:
             self._call = torch.compile(self.network.forward)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, Draws]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor, AugmentationParams]]:
         """Return the crops of this process, batch by batch."""
         trainer = self.trainer
         sampler = CropSampler(len(self.crops), trainer.global_rank, trainer.world_size)
-        # Workers cut ahead before Lightning tells the sampler with which epoch a training goes on.
+        # Workers read ahead before Lightning tells the sampler the epoch with which a training goes on.
         progress: Any = trainer.fit_loop.epoch_progress.current
         sampler.set_epoch(progress.processed)
         return self._batches(self.crops, sampler)
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Draws], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, Tensor, AugmentationParams], batch_idx: int) -> Tensor:
         """Return the loss of a batch of `Crops`."""
         inputs, truth = self.crops.augmentation(batch)
         return self.loss(self._call(inputs.contiguous(memory_format=torch.channels_last)), truth)

@@ -1,7 +1,7 @@
-"""Training of one network on the scenes of all folds but one.
+"""Train one network on the scenes of all folds but one.
 
-Which epoch is best can only be told by looking at labels, and those of the fold held out must stay unseen: it takes
-groups held out among the others. Without any the weights of the last step are kept, or their average: the one-cycle
+Labels alone show which epoch is best, and those of the fold held out must stay unseen: it takes groups held out among
+the others. Without any the weights of the last step are kept, or their average: the one-cycle
 schedule ends at a learning rate of nearly nothing, and there it is over.
 """
 
@@ -19,17 +19,14 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
-from cnn.crops.crops import Crops
-from cnn.losses.pixel_losses import Loss
-from cnn.machine import choose_precision
+from cnn.machine import Machine, choose_precision
 from cnn.settings import CnnSettings
-from cnn.train.checkpoints import Keeper, Kept, can_resume, read_kept
-from cnn.train.monitor import Watch
+from cnn.train.checkpoints import CheckpointKeeper, KeptWeights, can_resume, read_kept
+from cnn.train.fold_plan import FoldPlan
+from cnn.train.monitor import TrainingMonitor
 from cnn.train.segmenter import Segmenter
-from cnn.train.validation import Tiles
 from data.errors import MemberError
 from data.progress import Track, untracked
-from data.scenes.classes import Classes
 
 __all__ = ["check_devices", "train_network"]
 
@@ -40,10 +37,16 @@ NAMES = {torch.float32: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: 
 
 
 def train_network(
-    network: nn.Module, crops: Crops, tiles: Tiles | None, loss: Loss, settings: CnnSettings, classes: Classes,
-    stem: Path, *, device: torch.device, seed: int, made_from: str, workers: int = 0, track: Track = untracked,
-    what: str = "training",
-) -> Kept:  # fmt: skip
+    network: nn.Module,
+    plan: FoldPlan,
+    settings: CnnSettings,
+    machine: Machine,
+    stem: Path,
+    *,
+    made_from: str,
+    track: Track = untracked,
+    title: str = "training",
+) -> KeptWeights:
     """Train a network in place; it ends on the CPU, in evaluation mode, with the weights that are kept.
 
     The same seed gives the same weights on a CPU, whatever the number of workers, and whether it was killed on the
@@ -52,47 +55,37 @@ def train_network(
     Parameters
     ----------
     network : nn.Module
-    crops : Crops
-        Whose number is a multiple of the batch size.
-    tiles : Tiles, optional
-        Of scenes that are held out to watch the training.
-    loss : callable
-        (logits, truth) → scalar.
+    plan : FoldPlan
+        Its number of crops is a multiple of the batch size.
     settings : CnnSettings
-    classes : Classes
+    machine : Machine
     stem : Path
         Of the files written on the way: this with ``.csv``, ``.html`` and ``.ckpt``, and the folder ``<stem>-scenes``.
         The checkpoint stays; the caller removes it when the weights are safe.
-    device : torch.device
-    seed : int
-        Of dropout and its like.
     made_from : str
         Fingerprint of all that the weights depend on: a checkpoint of something else is refused.
-    workers : int
-        Processes that cut crops; 0 cuts them in this one.
     track : Track
-    what : str
+    title : str
         Shown by ``track``.
 
     Returns
     -------
-    kept : Kept
+    kept : KeptWeights
 
     Raises
     ------
     MemberError
-        If the loss is no number any more, or there is a checkpoint of another training.
+        If the loss is not finite any more, or the checkpoint is that of another training.
     """
     checkpoint = stem.with_suffix(".ckpt")
     resumes = can_resume(checkpoint, made_from)
-    precision = choose_precision(settings.precision, device)
+    device, precision = machine.device, choose_precision(settings.precision, machine.device)
     network.to(memory_format=torch.channels_last).train()
-    segmenter = Segmenter(
-        network, crops, tiles, loss, settings, classes=classes, precision=precision, seed=seed, workers=workers
-    )
+    segmenter = Segmenter(network, plan, settings, machine)
     # The progress bar cannot be reached from the processes of several devices.
-    watch = Watch(stem, settings, classes, segmenter, untracked if settings.devices > 1 else track, what)
-    keeper = Keeper(checkpoint, settings, segmenter, watch, made_from)
+    shown = untracked if settings.devices > 1 else track
+    monitor = TrainingMonitor(stem, settings, plan.classes, segmenter, shown, title)
+    keeper = CheckpointKeeper(checkpoint, settings, segmenter, monitor, made_from)
     interrupt = signal.getsignal(signal.SIGINT)
     with _quiet_lightning(), torch.random.fork_rng([device] if device.type == "cuda" else []):
         trainer = pl.Trainer(
@@ -105,7 +98,7 @@ def train_network(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[watch, keeper],
+            callbacks=[monitor, keeper],
             # This machine alone, whatever cluster the environment speaks of.
             plugins=[LightningEnvironment()],
             default_root_dir=stem.parent,
@@ -115,12 +108,12 @@ def train_network(
             trainer.fit(segmenter, ckpt_path=checkpoint if resumes else None, weights_only=True)
         except SystemExit as ended:
             # Lightning turns Ctrl-C into an exit of the whole program, and turns Ctrl-C off.
-            if watch.interrupted:
+            if monitor.interrupted:
                 signal.signal(signal.SIGINT, interrupt)
                 raise KeyboardInterrupt from ended
             raise
         finally:
-            watch.close()
+            monitor.close()
     kept = read_kept(checkpoint)
     network.load_state_dict(kept.weights)
     network.cpu().eval()
@@ -128,12 +121,12 @@ def train_network(
 
 
 def check_devices(settings: CnnSettings, device: torch.device) -> None:
-    """Make sure that there are as many devices as are to share the work.
+    """Make sure that this machine has the devices that share the work.
 
     Raises
     ------
     MemberError
-        If there are fewer.
+        If it has fewer.
     """
     if device.type == "cuda" and torch.cuda.device_count() < settings.devices:
         raise MemberError(
@@ -143,13 +136,13 @@ def check_devices(settings: CnnSettings, device: torch.device) -> None:
 
 
 def _share(settings: CnnSettings, device: torch.device) -> dict[str, Any]:
-    """Return what tells Lightning how many devices share the work, and how.
+    """Return the options of Lightning's trainer by which several devices share the work.
 
     Each device has a process of its own, which gets its part of each batch. Batch normalisation sees the whole batch.
     """
     if settings.devices == 1:
         return {"devices": 1}
-    # Weights may have no say: those that are frozen, and those of an encoder's stages below its depth.
+    # Some weights affect nothing: those that are frozen, and those of an encoder's stages below its depth.
     strategy = DDPStrategy(start_method="spawn", find_unused_parameters=True)
     return {
         "devices": settings.devices,
@@ -163,9 +156,9 @@ def _share(settings: CnnSettings, device: torch.device) -> dict[str, Any]:
 def _quiet_lightning() -> Iterator[None]:
     """Silence what Lightning says about choices that were made on purpose."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    levels = [talker.level for talker in loggers]
+    for talker in loggers:
+        talker.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers")
@@ -174,5 +167,5 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
             yield
     finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+        for talker, level in zip(loggers, levels, strict=True):
+            talker.setLevel(level)

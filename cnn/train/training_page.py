@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cnn.train.heads import PIXELS, kind_of
+from cnn.train.heads import PIXELS, head_of
 from data.pages.curves import Curve, draw_curves
 from data.pages.page import label_marks, write_page
 from data.scenes.classes import Classes
@@ -30,7 +30,7 @@ def write_training_page(
     ----------
     path : Path
     rows : sequence of mappings
-        The columns of each epoch; see `cnn.train.monitor.Watch`.
+        The columns of each epoch; see `cnn.train.monitor.TrainingMonitor`.
     batches : sequence of float
         The loss of each batch.
     sheets : sequence of Path
@@ -59,7 +59,7 @@ def write_training_page(
         ],
         marks=label_marks(classes),
         mark_of={mark.label: mark for mark in label_marks(classes)},
-        confusion=_confusion(rows[-1], classes) if held_out and kind_of(classes) is PIXELS else [],
+        confusion=_confusion(rows[-1], classes) if held_out and head_of(classes) is PIXELS else [],
         sheets=sheets,
     )
 
@@ -78,7 +78,7 @@ def _charts(
     charts = {"Loss": [*losses, curve("of held-out scenes", "held_out_loss", ACCENT)] if score else losses}
     if score:
         charts["Score"] = [curve(score, "score")]
-        for name, (title, _) in kind_of(classes).class_scores.items():
+        for name, (title, _) in head_of(classes).class_scores.items():
             charts[title] = [
                 curve(mark.label, f"{name}_{mark.label}", mark.color, str(mark.id)) for mark in label_marks(classes)
             ]

@@ -1,4 +1,4 @@
-"""What a network makes of the scenes that are held out while it learns."""
+"""Score a network, while it learns, on the scenes that are held out."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,27 @@ from torch.utils.data import Dataset
 
 from cnn.crops.crops import SceneStore
 from cnn.inputs.normalisation import Normalisation
-from cnn.inputs.resize import resize_label, resize_planes, resize_proba, scene_side
+from cnn.inputs.resize import resize_channels, resize_label, resize_proba, scene_side
 from cnn.losses.pixel_losses import Loss
 from data.metrics.confusion import confusion_counts
 from data.pages.quicklook import richest_window
 from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
+from data.scenes.tags import read_tags
 from data.scenes.windows import Grid, Window, tile_windows
 
-__all__ = ["Tiles", "Validation", "infer", "label_indices", "tile_places", "validate"]
+__all__ = [
+    "PixelTally",
+    "TagTally",
+    "Tally",
+    "Tiles",
+    "Validation",
+    "infer",
+    "label_indices",
+    "tag_proba",
+    "tile_places",
+    "validate",
+]
 
 
 class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
@@ -50,10 +62,12 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
         resize: float = 1.0,
     ) -> None:
         self.store, self.scenes, self.normalisations, self.side = store, tuple(scenes), normalisations, side
-        self.cut = cut = scene_side(side, resize)
-        self._telling: dict[int, int] = {}
+        self.read_side = scene_side(side, resize)
+        self._shown: dict[int, int] = {}
         self.places = [
-            (number, own) for number, scene in enumerate(self.scenes) for own, _ in tile_places(scene.grid, cut)
+            (number, square)
+            for number, scene in enumerate(self.scenes)
+            for square, _ in tile_places(scene.grid, self.read_side)
         ]
 
     def __len__(self) -> int:
@@ -61,53 +75,55 @@ class Tiles(Dataset[tuple[Tensor, Tensor, int]]):
 
     def window(self, number: int) -> Window:
         """Return what is seen of tile ``number``: within the scene as far as that is large enough."""
-        scene, own = self.places[number]
-        return _seen_around(own, self.scenes[scene].grid)
+        scene, square = self.places[number]
+        return _seen_around(square, self.scenes[scene].grid)
 
-    def telling(self, scene: int) -> int:
-        """Return the number of the tile that is shown of a scene; see `data.pages.quicklook.richest_window`."""
-        if scene not in self._telling:
-            shown = richest_window(self.scenes[scene], self.cut)
-            self._telling[scene] = next(
+    def shown(self, scene: int) -> int:
+        """Return the number of the tile that is shown of a scene: see `richest_window`; of a tagged one the first."""
+        if scene not in self._shown:
+            whole = self.scenes[scene]
+            window = whole.grid.window if whole.label is None else richest_window(whole, self.read_side)
+            self._shown[scene] = next(
                 number
-                for number, (other, window) in enumerate(self.places)
-                if (other, window.row, window.col) == (scene, shown.row, shown.col)
+                for number, (other, square) in enumerate(self.places)
+                if (other, square.row, square.col) == (scene, window.row, window.col)
             )
-        return self._telling[scene]
+        return self._shown[scene]
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor, int]:
-        """Cut tile ``number``.
+        """Return tile ``number``.
 
         Returns
         -------
-        inputs : (C, cut, cut) float32
+        inputs : (C, read_side, read_side) float32
             Normalised, NaN where there is no data.
-        label : (cut, cut) uint8
+        truth : (read_side, read_side) uint8, or of tags (K,) uint8
             `IGNORE` where there is no data, outside the scene, and where it is that of another tile.
         scene : int
             Its number.
         """
-        scene, own = self.places[number]
-        window = self.window(number)
-        channels, label = self.store.read(self.scenes[scene], window)
+        place, square = self.places[number]
+        scene, window = self.scenes[place], self.window(number)
+        channels, label = self.store.read(scene, window)
         label = label.copy()
-        label[: own.row - window.row], label[:, : own.col - window.col] = IGNORE, IGNORE
-        normal = self.normalisations[self.scenes[scene].id].rescale(channels)
-        return torch.from_numpy(normal), torch.from_numpy(label), scene
+        label[: square.row - window.row], label[:, : square.col - window.col] = IGNORE, IGNORE
+        inputs = torch.from_numpy(self.normalisations[scene.id].rescale(channels))
+        return inputs, self.store.truth.of_crop(scene, torch.from_numpy(label)), place
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What came out.
+    """Losses and counts of the scenes that are held out.
 
     Parameters
     ----------
     loss : float
-        Mean over the labelled pixels of the loss of the batch that each is part of.
+        Mean over the labelled pixels of the loss of the batch that each is part of; of tags over the tiles.
     counts : (n_labels, n_labels + 1) or, of tags, (K, 2, 3) int64
-        Labelled pixels by label and prediction; see `data.metrics.confusion.confusion_counts`.
+        Labelled pixels by label and prediction, or scenes; see `data.metrics.confusion.confusion_counts`.
     scene_losses : (n_scenes,) float64
-        Mean over the labelled pixels of a scene of the loss of the tile that each is part of; NaN without any.
+        Mean over the labelled pixels of a scene of the loss of the tile that each is part of, or over its tiles; NaN
+        without any.
     """
 
     loss: float
@@ -115,11 +131,70 @@ class Validation:
     scene_losses: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class PixelTally:
+    """Counts labelled pixels by label and prediction, of ``n_labels`` label indices."""
+
+    n_labels: int
+
+    @property
+    def n_sums(self) -> int:
+        """Number of counts."""
+        return self.n_labels * (self.n_labels + 1)
+
+    def weigh(self, truth: Tensor) -> Tensor:
+        """Return the weight of each tile in means of the loss, (n,) float64: its labelled pixels."""
+        return (truth != IGNORE).sum(dim=(1, 2)).double()
+
+    def sums(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return what is summed over the tiles of a scene, (n, n_sums) float64: the counts of each tile."""
+        tiles = zip(truth.numpy(), label_indices(logits, truth.shape[-1]), strict=True)
+        counts = [confusion_counts(label, prediction, self.n_labels).ravel() for label, prediction in tiles]
+        return torch.from_numpy(np.stack(counts)).double()
+
+    def counts(self, sums: Tensor, weights: Tensor, scenes: Sequence[Scene]) -> NDArray[np.int64]:
+        """Return the counts (n_labels, n_labels + 1) of all scenes, from the sums (n_scenes, n_sums)."""
+        counts: NDArray[np.int64] = sums.sum(dim=0).round().long().numpy()
+        return counts.reshape(self.n_labels, self.n_labels + 1)
+
+
+@dataclass(frozen=True)
+class TagTally:
+    """Counts scenes by the truth and prediction of each of ``n_tags`` tags, from the mean over tiles that show any."""
+
+    n_tags: int
+
+    @property
+    def n_sums(self) -> int:
+        """Number of tags."""
+        return self.n_tags
+
+    def weigh(self, truth: Tensor) -> Tensor:
+        """Return the weight of each tile in means of the loss, (n,) float64: 1 if anything is seen."""
+        return (truth != IGNORE).any(dim=1).double()
+
+    def sums(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """Return what is summed over the tiles of a scene, (n, n_sums) float64: probabilities, 0 if nothing is seen."""
+        return logits.sigmoid().cpu().double() * self.weigh(truth)[:, None]
+
+    def counts(self, sums: Tensor, weights: Tensor, scenes: Sequence[Scene]) -> NDArray[np.int64]:
+        """Return the counts (n_tags, 2, 3) of all scenes, from the sums (n_scenes, n_sums) and their weights."""
+        seen = weights > 0
+        predicted = (sums[seen] / weights[seen, None]).numpy() >= 0.5
+        tags = [read_tags(scene, self.n_tags) for scene, known in zip(scenes, seen.tolist(), strict=True) if known]
+        truth = np.array(tags, np.uint8).reshape(-1, self.n_tags)
+        pairs = zip(truth.T, predicted.T.astype(np.uint8), strict=True)
+        return np.stack([confusion_counts(tag, prediction, 2) for tag, prediction in pairs])
+
+
+Tally = PixelTally | TagTally
+
+
 def validate(
     network: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor, Tensor]],
     tiles: Tiles,
-    n_labels: int,
+    tally: Tally,
     loss: Loss,
     *,
     device: torch.device,
@@ -132,57 +207,56 @@ def validate(
     ----------
     network : nn.Module
         On ``device``; it is left in evaluation mode.
-    batches : iterable of (inputs, label, scene)
+    batches : iterable of (inputs, truth, scene)
         Of the tiles.
     tiles : Tiles
-    n_labels : int
+    tally : Tally
     loss : callable
-        (logits, label) → scalar.
+        (logits, truth) → scalar.
     device : torch.device
     precision : torch.dtype
     total : callable
         Adds up sums over all processes that have a part of the batches each.
     """
     network.eval()
-    n_scenes, side = len(tiles.scenes), tiles.side
-    pixels, losses = torch.zeros(n_scenes, dtype=torch.float64), torch.zeros(n_scenes, dtype=torch.float64)
-    pooled, counts = 0.0, np.zeros((n_labels, n_labels + 1), np.int64)
+    pooled, sums = 0.0, torch.zeros(len(tiles.scenes), 2 + tally.n_sums, dtype=torch.float64)
     with torch.inference_mode():
-        for inputs, label, scenes in batches:
-            logits = infer(network, inputs.to(device, non_blocking=True), side, precision)
-            there = resize_label(label.to(device, non_blocking=True), side, side)
-            known = (label != IGNORE).sum(dim=(1, 2)).double()
-            pooled += loss(logits, there).item() * known.sum().item()
-            each = torch.stack([loss(logits[one : one + 1], there[one : one + 1]) for one in range(len(label))])
-            pixels.index_add_(0, scenes, known)
-            losses.index_add_(0, scenes, each.cpu().double() * known)
-            counts += confusion_counts(label.numpy(), label_indices(logits, label.shape[-1]), n_labels)
-    parts = [torch.tensor([pooled], dtype=torch.float64), pixels, losses, torch.from_numpy(counts).double().ravel()]
-    sums = total(torch.cat(parts).to(device)).cpu()
-    pixels, losses, cells = sums[1 : n_scenes + 1], sums[n_scenes + 1 :][:n_scenes], sums[2 * n_scenes + 1 :]
+        for inputs, truth, scenes in batches:
+            logits = infer(network, inputs.to(device, non_blocking=True), tiles.side, precision)
+            seen = truth.to(device, non_blocking=True)
+            if seen.ndim == 3:
+                seen = resize_label(seen, tiles.side, tiles.side)
+            weights = tally.weigh(truth)
+            pooled += loss(logits, seen).item() * weights.sum().item()
+            losses = torch.stack([loss(logits[tile : tile + 1], seen[tile : tile + 1]) for tile in range(len(seen))])
+            columns = [weights[:, None], (losses.cpu().double() * weights)[:, None], tally.sums(logits, truth)]
+            sums.index_add_(0, scenes, torch.cat(columns, dim=1))
+    whole = total(torch.cat([torch.tensor([pooled], dtype=torch.float64), sums.ravel()]).to(device)).cpu()
+    sums = whole[1:].reshape(sums.shape)
+    weights, losses = sums[:, 0], sums[:, 1]
     return Validation(
-        (sums[0] / pixels.sum().clamp(min=1)).item(),
-        cells.round().long().numpy().reshape(counts.shape),
-        torch.where(pixels > 0, losses / pixels.clamp(min=1), torch.nan).numpy(),
+        (whole[0] / weights.sum().clamp(min=1)).item(),
+        tally.counts(sums[:, 2:], weights, tiles.scenes),
+        torch.where(weights > 0, losses / weights.clamp(min=1), torch.nan).numpy(),
     )
 
 
 def tile_places(grid: Grid, side: int) -> Iterator[tuple[Window, Window]]:
     """Yield the tiles of a scene: the square of ``side`` pixels that is its own, and the one that is seen for it."""
     for window in tile_windows(grid.height, grid.width, side):
-        own = Window(window.row, window.col, side, side)
-        yield own, _seen_around(own, grid)
+        square = Window(window.row, window.col, side, side)
+        yield square, _seen_around(square, grid)
 
 
-def _seen_around(own: Window, grid: Grid) -> Window:
+def _seen_around(square: Window, grid: Grid) -> Window:
     """Move a square back into the scene as far as that is large enough."""
-    row, col = max(0, min(own.row, grid.height - own.height)), max(0, min(own.col, grid.width - own.width))
-    return Window(row, col, own.height, own.width)
+    row, col = max(0, min(square.row, grid.height - square.height)), max(0, min(square.col, grid.width - square.width))
+    return Window(row, col, square.height, square.width)
 
 
 def infer(network: nn.Module, inputs: Tensor, side: int, precision: torch.dtype) -> Tensor:
     """Return the logits (N, K, side, side), or of tags (N, K), float32 of inputs (N, C, h, w), NaN without data."""
-    seen = resize_planes(inputs, side, side).nan_to_num(nan=0.0)
+    seen = resize_channels(inputs, side, side).nan_to_num(nan=0.0)
     with torch.autocast(inputs.device.type, precision, enabled=precision != torch.float32):
         logits: Tensor = network(seen.contiguous(memory_format=torch.channels_last))
     return logits.float()
@@ -195,3 +269,9 @@ def label_indices(logits: Tensor, side: int) -> NDArray[np.uint8]:
     labels = proba[:, 0] >= 0.5 if logits.shape[1] == 1 else proba.argmax(dim=1)
     indices: NDArray[np.uint8] = labels.to(torch.uint8).cpu().numpy()
     return indices
+
+
+def tag_proba(logits: Tensor, side: int) -> NDArray[np.float32]:
+    """Return the probabilities (N, K) of logits (N, K), whatever the side of the scenes."""
+    proba: NDArray[np.float32] = logits.sigmoid().cpu().numpy()
+    return proba

@@ -127,9 +127,9 @@ def _inputs(run: Run, name: str) -> Iterator[dict[str, Any]]:
         }
         return
     assert isinstance(member, CnnMember)
-    planes = member.planes.describe()
+    channels = member.channels.describe()
     shape = {
-        "shape": [-1, len(planes), member.crop, member.crop],
+        "shape": [-1, len(channels), member.crop, member.crop],
         "dim_order": ["batch", "channel", "height", "width"],
         "data_type": "float32",
     }
@@ -145,7 +145,7 @@ def _inputs(run: Run, name: str) -> Iterator[dict[str, Any]]:
             "name": f"{name}-fold{fold}",
             "description": f"{'Squares of scenes' if tags else 'Overlapping patches'}; pixels without data are 0 once "
             "they are scaled." + ("" if scaling else " Each scene is scaled by its own statistics."),
-            "bands": [_band(plane) for plane in planes],
+            "bands": [_band(channel) for channel in channels],
             "input": shape,
             "value_scaling": scaling,
         }

@@ -28,8 +28,8 @@ BINARY = Classes("binary", (1,), ("bright",), ((230, 159, 0),))
 MULTICLASS = Classes("multiclass", (0, 1, 2), ("dark", "bright", "edge"), ((0, 0, 0), (9, 9, 9), (5, 5, 5)))
 
 
-def write(path: Path, planes: np.ndarray, nodata: float | None = None) -> None:
-    count, height, width = planes.shape
+def write(path: Path, bands: np.ndarray, nodata: float | None = None) -> None:
+    count, height, width = bands.shape
     with rasterio.open(
         path,
         "w",
@@ -37,11 +37,11 @@ def write(path: Path, planes: np.ndarray, nodata: float | None = None) -> None:
         height=height,
         width=width,
         count=count,
-        dtype=planes.dtype,
+        dtype=bands.dtype,
         nodata=nodata,
         transform=rasterio.Affine(10, 0, 0, 0, -10, 0),
     ) as raster:
-        raster.write(planes)
+        raster.write(bands)
 
 
 def catalogue_of(classes: Classes, scenes: tuple[Scene, ...]) -> Catalogue:
@@ -78,11 +78,11 @@ def make_scene(tmp_path: Path) -> Callable[..., Scene]:
             truth[:, -6:] = 2
         red = np.choose(truth, [60, 140, 220]) + rng.normal(0, 15, truth.shape) + shift
         nir = rng.normal(500, 50, truth.shape)
-        planes = np.stack([red, nir, np.zeros_like(red)]).astype(np.float32)
-        planes[:2, :4, :4] = -1
+        bands = np.stack([red, nir, np.zeros_like(red)]).astype(np.float32)
+        bands[:2, :4, :4] = -1
         folder = tmp_path / split
         folder.mkdir(exist_ok=True)
-        write(folder / f"{name}.tif", planes, nodata=-1)
+        write(folder / f"{name}.tif", bands, nodata=-1)
         label = None
         if split != "test":
             write(folder / f"{name}_label.tif", truth[None])

@@ -7,7 +7,7 @@ import torch
 
 from cnn.inputs.channels import measure_spread, read_channels
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
-from cnn.inputs.resize import resize_planes, resize_proba
+from cnn.inputs.resize import resize_channels, resize_proba
 from cnn.member import CnnMember
 from cnn.predict.applied import Applied, Mean
 from cnn.settings import CnnSettings
@@ -36,20 +36,20 @@ def test_maps_do_not_depend_on_threads_or_on_how_many_windows_are_worked_on_at_o
 
 def test_a_scene_in_one_window_is_what_the_networks_say_of_it(make_member: Make, scene: Scene) -> None:
     member = make_member(tile=256, predict_precision="float32")
-    planes, valid = read_channels(member.feature_set, scene)
+    channels, valid = read_channels(member.feature_set, scene)
     with torch.inference_mode():
-        wanted = Mean([member.apply_fold(fold) for fold in (0, 1)])(torch.from_numpy(planes)[None])[0].numpy()
+        wanted = Mean([member.apply_fold(fold) for fold in (0, 1)])(torch.from_numpy(channels)[None])[0].numpy()
     wanted[:, ~valid] = np.nan
     np.testing.assert_allclose(proba_of(member, scene), wanted, atol=1e-6)
 
 
 def test_a_scene_is_resized_for_the_network_and_its_map_brought_back(make_member: Make, scene: Scene) -> None:
     member = make_member(tile=256, resize=2.0, predict_precision="float32")
-    planes, valid = read_channels(member.feature_set, scene)
+    channels, valid = read_channels(member.feature_set, scene)
     wanted = []
     for fold in (0, 1):
-        normal = torch.from_numpy(member.normalisation(fold).rescale(planes))[None]
-        larger = resize_planes(normal, 128, 192)
+        normal = torch.from_numpy(member.normalisation(fold).rescale(channels))[None]
+        larger = resize_channels(normal, 128, 192)
         with torch.inference_mode():
             logits = member.apply_fold(fold).network(larger.nan_to_num(0.0))
         wanted.append(resize_proba(logits.softmax(dim=1), 64, 96)[0].numpy())
@@ -64,10 +64,10 @@ def test_each_scene_has_a_normalisation_of_its_own_if_asked(make_member: Make, s
         member.settings.normalise, [measure_spread(member.feature_set, scene)], member.feature_set.names
     )
     networks = [member.apply_fold(fold, own).network for fold in (0, 1)]
-    planes = torch.from_numpy(read_channels(member.feature_set, scene)[0])[None]
+    channels = torch.from_numpy(read_channels(member.feature_set, scene)[0])[None]
     with torch.inference_mode():
-        wanted = Mean([Applied(network, own) for network in networks])(planes)[0].numpy()
-        other = Applied(networks[0], Normalisation((0.0,) * 3, (1.0,) * 3))(planes)[0].numpy()
+        wanted = Mean([Applied(network, own) for network in networks])(channels)[0].numpy()
+        other = Applied(networks[0], Normalisation((0.0,) * 3, (1.0,) * 3))(channels)[0].numpy()
     proba = proba_of(member, scene)
     seen = np.isfinite(proba)
     np.testing.assert_allclose(proba[seen], wanted[seen], atol=1e-6)

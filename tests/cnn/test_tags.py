@@ -15,8 +15,9 @@ from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cnn import fit_member, load_member
+from cnn.crops.augmentation import Augmentation
 from cnn.crops.crops import SceneStore
-from cnn.crops.tag_crops import TagAugmentation, mark_seen
+from cnn.crops.truth import truth_of
 from cnn.export import export_member
 from cnn.inputs.channels import read_channels
 from cnn.losses.loss_terms import LossName
@@ -29,9 +30,8 @@ from cnn.network.weights import load_weights
 from cnn.predict.predict_tags import predict_tags
 from cnn.settings import CnnSettings
 from cnn.train.fold_plan import build_crops, build_loss, count_labels, fit_normalisations, target_labels
-from cnn.train.heads import TAGS, check_kind, stop_name
-from cnn.train.tag_validation import tag_counts, validate_tags
-from cnn.train.validation import Tiles
+from cnn.train.heads import TAGS, check_head, monitor_name
+from cnn.train.validation import TagTally, Tiles, validate
 from data.errors import MemberError
 from data.files import read_json
 from data.maps.geotiff import dequantise
@@ -70,9 +70,9 @@ def tiny(**values: Any) -> CnnSettings:
 
 
 def store_of(catalogue: Catalogue) -> SceneStore:
-    planes = FeatureSet(catalogue.bands, ["red", "nir"])
+    channels = FeatureSet(catalogue.bands, ["red", "nir"])
     targets = target_labels(catalogue.classes)
-    return SceneStore(planes, catalogue.scenes, targets, 1e9, 0, read_label=mark_seen)
+    return SceneStore(channels, catalogue.scenes, targets, 1e9, 0, truth=truth_of(catalogue.classes))
 
 
 def crops_of(catalogue: Catalogue, **values: Any) -> Any:
@@ -83,6 +83,12 @@ def crops_of(catalogue: Catalogue, **values: Any) -> Any:
 
 def as_test(scene: Scene, name: str) -> Scene:
     return dataclasses.replace(scene, id=name, split="test", fold=None, tags=None)
+
+
+def tag_counts(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count scenes by the truth and prediction of each tag as a binary task."""
+    pairs = zip(truth.T, predicted.T.astype(np.uint8), strict=True)
+    return np.stack([confusion_counts(tag, prediction, 2) for tag, prediction in pairs])
 
 
 def slow_loss(
@@ -171,35 +177,33 @@ def test_settings_of_pixels_are_refused_where_scenes_have_tags(
 
 def test_settings_of_tags_are_refused_where_pixels_have_labels() -> None:
     with pytest.raises(MemberError, match="such as unet, got classifier"):
-        check_kind(tiny(), BINARY)
+        check_head(tiny(), BINARY)
     with pytest.raises(MemberError, match=r"pos_weight: expected the task multilabel.*class_weights"):
-        check_kind(CnnSettings(pos_weight="balanced"), BINARY)
+        check_head(CnnSettings(pos_weight="balanced"), BINARY)
     with pytest.raises(MemberError, match=r"expected one of dice, iou.* got macro_f2"):
-        stop_name(tiny(monitor="macro_f2", validation_fraction=0.2), BINARY)
+        monitor_name(tiny(monitor="macro_f2", validation_fraction=0.2), BINARY)
 
 
 def test_held_out_scenes_are_scored_by_all_tags(make_tagged: Any) -> None:
     classes = make_tagged(2).classes
-    assert stop_name(tiny(), classes) == "macro_dice"
-    assert stop_name(tiny(monitor="macro_f2", validation_fraction=0.2), classes) == "macro_f2"
+    assert monitor_name(tiny(), classes) == "macro_dice"
+    assert monitor_name(tiny(monitor="macro_f2", validation_fraction=0.2), classes) == "macro_f2"
     with pytest.raises(MemberError, match="such as macro_dice, got dice"):
-        stop_name(tiny(monitor="dice", validation_fraction=0.2), classes)
+        monitor_name(tiny(monitor="dice", validation_fraction=0.2), classes)
     with pytest.raises(MemberError, match=r"expected one of macro_dice, macro_f2 and loss .*got kappa"):
-        stop_name(tiny(monitor="kappa", validation_fraction=0.2), classes)
+        monitor_name(tiny(monitor="kappa", validation_fraction=0.2), classes)
 
 
 def test_scores_of_tags_are_those_of_each_tag_as_a_binary_task() -> None:
     rng = np.random.default_rng(1)
-    truth, told = rng.integers(2, size=(40, 3)).astype(np.uint8), rng.random((40, 3)) < 0.5
-    truth[:, 2], told[:, 2] = 0, False
-    counts = tag_counts(truth, told)
-    each = [confusion_counts(truth[:, tag], told[:, tag].astype(np.uint8), 2) for tag in range(3)]
-    np.testing.assert_array_equal(counts, each)
-    f1 = [float(METRICS["dice"].of(one)) for one in each]
+    truth, predicted = rng.integers(2, size=(40, 3)).astype(np.uint8), rng.random((40, 3)) < 0.5
+    truth[:, 2], predicted[:, 2] = 0, False
+    counts = tag_counts(truth, predicted)
+    f1 = [float(METRICS["dice"].of(tag)) for tag in counts]
     assert float(TAGS.scores["macro_dice"](counts)) == pytest.approx(np.mean(f1[:2])), "the third has no score"
     f2 = []
     for tag in range(2):
-        hits, said, there = (truth[:, tag] & told[:, tag]).sum(), told[:, tag].sum(), truth[:, tag].sum()
+        hits, said, there = (truth[:, tag] & predicted[:, tag]).sum(), predicted[:, tag].sum(), truth[:, tag].sum()
         precision, recall = hits / said, hits / there
         f2.append(5 * precision * recall / (4 * precision + recall))
     assert float(TAGS.scores["macro_f2"](counts)) == pytest.approx(np.mean(f2))
@@ -212,13 +216,13 @@ def test_crops_have_the_tags_of_their_scenes(make_tagged: Any, crop: int, flips:
     crops = crops_of(catalogue, crop=crop, augment={"flips": flips}, steps=3)
     by_id = {scene.id: scene for scene in catalogue.scenes}
     for number in range(len(crops)):
-        scene, pixels, _, _ = crops.cut(number)
+        scene, pixels, _, _ = crops.read(number)
         inputs, tags, _ = crops[number]
         assert inputs.shape == (2, crop, crop)
         assert torch.equal(inputs.nan_to_num(-99), pixels.nan_to_num(-99))
         assert tags.tolist() == read_tags(by_id[scene.id], 3).tolist()
         if crop >= 24:
-            channels, _ = read_channels(crops.store.planes, scene)
+            channels, _ = read_channels(crops.store.channels, scene)
             normal = crops.normalisations[scene.id].rescale(channels)
             assert np.nansum(inputs.numpy()) == pytest.approx(np.nansum(normal), rel=1e-3), "all of the scene is seen"
 
@@ -227,9 +231,9 @@ def test_an_epoch_shows_each_scene_once_and_weighted_ones_more_often(make_tagged
     catalogue = make_tagged(8)
     crops = crops_of(catalogue, steps=None, crop=32)
     assert len(crops) == 8
-    assert {crops.cut(number)[0].id for number in range(8)} == {scene.id for scene in catalogue.scenes}
+    assert {crops.read(number)[0].id for number in range(8)} == {scene.id for scene in catalogue.scenes}
     weighted = crops_of(catalogue, steps=100, crop=32, scene_weights={"has_haze": 3.0})
-    shown = [0 in (weighted.cut(number)[0].tags or ()) for number in range(400)]
+    shown = [0 in (weighted.read(number)[0].tags or ()) for number in range(400)]
     with pytest.raises(MemberError, match=r"facts among valid_share, has_haze, has_rough, has_never, got haze_share"):
         crops_of(catalogue, scene_weights={"haze_share": 3.0})
     hazy = sum(0 in scene.tags for scene in catalogue.scenes)
@@ -240,14 +244,14 @@ def test_the_tags_of_a_crop_without_data_are_unknown(make_tagged: Any) -> None:
     crops = crops_of(make_tagged(4))
     scene = crops.placement.scenes[0]
     crops.store._surveys[scene.id].pixels[1][:] = IGNORE
-    found = [crops[number][1].tolist() for number in range(8) if crops.cut(number)[0] == scene]
+    found = [crops[number][1].tolist() for number in range(8) if crops.read(number)[0] == scene]
     assert found
     assert all(tags == [IGNORE] * 3 for tags in found)
 
 
 def test_the_tags_of_a_mixture_have_shares_of_its_area() -> None:
     settings = tiny(augment={"mixup": 0.4, "cutmix": 1.0}).augment
-    alter = TagAugmentation(settings, 8, 3)
+    alter = Augmentation(settings, 8, 3)
     inputs = torch.arange(3.0)[:, None, None, None].expand(3, 1, 8, 8)
     tags = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=torch.uint8)
     boxes = torch.tensor([[0.0, 0, 4, 4], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -303,10 +307,10 @@ def test_a_classifier_starts_from_the_encoder_of_a_segmentation_network(catalogu
 
 
 class Brightness(torch.nn.Module):
-    """The mean of each plane, times a factor."""
+    """The mean of each channel, times a factor."""
 
-    def forward(self, planes: torch.Tensor) -> torch.Tensor:
-        means = planes.mean(dim=(2, 3))
+    def forward(self, channels: torch.Tensor) -> torch.Tensor:
+        means = channels.mean(dim=(2, 3))
         return torch.cat([means, means[:, :1] - means[:, 1:]], dim=1) * 20
 
 
@@ -317,8 +321,10 @@ def test_validation_is_that_of_a_slow_loop_over_scenes(make_tagged: Any, side: i
     normal = fit_normalisations(tiny().normalise, store, scenes)
     tiles, loss = Tiles(store, scenes, normal, side), TagLoss({"bce": 1.0}, [1.0] * 3, [1.0] * 3)
     batches = torch.utils.data.DataLoader(tiles, 3)
-    found = validate_tags(Brightness(), batches, tiles, 3, loss, device=torch.device("cpu"), precision=torch.float32)
-    losses, told = [], []
+    found = validate(
+        Brightness(), batches, tiles, TagTally(3), loss, device=torch.device("cpu"), precision=torch.float32
+    )
+    losses, predicted = [], []
     for number, scene in enumerate(scenes):
         logits = torch.stack(
             [
@@ -329,11 +335,11 @@ def test_validation_is_that_of_a_slow_loop_over_scenes(make_tagged: Any, side: i
         )
         tags = torch.from_numpy(read_tags(scene, 3))[None]
         losses.append([loss(one[None], tags).item() for one in logits])
-        told.append(logits.sigmoid().mean(dim=0).numpy() >= 0.5)
+        predicted.append(logits.sigmoid().mean(dim=0).numpy() >= 0.5)
     np.testing.assert_allclose(found.scene_losses, [np.mean(of) for of in losses], rtol=1e-5)
     assert found.loss == pytest.approx(np.mean(np.concatenate(losses)), rel=1e-5)
     truth = np.stack([read_tags(scene, 3) for scene in scenes])
-    np.testing.assert_array_equal(found.counts, tag_counts(truth, np.stack(told)))
+    np.testing.assert_array_equal(found.counts, tag_counts(truth, np.stack(predicted)))
     assert found.counts.sum() == 15
 
 
@@ -343,14 +349,14 @@ def proba_of(member: Member, scenes: Any, folds: list[int]) -> np.ndarray:
 
 def slow_proba(member: CnnMember, scene: Scene, folds: list[int]) -> np.ndarray:
     """Predict a scene that is no larger than a crop."""
-    channels, _ = read_channels(member.planes, scene)
+    channels, _ = read_channels(member.channels, scene)
     padded = torch.full((1, len(channels), member.crop, member.crop), torch.nan)
     padded[0, :, : channels.shape[1], : channels.shape[2]] = torch.from_numpy(channels)
-    ways = [padded]
+    views = [padded]
     if member.settings.tta == "d4":
-        ways = [torch.rot90(one, k, (2, 3)) for one in (padded, padded.flip(3)) for k in range(4)]
+        views = [torch.rot90(image, k, (2, 3)) for image in (padded, padded.flip(3)) for k in range(4)]
     with torch.inference_mode():
-        each = [member.apply_fold(fold).eval()(way.clone()) for fold in folds for way in ways]
+        each = [member.apply_fold(fold).eval()(view.clone()) for fold in folds for view in views]
     return torch.stack(each).mean(dim=0)[0].numpy()
 
 
@@ -378,13 +384,13 @@ def test_scenes_larger_than_a_crop_have_the_mean_of_their_squares(
     member = load_member(tmp_path, device="cpu")
     whole = proba_of(member, catalogue.scenes, [0])
     applied = member.apply_fold(0).eval()
-    store = SceneStore(member.planes, catalogue.scenes, (), 1e9, 0, read_label=mark_seen)
+    store = SceneStore(member.channels, catalogue.scenes, (), 1e9, 0, truth=truth_of(catalogue.classes))
     normal = fit_normalisations(member.settings.normalise, store, catalogue.scenes)
     tiles = Tiles(store, catalogue.scenes, normal, 16)
     for number, scene in enumerate(catalogue.scenes):
         windows = [tiles.window(k) for k in range(len(tiles)) if tiles.places[k][0] == number]
         assert len(windows) == 6
-        seen = [torch.from_numpy(read_channels(member.planes, scene, window)[0])[None] for window in windows]
+        seen = [torch.from_numpy(read_channels(member.channels, scene, window)[0])[None] for window in windows]
         with torch.inference_mode():
             wanted = torch.cat([applied(one) for one in seen]).mean(dim=0)
         np.testing.assert_allclose(whole[number], wanted, atol=1e-6)
@@ -490,7 +496,7 @@ def test_an_encoder_is_thawed_stage_after_stage(make_tagged: Any, tmp_path: Path
         assert any(name.startswith("encoder.") for name in moved) == (epochs == 4)
 
 
-def test_the_log_the_page_and_the_sheet_tell_of_tags(make_tagged: Any, tmp_path: Path) -> None:
+def test_the_log_the_page_and_the_grid_show_tags(make_tagged: Any, tmp_path: Path) -> None:
     fit_member("net", tiny(validation_fraction=0.5, crop=16), make_tagged(12), tmp_path, **OPTIONS, folds=[0])
     with (tmp_path / "fold0.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -503,10 +509,10 @@ def test_the_log_the_page_and_the_sheet_tell_of_tags(make_tagged: Any, tmp_path:
     page = (tmp_path / "fold0.html").read_text("utf-8")
     assert "macro_dice" in page
     assert "F2" in page
-    sheets = sorted((tmp_path / "fold0-scenes").glob("*.png"))
-    assert sheets
-    with Image.open(sheets[-1]) as sheet:
-        assert np.asarray(sheet).std() > 10
+    grids = sorted((tmp_path / "fold0-scenes").glob("*.png"))
+    assert grids
+    with Image.open(grids[-1]) as grid:
+        assert np.asarray(grid).std() > 10
 
 
 def test_an_onnx_file_tells_the_tags_that_the_member_tells(make_tagged: Any, tmp_path: Path) -> None:
@@ -517,9 +523,9 @@ def test_an_onnx_file_tells_the_tags_that_the_member_tells(make_tagged: Any, tmp
     member = load_member(tmp_path / "net", device="cpu")
     assert export_member(member, tmp_path / "net.onnx") < 1e-5
     session = runtime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
-    read = [read_channels(member.planes, scene)[0] for scene in catalogue.scenes]
-    planes = dict(zip(member.planes.names, np.stack(read, axis=1), strict=True))
-    np.testing.assert_allclose(session.run(None, planes)[0], proba_of(member, catalogue.scenes, [0, 1]), atol=1e-5)
+    read = [read_channels(member.channels, scene)[0] for scene in catalogue.scenes]
+    channels = dict(zip(member.channels.names, np.stack(read, axis=1), strict=True))
+    np.testing.assert_allclose(session.run(None, channels)[0], proba_of(member, catalogue.scenes, [0, 1]), atol=1e-5)
     card = read_json(tmp_path / "net.json")
     assert card["output"] == {
         "name": "proba",

@@ -12,20 +12,20 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from cnn.crops.augmentation import Augmentation, blur, inside, mix, warp
-from cnn.crops.augmentation_params import draw_alteration, reach
-from cnn.inputs.d4 import turn, turn_matrix
+from cnn.crops.augmentation_params import reach, sample_params
+from cnn.inputs.d4 import apply_d4, d4_matrix
 from cnn.inputs.settings import AugmentSettings
 from cnn.losses.pixel_losses import label_shares
 from cnn.settings import CnnSettings
 from data.scenes.classes import IGNORE
 
-SIDE, PLANES, LABELS = 24, 3, 4
+SIDE, CHANNELS, LABELS = 24, 3, 4
 
 
 def scenery(side: int = SIDE, count: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Planes with holes of nodata, one plane of its own, and labels of blocks."""
+    """Channels with holes of nodata, one channel of its own, and labels of blocks."""
     rng = np.random.default_rng(seed)
-    inputs = rng.normal(0, 1, (count, PLANES, side, side)).astype(np.float32)
+    inputs = rng.normal(0, 1, (count, CHANNELS, side, side)).astype(np.float32)
     label = rng.integers(0, LABELS, (count, side // 8, side // 8)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
     label[:, 2:5, 3:9] = IGNORE
     inputs[:, :, 2:6, 3:9] = np.nan
@@ -37,11 +37,11 @@ def alter(augment: AugmentSettings, inputs: Tensor, label: Tensor, seed: int = 0
     side = next(side for side in range(label.shape[-1], 0, -1) if reach(augment, side) <= label.shape[-1])
     start = (label.shape[-1] - reach(augment, side)) // 2
     end = start + reach(augment, side)
-    draws = [
-        draw_alteration(augment, np.random.default_rng([seed, number]), PLANES, side) for number in range(len(label))
+    params = [
+        sample_params(augment, np.random.default_rng([seed, number]), CHANNELS, side) for number in range(len(label))
     ]
     torch.manual_seed(seed)
-    batch = inputs[..., start:end, start:end], label[..., start:end, start:end], default_collate(draws)
+    batch = inputs[..., start:end, start:end], label[..., start:end, start:end], default_collate(params)
     return Augmentation(augment, side, LABELS)(batch)
 
 
@@ -52,14 +52,14 @@ def test_a_crop_that_nothing_is_switched_on_for_is_as_it_was() -> None:
     assert torch.equal(truth, label)
 
 
-@pytest.mark.parametrize("way", range(8))
-def test_a_warp_by_a_quarter_turn_is_that_turn(way: int) -> None:
+@pytest.mark.parametrize("element", range(8))
+def test_a_warp_by_a_quarter_turn_is_that_turn(element: int) -> None:
     inputs, label = scenery()
-    matrices = torch.from_numpy(turn_matrix(way)).float().expand(2, 2, 2)
+    matrices = torch.from_numpy(d4_matrix(element)).float().expand(2, 2, 2)
     warped, moved = warp(inputs, label, matrices, 14)
     middle = slice(5, 19)
-    torch.testing.assert_close(warped, turn(inputs, way)[..., middle, middle], equal_nan=True)
-    assert torch.equal(moved, turn(label, way)[..., middle, middle])
+    torch.testing.assert_close(warped, apply_d4(inputs, element)[..., middle, middle], equal_nan=True)
+    assert torch.equal(moved, apply_d4(label, element)[..., middle, middle])
 
 
 @pytest.mark.parametrize(("angle", "zoom"), [(30.0, 1.0), (-100.0, 1.7), (0.0, 0.6)])
@@ -77,17 +77,17 @@ def test_a_warp_is_what_a_loop_over_pixels_computes(angle: float, zoom: float) -
             continue  # The nearest pixel is a matter of rounding.
         within = ((near >= 0) & (near < SIDE)).all()
         assert moved[image, row, col] == (label[image, *near] if within else IGNORE)
-        for plane in range(PLANES):
+        for channel in range(CHANNELS):
             total = weight = 0.0
             for down, right in np.ndindex(2, 2):
                 place = corner + np.array([down, right])
                 share = float(np.prod(np.where([down, right], part, 1 - part)))
-                if ((place >= 0) & (place < SIDE)).all() and not inputs[image, plane, *place].isnan():
-                    total += share * float(inputs[image, plane, *place])
+                if ((place >= 0) & (place < SIDE)).all() and not inputs[image, channel, *place].isnan():
+                    total += share * float(inputs[image, channel, *place])
                     weight += share
-            there = within and not inputs[image, plane, *near].isnan()
+            there = within and not inputs[image, channel, *near].isnan()
             expected = total / weight if there else np.nan
-            np.testing.assert_allclose(warped[image, plane, row, col], expected, atol=1e-4)
+            np.testing.assert_allclose(warped[image, channel, row, col], expected, atol=1e-4)
 
 
 @given(st.integers(0, 10_000))
@@ -97,7 +97,7 @@ def test_image_and_label_stay_in_step_whatever_is_drawn(seed: int) -> None:
     shown = label.float()
     shown[label == IGNORE] = torch.nan
     augment = AugmentSettings(rotate=180, scale=1.5)
-    seen, truth = alter(augment, shown[:, None].repeat(1, PLANES, 1, 1), label, seed)
+    seen, truth = alter(augment, shown[:, None].repeat(1, CHANNELS, 1, 1), label, seed)
     assert set(truth.unique().tolist()) <= {*range(LABELS), IGNORE}
     assert (seen[:, 0][truth == IGNORE] == 0).all()
     # Away from where labels meet, which images are interpolated across.
@@ -108,19 +108,19 @@ def test_image_and_label_stay_in_step_whatever_is_drawn(seed: int) -> None:
 
 
 def test_what_comes_in_from_outside_is_nodata_and_ignored() -> None:
-    inputs, label = torch.ones(1, PLANES, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)
+    inputs, label = torch.ones(1, CHANNELS, 8, 8), torch.zeros(1, 8, 8, dtype=torch.uint8)
     warped, moved = warp(inputs, label, torch.eye(2)[None], 12)
     assert (moved[0, 2:10, 2:10] == 0).all()
     assert (warped[0, :, 2:10, 2:10] == 1).all()
     assert (moved == IGNORE).sum() == 144 - 64
-    assert warped.isnan().sum() == PLANES * (144 - 64)
+    assert warped.isnan().sum() == CHANNELS * (144 - 64)
 
 
 def test_a_square_reaches_as_far_as_its_corners_may_be_turned() -> None:
     for rotate, scale in ((10.0, 1.0), (45.0, 1.2), (180.0, 2.0), (0.0, 1.5)):
         augment = AugmentSettings(rotate=rotate, scale=scale)
         for seed in range(50):
-            matrix = draw_alteration(augment, np.random.default_rng(seed), 1, 100)["warp"].numpy()
+            matrix = sample_params(augment, np.random.default_rng(seed), 1, 100)["warp"].numpy()
             corners = np.abs(matrix @ np.array([[49.5, 49.5, -49.5], [49.5, -49.5, 49.5]]))
             assert corners.max() <= reach(augment, 100) / 2 - 1
         assert reach(augment, 100) <= 100 * scale * math.sqrt(2) + 6
@@ -150,55 +150,55 @@ def test_colour_changes_data_alone_and_leaves_labels(augment: AugmentSettings) -
     assert not torch.equal(seen, other)
 
 
-def test_brightness_and_contrast_are_drawn_for_each_plane_within_bounds() -> None:
-    drawn = [
-        draw_alteration(AugmentSettings(brightness=0.3, contrast=0.2), np.random.default_rng(seed), 3, SIDE)
+def test_brightness_and_contrast_are_drawn_for_each_channel_within_bounds() -> None:
+    sampled = [
+        sample_params(AugmentSettings(brightness=0.3, contrast=0.2), np.random.default_rng(seed), 3, SIDE)
         for seed in range(100)
     ]
-    gain, bias = (np.array([one[name].tolist() for one in drawn]) for name in ("gain", "bias"))
+    gain, bias = (np.array([one[name].tolist() for one in sampled]) for name in ("gain", "bias"))
     assert len(np.unique(gain)) == len(np.unique(bias)) == 300
     assert 0.28 < np.abs(bias).max() <= 0.3
     assert 0.18 < np.abs(gain - 1).max() <= 0.2
     inputs, label = scenery(count=1)
     seen, _ = alter(AugmentSettings(brightness=0.3, contrast=0.2), inputs, label)
-    own = draw_alteration(AugmentSettings(brightness=0.3, contrast=0.2), np.random.default_rng([0, 0]), PLANES, SIDE)
+    own = sample_params(AugmentSettings(brightness=0.3, contrast=0.2), np.random.default_rng([0, 0]), CHANNELS, SIDE)
     expected = inputs * own["gain"][:, None, None] + own["bias"][:, None, None]
     torch.testing.assert_close(seen, expected.nan_to_num())
 
 
 def test_noise_has_the_deviation_drawn() -> None:
-    inputs, label = torch.zeros(40, PLANES, 32, 32), torch.zeros(40, 32, 32, dtype=torch.uint8)
+    inputs, label = torch.zeros(40, CHANNELS, 32, 32), torch.zeros(40, 32, 32, dtype=torch.uint8)
     seen, _ = alter(AugmentSettings(noise=0.5), inputs, label)
-    drawn = [
-        float(draw_alteration(AugmentSettings(noise=0.5), np.random.default_rng([0, number]), PLANES, 32)["noise"])
+    sampled = [
+        float(sample_params(AugmentSettings(noise=0.5), np.random.default_rng([0, number]), CHANNELS, 32)["noise"])
         for number in range(40)
     ]
-    assert 0.4 < max(drawn) <= 0.5
-    np.testing.assert_allclose(seen.std(dim=(1, 2, 3)), drawn, rtol=0.1)
-    assert (seen[:, 0] * seen[:, 1]).mean().abs() < 1e-3, "planes have noise of their own"
+    assert 0.4 < max(sampled) <= 0.5
+    np.testing.assert_allclose(seen.std(dim=(1, 2, 3)), sampled, rtol=0.1)
+    assert (seen[:, 0] * seen[:, 1]).mean().abs() < 1e-3, "channels have noise of their own"
 
 
 def test_blur_is_that_of_scipy_over_what_data_there_is() -> None:
     inputs, _ = scenery()
     deviations = torch.tensor([0.7, 2.0])
     smooth = blur(inputs, deviations, 6)
-    for image, plane in np.ndindex(2, PLANES):
-        values, known = inputs[image, plane].nan_to_num().numpy(), (~inputs[image, plane].isnan()).numpy()
+    for image, channel in np.ndindex(2, CHANNELS):
+        values, known = inputs[image, channel].nan_to_num().numpy(), (~inputs[image, channel].isnan()).numpy()
         options: dict[str, Any] = {"sigma": float(deviations[image]), "mode": "constant", "radius": 6}
         total = ndimage.gaussian_filter(values.astype(float), **options)
         weight = ndimage.gaussian_filter(known.astype(float), **options)
         expected = np.where(known, total / weight, np.nan)
-        np.testing.assert_allclose(smooth[image, plane], expected, atol=1e-5)
+        np.testing.assert_allclose(smooth[image, channel], expected, atol=1e-5)
     torch.testing.assert_close(blur(inputs, torch.zeros(2), 6), inputs, equal_nan=True)
 
 
-def test_band_dropout_takes_planes_by_chance_but_never_all() -> None:
+def test_band_dropout_takes_channels_by_chance_but_never_all() -> None:
     augment = AugmentSettings(band_dropout=0.6)
     lost = np.array(
-        [draw_alteration(augment, np.random.default_rng(seed), 3, SIDE)["lost"].tolist() for seed in range(400)]
+        [sample_params(augment, np.random.default_rng(seed), 3, SIDE)["lost"].tolist() for seed in range(400)]
     )
     assert not lost.all(axis=1).any()
-    # Of three planes one comes back in 0.6³ of the crops.
+    # Of three channels one comes back in 0.6³ of the crops.
     assert lost.mean() == pytest.approx(0.6 - 0.6**3 / 3, abs=0.03)
     assert np.ptp(lost.mean(axis=0)) < 0.1
     inputs, label = scenery(count=8)
@@ -212,7 +212,7 @@ def test_coarse_dropout_lays_up_to_so_many_rectangles() -> None:
     augment = AugmentSettings(coarse_dropout=3, hole=0.5)
     counts = set()
     for seed in range(100):
-        holes = draw_alteration(augment, np.random.default_rng(seed), PLANES, SIDE)["holes"].numpy()
+        holes = sample_params(augment, np.random.default_rng(seed), CHANNELS, SIDE)["holes"].numpy()
         assert holes.shape == (3, 4)
         assert (holes >= 0).all()
         assert (holes <= SIDE).all()
@@ -262,16 +262,16 @@ def test_cutmix_pastes_a_rectangle_of_the_next_crop_with_its_labels() -> None:
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.4, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_so_many_crops_are_mixed_as_was_asked_for(mixup: float, cutmix: float) -> None:
     augment = AugmentSettings(mixup=mixup, cutmix=cutmix, mix_share=0.3)
-    drawn = [draw_alteration(augment, np.random.default_rng(seed), PLANES, SIDE) for seed in range(600)]
+    sampled = [sample_params(augment, np.random.default_rng(seed), CHANNELS, SIDE) for seed in range(600)]
     none = torch.tensor(1.0), torch.zeros(4)
-    mixed = np.array([float(one.get("mixup", none[0])) < 1 for one in drawn])
-    pasted = np.array([bool(one.get("cutmix", none[1]).any()) for one in drawn])
+    mixed = np.array([float(one.get("mixup", none[0])) < 1 for one in sampled])
+    pasted = np.array([bool(one.get("cutmix", none[1]).any()) for one in sampled])
     assert not (mixed & pasted).any()
     assert (mixed | pasted).mean() == pytest.approx(0.3, abs=0.05)
     if mixup and cutmix:
         assert mixed.mean() == pytest.approx(0.15, abs=0.04)
     if cutmix:
-        boxes = np.array([one["cutmix"].tolist() for one in drawn])[pasted]
+        boxes = np.array([one["cutmix"].tolist() for one in sampled])[pasted]
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / SIDE**2
         assert area.mean() == pytest.approx(0.5, abs=0.1), "Beta(1, 1) is uniform"
         assert boxes.min() >= 0
@@ -303,12 +303,12 @@ def test_a_gpu_shows_what_a_cpu_does() -> None:
     )
     inputs, label = scenery(64, count=4)
     side = 28
-    draws = default_collate(
-        [draw_alteration(augment, np.random.default_rng(number), PLANES, side) for number in range(4)]
+    params = default_collate(
+        [sample_params(augment, np.random.default_rng(number), CHANNELS, side) for number in range(4)]
     )
     show = Augmentation(augment, side, LABELS)
-    seen, truth = show((inputs, label, draws))
-    there = show((inputs.cuda(), label.cuda(), {name: values.cuda() for name, values in draws.items()}))
+    seen, truth = show((inputs, label, params))
+    there = show((inputs.cuda(), label.cuda(), {name: values.cuda() for name, values in params.items()}))
     close = ((there[0].cpu() - seen).abs() < 1e-3).float().mean()
     assert close > 0.99, "up to pixels on the edge between two nearest ones"
     assert ((there[1].cpu() - truth).abs() < 1e-3).float().mean() > 0.99

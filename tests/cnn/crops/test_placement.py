@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn.crops.placement import Placement
-from cnn.inputs.resize import scene_side
+from cnn.crops.placement import CropPlan, Placement
+from cnn.inputs.settings import AugmentSettings
 from data.scenes.scene import ImageFile, Scene
 from data.scenes.windows import Grid, Window
 
@@ -15,22 +15,21 @@ def scene(name: str, height: int, width: int) -> Scene:
     return Scene(name, "train", (ImageFile(f"{name}.tif", ("red",)),), Grid(height, width))
 
 
+STILL, WARPED = AugmentSettings(), AugmentSettings(rotate=180, scale=2)
+
+
 def placement(
-    scenes: list[Scene], spots: list[dict[int, np.ndarray]], side: int, reach: int, resize: float, share: float
+    scenes: list[Scene],
+    spots: list[dict[int, np.ndarray]],
+    side: int,
+    share: float,
+    *,
+    augment: AugmentSettings = STILL,
+    resize: float = 1.0,
+    scene_weights: np.ndarray | None = None,
 ) -> Placement:
-    cut = scene_side(reach, resize)
-    return Placement(
-        scenes,
-        spots,
-        {1: 1.0},
-        np.ones(len(scenes)),
-        side=side,
-        cut=cut,
-        scale=reach / cut,
-        count=10,
-        positive_share=share,
-        seed=0,
-    )
+    plan = CropPlan(side, 10, 0, augment, resize, share, {1: 1.0}, scene_weights)
+    return Placement(scenes, spots, plan)
 
 
 def in_view(pixel: np.ndarray, window: Window, matrix: np.ndarray, scale: float) -> np.ndarray:
@@ -60,10 +59,10 @@ def test_the_pixel_that_a_crop_is_placed_on_is_seen_however_it_is_warped(
     spot = (np.array(corner) * shape).astype(np.int32)
     cosine, sine = math.cos(math.radians(angle)) / zoom, math.sin(math.radians(angle)) / zoom
     matrix = np.array([[cosine, -sine], [sine, cosine]])
-    place = placement([scene("one", *shape)], [{1: spot[None]}], side, 3 * side, resize, 1.0)
-    _, window = place.draw(number, matrix)
-    assert window.height == window.width == place.cut
-    assert np.abs(in_view(spot, window, matrix, place.scale)).max() <= side / 2
+    squares = placement([scene("one", *shape)], [{1: spot[None]}], side, 1.0, augment=WARPED, resize=resize)
+    _, window = squares.place(number, matrix)
+    assert window.height == window.width == squares.read_side
+    assert np.abs(in_view(spot, window, matrix, squares.scale)).max() <= side / 2
 
 
 @given(
@@ -76,27 +75,27 @@ def test_the_pixel_that_a_crop_is_placed_on_is_seen_however_it_is_warped(
 def test_what_is_not_warped_lies_in_the_scene_or_begins_at_its_corner(
     height: int, width: int, resize: float, share: float, number: int
 ) -> None:
-    place = placement([scene("one", height, width)], [{1: np.array([[height - 1, 0]])}], 16, 16, resize, share)
-    _, window = place.draw(number, np.eye(2))
+    squares = placement([scene("one", height, width)], [{1: np.array([[height - 1, 0]])}], 16, share, resize=resize)
+    _, window = squares.place(number, np.eye(2))
     for start, length, whole in ((window.row, window.height, height), (window.col, window.width, width)):
         assert start >= 0
         assert start + length <= whole or start == 0
 
 
-def test_every_square_of_a_scene_is_cut() -> None:
-    place = placement([scene("one", 20, 19)], [{1: np.array([[3, 3]])}], 16, 16, 1.0, 0.0)
-    windows = {place.draw(number, np.eye(2))[1] for number in range(400)}
+def test_every_square_of_a_scene_is_a_crop() -> None:
+    squares = placement([scene("one", 20, 19)], [{1: np.array([[3, 3]])}], 16, 0.0)
+    windows = {squares.place(number, np.eye(2))[1] for number in range(400)}
     assert windows == {Window(row, col, 16, 16) for row in range(5) for col in range(4)}
 
 
 def test_a_zoomed_crop_shows_all_parts_of_a_scene() -> None:
-    place = placement([scene("one", 64, 64)], [{1: np.array([[3, 3]])}], 16, 48, 1.0, 0.0)
+    squares = placement([scene("one", 64, 64)], [{1: np.array([[3, 3]])}], 16, 0.0, augment=WARPED)
     matrix = np.eye(2) * 2
     seen = np.zeros((64, 64), int)
     for number in range(200):
-        _, window = place.draw(number, matrix)
+        _, window = squares.place(number, matrix)
         rows, cols = (np.arange(64) + 0.5, np.arange(64) + 0.5)
-        middle = window.row + 24, window.col + 24
+        middle = window.row + window.height / 2, window.col + window.width / 2
         seen += (np.abs(rows - middle[0]) < 16)[:, None] & (np.abs(cols - middle[1]) < 16)
         assert min(middle) >= 16
         assert max(middle) <= 48
@@ -105,10 +104,8 @@ def test_a_zoomed_crop_shows_all_parts_of_a_scene() -> None:
     assert seen[32, 32] == pytest.approx(seen.max(), rel=0.3)
 
 
-def test_spots_of_scenes_without_weight_are_not_drawn() -> None:
+def test_spots_of_scenes_without_weight_are_not_chosen() -> None:
     scenes = [scene("one", 30, 30), scene("two", 30, 30)]
     spots = [{1: np.array([[5, 5]])}, {1: np.array([[5, 5]])}]
-    place = Placement(
-        scenes, spots, {1: 1.0}, np.array([0.0, 2.0]), side=8, cut=8, scale=1.0, count=10, positive_share=0.5, seed=0
-    )
-    assert {place.draw(number, np.eye(2))[0].id for number in range(60)} == {"two"}
+    squares = placement(scenes, spots, 8, 0.5, scene_weights=np.array([0.0, 2.0]))
+    assert {squares.place(number, np.eye(2))[0].id for number in range(60)} == {"two"}

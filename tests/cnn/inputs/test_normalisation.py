@@ -70,7 +70,7 @@ def test_quantiles_of_one_scene_are_those_of_numpy() -> None:
     np.testing.assert_allclose(np.array(fitted.offset) + fitted.scale, high, rtol=1e-5)
 
 
-def test_a_fixed_scale_divides_each_plane_by_its_own() -> None:
+def test_a_fixed_scale_divides_each_channel_by_its_own() -> None:
     scenes = scene_pixels(1)
     np.testing.assert_allclose(normalise("fixed", scenes, scale=100.0), scenes[0] / 100, rtol=1e-6)
     np.testing.assert_allclose(normalise("fixed", scenes, scale={"red": 4.0}), scenes[0] / [[1], [4]], rtol=1e-6)
@@ -86,7 +86,7 @@ def test_clip_cuts_off_what_is_far_from_zero_and_leaves_nodata() -> None:
 
 
 @pytest.mark.parametrize("by", ["zscore", "minmax", "quantile"])
-def test_a_constant_plane_becomes_zero_and_an_empty_one_is_refused(by: str) -> None:
+def test_a_constant_channel_becomes_zero_and_an_empty_one_is_refused(by: str) -> None:
     pixels = np.full((2, 50), 7, np.float32)
     assert (normalise(by, [pixels]) == 0).all()
     pixels[1] = np.nan
@@ -94,15 +94,15 @@ def test_a_constant_plane_becomes_zero_and_an_empty_one_is_refused(by: str) -> N
         normalise(by, [pixels])
     alone = normalise(by, [pixels], per_scene=True)
     assert (alone[0] == 0).all()
-    assert np.isnan(alone[1]).all(), "a scene may lack a plane that others have"
+    assert np.isnan(alone[1]).all(), "a scene may lack a channel that others have"
 
 
 def test_nodata_becomes_zero_after_scaling() -> None:
     normalisation = Normalisation((10.0,), (2.0,))
-    planes = np.array([[[np.nan, 12.0]]], np.float32)
-    assert normalisation.apply(planes).tolist() == [[[0.0, 1.0]]]
-    np.testing.assert_array_equal(normalisation.rescale(planes), [[[np.nan, 1.0]]])
-    assert np.isnan(planes[0, 0, 0]), "the planes themselves are as they were"
+    channels = np.array([[[np.nan, 12.0]]], np.float32)
+    assert normalisation.apply(channels).tolist() == [[[0.0, 1.0]]]
+    np.testing.assert_array_equal(normalisation.rescale(channels), [[[np.nan, 1.0]]])
+    assert np.isnan(channels[0, 0, 0]), "the channels themselves are as they were"
 
 
 def test_a_normalisation_survives_json() -> None:

@@ -3,37 +3,37 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from cnn.inputs.resize import resize_label, resize_planes, resize_proba, scene_side
+from cnn.inputs.resize import resize_channels, resize_label, resize_proba, scene_side
 
 
 def ramp(side: int) -> torch.Tensor:
-    """A plane whose value is the place of a pixel's middle, as a share of the side."""
+    """A channel whose value is the place of a pixel's middle, as a share of the side."""
     places = (torch.arange(side) + 0.5) / side
     return (places[:, None] + 2 * places[None, :])[None, None]
 
 
 @pytest.mark.parametrize(("side", "new"), [(20, 40), (20, 31), (40, 20), (40, 13)])
 def test_what_lies_somewhere_lies_there_on_any_scale(side: int, new: int) -> None:
-    resized, margin = resize_planes(ramp(side), new, new), 1 + new // 6
+    resized, margin = resize_channels(ramp(side), new, new), 1 + new // 6
     inner = (..., slice(margin, -margin), slice(margin, -margin))
     np.testing.assert_allclose(resized[inner], ramp(new)[inner], atol=2e-3)
 
 
-def test_planes_without_nodata_are_torchs_bicubic_ones() -> None:
-    planes = torch.randn(2, 3, 17, 17, generator=torch.Generator().manual_seed(0))
+def test_channels_without_nodata_are_torchs_bicubic_ones() -> None:
+    channels = torch.randn(2, 3, 17, 17, generator=torch.Generator().manual_seed(0))
     for new in (29, 9):
-        theirs = interpolate(planes, (new, new), mode="bicubic", antialias=True)
-        torch.testing.assert_close(resize_planes(planes, new, new), theirs)
-    assert resize_planes(planes, 17, 17) is planes
+        theirs = interpolate(channels, (new, new), mode="bicubic", antialias=True)
+        torch.testing.assert_close(resize_channels(channels, new, new), theirs)
+    assert resize_channels(channels, 17, 17) is channels
 
 
 @pytest.mark.parametrize("new", [50, 41, 12])
 def test_nodata_neither_grows_nor_leaks(new: int) -> None:
-    planes = torch.full((1, 2, 25, 25), 7.0)
-    planes[0, 0, 5:15, 7:20] = torch.nan
-    planes[0, 0, 10, 10] = 7.0
-    resized = resize_planes(planes, new, new)
-    nearest = interpolate(planes, (new, new), mode="nearest-exact")
+    channels = torch.full((1, 2, 25, 25), 7.0)
+    channels[0, 0, 5:15, 7:20] = torch.nan
+    channels[0, 0, 10, 10] = 7.0
+    resized = resize_channels(channels, new, new)
+    nearest = interpolate(channels, (new, new), mode="nearest-exact")
     assert torch.equal(resized.isnan(), nearest.isnan())
     torch.testing.assert_close(resized[~resized.isnan()], torch.full_like(resized[~resized.isnan()], 7.0))
 
@@ -60,7 +60,7 @@ def test_there_and_back_again_is_where_it_was() -> None:
     proba = torch.zeros(1, 1, 32, 32)
     proba[..., 8:16, 12:20] = 1
     for factor in (2.0, 0.5):
-        there = resize_planes(proba, round(32 * factor), round(32 * factor))
+        there = resize_channels(proba, round(32 * factor), round(32 * factor))
         back = resize_proba(there, 32, 32)
         rows, cols = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
         for axis in (rows, cols):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cnn import fit_member, load_member
 from cnn.crops.crops import SceneStore
 from cnn.export import ByName, random_windows, trace
-from cnn.inputs.stacked import input_planes, stacked_names
+from cnn.inputs.stacked import input_channels, stacked_names
 from cnn.network.model_file import read_about
 from cnn.network.network import build_network
 from cnn.network.weights import load_weights
@@ -59,12 +59,12 @@ def write_map(member: Guess, scene: Scene, names: Sequence[str], directory: Path
 class Echo(nn.Module):
     """Says what one of its inputs says."""
 
-    def __init__(self, plane: int) -> None:
+    def __init__(self, channel: int) -> None:
         super().__init__()
-        self.plane = plane
+        self.channel = channel
 
-    def forward(self, planes: Tensor) -> Tensor:
-        return planes[:, self.plane : self.plane + 1].nan_to_num()
+    def forward(self, channels: Tensor) -> Tensor:
+        return channels[:, self.channel : self.channel + 1].nan_to_num()
 
 
 @pytest.fixture
@@ -82,15 +82,15 @@ def stacked(tiny: CnnSettings) -> CnnSettings:
 
 @pytest.mark.parametrize("cache_bytes", [1e9, 0.0])
 @pytest.mark.parametrize("window", [Window(5, 9, 16, 20), Window(-6, 40, 24, 30)])
-def test_maps_follow_the_features_plane_for_plane(
+def test_maps_follow_the_features_channel_for_channel(
     multiclass_catalogue: Catalogue, tmp_path: Path, window: Window, cache_bytes: float
 ) -> None:
     classes = multiclass_catalogue.classes.names
     for name in ("trees", "forest"):
         write_maps(Guess(name, 3), multiclass_catalogue, open_store(tmp_path / name, multiclass_catalogue.classes))
     feature_set = FeatureSet(multiclass_catalogue.bands, INPUTS)
-    planes = input_planes(feature_set, ["trees", "forest"], classes, tmp_path)
-    assert planes.names == (
+    channels = input_channels(feature_set, ["trees", "forest"], classes, tmp_path)
+    assert channels.names == (
         "nir",
         "red",
         "trees:dark",
@@ -100,7 +100,7 @@ def test_maps_follow_the_features_plane_for_plane(
         "forest:bright",
         "forest:edge",
     )
-    store = SceneStore(planes, multiclass_catalogue.scenes, (1,), cache_bytes, seed=0)
+    store = SceneStore(channels, multiclass_catalogue.scenes, (1,), cache_bytes, seed=0)
     for scene in multiclass_catalogue.scenes:
         channels, _ = store.read(scene, window)
         inner = window.meet(scene.grid.window)
@@ -113,30 +113,32 @@ def test_maps_follow_the_features_plane_for_plane(
 
 
 def test_training_scenes_are_seen_out_of_fold_and_others_by_all_models(catalogue: Catalogue, members: Path) -> None:
-    planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
+    channels = input_channels(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
     for scene in catalogue.scenes:
         folds = (0, 1) if scene.fold is None else (scene.fold,)
         wanted = Guess("trees").whole(scene, folds)[0]
-        np.testing.assert_allclose(planes.open(scene).compute()[2], wanted, atol=1e-5)
+        np.testing.assert_allclose(channels.open(scene).compute()[2], wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize(("plane", "name"), [(2, "trees"), (3, "forest")])
-def test_a_network_that_echoes_a_plane_makes_that_members_map(
-    catalogue: Catalogue, members: Path, plane: int, name: str
+@pytest.mark.parametrize(("channel", "name"), [(2, "trees"), (3, "forest")])
+def test_a_network_that_echoes_a_channel_makes_that_members_map(
+    catalogue: Catalogue, members: Path, channel: int, name: str
 ) -> None:
-    planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees", "forest"], catalogue.classes.names, members)
+    channels = input_channels(
+        FeatureSet(catalogue.bands, INPUTS), ["trees", "forest"], catalogue.classes.names, members
+    )
     scene = catalogue.split("test")[0]
     runner = Runner(torch.device("cpu"), torch.float32)
-    strips = predict_scene(scene, planes, Echo(plane), 1, Tiling(32, 8, 4, 32), runner)
+    strips = predict_scene(scene, channels, Echo(channel), 1, Tiling(32, 8, 4, 32), runner)
     whole = np.concatenate([proba for _, proba in strips], axis=1)
     np.testing.assert_allclose(whole, read_proba(map_path(members / name, scene)), atol=1e-6)
 
 
 def test_a_copy_in_another_process_reads_the_same(catalogue: Catalogue, members: Path) -> None:
-    planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
-    copy = pickle.loads(pickle.dumps(planes))
+    channels = input_channels(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
+    copy = pickle.loads(pickle.dumps(channels))
     scene = catalogue.scenes[0]
-    np.testing.assert_array_equal(copy.open(scene).compute(), planes.open(scene).compute())
+    np.testing.assert_array_equal(copy.open(scene).compute(), channels.open(scene).compute())
 
 
 def test_a_stacked_member_is_normalised_by_the_maps_that_it_learns_from(
@@ -168,7 +170,7 @@ def test_a_loaded_member_reads_maps_where_it_is_told_to(
     assert np.nanmax(np.abs(one - two)) > 1e-3, "what the other member says is looked at"
 
 
-def test_weights_of_an_earlier_run_are_matched_by_the_names_of_stacked_planes(
+def test_weights_of_an_earlier_run_are_matched_by_the_names_of_stacked_channels(
     catalogue: Catalogue, stacked: CnnSettings, members: Path
 ) -> None:
     fit_member("net", stacked, catalogue, members / "net", **OPTIONS, folds=[0])
@@ -180,15 +182,17 @@ def test_weights_of_an_earlier_run_are_matched_by_the_names_of_stacked_planes(
     torch.testing.assert_close(one.state_dict()[first], two.state_dict()[first].flip(1))
 
 
-def test_every_plane_is_described(catalogue: Catalogue, members: Path) -> None:
-    planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["forest", "trees"], catalogue.classes.names, members)
-    told = planes.describe()
-    assert [plane["name"] for plane in told] == list(planes.names)
-    assert len({frozenset(plane) for plane in told}) == 1, "all are told by the same keys"
+def test_every_channel_is_described(catalogue: Catalogue, members: Path) -> None:
+    channels = input_channels(
+        FeatureSet(catalogue.bands, INPUTS), ["forest", "trees"], catalogue.classes.names, members
+    )
+    told = channels.describe()
+    assert [channel["name"] for channel in told] == list(channels.names)
+    assert len({frozenset(channel) for channel in told}) == 1, "all are told by the same keys"
     assert "member forest" in str(told[2]["definition"])
 
 
-def test_a_stacked_network_is_recorded_with_its_planes_by_name(
+def test_a_stacked_network_is_recorded_with_its_channels_by_name(
     catalogue: Catalogue, stacked: CnnSettings, members: Path
 ) -> None:
     fit_member("net", stacked, catalogue, members / "net", **OPTIONS, folds=[0])
@@ -196,15 +200,15 @@ def test_a_stacked_network_is_recorded_with_its_planes_by_name(
     model = ByName(member.apply_fold(0)).eval()
     program, any_size = trace(model, member)
     for windows in random_windows(member, 0, any_size):
-        planes = [torch.from_numpy(plane) for plane in windows]
-        assert len(planes) == len(member.planes.names) == 2
+        channels = [torch.from_numpy(channel) for channel in windows]
+        assert len(channels) == len(member.channels.names) == 2
         with torch.no_grad():
-            torch.testing.assert_close(program.module()(*planes), model(*planes), rtol=0, atol=1e-5)
+            torch.testing.assert_close(program.module()(*channels), model(*channels), rtol=0, atol=1e-5)
 
 
 def test_a_network_without_a_stack_sees_features_alone(catalogue: Catalogue, tmp_path: Path) -> None:
     feature_set = FeatureSet(catalogue.bands, INPUTS)
-    assert input_planes(feature_set, [], catalogue.classes.names, tmp_path) is feature_set
+    assert input_channels(feature_set, [], catalogue.classes.names, tmp_path) is feature_set
     assert stacked_names([], ["kelp"]) == ()
 
 
@@ -286,20 +290,20 @@ class TestRefusals:
     def test_a_map_of_another_grid(self, scene: Scene, catalogue: Catalogue, members: Path, grid: Grid) -> None:
         placed = replace(scene, grid=Grid(40, 48, None, (10, 0, 7e5, 0, -10, 4e6)))
         path, tags = map_path(members / "trees", placed), {"member": "trees", "scene": scene.id, "folds": "0"}
-        planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
+        channels = input_channels(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
         with map_writer(path, grid, ("bright",), tags):
             pass
         with pytest.raises(MapError, match=f"expected the grid of scene {scene.id}, 40 × 48 pixels from"):
-            planes.open(placed)
+            channels.open(placed)
         with map_writer(path, placed.grid, ("bright",), tags):
             pass
-        planes.open(placed)
+        channels.open(placed)
 
     def test_a_scene_outside_training_may_be_predicted_by_any_models(self, catalogue: Catalogue, members: Path) -> None:
-        planes = input_planes(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
+        channels = input_channels(FeatureSet(catalogue.bands, INPUTS), ["trees"], catalogue.classes.names, members)
         unseen = replace(catalogue.scenes[0], split="test", fold=None)
         write_map(Guess("trees", folds=[1]), unseen, catalogue.classes.names, members / "trees")
-        np.testing.assert_allclose(planes.open(unseen).compute()[2], Guess("trees").whole(unseen, [1])[0], atol=1e-5)
+        np.testing.assert_allclose(channels.open(unseen).compute()[2], Guess("trees").whole(unseen, [1])[0], atol=1e-5)
 
     def test_a_member_named_twice(self) -> None:
         with pytest.raises(ValueError, match="expected each member once, got trees, trees"):

@@ -289,27 +289,27 @@ def test_what_is_no_sum_of_losses_is_refused(text: str, message: str) -> None:
 
 
 def test_balanced_classes_count_the_same() -> None:
-    loss = build_loss(CnnSettings(class_weights="balanced"), COVER, np.array([60, 30, 10]))
+    loss = build_loss(CnnSettings(class_weights="balanced"), COVER, np.array([[60, 30, 10]]))
     np.testing.assert_allclose(np.array(loss.options.class_weights) * [60, 30, 10], 100 / 3)
 
 
 def test_weights_go_by_name_and_unknown_names_are_answered_with_known_ones() -> None:
     settings = CnnSettings(class_weights={"road": 9}, region_weights={"water": 0})
-    options = build_loss(settings, COVER, np.array([1, 1, 1])).options
+    options = build_loss(settings, COVER, np.array([[1, 1, 1]])).options
     assert options.class_weights == (1, 1, 9)
     assert options.region_weights == (0, 1, 1)
-    assert build_loss(CnnSettings(), KELP, np.array([1, 1])).options.region_weights == (0, 1)
+    assert build_loss(CnnSettings(), KELP, np.array([[1, 1]])).options.region_weights == (0, 1)
     with pytest.raises(MemberError, match=r"region_weights: .* got rode\. Nearest: road"):
-        build_loss(CnnSettings(region_weights={"rode": 1}), COVER, np.array([1, 1, 1]))
+        build_loss(CnnSettings(region_weights={"rode": 1}), COVER, np.array([[1, 1, 1]]))
     with pytest.raises(MemberError, match="weight above 0"):
-        build_loss(CnnSettings(region_weights={"kelp": 0}), KELP, np.array([1, 1]))
+        build_loss(CnnSettings(region_weights={"kelp": 0}), KELP, np.array([[1, 1]]))
 
 
 def test_settings_reach_the_loss() -> None:
     settings = CnnSettings(
         loss="tversky + 0.5 focal", label_smoothing=0.1, focal_gamma=1.5, tversky_alpha=0.4, tversky_beta=0.6
     )
-    loss = build_loss(settings, KELP, np.array([1, 1]))
+    loss = build_loss(settings, KELP, np.array([[1, 1]]))
     assert loss.terms == {"tversky": 1.0, "focal": 0.5}
     assert loss.options == LossOptions((1.0, 1.0), (0.0, 1.0), 0.1, 1.5, 0.4, 0.6)
     assert not loss.state_dict(), "weights of classes are settings, not what is learned"

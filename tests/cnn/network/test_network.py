@@ -18,7 +18,7 @@ from cnn.network.network import (
     input_multiple,
     takes_other_sizes,
 )
-from cnn.network.weights import adapt_planes, load_weights
+from cnn.network.weights import adapt_channels, load_weights
 from cnn.settings import CLASSIFIER, CnnSettings
 from data.errors import MemberError
 
@@ -27,7 +27,7 @@ SMALL = CnnSettings(encoder="mobileone_s0", encoder_depth=2, decoder_channels=[1
 
 
 @pytest.mark.parametrize("architecture", [name for name in architecture_names() if name != CLASSIFIER])
-def test_every_architecture_maps_planes_to_logits_of_the_same_size(architecture: str) -> None:
+def test_every_architecture_maps_channels_to_logits_of_the_same_size(architecture: str) -> None:
     settings = CnnSettings(architecture=architecture, encoder="mobilenet_v2")
     if architecture == "dpt":
         settings = CnnSettings(
@@ -146,7 +146,7 @@ def test_an_unknown_name_of_weights_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("settings", [TINY, SMALL], ids=["timm", "smp"])
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-def test_local_weights_are_matched_to_planes_by_name(settings: CnnSettings, suffix: str, tmp_path: Path) -> None:
+def test_local_weights_are_matched_to_channels_by_name(settings: CnnSettings, suffix: str, tmp_path: Path) -> None:
     source = build_network(settings, 3, 1)
     state = {key.removeprefix("model."): tensor.clone() for key, tensor in source.encoder.state_dict().items()}  # type: ignore[union-attr]
     state["fc.weight"] = torch.zeros(10, 3)
@@ -207,18 +207,18 @@ def test_damaged_and_missing_weights_are_named(tmp_path: Path, name: str) -> Non
         load_weights(build_network(settings, 3, 1), settings, ["red", "green", "blue"], 1)
 
 
-def test_weights_on_other_planes_keep_the_size_of_the_response() -> None:
+def test_weights_on_other_channels_keep_the_size_of_the_response() -> None:
     weight = torch.rand(4, 3, 3, 3)
-    adapted = adapt_planes(weight, ["red", "green", "blue"], ["a", "b", "c", "d", "e"])
+    adapted = adapt_channels(weight, ["red", "green", "blue"], ["a", "b", "c", "d", "e"])
     torch.testing.assert_close(adapted.sum(1), weight.sum(1))
 
 
 RGB = ["red", "green", "blue"]
 
 
-def test_planes_without_a_name_take_the_mean_copies_in_turn_or_nothing() -> None:
-    weight, planes = torch.rand(4, 3, 3, 3), ["nir", "blue", "swir", "ndvi", "red", "dem"]
-    mean, copy, zero = (adapt_planes(weight, RGB, planes, how) for how in ("mean", "copy", "zero"))
+def test_channels_without_a_name_take_the_mean_copies_in_turn_or_nothing() -> None:
+    weight, channels = torch.rand(4, 3, 3, 3), ["nir", "blue", "swir", "ndvi", "red", "dem"]
+    mean, copy, zero = (adapt_channels(weight, RGB, channels, how) for how in ("mean", "copy", "zero"))
     for adapted, factor in ((mean, 0.5), (copy, 0.5), (zero, 1.5)):
         torch.testing.assert_close(adapted[:, [4, 1]], weight[:, [0, 2]] * factor)
     torch.testing.assert_close(mean[:, 0], weight.mean(1) * 0.5)
@@ -226,15 +226,15 @@ def test_planes_without_a_name_take_the_mean_copies_in_turn_or_nothing() -> None
     assert (zero[:, [0, 2, 3, 5]] == 0).all()
 
 
-def test_zero_for_planes_without_a_name_leaves_the_response_to_the_others_as_it_was() -> None:
+def test_zero_for_channels_without_a_name_leaves_the_response_to_the_others_as_it_was() -> None:
     weight = torch.rand(4, 3, 3, 3)
-    adapted = adapt_planes(weight, RGB, ["nir", *RGB], "zero")
+    adapted = adapt_channels(weight, RGB, ["nir", *RGB], "zero")
     assert torch.equal(adapted[:, 1:], weight)
     with pytest.raises(MemberError, match="input_conv_init zero: expected inputs among red, green, blue"):
-        adapt_planes(weight, RGB, ["nir", "swir"], "zero")
+        adapt_channels(weight, RGB, ["nir", "swir"], "zero")
 
 
-def test_first_planes_is_a_setting_of_weights(tmp_path: Path) -> None:
+def test_input_conv_init_is_a_setting_of_pretrained_weights(tmp_path: Path) -> None:
     source = build_network(TINY, 3, 1)
     torch.save({f"encoder.{key}": tensor for key, tensor in source.encoder.state_dict().items()}, tmp_path / "rgb.pth")  # type: ignore[union-attr]
     settings = TINY.model_copy(update={"pretrained": str(tmp_path / "rgb.pth"), "input_conv_init": "zero"})

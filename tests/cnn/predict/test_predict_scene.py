@@ -25,7 +25,7 @@ RUNNER = Runner(torch.device("cpu"), torch.float32)
 
 
 class PixelNetwork(nn.Module):
-    """Logits are multiples of the second plane: the simplest translation-equivariant network."""
+    """Logits are multiples of the second channel: the simplest translation-equivariant network."""
 
     def __init__(self, outputs: int, factor: float = 1.0) -> None:
         super().__init__()
@@ -149,7 +149,7 @@ def test_a_resized_scene_comes_back_on_its_own_grid(make_scene: Callable[..., Sc
     np.testing.assert_array_equal(np.isnan(proba), np.isnan(wanted))
     once = predict(scene, PixelNetwork(1), Tiling(512, 16, 16, 32, resize))
     assert np.nanmean(np.abs(proba - once)) < 0.004
-    # Shrunk and enlarged again a plane loses its noise, not the blobs in it.
+    # Shrunk and enlarged again a channel loses its noise, not the blobs in it.
     assert np.corrcoef(proba[np.isfinite(proba)], wanted[np.isfinite(wanted)])[0, 1] > (0.9 if resize > 1 else 0.7)
 
 

@@ -15,7 +15,7 @@ from cnn.train.optimisation import (
     build_average,
     build_optimizer,
     build_schedule,
-    cut_rate,
+    lower_rate,
     lr_step_epochs,
     swa_start,
 )
@@ -31,7 +31,7 @@ def rates_of(optimizer: Optimizer, settings: CnnSettings, cut_after: int | None 
         optimizer.step()
         schedule.step()
         if step + 1 == cut_after:
-            cut_rate(optimizer, schedule, settings.lr_factor)
+            lower_rate(optimizer, schedule, settings.lr_factor)
     return rates
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 import cnn.fit
 import cnn.train.loggers
 from cnn import fit_member, load_member
+from cnn.machine import Machine
 from cnn.network.model_file import read_about, read_tensors
 from cnn.settings import CnnSettings
 from cnn.train.training import check_devices
@@ -243,7 +244,7 @@ def test_training_stops_when_the_score_no_longer_gains_enough(
     assert read_about(tmp_path / "fold0.safetensors")["epoch"] == 1
 
 
-def test_plateau_cuts_the_rate_after_each_epoch_without_enough_gain(
+def test_plateau_lowers_the_rate_after_each_epoch_without_enough_gain(
     catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(
@@ -316,19 +317,14 @@ def test_the_number_of_workers_changes_nothing_even_after_a_kill(
     catalogue: Catalogue, randomly_deep: CnnSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit_member("net", randomly_deep, catalogue, tmp_path / "whole", **OPTIONS)
-    train = cnn.fit.train_network
-
-    def with_workers(*values: Any, **options: Any) -> Any:
-        return train(*values, **{**options, "workers": 1})
-
-    monkeypatch.setattr(cnn.fit, "train_network", with_workers)
+    monkeypatch.setattr(Machine, "of", lambda device, threads: Machine(device, workers=1))
     with pytest.raises(KilledError):
         fit_member("net", randomly_deep, catalogue, tmp_path / "parts", **OPTIONS, track=kill_at(5))
     fit_member("net", randomly_deep, catalogue, tmp_path / "parts", **OPTIONS)
     assert network_of(tmp_path / "whole") == network_of(tmp_path / "parts")
 
 
-def test_a_page_and_sheets_of_the_scenes_held_out_are_drawn(
+def test_a_page_and_grids_of_the_scenes_held_out_are_rendered(
     multiclass_catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path
 ) -> None:
     settings = with_changes(tiny, validation_fraction=0.5, epochs=3, pictures=2)
@@ -339,8 +335,8 @@ def test_a_page_and_sheets_of_the_scenes_held_out_are_drawn(
     assert page.count("<svg") == 8
     assert 'src="fold0-scenes/epoch3.png"' in page
     assert {path.name for path in (tmp_path / "fold0-scenes").iterdir()} == {"epoch2.png", "epoch3.png"}
-    with Image.open(tmp_path / "fold0-scenes/epoch3.png") as sheet:
-        colors = {color for _, color in sheet.convert("RGB").getcolors(2**24)}
+    with Image.open(tmp_path / "fold0-scenes/epoch3.png") as grid:
+        colors = {color for _, color in grid.convert("RGB").getcolors(2**24)}
     assert {(9, 9, 9), (5, 5, 5)} <= colors, "labels are drawn in the colours of their classes"
 
 

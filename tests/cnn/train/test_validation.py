@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from cnn.crops.crops import SceneStore
 from cnn.inputs.normalisation import Normalisation
-from cnn.train.prediction_grid import choose_scenes, draw_sheet
-from cnn.train.validation import Tiles, Validation, infer, label_indices, validate
+from cnn.train.prediction_grid import PIXEL_PANELS, choose_scenes, render_grid
+from cnn.train.validation import PixelTally, Tiles, Validation, infer, label_indices, validate
 from data.metrics.confusion import confusion_counts
 from data.pages.quicklook import ERROR_COLORS
 from data.scenes.classes import IGNORE, Classes
@@ -22,7 +22,7 @@ CPU = {"device": torch.device("cpu"), "precision": torch.float32}
 
 
 class Scale(nn.Module):
-    """Logits are the first plane, brighter than 100; binary, or with its opposite for two classes."""
+    """Logits are the first channel, brighter than 100; binary, or with its opposite for two classes."""
 
     def __init__(self, outputs: int = 1) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def test_counts_and_losses_are_those_of_a_loop_whoever_has_which_part(
     network = Scale(outputs)
     for part in range(parts):
         batches = DataLoader(torch.utils.data.Subset(tiles, range(part, len(tiles), parts)), 1)
-        found = validate(network, batches, tiles, 2, error_share, total=keep, **CPU)  # type: ignore[arg-type]
+        found = validate(network, batches, tiles, PixelTally(2), error_share, total=keep, **CPU)  # type: ignore[arg-type]
     assert not network.training
 
     counts, losses = np.zeros((2, 3), np.int64), []
@@ -99,7 +99,7 @@ def test_counts_and_losses_are_those_of_a_loop_whoever_has_which_part(
 def test_resized_scenes_are_scored_on_their_own_grid(make_scene: Callable[..., Scene]) -> None:
     scene = make_scene("first", 40, 48)
     counts = [
-        validate(Scale(), DataLoader(tiles, 2), tiles, 2, error_share, **CPU).counts  # type: ignore[arg-type]
+        validate(Scale(), DataLoader(tiles, 2), tiles, PixelTally(2), error_share, **CPU).counts  # type: ignore[arg-type]
         for tiles in (tiles_of([scene], 16), tiles_of([scene], 32, 2.0))
     ]
     assert counts[0].sum() == counts[1].sum() == (known_label(scene) != IGNORE).sum()
@@ -116,7 +116,7 @@ def test_scenes_without_a_label_have_no_loss(make_scene: Callable[..., Scene]) -
     scene = make_scene("first", 16, 16)
     tiles = tiles_of([scene], 16)
     blank = [(tiles[0][0][None], torch.full((1, 16, 16), IGNORE, dtype=torch.uint8), torch.tensor([0]))]
-    found = validate(Scale(), blank, tiles, 2, error_share, **CPU)  # type: ignore[arg-type]
+    found = validate(Scale(), blank, tiles, PixelTally(2), error_share, **CPU)  # type: ignore[arg-type]
     assert np.isnan(found.scene_losses[0])
     assert found.loss == 0
     assert found.counts.sum() == 0
@@ -132,22 +132,22 @@ def test_the_worst_scenes_are_chosen_besides_those_spread_over_all() -> None:
     assert worst == [19, 18, 17, 16]
 
 
-def test_a_sheet_shows_hits_misses_and_false_alarms_of_the_telling_tile(
+def test_a_grid_shows_hits_misses_and_false_alarms_of_the_telling_tile(
     make_scene: Callable[..., Scene], tmp_path: Path
 ) -> None:
     scene = make_scene("first", 80, 80)
     tiles = tiles_of([scene], 40)
     ones = [int((tiles[number][1] == 1).sum()) for number in range(len(tiles))]
-    assert ones[tiles.telling(0)] == max(ones)
+    assert ones[tiles.shown(0)] == max(ones)
 
     def shifted(inputs: Tensor) -> np.ndarray:
         return np.roll(label_indices(infer(Scale(), inputs, 40, torch.float32), 40), 4, axis=2)
 
     classes = Classes("binary", (1,), ("bright",), ((230, 159, 0),))
     found = Validation(0.1, np.zeros((2, 3), np.int64), np.array([0.1]))
-    draw_sheet(tmp_path / "sheet.png", tiles, found, shifted, classes)
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        colors = {color: count for count, color in sheet.getcolors(2**24)}
+    render_grid(tmp_path / "grid.png", tiles, found, shifted, classes, PIXEL_PANELS)
+    with Image.open(tmp_path / "grid.png") as grid:
+        colors = {color: count for count, color in grid.getcolors(2**24)}
     for name in ("hit", "miss", "false alarm"):
         assert colors[ERROR_COLORS[name]] > 50, name
     assert colors[(230, 159, 0)] > 100
