@@ -63,10 +63,20 @@ CONTEXT_SIDE = 1024
 
 def write_raster(path: Path, planes: NDArray[Any], nodata: float | None = None) -> None:
     """Write planes (C, H, W) as the competition's files are: deflate, in strips."""
-    with maybe_ungeoreferenced(), rasterio.open(
-        path, "w", driver="GTiff", count=len(planes), height=planes.shape[1], width=planes.shape[2],
-        dtype=planes.dtype.name, nodata=nodata, compress="deflate",
-    ) as raster:  # fmt: skip
+    with (
+        maybe_ungeoreferenced(),
+        rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            count=len(planes),
+            height=planes.shape[1],
+            width=planes.shape[2],
+            dtype=planes.dtype.name,
+            nodata=nodata,
+            compress="deflate",
+        ) as raster,
+    ):
         raster.write(planes)
 
 

@@ -209,11 +209,9 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     ranks = [] if relative is None or not relative.rank else [f"{base}_rank" for base in relative.of]
     far = [] if distance is None else [f"{mask}_distance_r{distance.within}" for mask in distance.to]
     shares = [f"{mask}_share" for mask in settings.shares]
-    places = [f"at_{name}" for name in settings.coordinates]
-    names = (
-        *bands, *indices, *settings.formulas, *changes, *around, *above, *ranks, *far, *shares, *places, *settings.extra
-    )  # fmt: skip
-    return _once(names)
+    at = [f"at_{name}" for name in settings.coordinates]
+    of_pixels = (*bands, *indices, *settings.formulas, *changes)
+    return _once((*of_pixels, *around, *above, *ranks, *far, *shares, *at, *settings.extra))
 
 
 def aggregated_names(bands: Sequence[str], settings: FeatureSettings) -> list[str]:

@@ -127,9 +127,8 @@ def leakage_report(
     touching = touching_pairs(scenes)
     alike = None if thumbnails is None else similar_pairs(thumbnails, similarity)
     outside = {name: len(catalogue.split(name)) for name in ("val", "test") if catalogue.split(name)}
-    task = catalogue.classes.task
-    first = 1 if task == "binary" else 0
-    bare = counts[:, first:].sum(axis=1) == 0
+    classes = catalogue.classes
+    bare = counts[:, -len(classes.names) :].sum(axis=1) == 0
     return LeakageReport(
         scenes=tuple(int((fold_of == fold).sum()) for fold in folds),
         groups=tuple(len({scene.group for scene in catalogue.in_fold(fold)}) for fold in folds),
@@ -144,8 +143,8 @@ def leakage_report(
         outside=outside,
         outside_neighbours=_beside_training(catalogue, touching),
         outside_duplicates={} if alike is None else _beside_training(catalogue, alike),
-        unit="scene" if task == "multilabel" else "px",
-        blank=() if task == "multiclass" else tuple(int(bare[fold_of == fold].sum()) for fold in folds),
+        unit="scene" if classes.task == "multilabel" else "px",
+        blank=() if classes.task == "multiclass" else tuple(int(bare[fold_of == fold].sum()) for fold in folds),
     )
 
 

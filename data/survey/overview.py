@@ -194,19 +194,18 @@ def _parts(catalogue: Catalogue, splits: Sequence[str]) -> Iterator[Part]:
 
 
 def _part(catalogue: Catalogue, name: str, scenes: Sequence[Scene]) -> Part:
-    task = catalogue.classes.task
     labelled = [scene for scene in scenes if catalogue.statistics[scene.split, scene.id].label_counts]
     counts = np.array(
         [catalogue.statistics[scene.split, scene.id].label_counts for scene in labelled], np.int64
     ).reshape(len(labelled), len(catalogue.classes.label_names))
-    telling = counts[:, 1:] if task == "binary" else counts
+    telling = counts[:, -len(catalogue.classes.names) :]
     return Part(
         name,
         len(scenes),
         len({scene.group for scene in scenes}),
         tuple(counts.sum(axis=0).tolist()) if labelled else (),
         tuple((counts > 0).sum(axis=0).tolist()) if labelled else (),
-        len(labelled) if task == "multilabel" else int(counts.sum()),
+        len(labelled) if catalogue.classes.task == "multilabel" else int(counts.sum()),
         tuple(scene.id for scene, row in zip(labelled, telling, strict=True) if not row.any()),
     )
 

@@ -50,9 +50,17 @@ def slow(scene, name):
 
 
 NAMES = (
-    "red_mean", "NDVI_std", "sum_q25", "green_from_95_below_105.5", "red_std_r1_mean", "red_std_r1_energy",
-    "nir_above_dark_max", "dark_share", "valid_share", "dark_mean",
-)  # fmt: skip
+    "red_mean",
+    "NDVI_std",
+    "sum_q25",
+    "green_from_95_below_105.5",
+    "red_std_r1_mean",
+    "red_std_r1_energy",
+    "nir_above_dark_max",
+    "dark_share",
+    "valid_share",
+    "dark_mean",
+)
 
 
 @pytest.mark.parametrize("holes", [0, 0.05, 0.6])
