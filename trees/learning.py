@@ -55,6 +55,14 @@ class TrainingRows(ABC):
     threads : int
     device : {"auto", "cpu", "cuda"}
 
+    Attributes
+    ----------
+    learner : Learner
+    labels : tuple of str
+        Name of each label index, or tag.
+    made_with : mapping of str to str
+        Library → its version.
+
     Raises
     ------
     MemberError
@@ -72,7 +80,8 @@ class TrainingRows(ABC):
         threads: int = 1,
         device: DeviceName = "auto",
     ) -> None:
-        self.name, self.catalogue, self.labels = name, catalogue, catalogue.classes.label_names
+        self.name, self.settings, self.catalogue, self.formulas = name, settings, catalogue, feature_set.formulas
+        self.labels = catalogue.classes.label_names
         columns = _check_columns(name, settings, feature_set.names)
         _check_settings(name, settings, catalogue.classes)
         table = open_rows(pixels, catalogue, columns)

@@ -1,12 +1,9 @@
-"""The tree branch's members: one booster a fold, learned from the pixel table, applied to whole scenes."""
+"""A fitted member of the tree branch: one booster a fold, applied to whole scenes."""
 
-import logging
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
@@ -14,26 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.files import read_json, replacing, write_json
+from data.files import read_json
 from data.maps.member import Prediction
-from data.progress import Track, untracked
-from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, OpenScene
 from features.scene_features import SceneFeatureSet
-from features.table import Columns
 from trees.boosters.booster import Booster, predict_proba
 from trees.boosters.device import count_gpus
-from trees.learning import LEARNERS, PixelRows
+from trees.learning import LEARNERS
 from trees.settings import Device, DeviceName, TreeSettings
 from trees.tag_boosters import TagBoosters
-from trees.tag_learning import TagRows
 
-__all__ = ["TreeMember", "fit_member", "in_squares", "load_member"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["TreeMember", "in_squares", "load_member"]
 
 SQUARE = 8
 """Pixels on a side of the squares in which a window's pixels follow each other."""
@@ -49,14 +40,14 @@ class TreeMember:
     boosters : mapping of int to Booster
         By fold; that of fold k has never seen a scene of fold k.
     feature_set : FeatureSet or SceneFeatureSet
-        Of pixels, or of scenes as a whole.
+        Of pixels, or of whole scenes.
     n_classes : int
         Probability bands.
     threads : int
     executor : Executor or None
-        Where features of scenes as a whole are computed.
+        Where features of whole scenes are computed.
     side, batch : int
-        Pixels on a side of the windows that are predicted at a time; scenes, where these are told as a whole.
+        Pixels on a side of the windows that are predicted at a time; and whole scenes at a time, where these have tags.
     """
 
     name: str
@@ -114,78 +105,10 @@ class TreeMember:
         return mean / np.float32(len(folds))
 
 
-def fit_member(
-    name: str,
-    settings: TreeSettings,
-    catalogue: Catalogue,
-    pixels: Path,
-    feature_set: Columns,
-    directory: Path,
-    *,
-    seed: int,
-    threads: int = 1,
-    device: DeviceName = "auto",
-    folds: Sequence[int] | None = None,
-    track: Track = untracked,
-) -> None:
-    """Train a member's boosters; those that exist are kept.
-
-    Parameters
-    ----------
-    name : str
-    settings : TreeSettings
-    catalogue : Catalogue
-        With folds.
-    pixels : Path
-        Folder of the pixel table, or of the table of scenes.
-    feature_set : Columns
-        Of the table.
-    directory : Path
-        Gets ``member.json`` and, for each fold, the booster and ``fold<K>.json``.
-    seed, threads : int
-    device : {"auto", "cpu", "cuda"}
-    folds : sequence of int, optional
-        Those to train; all by default.
-    track : Track
-
-    Raises
-    ------
-    MemberError
-        If the training rows lack a class altogether, or the settings do not suit the library.
-    FeatureError
-        If ``settings.features`` names a column that the table does not have.
-    """
-    open_rows = TagRows if catalogue.classes.task == "multilabel" else PixelRows
-    rows = open_rows(name, settings, catalogue, pixels, feature_set, threads=threads, device=device)
-    suffix = rows.suffix
-    write_json(
-        directory / "member.json",
-        {
-            "name": name,
-            "settings": settings.model_dump(mode="json"),
-            "bands": catalogue.bands,
-            "features": rows.learner.table.names,
-            "formulas": feature_set.formulas,
-            "classes": asdict(catalogue.classes),
-            "made_with": {"terrablend": version("terrablend"), **rows.made_with},
-        },
-    )
-    wanted = catalogue.folds if folds is None else folds
-    todo = [fold for fold in wanted if not _path(directory, fold, suffix).exists()]
-    for fold in track(todo, f"{name}: folds", len(todo)):
-        start = time.perf_counter()
-        booster, facts = rows.fit(settings, fold, seed)
-        write_json(directory / f"fold{fold}.json", {**facts, "importance": dict(booster.importance())})
-        with replacing(_path(directory, fold, suffix)) as temporary:
-            booster.save(temporary)
-        seconds = time.perf_counter() - start
-        logger.info("%s, fold %d: %d rounds on %d rows in %.0f s", name, fold, booster.rounds, facts["rows"], seconds)
-
-
 def load_member(
     directory: Path, threads: int = 1, device: DeviceName = "cpu", executor: Executor | None = None
 ) -> TreeMember:
-    """Load a member that `fit_member` trained, with a booster for each fold that it has.
+    """Load a member that `trees.fit.fit_member` trained, with a booster for each fold that it has.
 
     Parameters
     ----------
@@ -194,7 +117,7 @@ def load_member(
     device : {"auto", "cpu", "cuda"}
         Unless "cpu", libraries that can predict on a GPU do, if there is one.
     executor : Executor, optional
-        Where features of scenes as a whole are computed.
+        Where features of whole scenes are computed.
 
     Raises
     ------
@@ -236,7 +159,3 @@ def _load_boosters(
             raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
         boosters[int(path.stem.removeprefix("fold"))] = booster
     return boosters
-
-
-def _path(directory: Path, fold: int, suffix: str) -> Path:
-    return directory / f"fold{fold}{suffix}"

@@ -133,17 +133,9 @@ def main() -> None:
                 executor=executor,
             )
             built = time.perf_counter()
-            trees.fit_member(
-                name,
-                member.model_copy(update={"sample_weight": sample_weight}),
-                catalogue,
-                pixels,
-                feature_set,
-                directory,
-                seed=experiment.seed,
-                threads=arguments.threads,
-                folds=folds,
-            )
+            changed = member.model_copy(update={"sample_weight": sample_weight})
+            rows = trees.open_training_rows(name, changed, catalogue, pixels, feature_set, threads=arguments.threads)
+            trees.fit_member(rows, directory, seed=experiment.seed, folds=folds)
             trained = time.perf_counter()
             n_labels = len(catalogue.classes.label_names)
             counts = {}

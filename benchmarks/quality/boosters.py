@@ -39,7 +39,8 @@ def learn(
 ) -> dict[str, Any]:
     """Learn from all folds but one, each in turn, and score the rows of that one."""
     begun = time.perf_counter()
-    trees.fit_member("one", settings, catalogue, pixels, feature_set, directory, seed=0, threads=threads)
+    rows = trees.open_training_rows("one", settings, catalogue, pixels, feature_set, threads=threads)
+    trees.fit_member(rows, directory, seed=0)
     learned = time.perf_counter()
     parts = list(predict_held_out(trees.load_member(directory, threads), catalogue, pixels))
     predicted = time.perf_counter()

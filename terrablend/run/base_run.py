@@ -263,18 +263,14 @@ class BaseRun(ABC, Generic[E]):
         unknown = sorted(set(folds or ()) - set(catalogue.folds))
         if unknown:
             raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
-        options: dict[str, Any] = {
-            "seed": self.experiment.seed,
-            "threads": self.workers,
-            "device": self.device or settings.device,
-            "folds": folds,
-            "track": self.track,
-        }
+        machine: dict[str, Any] = {"threads": self.workers, "device": self.device or settings.device}
+        options: dict[str, Any] = {"seed": self.experiment.seed, "folds": folds, "track": self.track}
         if isinstance(settings, TreeSettings):
             feature_set = self.feature_set(catalogue)
-            trees.fit_member(name, settings, catalogue, self.pixels, feature_set, directory, **options)
+            rows = trees.open_training_rows(name, settings, catalogue, self.pixels, feature_set, **machine)
+            trees.fit_member(rows, directory, **options)
         else:
-            cnn.fit_member(name, settings, catalogue, directory, formulas=self.formulas, **options)
+            cnn.fit_member(name, settings, catalogue, directory, formulas=self.formulas, **machine, **options)
         if folds is None:
             self._apply_member(name, catalogue)
 

@@ -21,7 +21,8 @@ from ensemble.decide.thresholds import histogram_counts, score_histogram
 from terrablend.experiment import E, change_experiment
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import RunFolder
-from trees.learning import PixelRows
+from trees.fit import open_training_rows
+from trees.learning import TrainingRows
 from trees.settings import TreeSettings
 
 __all__ = ["Counts", "Trials"]
@@ -49,7 +50,7 @@ class Trials(Generic[E]):
     def __init__(self, run: BaseRun[E], name: str, directory: Path) -> None:
         self.run, self.name, self.directory = run, name, directory
         self.catalogue = run.load_catalogue()
-        self._rows: tuple[Any, PixelRows] | None = None
+        self._rows: tuple[Any, TrainingRows] | None = None
 
     def count(self, changes: Mapping[str, Any]) -> Iterator[Counts]:
         """Yield the confusion counts of each fold in turn, as predicted by models that never saw it.
@@ -100,11 +101,11 @@ class Trials(Generic[E]):
         folder.carry_out(changed.features)
         return changed
 
-    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> PixelRows:
+    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> TrainingRows:
         key = run.pixels, settings.booster, settings.features, settings.sample_weight, settings.class_weights
         if self._rows is None or self._rows[0] != key:
             self._rows = None
-            rows = PixelRows(
+            rows = open_training_rows(
                 self.name,
                 settings,
                 self.catalogue,

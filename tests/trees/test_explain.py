@@ -12,7 +12,7 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
 from features.settings import SampleSettings
 from features.table import open_table
-from trees import TreeMember, TreeSettings, fit_member, load_member
+from trees import TreeMember, TreeSettings, fit_member, load_member, open_training_rows
 from trees.boosters.booster import predict_proba
 from trees.explain import SHAP, SHUFFLING, Budget, explain_member
 
@@ -31,9 +31,8 @@ def explained(make_scenes, tmp_path):
         feature_set, pixels = FeatureSet(BANDS, NAMES), tmp_path / "pixels"
         sample = SampleSettings(buffer=0, negatives=100, quota=60)
         build_table(catalogue, feature_set, sample, pixels, experiment="test", seed=0)
-        fit_member(
-            "small", SETTINGS.model_copy(update=settings), catalogue, pixels, feature_set, tmp_path / "m", seed=0
-        )
+        rows = open_training_rows("small", SETTINGS.model_copy(update=settings), catalogue, pixels, feature_set)
+        fit_member(rows, tmp_path / "m", seed=0)
         return load_member(tmp_path / "m"), catalogue, pixels
 
     return fit
@@ -277,7 +276,7 @@ def test_each_tag_needs_its_own_column(tagged):
 def test_the_log_loss_and_iou_of_tags_are_those_of_their_scenes(tagged, tmp_path):
     catalogue, feature_set, pixels = tagged
     settings = TreeSettings(rounds=2, leaves=3, min_leaf_rows=4, learning_rate=0.5)
-    fit_member("small", settings, catalogue, pixels, feature_set, tmp_path / "m", seed=0)
+    fit_member(open_training_rows("small", settings, catalogue, pixels, feature_set), tmp_path / "m", seed=0)
     member = load_member(tmp_path / "m")
     explanation = explain_member(member, catalogue, pixels, seed=0)
     table = open_scene_table(pixels, catalogue, COLUMNS)

@@ -13,7 +13,7 @@ from data.maps.store import open_store, write_maps
 from data.workers import open_executor
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
-from trees import TreeMember, TreeSettings, fit_member, load_member
+from trees import TreeMember, TreeSettings, fit_member, load_member, open_training_rows
 from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.learning import LEARNERS
 from trees.tag_boosters import TagBoosters
@@ -36,7 +36,8 @@ def fitted(make_tagged, tmp_path):
         build_scene_table(catalogue, feature_set, tmp_path / "pixels", experiment="test")
         directory = directory or tmp_path / "member"
         changed = TreeSettings(**SETTINGS.model_dump() | settings)
-        fit_member("gbm", changed, catalogue, tmp_path / "pixels", feature_set, directory, seed=0, folds=folds)
+        rows = open_training_rows("gbm", changed, catalogue, tmp_path / "pixels", feature_set)
+        fit_member(rows, directory, seed=0, folds=folds)
         return catalogue, directory
 
     return fit

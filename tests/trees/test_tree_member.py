@@ -13,7 +13,7 @@ from data.scenes.scene import read_scene, valid_mask
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
-from trees import TreeMember, TreeSettings, fit_member, load_member
+from trees import TreeMember, TreeSettings, fit_member, load_member, open_training_rows
 from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.learning import LEARNERS
 
@@ -33,7 +33,8 @@ def fitted(make_scenes, tmp_path):
         sample = SampleSettings(buffer=0, negatives=100, quota=100)
         build_table(catalogue, feature_set, sample, tmp_path / "pixels", experiment="test", seed=0)
         directory = directory or tmp_path / "member"
-        fit_member("lgbm", settings, catalogue, tmp_path / "pixels", feature_set, directory, seed=0, **options)
+        rows = open_training_rows("lgbm", settings, catalogue, tmp_path / "pixels", feature_set)
+        fit_member(rows, directory, seed=0, **options)
         return catalogue, directory
 
     return fit
