@@ -46,8 +46,10 @@ class TreeMember:
     threads : int
     executor : Executor or None
         Where features of whole scenes are computed.
-    side, batch : int
-        Pixels on a side of the windows that are predicted at a time; and whole scenes at a time, where these have tags.
+    side : int
+        Pixels on a side of the windows that are predicted at a time.
+    batch : int
+        Tagged scenes that are predicted at a time.
     """
 
     name: str
