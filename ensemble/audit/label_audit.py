@@ -108,7 +108,8 @@ def audit_labels(
         decision = evaluation.decisions[evaluation.folds[scene.id]][evaluation.final]
         above = regions[-1].score if len(regions) == most else 0.0
         counts = []
-        for evidence, names in _weigh_scene(maps, scene, decision, catalogue.classes, masks):
+        weighed = _weigh_scene(maps, scene, decision, catalogue.classes, masks)
+        for evidence, names in zip(weighed, _label_names(catalogue.classes), strict=True):
             contradicted = find_regions(scene.id, evidence, names, most, above)
             if catalogue.classes.task == "multilabel":
                 contradicted = [replace(region, window=scene.grid.window, outline=()) for region in contradicted]
@@ -126,33 +127,34 @@ def audit_labels(
     return Audit(tuple(regions), tuple(audited))
 
 
-def _weigh_scene(
-    maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks
-) -> list[tuple[Evidence, tuple[str, ...]]]:
-    """Return the evidence on a scene's labels and their names: one, or one of each tag."""
-    if classes.task == "multilabel":
-        stored = maps.read(scene)
-        members = np.moveaxis(stored, 1, 0).reshape(len(classes.names), len(stored), 1, 1, 1)
-        proba = decision.proba(stored).reshape(-1, 1, 1, 1)
-        label, prediction = (plane.reshape(-1, 1, 1) for plane in (maps.label(scene), decision.apply(stored)))
-        return [
-            (weigh_evidence(of_tag, decision.weights, chance, given, seen), (f"no {name}", name))
-            for name, of_tag, chance, given, seen in zip(classes.names, members, proba, label, prediction, strict=True)
-        ]
-    shape = scene.grid.height, scene.grid.width
-    label, prediction = maps.label(scene), np.full(shape, IGNORE, np.uint8)
-    odds, error = np.zeros(shape, np.float32), np.zeros(shape, np.uint16)
+def _weigh_scene(maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks) -> list[Evidence]:
+    """Return the evidence on each question that the label of a scene answers."""
+    label = maps.label(scene)
+    label = label.reshape(classes.n_questions, *label.shape[-2:])
+    prediction = np.full(label.shape, IGNORE, np.uint8)
+    odds, error = np.zeros(label.shape, np.float32), np.zeros(label.shape, np.uint16)
     for window, stored in maps.windows(scene):
-        blended, part = decision.proba(stored), window.slices
-        prediction[part] = decide(blended, decision.thresholds)
-        evidence = weigh_evidence(stored, decision.weights, blended, label[part], prediction[part])
-        odds[part], error[part] = evidence.odds, evidence.error
+        shape = (classes.n_questions, -1, *stored.shape[-2:])
+        blended = decision.proba(stored)
+        decided = decide(blended, decision.thresholds, decision.by_tag).reshape(len(label), *stored.shape[-2:])
+        members, chances = stored.reshape(len(stored), *shape), blended.reshape(shape)
+        for question in range(len(label)):
+            part = (question, *window.slices)
+            evidence = weigh_evidence(
+                members[:, question], decision.weights, chances[question], label[part], decided[question]
+            )
+            prediction[part], odds[part], error[part] = decided[question], evidence.odds, evidence.error
     if not decision.cleaning.idle:
-        cleaned = decision.cleaning.apply(prediction, masks(scene))
+        cleaned = decision.cleaning.apply(prediction[0], masks(scene))[None]
         # Cleaning takes these predictions back: they are no evidence.
         odds[cleaned != prediction], error[cleaned != prediction] = 0, 0
         prediction = cleaned
-    return [(Evidence(label, prediction, odds, error), classes.label_names)]
+    return [Evidence(*planes) for planes in zip(label, prediction, odds, error, strict=True)]
+
+
+def _label_names(classes: Classes) -> list[tuple[str, ...]]:
+    """Return the names of the labels of each question."""
+    return [(f"no {tag}", tag) for tag in classes.names] if classes.task == "multilabel" else [classes.label_names]
 
 
 def _around(window: Window, grid: Grid) -> Window:

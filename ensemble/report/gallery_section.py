@@ -144,10 +144,11 @@ def showing_order(ranked: Sequence[str]) -> Iterator[str]:
 
 def errors_text(counts: NDArray[np.int64], classes: Classes) -> str:
     """Write how much of a scene is wrong, and which class is most often taken for which."""
+    tables = counts.reshape(-1, *counts.shape[-2:])
     if classes.task == "multilabel":
-        missed, false = int(counts[:, 1, [0, 2]].sum()), int(counts[:, 0, 1].sum())
+        missed, false = int(tables[:, 1, [0, 2]].sum()), int(tables[:, 0, 1].sum())
         return f"{missed} missed, {false} false alarm{'' if false == 1 else 's'}"
-    wrong = counts.copy()
+    wrong = tables[0].copy()
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
         return "nothing wrong"

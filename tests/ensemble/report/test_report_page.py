@@ -69,12 +69,12 @@ def gather(catalogue, directories, ensemble):
     stored = [maps.read(scene) for scene in catalogue.scenes]
     proba = [ensemble.decision.proba(one) for one in stored]
     after = [calibrate(ensemble.decision.calibrations, one) for one in stored]
-    truths = [truth_of(maps.label(scene), catalogue.classes.task, len(proba[0])) for scene in catalogue.scenes]
+    truths = [truth_of(maps.label(scene), catalogue.classes) for scene in catalogue.scenes]
 
     def flat(parts):
         return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
 
-    own, labelled = (flat([truth[part] for truth in truths]) for part in (0, 1))
+    own, labelled = (np.concatenate([truth[part] for truth in truths], axis=-1) for part in (0, 1))
     return flat(proba), flat(after), own, labelled
 
 
