@@ -203,9 +203,10 @@ def _read_hub(settings: CnnSettings, outputs: int) -> dict[str, Tensor]:
                 _reach_hub()
                 network = create(settings, len(RGB), outputs, tag)
     except (OSError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise MemberError(
             f"pretrained {settings.pretrained}: expected those of the encoder {settings.encoder} in the hub's cache or "
-            f"on the hub, got neither: {str(error).splitlines()[0]}. {advice}"
+            f"on the hub, got neither: {reason}. {advice}"
         ) from error
     return {f"encoder.{key}": tensor for key, tensor in network.encoder.state_dict().items()}
 

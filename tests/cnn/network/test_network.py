@@ -102,7 +102,7 @@ def test_pretrained_weights_without_hub_or_cache_fail_at_once(
 
     def refuse(connection: socket.socket, address: object) -> None:
         tried.append(connection.gettimeout())
-        raise ConnectionRefusedError("refused")
+        raise ConnectionRefusedError
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     with pytest.raises(MemberError, match=r"pretrained imagenet: expected .*`pretrained: null`, or a local file"):
