@@ -106,29 +106,21 @@ def fit_member(
     names = settings.inputs or default_inputs(catalogue.bands, catalogue.scenes)
     feature_set = FeatureSet(catalogue.bands, names, formulas)
     channels = input_channels(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
-    inputs = channels.names
     if not catalogue.folds:
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
-    check_names(settings, catalogue, inputs)
+    check_names(settings, catalogue, channels.names)
     check_devices(settings, machine.device)
     check_loggers(settings.loggers)
     if settings.predict_engine == "openvino":
         require_openvino()
+    inputs = channels.names
     sees = {
         "inputs": inputs,
         "formulas": feature_set.formulas,
         "bands": catalogue.bands,
         "classes": catalogue.classes.names,
     }
-    about = {
-        fold: {
-            "fold": fold,
-            "settings": settings.model_dump(mode="json", exclude=APPLYING),
-            **sees,
-            "trained_on": fingerprint([seed, *(scene.id for scene in catalogue.outside_fold(fold))]),
-        }
-        for fold in catalogue.folds
-    }
+    about = {fold: _describe_training(settings, catalogue, fold, seed) | sees for fold in catalogue.folds}
     done = [fold for fold in catalogue.folds if _is_done(model_path(directory, fold), about[fold])]
     todo = [fold for fold in (catalogue.folds if folds is None else folds) if fold not in done]
     for fold in done:
@@ -217,6 +209,15 @@ def _named(track: Track, name: str) -> Track:
         return track(items, f"{name}: {what}", total)
 
     return show
+
+
+def _describe_training(settings: CnnSettings, catalogue: Catalogue, fold: int, seed: int) -> dict[str, Any]:
+    """Return what a fold's network depends on besides its inputs."""
+    return {
+        "fold": fold,
+        "settings": settings.model_dump(mode="json", exclude=APPLYING),
+        "trained_on": fingerprint([seed, *(scene.id for scene in catalogue.outside_fold(fold))]),
+    }
 
 
 def _is_done(path: Path, about: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""A trained member of the CNN branch, at work."""
+"""Load a trained member of the CNN branch, and predict by it."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -124,7 +124,7 @@ class CnnMember:
         MemberError
             If there is no network of a fold, or a window does not fit the GPU's memory.
         """
-        if self.settings.architecture == CLASSIFIER:
+        if self.settings.architecture.lower() == CLASSIFIER:
             yield from self._predict_wholes(scenes, folds)
             return
         settings, size = self.settings, self.crop
@@ -148,25 +148,25 @@ class CnnMember:
                 for scene, proba in zip(part, predicted, strict=True):
                     yield scene, Window(0, 0, 1, 1), proba[:, None, None]
 
-    def apply_fold(self, fold: int, own: Normalisation | None = None, resize: float = 1.0) -> Applied:
-        """Return the network of a fold as it is applied, with a scene's own normalisation or that of its training.
+    def apply_fold(self, fold: int, normalisation: Normalisation | None = None, resize: float = 1.0) -> Applied:
+        """Return the network of a fold as it is applied, with a scene's normalisation or that of its training.
 
         Raises
         ------
         MemberError
             If there is no such network or normalisation.
         """
-        return Applied(self._load(fold)[0], own or self.normalisation(fold), resize, self.multiple)
+        return Applied(self._load(fold)[0], normalisation or self.normalisation(fold), resize, self.multiple)
 
     def _model(self, folds: Sequence[int], scene: Scene) -> nn.Module:
-        """Return what is applied to a scene, and to others if they are normalised alike."""
+        """Return the model that is applied to a scene, and to others if they are normalised alike."""
         if not self._networks:
             logger.info("member %s: predicts by %s", self.name, self._runner)
-        settings, own = self.settings, None
+        settings, normalisation = self.settings, None
         if settings.normalise.per_scene:
             spread = measure_spread(self.channels, scene)
-            own = fit_normalisation(settings.normalise, [spread], self.channels.names)
-        model: nn.Module = Mean([self.apply_fold(fold, own, settings.resize) for fold in folds]).eval()
+            normalisation = fit_normalisation(settings.normalise, [spread], self.channels.names)
+        model: nn.Module = Mean([self.apply_fold(fold, normalisation, settings.resize) for fold in folds]).eval()
         if settings.predict_engine == "openvino" and self.device.type == "cpu":
             model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
         if settings.tta == "d4":

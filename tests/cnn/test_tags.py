@@ -360,6 +360,12 @@ def slow_proba(member: CnnMember, scene: Scene, folds: list[int]) -> np.ndarray:
     return torch.stack(each).mean(dim=0)[0].numpy()
 
 
+def test_a_classifier_may_be_written_with_a_capital(make_tagged: Any, tmp_path: Path) -> None:
+    catalogue = make_tagged(4)
+    fit_member("net", tiny(architecture="Classifier", epochs=1), catalogue, tmp_path, **OPTIONS, folds=[0])
+    assert proba_of(load_member(tmp_path, device="cpu"), catalogue.scenes, [0]).shape == (4, 3)
+
+
 @pytest.mark.parametrize("tta", ["none", "d4"])
 def test_tags_are_the_mean_over_folds_and_flips(make_tagged: Any, tmp_path: Path, tta: str) -> None:
     catalogue = make_tagged(4)
