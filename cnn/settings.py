@@ -8,11 +8,11 @@ from pydantic import Field, field_validator, model_validator
 from cnn.inputs.settings import AugmentSettings, NormaliseSettings
 from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
-from data.settings import OneOrMore, Settings, aliases
+from data.settings import OneOrMore, aliases
+from features.branch import DeviceName, MemberSettings
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
 
-DeviceName = Literal["auto", "cpu", "cuda"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 InputInitName = Literal["mean", "copy", "zero"]
 FreezeName = Literal["none", "encoder", "batch_norm", "gradual"]
@@ -36,7 +36,7 @@ OTHERWISE: dict[str | None, dict[str, Any]] = {
 """Defaults of one optimizer alone."""
 
 
-class CnnSettings(Settings):
+class CnnSettings(MemberSettings):
     """A member that is a convolutional network: what it is, what it sees, how it is trained and applied."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -315,6 +315,11 @@ class CnnSettings(Settings):
     precision: PrecisionName = Field(
         "auto", description="arithmetic of training; auto: bfloat16 or float16 on a GPU, float32 on a CPU"
     )
+
+    @property
+    def stacked_on(self) -> list[str]:
+        """Members whose maps are input channels."""
+        return self.stack
 
     @field_validator("loss")
     @classmethod

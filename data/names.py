@@ -50,7 +50,7 @@ def count_edits(first: str, second: str) -> int:
     (1, 1)
     """
     before: list[int] = []
-    last = [*range(len(second) + 1)]
+    last: list[int] = [*range(len(second) + 1)]
     for row, letter in enumerate(first, 1):
         line = [row]
         for col, other in enumerate(second, 1):

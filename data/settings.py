@@ -82,7 +82,9 @@ class Settings(BaseModel):
         names = {key: key for key in cls.model_fields}
         for key, field in cls.model_fields.items():
             extra = field.json_schema_extra
-            names |= {str(alias): key for alias in extra.get("aliases", [])} if isinstance(extra, dict) else {}
+            also = extra.get("aliases") if isinstance(extra, dict) else None
+            if isinstance(also, list):
+                names |= {str(alias): key for alias in also}
         return names
 
     @classmethod

@@ -13,6 +13,8 @@ from rich.markup import escape
 
 from data.errors import ExperimentError, MemberError, TerrablendError
 from data.workers import cores, open_executor
+from features.branch import Branch
+from terrablend.branches import BRANCHES, branch_of
 from terrablend.check.tables import describe_overview
 from terrablend.columns import describe_columns, describe_explanation
 from terrablend.progress import bars, console, show_log
@@ -169,25 +171,25 @@ def features(run: "Run", describe: Describe = False, points: Points = None) -> I
         write_points(run.pixels, run.load_catalogue().split("train"), points, run.track)
 
 
-@app.command()
-@on_run
-def trees(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
-    """Train the members of the tree branch and write their maps."""
-    return [run.member(name, fold) for name in _chosen(run, "trees", member)]
+def fit_members_of(branch: Branch[Any]) -> Callable[..., None]:
+    """Make the command of a branch, which fits its members."""
+
+    def plan(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
+        return [run.member(name, fold) for name in _chosen(run, lambda other: other is branch, member)]
+
+    plan.__doc__ = branch.help
+    return on_run(plan)
 
 
-@app.command()
-@on_run
-def cnn(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
-    """Train the members of the CNN branch and write their maps."""
-    return [run.member(name, fold) for name in _chosen(run, "cnn", member)]
+for _branch in BRANCHES.values():
+    app.command(_branch.name)(fit_members_of(_branch))
 
 
 @app.command()
 @on_run
 def explain(run: "Run", member: Member = None) -> Iterable["Stage"]:
-    """Tell what the members of the tree branch look at, class by class."""
-    for name in _chosen(run, "trees", member):
+    """Explain what the members that learned from the pixel table look at, class by class."""
+    for name in _chosen(run, lambda branch: branch.reads_table, member):
         yield run.explain(name)
         if run.folder.state(run.explain(name)) == "done":
             typer.echo(describe_explanation(run.load_explanation(name), run.load_facts()))
@@ -235,6 +237,10 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also map entropy, margin and the members' disagreement.")
     ] = False,
+    maps: Annotated[
+        list[str] | None,
+        typer.Option("--maps", help="NAME=PATTERN with {id}: a member's maps of these scenes, by another tool."),
+    ] = None,
     device: Device = None,
     workers: Workers = cores(),  # noqa: B008
     verbose: Verbose = False,
@@ -242,11 +248,11 @@ def predict(
     """Apply a finished ensemble to scenes that it has never seen."""
     with plain_endings(verbose):
         from terrablend.deliver.bundle import open_model
-        from terrablend.deliver.predict import predict_scenes
+        from terrablend.deliver.predict import name_maps, predict_scenes
 
         with open_model(model) as folder:
             run = open_scene_run(folder, device=device, workers=workers, track=bars)
-            predict_scenes(run, scenes, out, uncertainty)
+            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()))
 
 
 @app.command()
@@ -265,18 +271,18 @@ def bundle(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    member: Annotated[str, typer.Argument(metavar="MEMBER", help="A trained member of the CNN branch.")],
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="A trained member of a branch of networks.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write; a card in JSON goes beside it.")],
     fold: Annotated[list[int] | None, typer.Option("--fold", help="Take the networks of these folds only.")] = None,
     verbose: Verbose = False,
 ) -> None:
     """Write a network as an ONNX file, to use it where there is no Terrablend."""
     with plain_endings(verbose):
-        from cnn import export_member, load_member
-
-        opened = open_scene_run(run)
-        [name] = _chosen(opened, "cnn", member)
-        export_member(load_member(opened.member_path(name), device="cpu"), out, fold)
+        opened = open_scene_run(run, device="cpu")
+        [name] = _chosen(opened, lambda branch: branch.export is not None, member)
+        export_of = branch_of(opened.member_settings(name)).export
+        assert export_of is not None
+        export_of(opened.load_member(name), out, fold)
 
 
 @app.command()
@@ -382,14 +388,15 @@ def main() -> None:
     app()
 
 
-def _chosen(run: "Run", branch: Literal["trees", "cnn"], member: str | None) -> list[str]:
-    names = run.members(branch)
+def _chosen(run: "Run", suits: Callable[[Branch[Any]], bool], member: str | None) -> list[str]:
+    """Return the member that is asked for, or all that are of a suitable branch."""
+    names = run.members(suits)
     if member is None and names:
         return names
     if member not in names:
+        suitable = " or ".join(branch.name for branch in BRANCHES.values() if suits(branch))
         raise MemberError(
-            f"expected a member of the branch {branch} ({', '.join(names) or 'there is none'}), "
-            f"got {member or 'none'}. "
-            "Correct the name, or add the member to the experiment file."
+            f"expected a member of the branch {suitable} ({', '.join(names) or 'there is none'}), "
+            f"got {member or 'none'}. Correct the name, or add the member to the experiment file."
         )
     return [member]

@@ -4,15 +4,16 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, GetCoreSchemaHandler, ValidationError, field_validator, model_validator
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import tagged_union_schema
 
-from cnn.settings import OF_TAGS, CnnSettings
 from data.errors import ExperimentError
 from data.files import replacing
 from data.scenes.classes import Classes, Task
@@ -27,11 +28,12 @@ from data.settings import (
     aliases,
 )
 from ensemble.settings import EnsembleSettings, SubmissionSettings
+from features.branch import Branch, MemberSettings
 from features.settings import FeatureSettings, TableSettings
+from terrablend.branches import BRANCHES
 from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
 from terrablend.stacking import learning_order
-from trees.settings import TreeSettings
 
 __all__ = [
     "AnyExperiment",
@@ -44,7 +46,23 @@ __all__ = [
 ]
 
 MemberName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
-MemberSettings = Annotated[TreeSettings | CnnSettings, Field(discriminator="branch")]
+
+
+class OfABranch:
+    """Marks settings of a member, which ``branch`` says the kind of: one that suits."""
+
+    def __init__(self, suits: Callable[[Branch[Any]], bool]) -> None:
+        self.suits = suits
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Read the settings of the branch that is named."""
+        branches = [branch for branch in BRANCHES.values() if self.suits(branch)]
+        kinds = {branch.name: handler.generate_schema(branch.settings) for branch in branches}
+        return tagged_union_schema(kinds, discriminator="branch")
+
+
+AnyMember = Annotated[MemberSettings, OfABranch(lambda branch: True)]
+TableMember = Annotated[MemberSettings, OfABranch(lambda branch: branch.reads_table)]
 
 LIBRARIES = (
     "terrablend",
@@ -96,9 +114,7 @@ class Experiment(BaseExperiment):
 
     scenes: SceneSettings = Field(description="the files of the scenes, and what their values mean")
     features: FeatureSettings = Field(FeatureSettings(), description="the columns and rows of the pixel table")
-    members: dict[MemberName, MemberSettings] = Field(
-        description="the models, by a name of your own, each of a branch: trees or cnn"
-    )
+    members: dict[MemberName, AnyMember] = Field(description="the models, by a name of your own")
     ensemble: EnsembleSettings = Field(EnsembleSettings(), description="how the members are blended, and for what")
     submission: SubmissionSettings = Field(SubmissionSettings(), description="the maps of the test scenes")
 
@@ -109,8 +125,8 @@ class Experiment(BaseExperiment):
         if not isinstance(members, dict):
             return values
         suited = {
-            name: CnnSettings.with_defaults(member, OF_TAGS)
-            if isinstance(member, dict) and member.get("branch") == "cnn"
+            name: branch.settings.with_defaults(member, branch.tag_defaults)
+            if isinstance(member, dict) and (branch := BRANCHES.get(member.get("branch", ""))) is not None
             else member
             for name, member in members.items()
         }
@@ -119,6 +135,18 @@ class Experiment(BaseExperiment):
     @model_validator(mode="after")
     def _stacked_in_an_order(self) -> "Experiment":
         learning_order(self.members)
+        for name, member in self.members.items():
+            in_sample = [below for below in member.stacked_on if not self.members[below].decides]
+            if in_sample:
+                raise ValueError(
+                    f"members.{name}.stack: expected members whose maps are out of fold, got {in_sample[0]}, which is "
+                    "in-sample. Leave it out"
+                )
+        if self.members and not any(member.decides for member in self.members.values()):
+            raise ValueError(
+                f"expected a member whose maps of training scenes are out of fold, got {', '.join(self.members)}, "
+                "in-sample: there is nothing to decide on"
+            )
         return self
 
     @model_validator(mode="after")
@@ -154,8 +182,8 @@ class TableExperiment(BaseExperiment):
     """Everything that a run on a table of the user's own depends on."""
 
     table: TableSettings = Field(description="the files of the table, and what their columns are")
-    members: dict[MemberName, TreeSettings] = Field(
-        description="the models, by a name of your own, of the branch trees"
+    members: dict[MemberName, TableMember] = Field(
+        description="the models, by a name of your own, of a branch that learns from tables"
     )
 
     @field_validator("task")

@@ -28,7 +28,7 @@ def show_log(verbose: bool) -> None:
     """Show what the packages log: a line a stage and warnings; with ``verbose`` everything of ours."""
     form = "%(asctime)s %(name)s: %(message)s" if verbose else "%(message)s"
     logging.basicConfig(level=logging.WARNING, format=form, handlers=[ConsoleHandler()], force=True)
-    for name in ("data", "features", "trees", "cnn", "ensemble", "terrablend"):
+    for name in ("data", "features", "trees", "cnn", "maps", "ensemble", "terrablend"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 
 

@@ -2,35 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from data.settings import Settings
 from ensemble.metric_settings import MetricSettings
+from features.branch import Range, Space
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Range", "Space", "TuneSettings", "chosen_values", "describe_value", "suggest"]
-
-
-class Range(Settings):
-    """Numbers between two others; whole ones if both are."""
-
-    low: int | float = Field(description="least value")
-    high: int | float = Field(description="greatest value")
-    log: bool = Field(False, description="look as closely between 1 and 10 as between 10 and 100")
-
-    @model_validator(mode="after")
-    def _rises(self) -> "Range":
-        if self.low >= self.high or (self.log and self.low <= 0):
-            raise ValueError(f"expected low < high, and above 0 where log is set, got {self.low} and {self.high}")
-        return self
-
-
-Space = Mapping[str, Range | list[Any]]
-"""What may be changed, by dotted key of the experiment file: a range, or a list of values."""
+__all__ = ["TuneSettings", "chosen_values", "describe_value", "suggest"]
 
 
 class TuneSettings(Settings):
@@ -41,26 +24,6 @@ class TuneSettings(Settings):
     search: dict[str, Range | list[Any]] = Field(
         {}, description="dotted keys of the experiment file, each with its range or its values"
     )
-
-
-SPACES: dict[Literal["trees", "cnn"], Space] = {
-    "trees": {
-        "leaves": Range(low=7, high=255, log=True),
-        "min_leaf_rows": Range(low=5, high=500, log=True),
-        "learning_rate": Range(low=0.02, high=0.2, log=True),
-        "rounds": Range(low=100, high=1000, log=True),
-        "colsample": Range(low=0.1, high=1.0),
-        "subsample": Range(low=0.4, high=1.0),
-        "l2": Range(low=0.1, high=100.0, log=True),
-        "extra_trees": [True, False],
-    },
-    "cnn": {
-        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
-        "weight_decay": Range(low=1e-4, high=1e-1, log=True),
-        "loss": ["ce", "dice", "ce+dice"],
-    },
-}
-"""What is searched of a member for which the experiment file names nothing."""
 
 
 def suggest(trial: "optuna.Trial", space: Space) -> dict[str, Any]:

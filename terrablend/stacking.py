@@ -2,21 +2,13 @@
 
 from collections.abc import Iterable, Mapping
 
-from cnn.settings import CnnSettings
 from data.names import near_name
-from trees.settings import TreeSettings
+from features.branch import MemberSettings
 
-__all__ = ["learning_order", "stack_of"]
-
-
-def stack_of(settings: TreeSettings | CnnSettings) -> list[str]:
-    """Return the names of the members that a member is stacked on."""
-    return settings.stack if isinstance(settings, CnnSettings) else []
+__all__ = ["learning_order"]
 
 
-def learning_order(
-    members: Mapping[str, TreeSettings | CnnSettings], wanted: Iterable[str] | None = None
-) -> tuple[str, ...]:
+def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return members and all that they are stacked on, these first; else as they are listed.
 
     Parameters
@@ -39,7 +31,7 @@ def learning_order(
                 f"expected members stacked on others than themselves, got {' on '.join(circle)}. "
                 "Take one of them out of a stack."
             )
-        for below in stack_of(members[name]):
+        for below in members[name].stacked_on:
             if below not in members:
                 near = near_name(below, members)
                 hint = f" Did you mean {near}?" if near else ""

@@ -5,14 +5,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from data.settings import Settings, aliases
+from data.settings import aliases
+from features.branch import DeviceName, MemberSettings
 
 __all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
 ClassWeight = Annotated[float, Field(ge=0)]
 BoosterName = Literal["lightgbm", "xgboost", "catboost", "random_forest", "hist_gradient_boosting"]
 Device = Literal["cpu", "cuda"]
-DeviceName = Literal["auto", "cpu", "cuda"]
 StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_loss"]
 
 
@@ -20,7 +20,7 @@ OTHERWISE: dict[str | None, dict[str, Any]] = {"random_forest": {"rounds": 300, 
 """Defaults that differ by booster."""
 
 
-class TreeSettings(Settings):
+class TreeSettings(MemberSettings):
     """A member of boosted trees or a random forest: what it learns from and how."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {

@@ -25,6 +25,7 @@ from data.errors import BundleError, MemberError
 from data.files import hash_file, replacing, sync_files, write_json
 from data.settings import Settings
 from ensemble.predict import model_id
+from terrablend.branches import branch_of
 from terrablend.deliver.model_record import describe_model
 from terrablend.experiment import LIBRARIES
 from terrablend.run.scene_run import Run
@@ -234,7 +235,7 @@ def _check_file(stream: IO[bytes], target: Path | None, size: int) -> str:
 
 def _copy_member(run: Run, name: str, folder: Path, n_folds: int) -> None:
     models = [path for path in sorted(run.member_path(name).glob("fold*")) if MODEL.fullmatch(path.name)]
-    if len(models) != n_folds:
+    if len(models) != n_folds and branch_of(run.member_settings(name)).computes:
         raise MemberError(
             f"member {name}: expected a model of each of {n_folds} folds, got {len(models)} in "
             f"{run.member_path(name)}. Train it on all folds first: `terrablend run`."

@@ -7,17 +7,15 @@ from typing import Any
 
 from rasterio.warp import transform_bounds
 
-from cnn.member import CnnMember
-from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
+from terrablend.branches import branch_of
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
-from trees.member import TreeMember
 
 __all__ = ["describe_model"]
 
@@ -86,7 +84,7 @@ def describe_model(
             "mlm:architecture": " + ".join(dict.fromkeys(_architectures(run, ensemble))),
             "mlm:framework": "Terrablend",
             "mlm:tasks": [task],
-            "mlm:input": [one for name in _members(run, ensemble) for one in _inputs(run, name)],
+            "mlm:input": [one for name in _members(run, ensemble) for one in _inputs(run, name, classes)],
             "mlm:output": list(_outputs(classes, task)),
             "mlm:hyperparameters": {
                 "metric": ensemble.metric,
@@ -107,48 +105,23 @@ def _members(run: Run, ensemble: Ensemble) -> tuple[str, ...]:
 def _architectures(run: Run, ensemble: Ensemble) -> Iterator[str]:
     for name in _members(run, ensemble):
         settings = run.experiment.members[name]
-        if isinstance(settings, CnnSettings):
-            yield f"{settings.architecture} ({settings.encoder})"
-        else:
-            yield settings.booster
+        yield branch_of(settings).architecture(settings)
 
 
-def _inputs(run: Run, name: str) -> Iterator[dict[str, Any]]:
-    """Yield what each kind of model of a member takes: trees the same in every fold, networks as they normalise it."""
-    tags = run.experiment.task == "multilabel"
-    member = run.load_member(name)
-    if isinstance(member, TreeMember):
-        features = member.feature_set.describe()
-        yield {
-            "name": name,
-            "description": f"A table of one row a {'scene' if tags else 'pixel'}.",
-            "bands": [_band(feature) for feature in features],
-            "input": {"shape": [-1, len(features)], "dim_order": ["batch", "channel"], "data_type": "float32"},
+def _inputs(run: Run, name: str, classes: Classes) -> Iterator[dict[str, Any]]:
+    """Yield what each kind of model of a member takes."""
+    for taken in branch_of(run.experiment.members[name]).inputs(run.load_member(name), classes):
+        described: dict[str, Any] = {
+            "name": taken.name,
+            "description": taken.description,
+            "bands": [_band(feature) for feature in taken.features],
+            "input": {"shape": [*taken.shape], "dim_order": [*taken.dimensions], "data_type": "float32"},
         }
-        return
-    assert isinstance(member, CnnMember)
-    channels = member.channels.describe()
-    shape = {
-        "shape": [-1, len(channels), member.crop, member.crop],
-        "dim_order": ["batch", "channel", "height", "width"],
-        "data_type": "float32",
-    }
-    for fold in member.folds:
-        scaling = None
-        if not member.settings.normalise.per_scene:
-            fitted = member.normalisation(fold)
-            scaling = [
-                {"type": "z-score", "mean": offset, "stddev": scale}
-                for offset, scale in zip(fitted.offset, fitted.scale, strict=True)
+        if taken.scaling is not None:
+            described["value_scaling"] = [
+                {"type": "z-score", "mean": offset, "stddev": scale} for offset, scale in taken.scaling
             ]
-        yield {
-            "name": f"{name}-fold{fold}",
-            "description": f"{'Squares of scenes' if tags else 'Overlapping patches'}; pixels without data are 0 once "
-            "they are scaled." + ("" if scaling else " Each scene is scaled by its own statistics."),
-            "bands": [_band(channel) for channel in channels],
-            "input": shape,
-            "value_scaling": scaling,
-        }
+        yield described
 
 
 def _band(feature: Mapping[str, Any]) -> str | dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.errors import ExperimentError, SceneError
@@ -15,16 +15,19 @@ from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
+from terrablend.branches import branch_of
 from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["predict_scenes", "scene_of_files"]
+__all__ = ["name_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
 
 
-def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool = False) -> None:
+def predict_scenes(
+    run: Run, scenes: Sequence[str], out: Path, uncertainty: bool = False, given: Mapping[str, str] | None = None
+) -> None:
     """Write the probability map and the class map of each scene, or the table of their tags.
 
     Parameters
@@ -38,6 +41,8 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool
         multilabel ``tags.csv``.
     uncertainty : bool
         Whether to write ``<name>_uncertainty.tif`` too.
+    given : mapping of str to str, optional
+        Pattern with {id} of the maps of these scenes, for each member that computes none.
 
     Raises
     ------
@@ -54,10 +59,12 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
     if ensemble.classes.task == "multilabel" and uncertainty:
         raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
+    order, given = learning_order(run.experiment.members, ensemble.used), given or {}
+    _require_maps(run, order, given)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
         folder = Path(temporary)
-        members = [run.load_member(name, folder) for name in learning_order(run.experiment.members, ensemble.used)]
+        members = [run.load_member(name, folder, given.get(name)) for name in order]
         if ensemble.classes.task == "multilabel":
             tags = predict_tags(ensemble, _apply_members(members, ensemble, opened, folder), opened)
             columns = run.experiment.submission.columns
@@ -73,6 +80,40 @@ def predict_scenes(run: Run, scenes: Sequence[str], out: Path, uncertainty: bool
             for member in members:
                 map_path(folder / member.name, scene).unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)
+
+
+def name_maps(texts: Sequence[str]) -> dict[str, str]:
+    """Return member → pattern of its maps, from texts such as ``foundation=maps/{id}.tif``.
+
+    Raises
+    ------
+    ExperimentError
+        If a text is not of that form.
+    """
+    given = {}
+    for text in texts:
+        name, _, pattern = text.partition("=")
+        if "{id}" not in pattern:
+            raise ExperimentError(f"--maps {text}: expected NAME=PATTERN, with {{id}} where the scene's name stands.")
+        given[name] = pattern
+    return given
+
+
+def _require_maps(run: Run, names: Sequence[str], given: Mapping[str, str]) -> None:
+    """Refuse to begin where a member computes no maps and none are given, or where they are given for another."""
+    wanted = [name for name in names if not branch_of(run.experiment.members[name]).computes]
+    lacking = [name for name in wanted if name not in given]
+    if lacking:
+        raise ExperimentError(
+            f"expected maps of these scenes for member {lacking[0]}, which another tool made, got none. "
+            f"Make them with that tool and name them: --maps '{lacking[0]}=FOLDER/{{id}}.tif'."
+        )
+    unknown = [name for name in given if name not in wanted]
+    if unknown:
+        raise ExperimentError(
+            f"--maps {unknown[0]}: expected a member whose maps another tool made and the ensemble uses "
+            f"({', '.join(wanted) or 'there is none'}), got {unknown[0]}. Leave it out."
+        )
 
 
 def _apply_members(members: Sequence[Member], ensemble: Ensemble, scenes: Sequence[Scene], folder: Path) -> MemberMaps:

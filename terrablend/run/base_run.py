@@ -3,16 +3,13 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Generic
 
-import cnn
-import trees
-from cnn.settings import CnnSettings
 from data.errors import ExperimentError, RunError
 from data.files import replacing
 from data.folds.plan import plan_folds
@@ -21,23 +18,20 @@ from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.survey.overview import summarise
 from data.workers import cores
+from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.explanation import Explanation, load_explanation
 from features.scene_table import open_rows
 from features.table import Columns
+from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
-from terrablend.stacking import learning_order, stack_of
-from trees.explain import explain_member
-from trees.settings import TreeSettings
+from terrablend.stacking import learning_order
 
-__all__ = ["BaseRun", "Branch"]
+__all__ = ["BaseRun"]
 
 logger = logging.getLogger(__name__)
-
-Branch = Literal["trees", "cnn"]
-Device = Literal["auto", "cpu", "cuda"]
 
 ROWS = 100_000
 """Most rows of the pixel table that its columns are described from."""
@@ -65,7 +59,7 @@ class BaseRun(ABC, Generic[E]):
     experiment: E
     source: Path
     folder: RunFolder
-    device: Device | None = None
+    device: DeviceName | None = None
     workers: int = cores()
     executor: Executor | None = None
     track: Track = untracked
@@ -89,10 +83,10 @@ class BaseRun(ABC, Generic[E]):
     def feature_set(self, catalogue: Catalogue) -> Columns:
         """Return the columns of the table."""
 
-    def members(self, branch: Branch) -> list[str]:
-        """Return the names of the members of a branch, in the order in which they are learned."""
+    def members(self, suits: Callable[[Branch[Any]], bool] = lambda branch: True) -> list[str]:
+        """Return the names of the members of all branches that suit, in the order in which they are learned."""
         members = self.experiment.members
-        return [name for name in learning_order(members) if members[name].branch == branch]
+        return [name for name in learning_order(members) if suits(branch_of(members[name]))]
 
     @cached_property
     def check(self) -> Stage:
@@ -112,22 +106,24 @@ class BaseRun(ABC, Generic[E]):
     def member(self, name: str, folds: Sequence[int] | None = None) -> Stage:
         """Train a member's models and apply them out of fold; or train the models of some folds alone."""
         settings = self.member_settings(name)
-        record = {**self.member_record(name), "seed": self.experiment.seed}
-        if isinstance(settings, CnnSettings):
+        branch, record = branch_of(settings), {**self.member_record(name), "seed": self.experiment.seed}
+        if branch.reads_formulas:
             record["formulas"] = self.formulas
+        if files := branch.files(settings, self.experiment.root):
+            record["files"] = files
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
-        command = f"{settings.branch} {name}"
+        command = f"{branch.name} {name}"
         return self.stage(name, command, work, self.member_inputs(name), outputs, record, complete=folds is None)
 
     def explain(self, name: str) -> Stage:
-        """Tell what the boosters of a member of the tree branch look at."""
+        """Explain what the models of a member that learned from the table look at."""
         reads, work = (self.check, self.features, self.member(name)), partial(self._explain, name)
         outputs = (f"explain/{name}.json",)
         return self.stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self.settings_record("seed"))
 
-    def member_settings(self, name: str) -> TreeSettings | CnnSettings:
+    def member_settings(self, name: str) -> MemberSettings:
         """Return the settings of a member.
 
         Raises
@@ -147,8 +143,8 @@ class BaseRun(ABC, Generic[E]):
     def member_inputs(self, name: str) -> tuple[Stage, ...]:
         """Return the stages whose results a member learns from."""
         settings = self.member_settings(name)
-        table = (self.features,) if isinstance(settings, TreeSettings) else ()
-        return (self.check, *table, *map(self.member, stack_of(settings)))
+        table = (self.features,) if branch_of(settings).reads_table else ()
+        return (self.check, *table, *map(self.member, settings.stacked_on))
 
     def settings_record(self, *keys: str) -> dict[str, Any]:
         """Return some parts of the experiment as a stage records them."""
@@ -197,12 +193,52 @@ class BaseRun(ABC, Generic[E]):
         """Return the folder of a member."""
         return self.members_folder / name
 
-    def load_member(self, name: str, stacked: Path | None = None) -> Member:
-        """Return a trained member of either branch; it reads maps of others in ``stacked``, or in the run."""
-        settings, directory = self.member_settings(name), self.member_path(name)
-        if isinstance(settings, TreeSettings):
-            return trees.load_member(directory, self.workers, self.device or settings.device, self.executor)
-        return cnn.load_member(directory, self.workers, self.device or settings.device, stacked)
+    def load_member(self, name: str, members: Path | None = None, given: str | None = None) -> Member:
+        """Return a fitted member of any branch; see `loading`."""
+        return branch_of(self.member_settings(name)).load(self.loading(name, members, given))
+
+    def training(self, name: str, folds: Sequence[int] | None = None) -> Training[Any]:
+        """Return what fitting a member takes."""
+        catalogue = self.load_catalogue()
+        return Training(
+            name,
+            self.member_settings(name),
+            catalogue,
+            self.member_path(name),
+            self.experiment.root,
+            self.members_folder,
+            self.pixels,
+            partial(self.feature_set, catalogue),
+            self.formulas,
+            self.experiment.seed,
+            self.workers,
+            self.device,
+            folds,
+            self.executor,
+            self.track,
+        )
+
+    def loading(self, name: str, members: Path | None = None, given: str | None = None) -> Loading[Any]:
+        """Return what loading a member takes.
+
+        Parameters
+        ----------
+        name : str
+        members : Path, optional
+            Where it finds the maps of members that it is stacked on; in the run by default.
+        given : str, optional
+            Pattern of maps of scenes that the experiment does not know.
+        """
+        return Loading(
+            self.member_path(name),
+            self.member_settings(name),
+            self.experiment.root,
+            members or self.members_folder,
+            self.workers,
+            self.device,
+            self.executor,
+            given,
+        )
 
     @property
     def pixels(self) -> Path:
@@ -259,26 +295,21 @@ class BaseRun(ABC, Generic[E]):
         save_facts(facts, self.folder.path / "columns.json")
 
     def _member(self, name: str, folds: Sequence[int] | None) -> None:
-        settings, directory, catalogue = self.member_settings(name), self.member_path(name), self.load_catalogue()
-        unknown = sorted(set(folds or ()) - set(catalogue.folds))
+        training = self.training(name, folds)
+        unknown = sorted(set(folds or ()) - set(training.catalogue.folds))
         if unknown:
-            raise ExperimentError(f"--fold {unknown[0]}: expected one of {', '.join(map(str, catalogue.folds))}.")
-        machine: dict[str, Any] = {"threads": self.workers, "device": self.device or settings.device}
-        options: dict[str, Any] = {"seed": self.experiment.seed, "folds": folds, "track": self.track}
-        if isinstance(settings, TreeSettings):
-            feature_set = self.feature_set(catalogue)
-            rows = trees.open_training_rows(name, settings, catalogue, self.pixels, feature_set, **machine)
-            trees.fit_member(rows, directory, **options)
-        else:
-            cnn.fit_member(name, settings, catalogue, directory, formulas=self.formulas, **machine, **options)
+            known = ", ".join(map(str, training.catalogue.folds))
+            raise ExperimentError(f"--fold {unknown[0]}: expected one of {known}.")
+        branch_of(training.settings).fit(training)
         if folds is None:
-            self._apply_member(name, catalogue)
+            self._apply_member(name, training.catalogue)
 
     def _explain(self, name: str) -> None:
         # The same bytes everywhere come from a CPU, unless another device is asked for.
-        member = trees.load_member(self.member_path(name), self.workers, self.device or "cpu")
-        catalogue, seed = self.load_catalogue(), self.experiment.seed
-        explanation = explain_member(member, catalogue, self.pixels, seed=seed, track=self.track)
+        loading, catalogue = replace(self.loading(name), device=self.device or "cpu"), self.load_catalogue()
+        table = branch_of(loading.settings).table
+        assert table is not None
+        explanation = table.explain(loading, catalogue, self.pixels, self.experiment.seed, self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")
 
 

@@ -1,7 +1,7 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 from typing import Any
@@ -50,7 +50,7 @@ class Run(BaseRun[Experiment]):
     @property
     def stages(self) -> list[Stage]:
         """Every stage, in order."""
-        table = [self.features] if self.members("trees") else []
+        table = [self.features] if self._of_table else []
         last = [self.submit] if self.experiment.scenes.test is not None else []
         members = map(self.member, learning_order(self.experiment.members))
         return [self.check, *table, *members, *self._explained, self.ensemble, *last]
@@ -81,7 +81,12 @@ class Run(BaseRun[Experiment]):
 
     @property
     def _explained(self) -> list[Stage]:
-        return [self.explain(name) for name in self.members("trees")]
+        return [self.explain(name) for name in self._of_table]
+
+    @property
+    def _of_table(self) -> list[str]:
+        """Names of the members that learn from the table, and can be explained by its columns."""
+        return self.members(lambda branch: branch.reads_table)
 
     @property
     def formulas(self) -> dict[str, str]:
@@ -127,12 +132,16 @@ class Run(BaseRun[Experiment]):
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
         store = open_store(self.member_path(name), catalogue.classes)
+        if not self.member_settings(name).decides:
+            unlearned = tuple(scene for scene in catalogue.scenes if scene.split != "train")
+            catalogue = replace(catalogue, scenes=unlearned)
         write_maps(self.load_member(name), catalogue, store, self.track)
 
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
-        members = {name: self.member_path(name) for name in experiment.members}
-        branches = {name: member.branch for name, member in experiment.members.items()}
+        deciding = {name: member for name, member in experiment.members.items() if member.decides}
+        members = {name: self.member_path(name) for name in deciding}
+        branches = {name: member.branch for name, member in deciding.items()}
         fitted = fit_and_measure(
             members,
             catalogue,
@@ -150,13 +159,12 @@ class Run(BaseRun[Experiment]):
         fitted.save(folder, catalogue)
 
     def _run_facts(self) -> RunFacts:
-        trees = self.members("trees")
         return RunFacts(
             self.experiment.name,
             quicklook,
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
-            features=self.load_facts() if trees else None,
-            explanations=[self.load_explanation(name) for name in trees],
+            features=self.load_facts() if self._of_table else None,
+            explanations=[self.load_explanation(name) for name in self._of_table],
             timings=self._timings,
         )
 

@@ -1,22 +1,21 @@
 """The stages of a run on a table of the user's own: the tree branch alone, scored on the rows held out."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
-import trees
 from data.errors import ExperimentError
 from data.files import replacing, write_json
 from data.scenes.catalogue import Catalogue
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
+from terrablend.branches import branch_of
 from terrablend.experiment import TableExperiment
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import Stage
-from trees.held_out import predict_held_out
 
 __all__ = ["TableRun"]
 
@@ -70,9 +69,13 @@ class TableRun(BaseRun[TableExperiment]):
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
         directory, classes = self.member_path(name), catalogue.classes
+        # The same bytes everywhere come from a CPU.
+        loading = replace(self.loading(name), device="cpu")
+        table = branch_of(loading.settings).table
+        assert table is not None
         probas = [f"proba_{one}" for one in classes.names]
         frames = []
-        for fold, rows, proba in predict_held_out(trees.load_member(directory, self.workers), catalogue, self.pixels):
+        for fold, rows, proba in table.predict_rows(loading, catalogue, self.pixels):
             columns = {
                 "group": np.array(rows.scenes)[rows.scene],
                 "row": rows.row,

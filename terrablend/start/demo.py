@@ -5,6 +5,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from data.progress import Track
+from features.branch import DeviceName
 from terrablend.deliver.evaluate import evaluate_maps
 from terrablend.experiment import load_scene_experiment
 from terrablend.progress import console
@@ -13,7 +14,6 @@ from terrablend.run.scene_run import Run
 from terrablend.start.coast import EXPERIMENT, write_coast
 from terrablend.start.known_errors import judge_audit
 from terrablend.start.schema import write_experiment_file
-from trees.settings import DeviceName
 
 __all__ = ["run_demo"]
 

@@ -13,6 +13,7 @@ import yaml
 
 from data.errors import ExperimentError
 from data.scenes.scene import open_raster
+from terrablend.branches import BRANCHES
 from terrablend.start.schema import write_experiment_file
 
 __all__ = ["guess_experiment", "require_new", "write_experiment"]
@@ -97,6 +98,7 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
     binary = len(values) <= 2
     name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
+    bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
     experiment: dict[str, Any] = {
         "name": name,
         "task": "binary" if binary else "multiclass",
@@ -105,11 +107,7 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
         "classes": {1: "positive"} if binary else {value: f"class {value}" for value in values},
         "folds": {"count": 5},
         "members": {
-            "lightgbm": {"branch": "trees", "booster": "lightgbm"},
-            "unet": {
-                "branch": "cnn",
-                "inputs": [band for entry in scenes["train"]["image"] for band in entry["bands"]],
-            },
+            name: member for branch in BRANCHES.values() for name, member in branch.first_members(bands).items()
         },
     }
     if binary and values[-1] != 1:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ensemble.objective import Objective
-from terrablend.search import Space
+from features.branch import Space
 
 __all__ = ["SearchResult", "Trial"]
 

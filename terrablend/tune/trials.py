@@ -9,21 +9,19 @@ from typing import Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-import cnn
-from cnn.settings import CnnSettings
 from data.files import fingerprint
 from data.maps.geotiff import NODATA, quantise
 from data.maps.member import Member
 from data.metrics.confusion import plain_prediction, weighted_counts
+from data.progress import untracked
 from data.scenes.classes import IGNORE
 from data.scenes.scene import read_label
 from ensemble.decide.thresholds import histogram_counts, score_histogram
+from features.branch import Rows, TableBranch
+from terrablend.branches import branch_of
 from terrablend.experiment import E, change_experiment
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import RunFolder
-from trees.fit import open_training_rows
-from trees.learning import TrainingRows
-from trees.settings import TreeSettings
 
 __all__ = ["Counts", "Trials"]
 
@@ -50,13 +48,13 @@ class Trials(Generic[E]):
     def __init__(self, run: BaseRun[E], name: str, directory: Path) -> None:
         self.run, self.name, self.directory = run, name, directory
         self.catalogue = run.load_catalogue()
-        self._rows: tuple[Any, TrainingRows] | None = None
+        self._rows: tuple[Any, Rows] | None = None
 
     def count(self, changes: Mapping[str, Any]) -> Iterator[Counts]:
         """Yield the confusion counts of each fold in turn, as predicted by models that never saw it.
 
-        A member of the trees is counted on the rows of the pixel table, which by their weights stand for the full
-        scenes; one of the CNN branch on the full scenes.
+        A member that learns from the pixel table is counted on its rows, which by their weights stand for the full
+        scenes; any other on the full scenes.
 
         Parameters
         ----------
@@ -70,15 +68,16 @@ class Trials(Generic[E]):
         """
         run = replace(self.run, experiment=change_experiment(self.run.experiment, changes, self.run.source))
         settings = run.experiment.members[self.name]
-        if isinstance(settings, TreeSettings):
-            rows = self._open_rows(self._with_table(run), settings)
+        table = branch_of(settings).table
+        if table is not None:
+            rows = self._open_rows(self._with_table(run), table)
             for fold in self.catalogue.folds:
                 booster, _ = rows.fit(settings, fold, run.experiment.seed)
                 yield self._count(rows.predict_held_out(booster, fold))
         else:
-            directory = self.directory / f"network-{fingerprint(dict(changes))[:16]}"
+            directory = self.directory / f"member-{fingerprint(dict(changes))[:16]}"
             for fold in self.catalogue.folds:
-                yield self._count(self._predict_scenes(self._train(run, settings, directory, fold), fold))
+                yield self._count(self._predict_scenes(self._train(run, directory, fold), fold))
             shutil.rmtree(directory)
 
     def close(self) -> None:
@@ -101,40 +100,23 @@ class Trials(Generic[E]):
         folder.carry_out(changed.features)
         return changed
 
-    def _open_rows(self, run: BaseRun[E], settings: TreeSettings) -> TrainingRows:
-        key = run.pixels, settings.booster, settings.features, settings.sample_weight, settings.class_weights
-        if self._rows is None or self._rows[0] != key:
+    def _open_rows(self, run: BaseRun[E], table: TableBranch[Any]) -> Rows:
+        training = run.training(self.name)
+        opened_by = training.settings.model_dump(mode="json", include=set(table.opened_by))
+        if self._rows is None or self._rows[0] != (run.pixels, opened_by):
+            # Those opened before go first: they are large.
             self._rows = None
-            rows = open_training_rows(
-                self.name,
-                settings,
-                self.catalogue,
-                run.pixels,
-                run.feature_set(self.catalogue),
-                threads=run.workers,
-                device=run.device or settings.device,
-            )
-            self._rows = key, rows
+            self._rows = (run.pixels, opened_by), table.open_rows(training)
         return self._rows[1]
 
-    def _train(self, run: BaseRun[E], settings: CnnSettings, directory: Path, fold: int) -> Member:
-        device = run.device or settings.device
-        for below in settings.stack:
+    def _train(self, run: BaseRun[E], directory: Path, fold: int) -> Member:
+        training = replace(run.training(self.name, [fold]), catalogue=self.catalogue, directory=directory)
+        for below in training.settings.stacked_on:
             # Its maps are those of the experiment as it is written, whatever else a trial changes.
             self.run.folder.require(self.run.member(below))
-        cnn.fit_member(
-            self.name,
-            settings,
-            self.catalogue,
-            directory,
-            formulas=run.formulas,
-            seed=run.experiment.seed,
-            threads=run.workers,
-            device=device,
-            folds=[fold],
-            members=run.members_folder,
-        )
-        return cnn.load_member(directory, run.workers, device, run.members_folder)
+        branch = branch_of(training.settings)
+        branch.fit(replace(training, track=untracked))
+        return branch.load(replace(run.loading(self.name), directory=directory))
 
     def _predict_scenes(self, member: Member, fold: int) -> Pieces:
         for scene, window, proba in member.predict(self.catalogue.in_fold(fold), [fold]):

@@ -17,10 +17,12 @@ from data.errors import ExperimentError, TerrablendError
 from data.files import replacing
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
+from features.branch import Range, Space
+from terrablend.branches import branch_of
 from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import Stage
-from terrablend.search import SPACES, Range, Space, chosen_values, describe_value, suggest
+from terrablend.search import chosen_values, describe_value, suggest
 from terrablend.tune.page import write_tuning_page
 from terrablend.tune.records import SearchResult, Trial
 from terrablend.tune.trials import Counts, Trials
@@ -112,7 +114,11 @@ def search_space(experiment: AnyExperiment, name: str, source: Path) -> Space:
         key: choice for key, choice in search.items() if not key.startswith("members.") or key.startswith(own)
     }
     if not space:
-        space = {own + key: choice for key, choice in SPACES[experiment.members[name].branch].items()}
+        space = {own + key: choice for key, choice in branch_of(experiment.members[name]).search_space.items()}
+    if not space:
+        raise ExperimentError(
+            f"{source}: expected settings to search, got member {name}, which learns nothing. Tune another one."
+        )
     for key, choice in space.items():
         if not key.startswith((own, "features.")):
             raise ExperimentError(

@@ -1,0 +1,90 @@
+"""The CNN branch, as the front door knows it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn.settings import OF_TAGS, CnnSettings
+from data.scenes.classes import Classes
+from features.branch import Branch, Loading, ModelInput, Range, Training
+
+if TYPE_CHECKING:
+    from cnn.member import CnnMember
+
+__all__ = ["BRANCH"]
+
+
+def fit(training: Training[CnnSettings]) -> None:
+    """Train a member's networks."""
+    from cnn.fit import fit_member
+
+    fit_member(
+        training.name,
+        training.settings,
+        training.catalogue,
+        training.directory,
+        formulas=training.formulas,
+        seed=training.seed,
+        threads=training.threads,
+        device=training.device or training.settings.device,
+        folds=training.folds,
+        members=training.members,
+        track=training.track,
+    )
+
+
+def load(loading: Loading[CnnSettings]) -> "CnnMember":
+    """Load a member; its networks are read when they are first asked for."""
+    from cnn.member import load_member
+
+    device = loading.device or loading.settings.device
+    return load_member(loading.directory, loading.threads, device, loading.members)
+
+
+def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:
+    """Yield what each fold's network takes, as that fold scales it."""
+    channels = member.channels.describe()
+    shape = (-1, len(channels), member.crop, member.crop)
+    for fold in member.folds:
+        scaling = None
+        if not member.settings.normalise.per_scene:
+            fitted = member.normalisation(fold)
+            scaling = list(zip(fitted.offset, fitted.scale, strict=True))
+        what = "Squares of scenes" if classes.task == "multilabel" else "Overlapping patches"
+        alone = "" if scaling else " Each scene is scaled by its own statistics."
+        yield ModelInput(
+            f"{member.name}-fold{fold}",
+            f"{what}; pixels without data are 0 once they are scaled.{alone}",
+            channels,
+            shape,
+            ("batch", "channel", "height", "width"),
+            scaling,
+        )
+
+
+def export(member: Any, path: Path, folds: Sequence[int] | None) -> float:
+    """Write a member's networks as an ONNX file."""
+    from cnn.export import export_member
+
+    return export_member(member, path, folds)
+
+
+BRANCH = Branch(
+    name="cnn",
+    help="Train the members of the CNN branch and write their maps.",
+    settings=CnnSettings,
+    fit=fit,
+    load=load,
+    architecture=lambda settings: f"{settings.architecture} ({settings.encoder})",
+    inputs=inputs,
+    reads_formulas=True,
+    search_space={
+        "learning_rate": Range(low=1e-4, high=1e-2, log=True),
+        "weight_decay": Range(low=1e-4, high=1e-1, log=True),
+        "loss": ["ce", "dice", "ce+dice"],
+    },
+    tag_defaults=OF_TAGS,
+    first_members=lambda bands: {"unet": {"branch": "cnn", "inputs": [*bands]}},
+    export=export,
+)
+"""Convolutional networks on crops of the scenes."""

@@ -1,0 +1,101 @@
+"""The tree branch, as the front door knows it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.progress import Track
+from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from features.branch import Branch, Loading, ModelInput, Range, TableBranch, Training
+from features.explanation import Explanation
+from features.table import Table
+from trees.settings import TreeSettings
+
+if TYPE_CHECKING:
+    from trees.learning import TrainingRows
+    from trees.member import TreeMember
+
+__all__ = ["BRANCH"]
+
+
+def fit(training: Training[TreeSettings]) -> None:
+    """Train a member's boosters."""
+    from trees.fit import fit_member
+
+    rows = open_rows(training)
+    fit_member(rows, training.directory, seed=training.seed, folds=training.folds, track=training.track)
+
+
+def load(loading: Loading[TreeSettings]) -> "TreeMember":
+    """Load a member with its boosters."""
+    from trees.member import load_member
+
+    device = loading.device or loading.settings.device
+    return load_member(loading.directory, loading.threads, device, loading.executor)
+
+
+def open_rows(training: Training[TreeSettings]) -> "TrainingRows":
+    """Open the rows that a member learns from."""
+    from trees.fit import open_training_rows
+
+    settings = training.settings
+    return open_training_rows(
+        training.name,
+        settings,
+        training.catalogue,
+        training.pixels,
+        training.columns(),
+        threads=training.threads,
+        device=training.device or settings.device,
+    )
+
+
+def predict_rows(
+    loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path
+) -> Iterator[tuple[int, Table, NDArray[np.float32]]]:
+    """Predict the rows of each fold by the booster that never saw them."""
+    from trees.held_out import predict_held_out
+
+    return predict_held_out(load(loading), catalogue, pixels)
+
+
+def explain(loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path, seed: int, track: Track) -> Explanation:
+    """Say what a member's boosters look at."""
+    from trees.explain import explain_member
+
+    return explain_member(load(loading), catalogue, pixels, seed=seed, track=track)
+
+
+def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:
+    """Yield what the boosters take, the same in every fold."""
+    features = member.feature_set.describe()
+    what = "scene" if classes.task == "multilabel" else "pixel"
+    yield ModelInput(member.name, f"A table of one row a {what}.", features, (-1, len(features)), ("batch", "channel"))
+
+
+BRANCH = Branch(
+    name="trees",
+    help="Train the members of the tree branch and write their maps.",
+    settings=TreeSettings,
+    fit=fit,
+    load=load,
+    architecture=lambda settings: settings.booster,
+    inputs=inputs,
+    table=TableBranch(open_rows, ("booster", "features", "sample_weight", "class_weights"), predict_rows, explain),
+    search_space={
+        "leaves": Range(low=7, high=255, log=True),
+        "min_leaf_rows": Range(low=5, high=500, log=True),
+        "learning_rate": Range(low=0.02, high=0.2, log=True),
+        "rounds": Range(low=100, high=1000, log=True),
+        "colsample": Range(low=0.1, high=1.0),
+        "subsample": Range(low=0.4, high=1.0),
+        "l2": Range(low=0.1, high=100.0, log=True),
+        "extra_trees": [True, False],
+    },
+    first_members=lambda bands: {"lightgbm": {"branch": "trees", "booster": "lightgbm"}},
+)
+"""Boosted trees, or random forests, on the pixel table."""
