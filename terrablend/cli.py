@@ -37,7 +37,7 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Cores to use.")]
 Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask scheduler that scenes are handed to.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Override the experiment's seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results that were made with other settings.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what is done and what is to do, and do nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the stages and whether each is done; do nothing.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
 Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
 MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.")]
@@ -97,12 +97,12 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
         overwrite: Overwrite = False,
         dry_run: DryRun = False,
         verbose: Verbose = False,
-        **own: Any,
+        **extra: Any,
     ) -> None:
         overrides = [*(set_ or ()), *([] if seed is None else [f"seed={seed}"])]
         with plain_endings(verbose), open_executor(1 if dry_run else workers, scheduler) as executor:
             opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
-            stages = plan(opened, **own)
+            stages = plan(opened, **extra)
             if dry_run:
                 for stage in stages:
                     typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
@@ -198,7 +198,7 @@ def explain(run: "Run", member: Member = None) -> Iterable["Stage"]:
 @app.command()
 @on_run
 def tune(run: "Run", member: MemberToTune, trials: TrialCount = None) -> Iterable["Stage"]:
-    """Look for better settings of a member; a search that was interrupted goes on."""
+    """Search better settings of a member; a search that was interrupted goes on."""
     from terrablend.tune.tuning import tune_stage
 
     return [tune_stage(run, member, trials or run.experiment.tune.trials)]

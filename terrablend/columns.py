@@ -1,4 +1,4 @@
-"""What the columns of a pixel table are and do, as text on the terminal."""
+"""Describe the columns of a pixel table, and what a member makes of them, as text on the terminal."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -340,9 +340,9 @@ def _list_problems(error: ValidationError) -> str:
 
 def _git_commit() -> str:
     """Return the commit of Terrablend's own checkout, empty where it was not installed from one."""
-    here = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parent
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
     except OSError:
         return ""
     return done.stdout.strip()

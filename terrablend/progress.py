@@ -1,4 +1,4 @@
-"""What the user sees while a stage works: a line for each thing done, and a bar on each long loop."""
+"""Show a stage at work: a line for each thing done, and a bar on each long loop."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ def show_log(verbose: bool) -> None:
 
 
 def bars(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """Pass items on behind a progress bar; where there is no terminal, say at the end how long it took."""
+    """Yield items behind a progress bar; without a terminal, print at the end how long they took."""
     if total == 0:
         return
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""Every setting of the experiment file: what it takes, what it means, where it stands, what libraries call it."""
+"""Describe every setting of the experiment file: values, default, meaning, place, and the libraries' names for it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,14 +120,14 @@ def find_settings(settings: Sequence[Setting], key: str) -> list[Setting]:
     """
     below = [setting for setting in settings if f"{setting.key}.".startswith(f"{key}.")]
     last = key.rpartition(".")[2]
-    found = below or [setting for setting in settings if last in (setting.name, *setting.aliases)]
-    if not found:
+    matching = below or [setting for setting in settings if last in (setting.name, *setting.aliases)]
+    if not matching:
         keys = {setting.key: setting.key for setting in settings}
         names = {name: setting.key for setting in settings for name in (setting.name, *setting.aliases)}
         near = near_name(key, keys) or near_name(last, names)
         hint = f" Did you mean {(keys | names)[near]}?" if near else " `terrablend settings` lists all."
         raise ExperimentError(f"expected a key of the experiment file, got {key}.{hint}")
-    return found
+    return matching
 
 
 def describe_settings(settings: Sequence[Setting]) -> str:

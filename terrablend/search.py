@@ -1,4 +1,4 @@
-"""What tuning may change, and between which values."""
+"""The settings of `terrablend tune`, and the values that its trials choose."""
 
 import json
 from collections.abc import Mapping

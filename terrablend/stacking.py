@@ -1,4 +1,4 @@
-"""Members that learn from the maps of others come after them."""
+"""Order members such that those that are stacked on others come after them."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,7 +20,7 @@ def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] 
     Raises
     ------
     ValueError
-        If a member is stacked on itself, at whatever remove, or on one that there is not.
+        If a member is stacked on itself, directly or through others, or on an unknown member.
     """
     ordered: list[str] = []
 

@@ -1,4 +1,4 @@
-"""The bundle: what a finished run needs to map scenes, in one folder or zip that is verified before it is read.
+"""Bundles: all that a finished run needs to map scenes, in one folder or zip that is verified before it is read.
 
 It is laid out as a run folder is, so that models are loaded from both in the same way. Its manifest lists every file
 with its size and SHA-256. Nothing in it is run: models are numbers and trees in text.
@@ -61,14 +61,14 @@ AGAIN = "Do not use it: get the bundle again from where it was made."
 
 
 class FileRecord(Settings):
-    """What the manifest says of a file."""
+    """A file of a bundle, as the manifest records it."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     size: Annotated[int, Field(ge=0)]
 
 
 class Manifest(Settings):
-    """What a bundle says of itself."""
+    """The manifest of a bundle: where it comes from, and each of its files."""
 
     bundle: int = Field(description="version of the layout")
     name: str
@@ -140,7 +140,7 @@ def write_bundle(run: Run, out: Path) -> None:
 
 @contextmanager
 def open_model(path: Path) -> Iterator[Path]:
-    """Give the folder of a run, or of a bundle once each of its files is what the manifest says.
+    """Open the folder of a run, or of a bundle once each of its files is verified.
 
     Parameters
     ----------
@@ -190,9 +190,9 @@ def _verify(path: Path, names: list[str], read: Callable[[str], IO[bytes]], targ
     manifest = _parse(path, text)
     listed = {*manifest.files, MANIFEST}
     twice = {name for name, count in Counter(names).items() if count > 1}
-    for problem, found in (("unlisted", set(names) - listed), ("missing", listed - set(names)), ("doubled", twice)):
-        if found:
-            raise BundleError(f"{path}: expected the files of its manifest, got {min(found)!r} {problem}. {AGAIN}")
+    for problem, files in (("unlisted", set(names) - listed), ("missing", listed - set(names)), ("doubled", twice)):
+        if files:
+            raise BundleError(f"{path}: expected the files of its manifest, got {min(files)!r} {problem}. {AGAIN}")
     for name, record in sorted(manifest.files.items()):
         with read(name) as stream:
             if _check_file(stream, target and target / name, record.size) != record.sha256:

@@ -1,4 +1,4 @@
-"""Class maps scored: against labels pixel by pixel, or by a design sample of points."""
+"""Score class maps against labels pixel by pixel, or by a design sample of points."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -54,9 +54,9 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     classes, settings, seed = _classes(experiment), experiment.ensemble, experiment.seed
     pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
     root = Path(pattern.anchor)
-    found = find_files(pattern.relative_to(root).as_posix(), root)
+    files = find_files(pattern.relative_to(root).as_posix(), root)
     names = sorted(path.stem for path in maps.glob("*.tif"))
-    lacking = [name for name in names if name not in found]
+    lacking = [name for name in names if name not in files]
     if lacking or not names:
         raise MapError(
             f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
@@ -66,7 +66,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     assert isinstance(settings_of_label, LabelSettings)
     scenes = {
         name: Scene(name, "val", (), read_grid(path)[0], label_file(path, settings_of_label, classes))
-        for name, path in ((name, found[name]) for name in names)
+        for name, path in ((name, files[name]) for name in names)
     }
     evaluation = evaluate_class_maps([(maps / f"{name}.tif", scene) for name, scene in scenes.items()], classes)
     scores = score_table([evaluation], classes, settings, seed)
@@ -115,13 +115,13 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         If the task is multilabel.
     """
     classes, coverage = _classes(experiment), experiment.ensemble.interval
-    found = {path.stem: path for path in sorted(maps.glob("*.tif"))}
-    if not found:
+    files = {path.stem: path for path in sorted(maps.glob("*.tif"))}
+    if not files:
         raise MapError(f"{maps}: expected class maps <id>.tif, got none. Name a folder of class maps.")
-    scores = score_sample(sample, found, classes, coverage)
+    scores = score_sample(sample, files, classes, coverage)
     width = max(map(len, classes.label_names)) + 2
     lines = [
-        f"{scores.points} points on {len(found)} maps; {scores.unmapped} where nothing is mapped are left out",
+        f"{scores.points} points on {len(files)} maps; {scores.unmapped} where nothing is mapped are left out",
         "",
         "Points by class (rows) and map (columns):",
         "".join(f"{name:>{width}}" for name in ("", *classes.label_names)),

@@ -84,7 +84,7 @@ def describe_model(
             "mlm:architecture": " + ".join(dict.fromkeys(_architectures(run, ensemble))),
             "mlm:framework": "Terrablend",
             "mlm:tasks": [task],
-            "mlm:input": [one for name in _members(run, ensemble) for one in _inputs(run, name, classes)],
+            "mlm:input": [taken for name in _members(run, ensemble) for taken in _inputs(run, name, classes)],
             "mlm:output": list(_outputs(classes, task)),
             "mlm:hyperparameters": {
                 "metric": ensemble.metric,
@@ -168,11 +168,11 @@ def _asset(path: str, sha256: str, size: int, catalogue: Catalogue) -> dict[str,
     if suffix not in ARTIFACTS or path.endswith("member.json"):
         return {**about, "type": "application/json" if suffix == ".json" else "application/yaml", "roles": ["metadata"]}
     framework, kind = ARTIFACTS[suffix]
-    own = {"type": kind, "mlm:framework": framework, "mlm:artifact_type": f"terrablend.{suffix[1:]}"}
+    described = {"type": kind, "mlm:framework": framework, "mlm:artifact_type": f"terrablend.{suffix[1:]}"}
     if suffix == ".json":
         # The extension asks for bands where the model as a whole is.
-        return {**about, **own, "roles": ["mlm:model"], "bands": [{"name": name} for name in catalogue.bands]}
-    return {**about, **own, "roles": ["mlm:model", "mlm:weights"]}
+        return {**about, **described, "roles": ["mlm:model"], "bands": [{"name": name} for name in catalogue.bands]}
+    return {**about, **described, "roles": ["mlm:model", "mlm:weights"]}
 
 
 def _geometry(scenes: tuple[Scene, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A finished ensemble at work on scenes it has never seen."""
+"""Apply a finished ensemble to scenes that it has never seen."""
 
 import logging
 import tempfile

@@ -1,4 +1,4 @@
-"""What a run is whatever it learns from: the stages that scenes and tables have in common."""
+"""The stages that runs on scenes and on tables have in common."""
 
 import json
 import logging

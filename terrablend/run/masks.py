@@ -1,4 +1,4 @@
-"""Where the conditions of the ensemble's rules hold: formulas of a scene's bands, as masks."""
+"""Compute the masks of the ensemble's rules: where a formula of a scene's bands holds."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -14,11 +14,8 @@ from features.formula import Formula
 
 __all__ = ["rule_masks"]
 
-WINDOW = 2048
-"""Pixels on a side of the windows in which bands are read, so that memory does not grow with scenes."""
 
-
-def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str]) -> Masks:
+def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str], side: int = 2048) -> Masks:
     """Return what makes the masks of a scene.
 
     Parameters
@@ -27,6 +24,8 @@ def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str]) -> Masks:
         Of the rules, such as ``dem > 0``: of bands, indices, changes and ``formulas``.
     formulas : mapping of str to str
         The user's own, by name.
+    side : int
+        Pixels on a side of the windows in which bands are read, so that memory does not grow with scenes.
 
     Returns
     -------
@@ -44,8 +43,8 @@ def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str]) -> Masks:
     def compiled(bands: tuple[str, ...]) -> dict[str, Formula]:
         named = {f"ensemble_rule_{number}": condition for number, condition in enumerate(conditions, 1)}
         bases = Bases(bands, {**formulas, **named})
-        found = {condition: bases.find(name) for name, condition in named.items()}
-        return {condition: base.formula for condition, base in found.items() if base is not None}
+        holding = {condition: bases.find(name) for name, condition in named.items()}
+        return {condition: base.formula for condition, base in holding.items() if base is not None}
 
     def masks(scene: Scene) -> Mapping[str, NDArray[np.bool_]]:
         chosen = compiled(scene.bands)
@@ -53,7 +52,7 @@ def rule_masks(conditions: Sequence[str], formulas: Mapping[str, str]) -> Masks:
         planes = {condition: np.zeros((height, width), bool) for condition in chosen}
         needed = sorted(set().union(*(formula.names for formula in chosen.values())))
         with keep_open():
-            for window in tile_windows(height, width, WINDOW) if needed else ():
+            for window in tile_windows(height, width, side) if needed else ():
                 pixels = dict(zip(needed, read_scene(scene, window, bands=needed), strict=True))
                 for condition, formula in chosen.items():
                     values = formula(pixels)

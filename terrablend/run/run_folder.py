@@ -65,7 +65,7 @@ class RunFolder:
     path: Path
 
     def state(self, stage: Stage) -> State:
-        """Tell whether a stage's result is there and was made from what it would be made from now."""
+        """Return whether a stage's result is there, and was made from what it would be made from now."""
         record = self._record(stage)
         if record is None:
             return "to do"
@@ -90,7 +90,7 @@ class RunFolder:
             )
 
     def carry_out(self, stage: Stage, overwrite: bool = False) -> None:
-        """Do a stage, or what is left of it; a stage that is done is left as it is.
+        """Carry out a stage, or what is left of it; a stage that is done is left as it is.
 
         Raises
         ------

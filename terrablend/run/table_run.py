@@ -1,4 +1,4 @@
-"""The stages of a run on a table of the user's own: the tree branch alone, scored on the rows held out."""
+"""The stages of a run on a table of the user's own: members that learn from tables, scored on the rows held out."""
 
 import logging
 from dataclasses import dataclass, replace
@@ -34,12 +34,12 @@ class TableRun(BaseRun[TableExperiment]):
 
     @property
     def ensemble(self) -> Stage:
-        """There are no maps to blend."""
+        """Refuse: there are no maps to blend."""
         raise self._no_scenes("ensemble")
 
     @property
     def submit(self) -> Stage:
-        """There are no scenes to map."""
+        """Refuse: there are no scenes to map."""
         raise self._no_scenes("submit")
 
     def feature_set(self, catalogue: Catalogue) -> FeatureSet:

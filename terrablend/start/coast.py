@@ -121,7 +121,7 @@ def write_coast(
     10 000, a cloud mask, metres), `NODATA` in some corners, no georeferencing. ``train_kelp/<id>_kelp.tif`` are
     labels as annotators draw them, with errors; ``truth/<id>.tif`` are the true ones of all scenes. Both hold
     1 where kelp is and can be seen, else 0. ``truth/label_errors.json`` says what is wrong with each label, and
-    ``truth/places.json`` which place a scene shows; the ids tell nothing.
+    ``truth/places.json`` which place a scene shows; the ids do not.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def make_place(rng: np.random.Generator, size: int, without_kelp: bool = False) 
 
 
 def acquire(place: Place, rng: np.random.Generator) -> tuple[NDArray[np.int16], Mask]:
-    """See a place once, at some tide, season, sun and weather.
+    """Make a scene of a place, at some tide, season, sun and weather.
 
     Returns
     -------
@@ -255,7 +255,7 @@ def acquire(place: Place, rng: np.random.Generator) -> tuple[NDArray[np.int16], 
 
 
 def spoil_label(truth: Mask, sea: Mask, share: float, rng: np.random.Generator) -> tuple[Mask, dict[str, Any]]:
-    """Draw a label as a hurried annotator would.
+    """Return a label with the errors of a hurried annotator.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The demo: a synthetic coast whose truth is known, and every stage of a run on it."""
+"""Run every stage on a synthetic coast whose truth is known."""
 
 import time
 from concurrent.futures import Executor

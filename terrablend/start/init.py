@@ -1,4 +1,4 @@
-"""A first experiment file, guessed from a folder of images and labels."""
+"""Guess a first experiment file from a folder of images and labels."""
 
 import logging
 import re
@@ -42,7 +42,7 @@ class RasterFolder:
 
     @property
     def split(self) -> str:
-        """The split that the folder's name speaks of; train if it speaks of none."""
+        """The split that the folder's name contains; train if it contains none."""
         return next((split for split, words in SPLIT_WORDS.items() if words.search(self.pattern)), "train")
 
 
@@ -78,9 +78,9 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     ExperimentError
         If there are no images with labels beside them.
     """
-    found = _raster_folders(folder)
-    labels = [entry for entry in found if entry.values is not None and _is_label(entry, found)]
-    images = [entry for entry in found if entry not in labels]
+    folders = _raster_folders(folder)
+    labels = [entry for entry in folders if entry.values is not None and _is_label(entry, folders)]
+    images = [entry for entry in folders if entry not in labels]
     scenes: dict[str, Any] = {}
     for split in ("train", "val", "test"):
         label = next((entry for entry in labels if entry.split == split), None)
@@ -93,7 +93,7 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     if "train" not in scenes:
         raise ExperimentError(
             f"{folder}: expected images and, under the same names in a folder such as masks/, their labels; got "
-            f"{', '.join(entry.pattern for entry in found) or 'no rasters'}. Write the experiment file by hand."
+            f"{', '.join(entry.pattern for entry in folders) or 'no rasters'}. Write the experiment file by hand."
         )
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
     binary = len(values) <= 2
@@ -166,8 +166,8 @@ def _band_names(raster: Any) -> tuple[str, ...]:
     return usual.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
 
 
-def _is_label(entry: RasterFolder, found: list[RasterFolder]) -> bool:
-    beside = any(other.ids & entry.ids for other in found if other is not entry and other.split == entry.split)
+def _is_label(entry: RasterFolder, folders: list[RasterFolder]) -> bool:
+    beside = any(other.ids & entry.ids for other in folders if other is not entry and other.split == entry.split)
     return beside and (LABEL_WORDS.search(entry.pattern) is not None or len(entry.values or ()) <= 2)
 
 

@@ -1,4 +1,4 @@
-"""The label audit of the demo against the truth that no label shows."""
+"""Score the label audit of the demo against the truth that no label shows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class JudgedAudit:
 
     @property
     def average_precision(self) -> float:
-        """The mean, over the errors, of the share of errors among the regions up to each; NaN without any.
+        """Return the mean, over the errors, of the share of errors among the regions up to each; NaN without any.
 
         >>> JudgedAudit((True, False, True)).average_precision
         0.8333333333333333
@@ -35,7 +35,7 @@ class JudgedAudit:
         return float((np.arange(1, len(ranks) + 1) / ranks).mean()) if len(ranks) else float("nan")
 
     def line(self, first: int = 20) -> str:
-        """Say how many of the first regions are errors, and how well all of them are ranked."""
+        """Return in words how many of the first regions are errors, and how well all of them are ranked."""
         shown = self.wrong[:first]
         return (
             f"Label audit: {sum(shown)} of the {len(shown)} worst regions are errors of the label, "
@@ -44,7 +44,7 @@ class JudgedAudit:
 
 
 def judge_audit(audit: Path, coast: Path, positive: str = "kelp") -> JudgedAudit:
-    """Look up the truth at the middle of each region.
+    """Count which regions of an audit are errors, by the truth at the middle of each.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class Published:
     Parameters
     ----------
     files : int or None
-        Their number; None where it is not told.
+        Their number; None where it was not published.
     size : tuple of int
         Height and width in pixels.
     dtypes : tuple of str
@@ -158,20 +158,20 @@ def _compare_files(
             kinds[part.label.path] = part.label
         for pattern, kind in kinds.items():
             try:
-                found = find_files(pattern, root)
+                files = find_files(pattern, root)
             except CatalogueError as error:
                 problems.append(str(error))
                 continue
             wanted = published.get(pattern)
-            if wanted and wanted.files not in (None, len(found)):
-                notes.append(f"{pattern}: expected {wanted.files} files, got {len(found)}")
+            if wanted and wanted.files not in (None, len(files)):
+                notes.append(f"{pattern}: expected {wanted.files} files, got {len(files)}")
             deviations: dict[tuple[bool, str], list[str]] = {}
-            for scene, path in track(sorted(found.items()), pattern, len(found)):
+            for scene, path in track(sorted(files.items()), pattern, len(files)):
                 for deviation in _deviations(path, kind, wanted):
                     deviations.setdefault(deviation, []).append(scene)
             for (useless, text), scenes in deviations.items():
                 few = ", ".join(scenes[:EXAMPLES]) + (" …" if len(scenes) > EXAMPLES else "")
-                line = f"{pattern}: {text} in {len(scenes)} of {len(found)} files ({few})"
+                line = f"{pattern}: {text} in {len(scenes)} of {len(files)} files ({few})"
                 (problems if useless else notes).append(line)
     return problems, notes
 

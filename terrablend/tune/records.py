@@ -1,4 +1,4 @@
-"""What was tried in a search for better settings, and what came of it."""
+"""The trials of a search for better settings, and its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

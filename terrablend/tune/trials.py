@@ -1,4 +1,4 @@
-"""What a member would score with other settings: it is learned anew and applied to the folds that it has not seen."""
+"""Score a member with other settings: it is fitted anew, and applied to the fold that it has not seen."""
 
 import shutil
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ Pieces = Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float
 
 
 class Trials(Generic[E]):
-    """Scores one member with changed settings; what trials have in common is kept between them.
+    """Score one member with changed settings; what trials have in common is kept between them.
 
     Parameters
     ----------

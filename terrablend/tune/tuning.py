@@ -1,4 +1,4 @@
-"""Looking for better settings of a member, by Optuna; an interrupted search goes on where it was."""
+"""Search better settings of a member with Optuna; an interrupted search goes on where it was."""
 
 import logging
 import math
@@ -38,12 +38,12 @@ ENDS = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", TrialSt
 
 
 def tune_stage(run: BaseRun[E], name: str, trials: int) -> Stage:
-    """Return the stage that looks for better settings of a member, until so many were tried.
+    """Return the stage that searches better settings of a member, up to a number of trials.
 
     Raises
     ------
     ExperimentError
-        If members tell tags.
+        If members predict tags.
     """
     if run.experiment.task == "multilabel":
         raise ExperimentError(
@@ -62,7 +62,7 @@ def tune_stage(run: BaseRun[E], name: str, trials: int) -> Stage:
 
 
 def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> None:
-    """Try settings of a member until there are so many trials, those of earlier calls included.
+    """Try settings of a member, up to a number of trials, those of earlier calls included.
 
     Parameters
     ----------
@@ -108,19 +108,19 @@ def search_space(experiment: AnyExperiment, name: str, source: Path) -> Space:
     ExperimentError
         If a key would change what trials are compared on, or one of its values does not suit the experiment.
     """
-    own = f"members.{name}."
+    prefix = f"members.{name}."
     search = experiment.tune.search
     space: Space = {
-        key: choice for key, choice in search.items() if not key.startswith("members.") or key.startswith(own)
+        key: choice for key, choice in search.items() if not key.startswith("members.") or key.startswith(prefix)
     }
     if not space:
-        space = {own + key: choice for key, choice in branch_of(experiment.members[name]).search_space.items()}
+        space = {prefix + key: choice for key, choice in branch_of(experiment.members[name]).search_space.items()}
     if not space:
         raise ExperimentError(
             f"{source}: expected settings to search, got member {name}, which learns nothing. Tune another one."
         )
     for key, choice in space.items():
-        if not key.startswith((own, "features.")):
+        if not key.startswith((prefix, "features.")):
             raise ExperimentError(
                 f"{source}: tune.search: expected settings of members and features, got {key}. Leave it out: "
                 "trials are compared on the same scenes, classes and folds."
@@ -237,7 +237,7 @@ def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) 
 
 
 def describe(result: SearchResult) -> Iterator[str]:
-    """Say in words what was result."""
+    """Yield lines that say what a search found."""
     title, best, before = result.metric.title, result.best, result.as_written
     ends = [trial.end for trial in result.trials]
     others = ", ".join(f"{ends.count(end)} {end}" for end in ("stopped early", "failed") if end in ends)
@@ -272,7 +272,7 @@ def write_table(result: SearchResult, path: Path) -> None:
 
 @contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Let Optuna warn, and leave what it tells to us."""
+    """Keep Optuna from logging, but for warnings."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
