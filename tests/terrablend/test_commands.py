@@ -202,7 +202,7 @@ def test_a_network_is_written_as_a_file_of_its_own(small_coast, terrablend, tmp_
     if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         assert terrablend("export", run, "unet", "-o", file).code == 0
         card = read_json(file.with_suffix(".json"))
-        assert [plane["name"] for plane in card["inputs"]["planes"]] == ["red", "green", "blue", "nir", "NDVI"]
+        assert [channel["name"] for channel in card["inputs"]["channels"]] == ["red", "green", "blue", "nir", "NDVI"]
         assert card["folds"] == [1]
     monkeypatch.setitem(sys.modules, "onnx", None)
     outcome = terrablend("export", run, "unet", "-o", file)

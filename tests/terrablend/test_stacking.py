@@ -14,6 +14,7 @@ from data.maps.geotiff import map_tags, read_map
 from data.scenes.catalogue import Catalogue
 from ensemble.decide.blend import Blend
 from ensemble.ensemble import Ensemble
+from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
 from terrablend.experiment import load_experiment
 from terrablend.stacking import learning_order
@@ -107,9 +108,8 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
     images, out = (other.images[0].path, scene.images[0].path), tmp_path / "out"
     outcome = terrablend("predict", run, *images, "-o", out, "--workers", 1)
     assert outcome.code == 0, outcome.err
-    write_prediction(
-        ensemble, [run / f"members/second/test/{scene.id}.tif"], scene, tmp_path / "a.tif", tmp_path / "b.tif"
-    )
+    maps = open_maps({"second": run / "members/second"}, catalogue.classes)
+    write_prediction(ensemble, maps, scene, tmp_path / "a.tif", tmp_path / "b.tif")
     np.testing.assert_array_equal(read_map(out / f"{scene.id}_satellite_proba.tif"), read_map(tmp_path / "b.tif"))
     assert {path.name for path in out.iterdir() if path.suffix != ".xml"} == {
         f"{one.id}_satellite{kind}.tif" for one in (scene, other) for kind in ("", "_proba")
