@@ -106,7 +106,7 @@ def benchmark_weights(objective: Objective) -> None:
         return score_weights(joint_histogram(stored[0], stored[1], label)[None], WEIGHTS, objective)
 
     def blend(weight: float, pixels: slice) -> Stored:
-        blended: Stored = Blend(((weight, 1 - weight),)).of(stored[:, None, pixels])[0]
+        blended: Stored = Blend(((weight, 1 - weight),)).apply(stored[:, None, pixels])[0]
         return blended
 
     def exhaustive() -> NDArray[np.float64]:
@@ -137,7 +137,7 @@ def benchmark_memory(objective: Objective, n_members: int = 20, n_pixels: int = 
     stored, label = make_maps(WINDOW, n_members)
     begun = time.perf_counter()
     for number in range(n_pixels // WINDOW):
-        for member, one in enumerate([*stored, blend.of(stored[:, None])[0]]):
+        for member, one in enumerate([*stored, blend.apply(stored[:, None])[0]]):
             histograms[member, number % 5, 0] += score_histogram(one, label)
     for each in histograms:
         tune_binary(each, objective)

@@ -1,9 +1,10 @@
-"""A whole ensemble fitted to the maps of many members: how long it takes, and the peak memory of its process.
+"""A whole ensemble fitted to the maps of many members and applied: how long it takes, and the memory that it needs.
 
-``python benchmarks/ensemble_memory.py [--members 20] [--megapixels 200]``
+``python benchmarks/ensemble_memory.py [--members 20] [--megapixels 200] [--classes 4]``
 
-Scenes of 2000 × 2000 pixels in five folds, a binary label that 0.7 % of the pixels have. Four maps of each are made up;
-further members share their files, since what is measured does not depend on it.
+Scenes of 2048 × 2048 pixels in five folds. A binary label is one that 0.7 % of the pixels have, of several classes each
+has its share. Four maps of each scene are made up; further members share their files, since what is measured does not
+depend on it. Memory is the peak of the process above what it has once all is imported.
 """
 
 import argparse
@@ -21,22 +22,36 @@ import rasterio
 from scipy.ndimage import gaussian_filter
 
 from data.maps.geotiff import map_writer
+from data.maps.store import map_path
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.scene import LabelFile, Scene, Split, maybe_ungeoreferenced
 from data.scenes.windows import Grid
-from ensemble import EnsembleSettings, fit_ensemble
+from ensemble import Ensemble, EnsembleSettings, fit_ensemble
+from ensemble.decide.blend import Blend
+from ensemble.decide.calibration import Calibration
+from ensemble.decide.decision import Decision
+from ensemble.decide.thresholds import plain_thresholds
+from ensemble.maps import open_maps
+from ensemble.predict import write_prediction
 
-SIDE, FOLDS, DISTINCT = 2000, 5, 4
-CLASSES = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
+SIDE, FOLDS, DISTINCT = 2048, 5, 4
 
 
-def make_scene(folder: Path, number: int, members: int) -> tuple[Scene, SceneStatistics]:
+def make_classes(count: int) -> Classes:
+    """Return one class with a background, or several."""
+    if count == 1:
+        return Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
+    return Classes("multiclass", tuple(range(count)), tuple(f"c{k}" for k in range(count)), ((0, 0, 0),) * count)
+
+
+def make_scene(folder: Path, number: int, members: int, classes: Classes) -> tuple[Scene, SceneStatistics]:
     """Write the label of a scene and a map of each member."""
-    rng, grid = np.random.default_rng(number), Grid(SIDE, SIDE)
+    rng, grid, n_labels = np.random.default_rng(number), Grid(SIDE, SIDE), classes.n_labels
     field = gaussian_filter(rng.normal(size=(SIDE, SIDE)).astype(np.float32), 12)
     field /= field.std()
-    label = (field > 2.457).astype(np.uint8)
+    edges = np.array([2.457]) if n_labels == 2 else np.linspace(-1, 1, n_labels - 1)
+    label = np.digitize(field, edges).astype(np.uint8)
     path = folder / "labels" / f"s{number}.tif"
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -46,51 +61,78 @@ def make_scene(folder: Path, number: int, members: int) -> tuple[Scene, SceneSta
         ) as raster,
     ):
         raster.write(label, 1)
+    values = tuple((value, value) for value in range(n_labels))
     scene = Scene(
-        f"s{number}", "train", (), grid, LabelFile(str(path), ((0, 0), (1, 1))), group=f"g{number}", fold=number % FOLDS
+        f"s{number}", "train", (), grid, LabelFile(str(path), values), group=f"g{number}", fold=number % FOLDS
     )
     for member in range(members):
-        target = folder / f"m{member}" / "oof" / f"{scene.id}.tif"
+        target = map_path(folder / f"m{member}", scene)
         target.parent.mkdir(parents=True, exist_ok=True)
         if member < DISTINCT:
             error = gaussian_filter(rng.normal(size=(SIDE, SIDE)).astype(np.float32), 3)
-            logits = 3 * (field - 2.3) + (1 + member / 4) * error / error.std()
-            with map_writer(target, grid, CLASSES.names, {}) as writer:
-                writer.write(grid.window, (1 / (1 + np.exp(-logits)))[None].astype(np.float32))
+            seen = field + (1 + member / 4) / 3 * error / error.std()
+            # Each label's chance falls with the distance from the middle of its range.
+            middles = np.concatenate([edges[:1] - 0.15, (edges[:-1] + edges[1:]) / 2, edges[-1:] + 0.15])
+            shares = np.exp(-3 * np.abs(seen - middles[:, None, None]))
+            shares /= shares.sum(axis=0)
+            with map_writer(target, grid, classes.names, {}) as writer:
+                writer.write(grid.window, shares[n_labels - len(classes.names) :].astype(np.float32))
         else:
-            os.link(folder / f"m{member % DISTINCT}" / "oof" / target.name, target)
-    counts = np.bincount(label.ravel(), minlength=2)
+            os.link(map_path(folder / f"m{member % DISTINCT}", scene), target)
+    counts = np.bincount(label.ravel(), minlength=n_labels)
     return scene, SceneStatistics(label.size, tuple(counts.tolist()))
 
 
+def peak_memory() -> float:
+    """Return the peak memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def fit(folder: Path, catalogue: Catalogue, members: int) -> tuple[float, float, str]:
-    """Fit, and return the seconds it took, the peak memory of this process in GB, and the verdict."""
-    start = time.perf_counter()
+    """Fit, and return the seconds and the MiB that it took, and the verdict."""
+    before, start = peak_memory(), time.perf_counter()
     paths = {f"m{member}": folder / f"m{member}" for member in range(members)}
-    ensemble, _ = fit_ensemble(paths, catalogue, EnsembleSettings(metric="dice"), seed=0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-    return time.perf_counter() - start, peak, ensemble.verdict_
+    ensemble, _ = fit_ensemble(paths, catalogue, EnsembleSettings(), seed=0)
+    return time.perf_counter() - start, peak_memory() - before, ensemble.verdict_
+
+
+def predict(folder: Path, catalogue: Catalogue, members: int) -> tuple[float, float]:
+    """Map a scene with the mean of all members, and its uncertainty; return the seconds and the MiB that it took."""
+    before, start = peak_memory(), time.perf_counter()
+    classes = catalogue.classes
+    names = tuple(f"m{member}" for member in range(members))
+    blend = Blend(((1 / members,) * members,), exclusive=classes.task == "multiclass")
+    decision = Decision((Calibration(),) * members, blend, plain_thresholds(classes))
+    maps = open_maps({name: folder / name for name in names}, classes)
+    out = [folder / "out" / f"{name}.tif" for name in ("label", "proba", "uncertainty")]
+    write_prediction(Ensemble(classes, names, "", decision, 0.0, ""), maps, catalogue.scenes[0], *out)
+    return time.perf_counter() - start, peak_memory() - before
 
 
 def main() -> None:
-    """Make the maps, fit, and print."""
+    """Make the maps, fit, predict, and print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--members", type=int, default=20)
     parser.add_argument("--megapixels", type=int, default=200)
+    parser.add_argument("--classes", type=int, default=1)
     arguments = parser.parse_args()
     n_scenes = max(2 * FOLDS, arguments.megapixels * 1_000_000 // SIDE**2)
+    classes, members = make_classes(arguments.classes), arguments.members
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        made = [make_scene(folder, number, arguments.members) for number in range(n_scenes)]
+        made = [make_scene(folder, number, members, classes) for number in range(n_scenes)]
         scenes = tuple(scene for scene, _ in made)
         statistics: dict[tuple[Split, str], SceneStatistics] = {("train", scene.id): found for scene, found in made}
-        catalogue = Catalogue(CLASSES, ("red",), scenes, statistics)
-        with ProcessPoolExecutor(1, get_context("spawn")) as process:
-            seconds, peak, verdict = process.submit(fit, folder, catalogue, arguments.members).result()
+        catalogue = Catalogue(classes, ("red",), scenes, statistics)
+        with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as process:
+            predicted = process.submit(predict, folder, catalogue, members).result()
+            fitted = process.submit(fit, folder, catalogue, members).result()
     print(
-        f"{arguments.members} members × {n_scenes * SIDE**2 / 1e6:.0f} Mpx in {FOLDS} folds: {seconds:.0f} s, "
-        f"peak memory {peak:.2f} GB\n{verdict}"
+        f"{members} members × {len(classes.names)} classes, scenes of {SIDE} × {SIDE} pixels; memory above the imports:"
     )
+    print(f"a scene predicted: {predicted[0]:.0f} s, {predicted[1]:.0f} MiB")
+    print(f"fitted to {n_scenes * SIDE**2 / 1e6:.0f} Mpx in {FOLDS} folds: {fitted[0]:.0f} s, {fitted[1]:.0f} MiB")
+    print(fitted[2])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from data.files import read_json, write_json
 from data.scenes.classes import Classes
 from ensemble.decide.choice import Choice
 from ensemble.decide.decision import Decision
-from ensemble.decide.thresholds import Thresholds, decide
+from ensemble.decide.thresholds import Thresholds
 
 __all__ = ["Ensemble"]
 
@@ -59,7 +59,7 @@ class Ensemble:
 
     @property
     def thresholds_(self) -> Thresholds:
-        """Binary and multilabel: the threshold of each class. Multiclass: the multiplier of each before the argmax."""
+        """The threshold of each class or, of exclusive ones, its multiplier before the argmax."""
         return self.decision.thresholds
 
     @property
@@ -73,13 +73,13 @@ class Ensemble:
         return self.decision.take(places).proba(np.asarray(stored))
 
     def decide(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Turn a blended map into label indices (H, W), by tag (n_classes, …), 255 where nothing was predicted."""
-        return decide(blended, self.decision.thresholds, self.decision.by_tag)
+        """Turn a blended map into label indices (Q, H, W), 255 where nothing was predicted."""
+        return self.decision.label(blended)
 
     def clean(
         self, label: NDArray[np.uint8], masks: Mapping[str, NDArray[np.bool_]] | None = None
     ) -> NDArray[np.uint8]:
-        """Clean the label indices of a whole scene; ``masks`` says where the condition of each rule holds."""
+        """Clean the label indices (Q, H, W) of a whole scene; ``masks`` says where the condition of each rule holds."""
         return self.decision.cleaning.apply(label, masks)
 
     def save(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from data.errors import EnsembleError
 from data.maps.store import MOST_BYTES
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from ensemble.decide.blenders import Blender, count_jointly
 from ensemble.decide.calibration import Method
@@ -20,7 +20,7 @@ from ensemble.decide.choice import Choice
 from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Masks, candidate_cleanings, no_masks
 from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.inner_folds import InnerFolds, Parts
 from ensemble.decide.pool import PixelPool, draw_pool
 from ensemble.decide.threshold_tuning import Tuned
 from ensemble.decide.thresholds import plain_thresholds
@@ -96,10 +96,10 @@ def fit_ensemble(
     pool = draw_pool(maps, catalogue, settings.sample, seed, track)
     _require_scorable(pool, classes)
 
-    bench = Bench.of(pool, catalogue, objective, tune=settings.thresholds != "fixed")
-    found = _decide(bench, maps, train, settings, dict(branches or {}), masks, seed, track)
-    nested = {fold: found[bench.outside(fold)].decisions for fold in catalogue.folds}
-    final = found[bench.outside(None)]
+    inner = InnerFolds.of(pool, catalogue, objective, fixed_thresholds=settings.thresholds == "fixed")
+    found = _decide(inner, maps, train, settings, dict(branches or {}), masks, seed, track)
+    nested = {fold: found[inner.outside(fold)].decisions for fold in catalogue.folds}
+    final = found[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
     used = _final_name(counted, maps.names, objective, settings, seed)
     evaluation = replace(counted, decisions=nested, final=used)
@@ -136,7 +136,7 @@ class Found:
 
 
 def _decide(
-    bench: Bench,
+    inner: InnerFolds,
     maps: MemberMaps,
     train: tuple[Scene, ...],
     settings: EnsembleSettings,
@@ -146,33 +146,35 @@ def _decide(
     track: Track,
 ) -> dict[Parts, Found]:
     """Return, for the parts outside each fold and for all of them, what is decided on the pixels of these alone."""
-    classes, names = bench.classes, maps.names
-    calibrators = [Calibrator(bench, place) for place in range(len(names))]
-    joint = count_jointly(bench, maps, train, settings.blend, track)
-    blenders = {BLEND: Blender(bench, calibrators, tuple(range(len(names))), settings.blend, joint)}
+    classes, names = inner.classes, maps.names
+    calibrators = [Calibrator(inner, place) for place in range(len(names))]
+    joint = count_jointly(inner, maps, train, settings.blend, track)
+    blenders = {BLEND: Blender(inner, calibrators, tuple(range(len(names))), settings.blend, joint)}
     for branch in sorted(set(branches.values())):
         own = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
         if 1 < len(own) < len(names):
-            blenders[alone(branch)] = Blender(bench, calibrators, own, settings.blend)
-    problems = [bench.outside(fold) for fold in (*bench.parts, None)]
+            blenders[alone(branch)] = Blender(inner, calibrators, own, settings.blend)
+    problems = [inner.outside(fold) for fold in (*inner.parts, None)]
     planned, choices = {}, {}
     for parts in track(problems, "calibration and weights", len(problems)):
         planned[parts], choices[parts] = _plan(parts, names, calibrators, blenders, settings)
     tuned = tune_each(
         ((parts, decision) for parts, found in planned.items() for decision in found.values()),
-        bench,
+        inner,
         maps,
         train,
         track,
     )
-    cut = {
-        parts: {name: replace(one, thresholds=tuned[parts, one].thresholds) for name, one in found.items()}
-        for parts, found in planned.items()
+    decided = {
+        parts: {
+            name: replace(decision, thresholds=tuned[parts, decision].thresholds) for name, decision in of_parts.items()
+        }
+        for parts, of_parts in planned.items()
     }
     cleanings = choose_cleanings(
-        {parts: found[BLEND] for parts, found in cut.items()},
+        {parts: of_parts[BLEND] for parts, of_parts in decided.items()},
         candidate_cleanings(settings, classes),
-        bench,
+        inner,
         maps,
         train,
         masks,
@@ -180,15 +182,15 @@ def _decide(
         track,
     )
     results = {}
-    for parts, found in cut.items():
+    for parts, of_parts in decided.items():
         cleaning, choice = cleanings[parts]
-        plain = replace(found[BLEND], thresholds=plain_thresholds(classes))
-        cleaned = {name: replace(one, cleaning=cleaning) for name, one in {**found, PLAIN: plain}.items()}
-        cuts = {name: tuned[parts, one] for name, one in planned[parts].items()}
+        plain = replace(of_parts[BLEND], thresholds=plain_thresholds(classes))
+        cleaned = {name: replace(decision, cleaning=cleaning) for name, decision in {**of_parts, PLAIN: plain}.items()}
         # Tags are of one pixel: there is nothing to clean.
         if classes.task != "multilabel":
-            cleaned[UNCLEANED] = found[BLEND]
-        results[parts] = Found(cleaned, cuts, {**choices[parts], **({"cleaning": choice} if choice else {})})
+            cleaned[UNCLEANED] = of_parts[BLEND]
+        tunings = {name: tuned[parts, decision] for name, decision in planned[parts].items()}
+        results[parts] = Found(cleaned, tunings, {**choices[parts], **({"cleaning": choice} if choice else {})})
     return results
 
 
@@ -219,11 +221,8 @@ def _plan(
             choices[name] = choice
         if name == BLEND:
             found[UNCALIBRATED] = replace(one.fit(kind, raw, parts), thresholds=())
-    blend, by_tag = found[BLEND], blenders[BLEND].bench.by_tag
-    members = {
-        name: Decision(blend.calibrations, blenders[BLEND].alone(place), (), by_tag=by_tag)
-        for place, name in enumerate(names)
-    }
+    blend = found[BLEND]
+    members = {name: Decision(blend.calibrations, blenders[BLEND].alone(place), ()) for place, name in enumerate(names)}
     return {**members, **found}, choices
 
 
@@ -238,10 +237,10 @@ def _final_name(
 
 
 def _require_scorable(pool: PixelPool, classes: Classes) -> None:
-    there = np.atleast_2d(pool.label == 1 if classes.task != "multiclass" else pool.label != 255).any(axis=0)
-    found = sorted({int(fold) for fold in pool.fold[there]})
+    there = pool.label != IGNORE if classes.exclusive else pool.label == 1
+    found = sorted({int(fold) for fold in pool.fold[there.any(axis=0)]})
     if len(found) < 2:
-        what = "labelled pixels" if classes.task == "multiclass" else f"labelled {' or '.join(classes.names)}"
+        what = "labelled pixels" if classes.exclusive else f"labelled {' or '.join(classes.names)}"
         raise EnsembleError(
             f"expected {what} in at least two folds, to decide on some and score on others, got it in "
             f"{'fold ' + str(found[0]) if found else 'none'}. Label more scenes, or lower folds.count."

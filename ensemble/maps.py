@@ -50,10 +50,10 @@ class MemberMaps:
         return np.stack([store.read(scene, window) for store in self.stores.values()])
 
     def label(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
-        """Read the label of a scene or a window, (H, W) uint8, `IGNORE` where there is none; of tags (K, 1, 1)."""
+        """Read the label of a scene's map or a window of it, (Q, H, W) uint8, `IGNORE` where there is none."""
         if self.classes.task == "multilabel":
             return read_tags(scene, len(self.classes.names))[:, None, None]
-        return read_label(scene, window)
+        return read_label(scene, window)[None]
 
     def windows(self, scene: Scene, area: Window | None = None) -> Iterator[tuple[Window, NDArray[np.uint16]]]:
         """Yield windows that cover a scene's maps, or an area of them, exactly once, with what `read` gives for each.

@@ -1,4 +1,4 @@
-"""What is optimised: one number for any confusion counts, the more the better."""
+"""Objectives: one number for any confusion counts, higher is better."""
 
 from dataclasses import dataclass, replace
 
@@ -34,7 +34,7 @@ WHOLE = ("accuracy", "kappa", "cost")
 class Objective:
     """A score of pooled counts, or the mean of scenes' own scores.
 
-    Counts are (…, n_labels, n_labels + 1); of tags (…, K, 2, 3).
+    Counts are (…, Q, L, L + 1): of Q questions with L labels each.
 
     Parameters
     ----------
@@ -42,16 +42,14 @@ class Objective:
         As in the experiment file.
     title, meaning : str
         For tables, and in words.
-    score : Metric
-        Of each class or, if ``places`` is None, of the whole map.
+    metric : Metric
+        Of each label or, if ``places`` is None, of all of them.
     by_scene : bool
         The mean over scenes of each one's own score; else that of their pooled counts.
-    by_tag : bool
-        Counts are those of K independent classes.
-    pooled_tags : bool
-        The counts of all tags are summed first.
-    places : tuple of int, optional
-        The labels, or tags, whose scores are averaged.
+    pooled : bool
+        The counts of all questions are summed first.
+    places : tuple of (int, int), optional
+        The questions and labels whose scores are averaged.
     empty : float, optional
         By scene: what a class that is not in the scene's label scores if it is not predicted either; None: it is left
         out.
@@ -60,49 +58,45 @@ class Objective:
     name: str
     title: str
     meaning: str
-    score: Metric
+    metric: Metric
     by_scene: bool = False
-    by_tag: bool = False
-    pooled_tags: bool = False
-    places: tuple[int, ...] | None = None
+    pooled: bool = False
+    places: tuple[tuple[int, int], ...] | None = None
     empty: float | None = None
 
     @property
-    def of_one(self) -> "Objective":
-        """The same score of counts (…, 2, 3): those of one class or, where tags are pooled, of all of them summed."""
-        if not self.by_tag:
-            return self
-        return replace(self, by_tag=False, pooled_tags=False, places=None if self.places is None else (1,))
+    def questions(self) -> tuple[int, ...]:
+        """The questions that are scored, where their counts are not pooled."""
+        return tuple(sorted({question for question, _ in self.places or ((0, 0),)}))
 
-    def of(self, counts: Counts) -> Scores:
+    def of_question(self, question: int) -> "Objective":
+        """Return what the counts (…, 1, L, L + 1) of one question are scored by, or those of all, pooled."""
+        if self.pooled or self.places is None:
+            return self
+        return replace(self, places=tuple((0, label) for one, label in self.places if one == question))
+
+    def score(self, counts: Counts) -> Scores:
         """Score pooled counts or, where scores are by scene, those of one; NaN where there is nothing to score."""
         counts = np.asarray(counts)
-        if self.pooled_tags:
-            counts = counts.sum(axis=-3)
-        scores = self.score.of(counts)
+        if self.pooled:
+            counts = counts.sum(axis=-3, keepdims=True)
+        scores = self.metric.score(counts)
         if self.places is None:
-            return scores
-        scores = self._pick(scores)
+            return nan_mean(scores)
+        questions, labels = map(list, zip(*self.places, strict=True))
+        scores = scores[..., questions, labels]
         if self.by_scene and self.empty is None:
             # Whatever is predicted there: the same scenes are to count for every threshold.
-            scores = np.where(self._pick(labelled(counts)) > 0, scores, np.nan)
+            scores = np.where(labelled(counts)[..., questions, labels] > 0, scores, np.nan)
         elif self.empty is not None:
-            seen = counts.sum(axis=(-2, -1)) > 0
-            scores = np.where(np.isnan(scores) & self._spread(seen), self.empty, scores)
+            seen = counts.sum(axis=(-2, -1))[..., questions] > 0
+            scores = np.where(np.isnan(scores) & seen, self.empty, scores)
         return nan_mean(scores)
 
     def over(self, counts: Counts) -> Scores:
         """Score the counts of scenes, (n_scenes, …): their sum, or the mean of each one's own score."""
         counts = np.asarray(counts)
-        return nan_mean(self.of(counts), axis=0) if self.by_scene else self.of(counts.sum(axis=0))
-
-    def _pick(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the values (…, n) of the classes that count, of those of each label (…, [K,] n_labels)."""
-        picked: NDArray[np.float64] = values[..., 1] if self.by_tag and not self.pooled_tags else values
-        return picked[..., list(self.places or ())]
-
-    def _spread(self, seen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        return seen if self.by_tag and not self.pooled_tags else seen[..., None]
+        return nan_mean(self.score(counts), axis=0) if self.by_scene else self.score(counts.sum(axis=0))
 
 
 def objective_of(settings: EnsembleSettings, classes: Classes) -> Objective:
@@ -115,21 +109,18 @@ def objective_of(settings: EnsembleSettings, classes: Classes) -> Objective:
     """
     usual = {"binary": "dice", "multiclass": "macro_iou", "multilabel": "macro_dice"}
     chosen = settings.metric or MetricSettings.model_validate(usual[classes.task])
-    by_tag = classes.task == "multilabel"
     _require_suitable(chosen, classes)
-    score = _score_of(chosen, classes)
-    places = None if chosen.name in WHOLE else _places(chosen, classes)
-    pooled_tags = by_tag and not chosen.name.startswith("macro_") and chosen.of is None
-    title, meaning = _words(chosen, classes, score, pooled_tags)
+    metric = _metric_of(chosen, classes)
+    pooled = classes.n_questions > 1 and not chosen.name.startswith("macro_") and chosen.of is None
+    title, meaning = _words(chosen, classes, metric)
     return Objective(
         chosen.name,
         title,
         meaning,
-        score,
+        metric,
         by_scene=chosen.over == "scenes",
-        by_tag=by_tag,
-        pooled_tags=pooled_tags,
-        places=places,
+        pooled=pooled,
+        places=None if chosen.name in WHOLE else _places(chosen, classes),
         empty=None if chosen.empty == "skip" else float(chosen.empty),
     )
 
@@ -164,7 +155,7 @@ def _require_suitable(chosen: MetricSettings, classes: Classes) -> None:
         )
 
 
-def _score_of(chosen: MetricSettings, classes: Classes) -> Metric:
+def _metric_of(chosen: MetricSettings, classes: Classes) -> Metric:
     name = chosen.name.removeprefix("macro_")
     if name == "cost":
         return expected_cost(_cost_matrix(chosen, classes))
@@ -177,10 +168,10 @@ def _score_of(chosen: MetricSettings, classes: Classes) -> Metric:
     return METRICS["kappa" if name == "kappa" else "accuracy"] if name in WHOLE else CLASS_METRICS[name]
 
 
-def _places(chosen: MetricSettings, classes: Classes) -> tuple[int, ...]:
+def _places(chosen: MetricSettings, classes: Classes) -> tuple[tuple[int, int], ...]:
     if chosen.of is not None:
-        return (classes.label_names.index(chosen.of),)
-    return tuple(range(len(classes.label_names))) if chosen.name.startswith("macro_") else (1,)
+        return (classes.places[classes.label_names.index(chosen.of)],)
+    return classes.places if chosen.name.startswith("macro_") else ((0, 1),)
 
 
 def _cost_matrix(chosen: MetricSettings, classes: Classes) -> NDArray[np.float64]:
@@ -198,24 +189,24 @@ def _cost_matrix(chosen: MetricSettings, classes: Classes) -> NDArray[np.float64
     return costs
 
 
-def _words(chosen: MetricSettings, classes: Classes, score: Metric, pooled_tags: bool) -> tuple[str, str]:
+def _words(chosen: MetricSettings, classes: Classes, metric: Metric) -> tuple[str, str]:
     """Return the title and the meaning."""
-    macro, by_scene, by_tag = chosen.name.startswith("macro_"), chosen.over == "scenes", classes.task == "multilabel"
+    macro, by_scene, tags = chosen.name.startswith("macro_"), chosen.over == "scenes", classes.task == "multilabel"
     if chosen.name in WHOLE:
-        title, what = score.title, score.meaning
+        title, what = metric.title, metric.meaning
     elif macro:
-        title = f"macro {score.title}"
-        what = f"mean over the {'tags' if by_tag else 'classes, background too,'} of their {score.title}"
-    elif pooled_tags:
-        title = score.title if by_scene else f"micro {score.title}"
-        what = f"{score.title} of all tags together"
+        title = f"macro {metric.title}"
+        what = f"mean over the {'tags' if tags else 'classes, background too,'} of their {metric.title}"
+    elif tags and chosen.of is None:
+        title = metric.title if by_scene else f"micro {metric.title}"
+        what = f"{metric.title} of all tags together"
     else:
-        title = f"{score.title} of {chosen.of}" if chosen.of else score.title
-        what = f"{score.title} of {chosen.of or classes.names[0]}"
+        title = f"{metric.title} of {chosen.of}" if chosen.of else metric.title
+        what = f"{metric.title} of {chosen.of or classes.names[0]}"
     if chosen.name in WHOLE:
         return (f"mean scene {title}", f"mean over the scenes of each one's own: {what}") if by_scene else (title, what)
     if not by_scene:
-        return title, f"{what}, pooled over all {'scenes' if by_tag else 'pixels'}"
+        return title, f"{what}, pooled over all {'scenes' if tags else 'pixels'}"
     rule = "is left out" if chosen.empty == "skip" else f"has {chosen.empty} if nothing is predicted there, else 0"
     thing = "class that is not in a scene" if macro else "scene without any"
     return f"mean scene {title}", f"mean over the scenes of each one's own {what}; a {thing} {rule}"

@@ -254,7 +254,7 @@ def _ious(
         iou: NDArray[np.float64] = np.divide(hits, either, out=np.full(len(hits), np.nan), where=either > 0)
         return iou
     counts = weighted_counts(label, plain_prediction(proba), weight, n_labels)
-    return np.asarray(CLASS_METRICS["iou"].of(counts)[-proba.shape[1] :])
+    return np.asarray(CLASS_METRICS["iou"].score(counts)[-proba.shape[1] :])
 
 
 def _shap_values(few: Sequence[_Part], threads: int) -> NDArray[np.float32] | None:

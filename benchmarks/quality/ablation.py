@@ -144,8 +144,8 @@ def main() -> None:
             ):
                 weight = table.weight.astype(np.float64)
                 counts[fold] = weighted_counts(table.label, plain_prediction(proba), weight, n_labels)
-            scores = " ".join(f"{float(metric.of(each)):.3f}" for each in counts.values())
-            total = float(metric.of(np.sum(list(counts.values()), axis=0)))
+            scores = " ".join(f"{float(metric.score(each)):.3f}" for each in counts.values())
+            total = float(metric.score(np.sum(list(counts.values()), axis=0)))
             print(
                 f"| {step} | {len(feature_set)} | **{total:.3f}** | {scores} | {built - begun:.0f} | "
                 f"{trained - built:.0f} |",

@@ -109,7 +109,7 @@ def learn(job: Job, member: str, overrides: list[str], catalogue_path: Path, thr
             prediction = np.where(np.isnan(flat[:, 0]), np.uint8(IGNORE), plain_prediction(flat))
             counts += confusion_counts(read_label(scene, window).ravel(), prediction, n_labels)
     peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else float("nan")
-    score = float(METRICS[experiment.ensemble.metric or "macro_iou"].of(counts))
+    score = float(METRICS[experiment.ensemble.metric or "macro_iou"].score(counts))
     return Learned(score, time.perf_counter() - start, statistics.median(rates), peak)
 
 

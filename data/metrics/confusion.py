@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from data.scenes.classes import IGNORE
 
-__all__ = ["confusion_counts", "plain_prediction", "weighted_counts"]
+__all__ = ["confusion_counts", "group_counts", "plain_prediction", "question_counts", "weighted_counts"]
 
 
 def confusion_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
@@ -55,6 +55,44 @@ def weighted_counts(
     cells = n_labels * (n_labels + 1)
     counts = np.bincount(_cell(label, prediction, n_labels), weight[label != IGNORE], minlength=cells)
     return counts.reshape(n_labels, n_labels + 1).astype(np.float64)
+
+
+def question_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
+    """Count the labelled pixels of each question, (Q, n_labels, n_labels + 1); of arrays (Q, …) of one shape."""
+    return np.stack([confusion_counts(*pair, n_labels) for pair in zip(label, prediction, strict=True)])
+
+
+def group_counts(
+    label: NDArray[np.uint8],
+    prediction: NDArray[np.uint8],
+    weight: NDArray[np.float64],
+    n_labels: int,
+    group: NDArray[np.integer],
+    n_groups: int,
+) -> NDArray[np.float64]:
+    """Sum the weights of sampled pixels by group, such as their scene, and question, label and prediction.
+
+    Parameters
+    ----------
+    label, prediction : (Q, n) uint8
+    weight : (n,) float64
+    n_labels : int
+    group : (n,) int
+        From 0 to n_groups - 1.
+    n_groups : int
+
+    Returns
+    -------
+    counts : (n_groups, Q, n_labels, n_labels + 1) float64
+    """
+    cells = n_labels * (n_labels + 1)
+    counts = []
+    for truth, told in zip(label, prediction, strict=True):
+        scored = truth != IGNORE
+        cell = group[scored].astype(np.int64) * cells + _cell(truth, told, n_labels)
+        sums = np.bincount(cell, weight[scored], minlength=n_groups * cells)
+        counts.append(sums.reshape(n_groups, n_labels, n_labels + 1))
+    return np.stack(counts, axis=1).astype(np.float64)
 
 
 def plain_prediction(proba: NDArray[np.floating]) -> NDArray[np.uint8]:

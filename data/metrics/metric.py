@@ -42,13 +42,13 @@ class Metric:
     title : str
     meaning : str
         What it pools and averages over.
-    of : callable
+    score : callable
         Counts (…, n_labels, n_labels + 1) → scores (…), or (…, n_labels) for those of each class.
     """
 
     title: str
     meaning: str
-    of: Callable[[Counts], Scores]
+    score: Callable[[Counts], Scores]
 
 
 def _divide(part: Counts, whole: Counts) -> Scores:
@@ -101,22 +101,22 @@ def fbeta(beta: float) -> Metric:
     title = f"F{beta:g}"
     square = beta**2
 
-    def of(counts: Counts) -> Scores:
+    def score(counts: Counts) -> Scores:
         return _divide((1 + square) * _hits(counts), square * labelled(counts) + _predicted(counts))
 
-    return Metric(title, f"{title}, in which recall counts {beta:g} times as much as precision", of)
+    return Metric(title, f"{title}, in which recall counts {beta:g} times as much as precision", score)
 
 
 def precision_at(recall: float) -> Metric:
     """Return the precision of each class if its recall is at least so high; else, below 0, what recall lacks."""
 
-    def of(counts: Counts) -> Scores:
+    def score(counts: Counts) -> Scores:
         reached = _divide(_hits(counts), labelled(counts))
         # A recall above 0 has hits, and with them a precision.
         return np.where(reached >= recall - 1e-12, _divide(_hits(counts), _predicted(counts)), reached - recall)
 
     title = f"precision at recall ≥ {recall:g}"
-    return Metric(title, f"{title} (below 0: what recall lacks)", of)
+    return Metric(title, f"{title} (below 0: what recall lacks)", score)
 
 
 def recall_at(precision: float) -> Metric:
@@ -125,14 +125,14 @@ def recall_at(precision: float) -> Metric:
     Nothing is wrong where nothing is predicted, so recall is then 0 at any precision.
     """
 
-    def of(counts: Counts) -> Scores:
+    def score(counts: Counts) -> Scores:
         hits, whole = _hits(counts), labelled(counts)
         reached = np.where(_predicted(counts) > 0, _divide(hits, _predicted(counts)), 1.0)
         scores = np.where(reached >= precision - 1e-12, _divide(hits, whole), reached - precision)
         return np.where(whole > 0, scores, np.nan)
 
     title = f"recall at precision ≥ {precision:g}"
-    return Metric(title, f"{title} (below 0: what precision lacks)", of)
+    return Metric(title, f"{title} (below 0: what precision lacks)", score)
 
 
 def expected_cost(costs: NDArray[np.float64]) -> Metric:
@@ -146,10 +146,10 @@ def expected_cost(costs: NDArray[np.float64]) -> Metric:
     """
     matrix = np.column_stack([costs, costs.max(axis=1)])
 
-    def of(counts: Counts) -> Scores:
+    def score(counts: Counts) -> Scores:
         return -_divide((counts * matrix).sum(axis=(-2, -1)), counts.sum(axis=(-2, -1)))
 
-    return Metric("minus cost", "minus the mean cost of a pixel: the nearer to 0, the better", of)
+    return Metric("minus cost", "minus the mean cost of a pixel: the nearer to 0, the better", score)
 
 
 METRICS: dict[MetricName, Metric] = {

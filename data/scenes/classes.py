@@ -94,9 +94,21 @@ class Classes:
         return len(self.names) if self.task == "multiclass" else 2
 
     @property
+    def exclusive(self) -> bool:
+        """Whether a probability map has a plane a label, whose probabilities sum to one; else one a question."""
+        return self.task == "multiclass"
+
+    @property
     def label_names(self) -> tuple[str, ...]:
         """Name of each label index, the background of a binary task included."""
         return (BACKGROUND, *self.names) if self.task == "binary" else self.names
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """The question and its answer that each of ``label_names`` stands for: of a tag, that a scene has it."""
+        if self.task == "multilabel":
+            return tuple((question, 1) for question in range(self.n_questions))
+        return tuple((0, label) for label in range(self.n_labels))
 
     @property
     def label_ids(self) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ from data.scenes.windows import Grid, Window
 from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh_evidence
 from ensemble.decide.cleaning import Masks, no_masks
 from ensemble.decide.decision import Decision
-from ensemble.decide.thresholds import decide
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import Evaluation
 
@@ -108,8 +107,7 @@ def audit_labels(
         decision = evaluation.decisions[evaluation.folds[scene.id]][evaluation.final]
         above = regions[-1].score if len(regions) == most else 0.0
         counts = []
-        weighed = _weigh_scene(maps, scene, decision, catalogue.classes, masks)
-        for evidence, names in zip(weighed, _label_names(catalogue.classes), strict=True):
+        for evidence, names in _weigh_scene(maps, scene, decision, catalogue.classes, masks):
             contradicted = find_regions(scene.id, evidence, names, most, above)
             if catalogue.classes.task == "multilabel":
                 contradicted = [replace(region, window=scene.grid.window, outline=()) for region in contradicted]
@@ -127,34 +125,32 @@ def audit_labels(
     return Audit(tuple(regions), tuple(audited))
 
 
-def _weigh_scene(maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks) -> list[Evidence]:
-    """Return the evidence on each question that the label of a scene answers."""
+def _weigh_scene(
+    maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks
+) -> list[tuple[Evidence, tuple[str, ...]]]:
+    """Return the evidence on a scene's labels and their names, of each question."""
     label = maps.label(scene)
-    label = label.reshape(classes.n_questions, *label.shape[-2:])
-    prediction = np.full(label.shape, IGNORE, np.uint8)
+    prediction = np.full_like(label, IGNORE)
     odds, error = np.zeros(label.shape, np.float32), np.zeros(label.shape, np.uint16)
     for window, stored in maps.windows(scene):
-        shape = (classes.n_questions, -1, *stored.shape[-2:])
         blended = decision.proba(stored)
-        decided = decide(blended, decision.thresholds, decision.by_tag).reshape(len(label), *stored.shape[-2:])
-        members, chances = stored.reshape(len(stored), *shape), blended.reshape(shape)
-        for question in range(len(label)):
-            part = (question, *window.slices)
+        prediction[:, *window.slices] = decision.label(blended)
+        for question, labelled in enumerate(label):
+            planes, part = slice(None) if classes.exclusive else [question], (question, *window.slices)
             evidence = weigh_evidence(
-                members[:, question], decision.weights, chances[question], label[part], decided[question]
+                stored[:, planes], decision.weights, blended[planes], labelled[window.slices], prediction[part]
             )
-            prediction[part], odds[part], error[part] = decided[question], evidence.odds, evidence.error
+            odds[part], error[part] = evidence.odds, evidence.error
     if not decision.cleaning.idle:
-        cleaned = decision.cleaning.apply(prediction[0], masks(scene))[None]
+        cleaned = decision.cleaning.apply(prediction, masks(scene))
         # Cleaning takes these predictions back: they are no evidence.
         odds[cleaned != prediction], error[cleaned != prediction] = 0, 0
         prediction = cleaned
-    return [Evidence(*planes) for planes in zip(label, prediction, odds, error, strict=True)]
-
-
-def _label_names(classes: Classes) -> list[tuple[str, ...]]:
-    """Return the names of the labels of each question."""
-    return [(f"no {tag}", tag) for tag in classes.names] if classes.task == "multilabel" else [classes.label_names]
+    tags = classes.task == "multilabel"
+    names = [(f"no {name}", name) for name in classes.names] if tags else [classes.label_names]
+    return [
+        (Evidence(*planes), answers) for *planes, answers in zip(label, prediction, odds, error, names, strict=True)
+    ]
 
 
 def _around(window: Window, grid: Grid) -> Window:

@@ -58,7 +58,7 @@ class Blend:
             tuple(tuple(row[member] for member in members) for row in self.weights), self.space, self.exclusive
         )
 
-    def of(self, calibrated: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def apply(self, calibrated: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Blend members' maps.
 
         Parameters

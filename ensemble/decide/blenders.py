@@ -17,9 +17,10 @@ from ensemble.decide.calibration import STORED, Calibration, Method
 from ensemble.decide.calibrators import Calibrator
 from ensemble.decide.choice import Choice, choose
 from ensemble.decide.decision import Decision, calibrate
-from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.inner_folds import InnerFolds, Parts
 from ensemble.decide.joint import bin_values, joint_histogram, score_weights
 from ensemble.decide.stacked import Stacked, fit_stacked
+from ensemble.decide.thresholds import is_class
 from ensemble.decide.weights import grid_weights, likeliest_weights, select_greedily, take_best
 from ensemble.maps import MemberMaps
 
@@ -75,7 +76,7 @@ class Blender:
 
     Parameters
     ----------
-    bench : Bench
+    inner : InnerFolds
     calibrators : sequence of Calibrator
         One a member.
     members : tuple of int
@@ -87,7 +88,7 @@ class Blender:
         pixel. Else empty, and they rest on the sampled ones.
     """
 
-    bench: Bench
+    inner: InnerFolds
     calibrators: Sequence[Calibrator]
     members: tuple[int, ...]
     allowed: str = "auto"
@@ -98,7 +99,7 @@ class Blender:
     @property
     def names(self) -> tuple[str, ...]:
         """The candidates, simplest first."""
-        return blend_names(self.allowed, len(self.members), len(self.bench.classes.names))
+        return blend_names(self.allowed, len(self.members), len(self.inner.classes.names))
 
     def choose(
         self, options: Sequence[tuple[Method, ...]], parts: Parts
@@ -127,7 +128,7 @@ class Blender:
         if len(candidates) == 1 or len(parts) < 2:
             return *candidates[0], None
         replicates = [
-            self.bench.left_out(partial(self._labeller, name, methods), parts) for name, methods in candidates
+            self.inner.left_out(partial(self._labeller, name, methods), parts) for name, methods in candidates
         ]
         titles = [name + (CALIBRATED if methods != options[0] else "") for name, methods in candidates]
         fitted = [_intricacy(name, methods != options[0]) > 0 for name, methods in candidates]
@@ -138,12 +139,12 @@ class Blender:
         """Return the decision of a candidate fitted to some parts, with thresholds fit for a comparison alone."""
         key = name, methods, parts
         if key not in self._fitted:
-            chosen = self.bench.where(parts)
+            chosen = self.inner.where(parts)
             calibrated = self._calibrate(methods, parts)
             calibrations = self.calibrations(methods, parts)
             blend = self._blend(name, calibrated, calibrations, parts)
-            thresholds, _ = self.bench.cut(blend.of(calibrated), chosen)
-            self._fitted[key] = Decision(calibrations, blend, thresholds, by_tag=self.bench.by_tag)
+            thresholds, _ = self.inner.tune(blend.apply(calibrated), chosen)
+            self._fitted[key] = Decision(calibrations, blend, thresholds)
         return self._fitted[key]
 
     def calibrations(self, methods: tuple[Method, ...], parts: Parts) -> tuple[Calibration, ...]:
@@ -152,19 +153,19 @@ class Blender:
 
     def alone(self, member: int) -> Blend:
         """Return the blend that is one member."""
-        return Blend((self._row({member: 1.0}),), exclusive=self.bench.exclusive)
+        return Blend((self._row({member: 1.0}),), exclusive=self.inner.classes.exclusive)
 
     def _labeller(
         self, name: str, methods: tuple[Method, ...], parts: Parts
     ) -> Callable[[NDArray[np.bool_]], NDArray[np.uint8]]:
         decision = self.fit(name, methods, parts)
-        return lambda chosen: decision.apply(self.bench.pool.stored[:, :, chosen])
+        return lambda chosen: decision.apply(self.inner.pool.stored[:, :, chosen])
 
     def _calibrate(self, methods: tuple[Method, ...], parts: Parts) -> NDArray[np.uint16]:
         # Candidates are fitted one after the other to the same pixels.
         key = methods, parts
         if self._calibrated is None or self._calibrated[0] != key:
-            stored = self.bench.pool.stored[:, :, self.bench.where(parts)]
+            stored = self.inner.pool.stored[:, :, self.inner.where(parts)]
             self._calibrated = key, calibrate(self.calibrations(methods, parts), stored)
         return self._calibrated[1]
 
@@ -177,12 +178,12 @@ class Blender:
     def _blend(
         self, name: str, calibrated: NDArray[np.uint16], calibrations: Sequence[Calibration], parts: Parts
     ) -> Blend | Stacked:
-        exclusive, n, chosen = self.bench.exclusive, len(self.members), self.bench.where(parts)
+        exclusive, n, chosen = self.inner.classes.exclusive, len(self.members), self.inner.where(parts)
         space: Space = "logit" if name in (EQUAL_LOGITS, CONVEX_LOGITS, GREEDY_LOGITS) else "probability"
         if name == STACKED:
             return self._stacked(calibrated, chosen)
         if name == BEST:
-            scores = [self.bench.cut(calibrated[member], chosen)[1] for member in self.members]
+            scores = [self.inner.tune(calibrated[member], chosen)[1] for member in self.members]
             return self.alone(self.members[int(np.argmax(np.nan_to_num(np.round(scores, 6), nan=-np.inf)))])
         if name in (EQUAL, EQUAL_LOGITS):
             rows: Sequence[Weights] = [(1 / n,) * n]
@@ -204,9 +205,9 @@ class Blender:
             histograms = np.stack([self.joint[part] for part in parts])
             firsts = [first for first, _ in tried]
             return take_best(
-                tried, score_weights(histograms, firsts, self.bench.objective, space, (values[0], values[1]))
+                tried, score_weights(histograms, firsts, self.inner.objective, space, (values[0], values[1]))
             )
-        score = self._scorer(calibrated, self.bench.where(parts), space)
+        score = self._scorer(calibrated, self.inner.where(parts), space)
         if tried:
             return take_best(tried, np.array([score(weights) for weights in tried]))
         return select_greedily(len(self.members), score)
@@ -214,7 +215,7 @@ class Blender:
     def _scorer(
         self, calibrated: NDArray[np.uint16], chosen: NDArray[np.bool_], space: Space
     ) -> Callable[[Weights], float]:
-        exclusive = self.bench.exclusive
+        exclusive = self.inner.classes.exclusive
         values = [spread_out(calibrated[member], space, exclusive) for member in self.members]
         there = [(calibrated[member, :1] != NODATA).astype(np.float32) for member in self.members]
 
@@ -224,7 +225,7 @@ class Blender:
                 if weight > 0:
                     total += np.float32(weight) * value
                     mass += np.float32(weight) * seen
-            return self.bench.cut(mix(total, mass, space, exclusive), chosen)[1]
+            return self.inner.tune(mix(total, mass, space, exclusive), chosen)[1]
 
         return score
 
@@ -232,31 +233,30 @@ class Blender:
         self, calibrated: NDArray[np.uint16], chosen: NDArray[np.bool_], place: int | None = None
     ) -> Weights:
         """Return the likeliest weights of all classes, or of one against the rest."""
-        label, weight = self.bench.pool.label[..., chosen], self.bench.pool.weight[chosen]
-        exclusive = self.bench.exclusive
+        label, weight = self.inner.pool.label[:, chosen], self.inner.pool.weight[chosen]
+        exclusive, n_classes = self.inner.classes.exclusive, calibrated.shape[1]
         if place is None and exclusive:
             known = (label != IGNORE) & (calibrated[:, 0] != NODATA).all(axis=0)
-            own = np.where(known, label, 0)[None, None].astype(np.int64)
-            stored = np.take_along_axis(calibrated, np.broadcast_to(own, (len(calibrated), 1, len(weight))), axis=1)
+            labelled = np.where(known, label, 0)[None].astype(np.int64)
+            stored = np.take_along_axis(
+                calibrated, np.broadcast_to(labelled, (len(calibrated), 1, len(weight))), axis=1
+            )
             likelihood = proba_of(stored[:, 0])
-            return likeliest_weights(likelihood[list(self.members)], weight * known)
-        places = range(calibrated.shape[1]) if place is None else [place]
+            return likeliest_weights(likelihood[list(self.members)], weight * known[0])
+        truth, labelled_at = is_class(label, n_classes, exclusive), label != IGNORE
         parts, weights = [], []
-        for one in places:
-            truth = label == one if exclusive else np.atleast_2d(label)[one] == 1
-            known = ((label if exclusive else np.atleast_2d(label)[one]) != IGNORE) & (
-                calibrated[:, one] != NODATA
-            ).all(axis=0)
-            proba = proba_of(calibrated[:, one])
-            parts.append(np.where(truth, proba, 1 - proba))
+        for position in range(n_classes) if place is None else [place]:
+            known = labelled_at[0 if exclusive else position] & (calibrated[:, position] != NODATA).all(axis=0)
+            proba = proba_of(calibrated[:, position])
+            parts.append(np.where(truth[position], proba, 1 - proba))
             weights.append(weight * known)
         likelihood = np.concatenate(parts, axis=1)
         return likeliest_weights(likelihood[list(self.members)], np.concatenate(weights))
 
     def _stacked(self, calibrated: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> Stacked:
-        pool = self.bench.pool
+        pool = self.inner.pool
         found = fit_stacked(
-            calibrated[list(self.members)], pool.label[..., chosen], pool.weight[chosen], self.bench.exclusive
+            calibrated[list(self.members)], pool.label[:, chosen], pool.weight[chosen], self.inner.classes.exclusive
         )
         return Stacked(self._rows(*found.coefficients), found.intercepts, found.exclusive)
 
@@ -267,20 +267,21 @@ def _intricacy(name: str, calibrated: bool) -> int:
 
 
 def count_jointly(
-    bench: Bench, maps: MemberMaps, scenes: Sequence[Scene], allowed: str, track: Track = untracked
+    inner: InnerFolds, maps: MemberMaps, scenes: Sequence[Scene], allowed: str, track: Track = untracked
 ) -> dict[int, NDArray[np.int64]]:
     """Count every pixel of the training scenes by label and both members, part by part; nothing unless it is of use.
 
     It is where there are two members of a binary task, convex weights may be tried, and the score is of pooled counts.
     """
-    of_use = bench.classes.task == "binary" and len(maps.names) == 2 and bench.tune and not bench.objective.by_scene
+    pooled = inner.classes.task == "binary" and not inner.objective.by_scene
+    of_use = pooled and len(maps.names) == 2 and not inner.fixed_thresholds
     if not of_use or allowed not in ("auto", "convex"):
         return {}
     joint: dict[int, NDArray[np.int64]] = {}
     for scene in track(scenes, "members counted jointly", len(scenes)):
         for window, stored in maps.windows(scene):
-            counts = joint_histogram(stored[0, 0], stored[1, 0], maps.label(scene, window))
-            part = bench.part_of[scene.id]
+            counts = joint_histogram(stored[0, 0], stored[1, 0], maps.label(scene, window)[0])
+            part = inner.part_of[scene.id]
             joint[part] = joint[part] + counts if part in joint else counts
     return joint
 

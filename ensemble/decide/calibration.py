@@ -45,9 +45,9 @@ class Calibration:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
         """Return the calibration that ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        return cls(values["method"], tuple(tuple(one) for one in values["values"]), values["exclusive"])
+        return cls(values["method"], tuple(tuple(curve) for curve in values["values"]), values["exclusive"])
 
-    def of(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def apply(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Calibrate a member's map.
 
         Parameters
@@ -108,15 +108,15 @@ def log_loss(stored: NDArray[np.uint16], label: NDArray[np.uint8], exclusive: bo
     Parameters
     ----------
     stored : (K, n) uint16
-    label : (n,) or, multilabel, (K, n) uint8
+    label : (Q, n) uint8
     exclusive : bool
         Whether classes exclude each other; otherwise the loss is the mean over the classes of each by itself.
     """
     scored = (label != IGNORE) & (stored[0] != NODATA)
     if exclusive:
-        own = np.take_along_axis(stored, np.where(scored, label, 0)[None].astype(np.int64), axis=0)[0]
-        return np.where(scored, LOSS[1][own], 0)
-    losses = np.where(label == 1, LOSS[1][stored], LOSS[0][stored])
+        losses = LOSS[1][np.take_along_axis(stored, np.where(scored, label, 0).astype(np.int64), axis=0)]
+    else:
+        losses = np.where(label == 1, LOSS[1][stored], LOSS[0][stored])
     mean: NDArray[np.float64] = np.where(scored, losses, 0).mean(axis=0)
     return mean
 

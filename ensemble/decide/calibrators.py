@@ -9,7 +9,8 @@ from data.scenes.classes import IGNORE
 from ensemble.decide.calibration import METHODS, Calibration, Method, log_loss
 from ensemble.decide.choice import Choice, choose, jackknife_mean
 from ensemble.decide.curve_fitting import Bins, best_temperature, fit_curve, logit_histogram, temperature_losses
-from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.inner_folds import InnerFolds, Parts
+from ensemble.decide.thresholds import is_class
 
 __all__ = ["Calibrator"]
 
@@ -20,31 +21,34 @@ class Calibrator:
 
     Parameters
     ----------
-    bench : Bench
+    inner : InnerFolds
     member : int
     """
 
-    bench: Bench
+    inner: InnerFolds
     member: int
     _histograms: dict[int, Bins] = field(init=False)
     _losses: dict[int, NDArray[np.float64]] = field(init=False)
     _fitted: dict[tuple[Method, Parts], Calibration] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        pool, bench = self.bench.pool, self.bench
+        pool, inner = self.inner.pool, self.inner
         stored = pool.stored[self.member]
         self._histograms, self._losses = {}, {}
         for part in np.unique(pool.fold).tolist():
             here = pool.fold == part
-            label, weight = pool.label[..., here], pool.weight[here]
-            classes = range(len(stored))
-            positive = [label == place for place in classes] if bench.exclusive else list(np.atleast_2d(label) == 1)
+            label, weight = pool.label[:, here], pool.weight[here]
             known = np.broadcast_to(label != IGNORE, (len(stored), len(weight)))
             self._histograms[part] = np.stack(
-                [logit_histogram(stored[k, here], positive[k], weight * known[k]) for k in classes]
+                [
+                    logit_histogram(plane, positive, weight * seen)
+                    for plane, positive, seen in zip(
+                        stored[:, here], is_class(label, len(stored), inner.classes.exclusive), known, strict=True
+                    )
+                ]
             )
-            if bench.exclusive:
-                self._losses[part] = temperature_losses(stored[:, here], label, weight)
+            if inner.classes.exclusive:
+                self._losses[part] = temperature_losses(stored[:, here], label[0], weight)
 
     def fit(self, method: Method, parts: Parts) -> Calibration:
         """Return the calibration of a method, fitted to the pixels of some parts."""
@@ -69,23 +73,23 @@ class Calibrator:
                 return method, None
         if len(parts) < 2:
             return "none", None
-        chosen = self.bench.where(parts)
-        pool = self.bench.pool.take(chosen)
-        blocks = self.bench.blocks[pool.scene]
+        chosen = self.inner.where(parts)
+        pool = self.inner.pool.take(chosen)
+        blocks = self.inner.blocks[pool.scene]
         replicates = []
         for method in METHODS:
             loss = np.zeros(len(pool.weight))
             for part in parts:
                 here = pool.fold == part
                 calibration = self.fit(method, tuple(other for other in parts if other != part))
-                stored = calibration.of(pool.stored[self.member][:, here])
-                loss[here] = log_loss(stored, pool.label[..., here], self.bench.exclusive)
+                stored = calibration.apply(pool.stored[self.member][:, here])
+                loss[here] = log_loss(stored, pool.label[:, here], self.inner.classes.exclusive)
             replicates.append(jackknife_mean(-loss, pool.weight, blocks))
         choice = choose(METHODS, np.stack(replicates), [method != "none" for method in METHODS])
         return METHODS[choice.chosen], choice
 
     def _fit(self, method: Method, parts: Parts) -> Calibration:
-        exclusive = self.bench.exclusive
+        exclusive = self.inner.classes.exclusive
         total: Bins = np.sum([self._histograms[part] for part in parts if part in self._histograms], axis=0)
         if exclusive and method == "temperature":
             losses = np.sum([self._losses[part] for part in parts if part in self._losses], axis=0)

@@ -117,7 +117,7 @@ def jackknife(counts: NDArray[np.float64], blocks: NDArray[np.int64], objective:
         return np.array([float(objective.over(part)) for part in parts])
     sums = np.stack([counts[blocks == block].sum(axis=0) for block in found])
     total = sums.sum(axis=0)
-    return np.asarray(objective.of(np.concatenate([total[None], total - sums])), np.float64)
+    return np.asarray(objective.score(np.concatenate([total[None], total - sums])), np.float64)
 
 
 def jackknife_mean(

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import scene_rng
-from data.metrics.confusion import confusion_counts
+from data.metrics.confusion import question_counts
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from ensemble.decide.choice import Choice, choose, jackknife
 from ensemble.decide.cleaning import Cleaning, Masks
 from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.inner_folds import InnerFolds, Parts
 from ensemble.maps import MemberMaps
 
 __all__ = ["choose_cleanings"]
@@ -28,7 +28,7 @@ MOST_PIXELS = 2_000_000
 def choose_cleanings(
     decisions: Mapping[Parts, Decision],
     candidates: Sequence[Cleaning],
-    bench: Bench,
+    inner: InnerFolds,
     maps: MemberMaps,
     scenes: Sequence[Scene],
     masks: Masks,
@@ -46,7 +46,7 @@ def choose_cleanings(
         Parts → what was decided on them.
     candidates : sequence of Cleaning
         Simplest first.
-    bench : Bench
+    inner : InnerFolds
     maps : MemberMaps
     scenes : sequence of Scene
         The training scenes.
@@ -58,29 +58,32 @@ def choose_cleanings(
     """
     if len(candidates) == 1:
         return dict.fromkeys(decisions, (candidates[0], None))
-    tried = _some(scenes, bench, seed)
-    place = {scene: rank for rank, scene in enumerate(bench.scenes)}
-    n_labels = len(bench.classes.label_names)
-    shape = (len(tried), len(candidates), n_labels, n_labels + 1)
+    tried = _some(scenes, inner, seed)
+    place = {scene: rank for rank, scene in enumerate(inner.scenes)}
+    n_labels = inner.classes.n_labels
+    shape = (len(tried), len(candidates), inner.classes.n_questions, n_labels, n_labels + 1)
     counts = {parts: np.zeros(shape) for parts in decisions}
     plain = {parts: replace(decision, cleaning=Cleaning()) for parts, decision in decisions.items()}
     for position, scene in enumerate(track(tried, "cleaning", len(tried))):
         window = _middle(scene)
-        label, conditions = maps.label(scene, window), {n: mask[window.slices] for n, mask in masks(scene).items()}
-        bases = {parts: base for parts, base in plain.items() if bench.part_of[scene.id] in parts}
-        made = {base: np.empty((window.height, window.width), np.uint8) for base in bases.values()}
+        label = maps.label(scene, window)
+        conditions = {rule: mask[window.slices] for rule, mask in masks(scene).items()}
+        bases = {parts: base for parts, base in plain.items() if inner.part_of[scene.id] in parts}
+        made = {base: np.empty(label.shape, np.uint8) for base in bases.values()}
         for part, stored in maps.windows(scene, window):
             for base, prediction in made.items():
-                prediction[part.within(window)] = base.apply(stored)
+                prediction[:, *part.within(window)] = base.apply(stored)
         tried_counts = {
-            base: [confusion_counts(label, one.apply(prediction, conditions), n_labels) for one in candidates]
+            base: [
+                question_counts(label, candidate.apply(prediction, conditions), n_labels) for candidate in candidates
+            ]
             for base, prediction in made.items()
         }
         for parts, base in bases.items():
             counts[parts][position] = tried_counts[base]
-    blocks = bench.blocks[[place[scene.id] for scene in tried]]
+    blocks = inner.blocks[[place[scene.id] for scene in tried]]
     return {
-        parts: _choose(candidates, counts[parts], blocks, [bench.part_of[scene.id] in parts for scene in tried], bench)
+        parts: _choose(candidates, counts[parts], blocks, [inner.part_of[scene.id] in parts for scene in tried], inner)
         for parts in decisions
     }
 
@@ -90,22 +93,22 @@ def _choose(
     counts: NDArray[np.float64],
     blocks: NDArray[np.int64],
     chosen: Sequence[bool],
-    bench: Bench,
+    inner: InnerFolds,
 ) -> tuple[Cleaning, Choice]:
     here = np.array(chosen)
-    replicates = [jackknife(counts[here, place], blocks[here], bench.objective) for place in range(len(candidates))]
+    replicates = [jackknife(counts[here, place], blocks[here], inner.objective) for place in range(len(candidates))]
     names = [cleaning.words or "none" for cleaning in candidates]
     choice = choose(names, np.stack(replicates), [True] * len(candidates))
     return candidates[choice.chosen], choice
 
 
-def _some(scenes: Sequence[Scene], bench: Bench, seed: int) -> list[Scene]:
+def _some(scenes: Sequence[Scene], inner: InnerFolds, seed: int) -> list[Scene]:
     """Return scenes of each part, in an order that is drawn, until they have enough pixels; at least one."""
-    room = dict.fromkeys(bench.part_of.values(), MOST_PIXELS)
+    room = dict.fromkeys(inner.part_of.values(), MOST_PIXELS)
     drawn = sorted(scenes, key=lambda scene: (scene_rng(seed, scene.id).random(), scene.id))
     found = []
     for scene in drawn:
-        part = bench.part_of[scene.id]
+        part = inner.part_of[scene.id]
         if room[part] > 0:
             window = _middle(scene)
             room[part] -= window.height * window.width

@@ -97,29 +97,30 @@ class Cleaning:
 
         Parameters
         ----------
-        label : (H, W) uint8
+        label : (Q, H, W) uint8
             Label indices, `IGNORE` where nothing was predicted: that is never changed and never votes.
         masks : mapping of str to (H, W) bool, optional
             Where the condition of each rule holds.
 
         Returns
         -------
-        cleaned : (H, W) uint8
+        cleaned : (Q, H, W) uint8
 
         Raises
         ------
         EnsembleError
             If there is no mask of a rule.
         """
-        if self.idle:
-            return label
+        return label if self.idle else np.stack([self._clean(plane, masks or {}) for plane in label])
+
+    def _clean(self, label: Label, masks: Mapping[str, NDArray[np.bool_]]) -> Label:
         cleaned = majority(label, self.smooth) if self.smooth else label.copy()
-        _obey(cleaned, self.rules, masks or {})
+        _obey(cleaned, self.rules, masks)
         if self.fill:
             fill_holes(cleaned, self.fill, self.background)
         if self.min_size > 1:
             take_specks(cleaned, self.min_size, self.background)
-        _obey(cleaned, self.rules, masks or {})
+        _obey(cleaned, self.rules, masks)
         return cleaned
 
     @property
@@ -157,7 +158,7 @@ def candidate_cleanings(settings: EnsembleSettings, classes: Classes) -> list[Cl
     elif sizes == "auto":
         choices = list(dict.fromkeys([(), *((rule,) for rule in rules), rules]))
         sizes = AUTO
-    background = classes.task != "multiclass"
+    background = not classes.exclusive
     candidates = [
         Cleaning(min_size, fill, smooth, chosen, background)
         for min_size, fill, smooth, chosen in product(sizes.min_size, sizes.fill, sizes.smooth, choices)

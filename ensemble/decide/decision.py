@@ -26,18 +26,15 @@ class Decision:
         One a member.
     blend : Blend or Stacked
     thresholds : tuple of float
-        Binary and multilabel: the threshold of each class. Multiclass: a multiplier a class.
+        The threshold of each class or, of exclusive ones, its multiplier.
     cleaning : Cleaning
         What is done to the labels of a whole scene.
-    by_tag : bool
-        Whether every class has a label of its own (multilabel).
     """
 
     calibrations: tuple[Calibration, ...]
     blend: Blend | Stacked
     thresholds: Thresholds
     cleaning: Cleaning = field(default_factory=Cleaning)
-    by_tag: bool = False
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Decision":
@@ -48,7 +45,6 @@ class Decision:
             Blend.from_dict(blend) if "weights" in blend else Stacked.from_dict(blend),
             tuple(values["thresholds"]),
             Cleaning.from_dict(values["cleaning"]),
-            values["by_tag"],
         )
 
     @property
@@ -60,22 +56,26 @@ class Decision:
         """Return the decision for the maps of some members alone; the others must have no weight."""
         chosen = list(members)
         calibrations = tuple(self.calibrations[member] for member in chosen)
-        return Decision(calibrations, self.blend.take(chosen), self.thresholds, self.cleaning, self.by_tag)
+        return Decision(calibrations, self.blend.take(chosen), self.thresholds, self.cleaning)
 
     def proba(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Calibrate and blend members' maps, (n_members, n_classes, …) → (n_classes, …), as stored."""
         used = [member for member, weight in enumerate(self.weights) if weight > 0]
         if len(used) < len(stored):
             return self.take(used).proba(stored[used])
-        return self.blend.of(calibrate(self.calibrations, stored))
+        return self.blend.apply(calibrate(self.calibrations, stored))
+
+    def label(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
+        """Turn a blended map (n_classes, …) into labels (Q, …), not yet cleaned."""
+        return decide(blended, self.thresholds, self.blend.exclusive)
 
     def apply(self, stored: NDArray[np.uint16]) -> NDArray[np.uint8]:
-        """Turn members' maps (n_members, n_classes, …) into labels (…), by tag (n_classes, …), not yet cleaned."""
-        return decide(self.proba(stored), self.thresholds, self.by_tag)
+        """Turn members' maps (n_members, n_classes, …) into labels (Q, …), not yet cleaned."""
+        return self.label(self.proba(stored))
 
 
 def calibrate(calibrations: Sequence[Calibration], stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
     """Calibrate the maps of each member, (n_members, n_classes, …) uint16 as stored."""
     if all(calibration.method == "none" for calibration in calibrations):
         return stored
-    return np.stack([calibration.of(planes) for calibration, planes in zip(calibrations, stored, strict=True)])
+    return np.stack([calibration.apply(planes) for calibration, planes in zip(calibrations, stored, strict=True)])

@@ -1,4 +1,4 @@
-"""Where candidates are tried: the sampled pixels in parts that are left out in turn, and how they are scored."""
+"""Inner cross-validation: candidates are tried on sampled pixels, in parts that are left out in turn."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA
-from data.metrics.confusion import weighted_counts
+from data.metrics.confusion import group_counts
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from ensemble.decide.choice import jackknife
@@ -16,7 +16,7 @@ from ensemble.decide.pool import PixelPool
 from ensemble.decide.thresholds import Thresholds, best_cut, decide, histogram_counts, plain_thresholds
 from ensemble.objective import Objective
 
-__all__ = ["Bench", "Parts"]
+__all__ = ["InnerFolds", "Parts"]
 
 Parts = tuple[int, ...]
 """Parts of the training scenes: the folds or, of few folds, pieces of each."""
@@ -32,7 +32,7 @@ COARSE = 1 << 6
 
 
 @dataclass(frozen=True)
-class Bench:
+class InnerFolds:
     """Sampled pixels in parts, and how labels made of them are scored.
 
     Parameters
@@ -49,8 +49,8 @@ class Bench:
         Scene → its part.
     parts : dict
         Fold → its parts.
-    tune : bool
-        Whether thresholds may be other than plain ones.
+    fixed_thresholds : bool
+        Whether thresholds are the plain ones.
     """
 
     pool: PixelPool
@@ -60,10 +60,10 @@ class Bench:
     blocks: NDArray[np.int64]
     part_of: dict[str, int]
     parts: dict[int, Parts]
-    tune: bool = True
+    fixed_thresholds: bool = False
 
     @classmethod
-    def of(cls, pool: PixelPool, catalogue: Catalogue, objective: Objective, tune: bool = True) -> Self:
+    def of(cls, pool: PixelPool, catalogue: Catalogue, objective: Objective, fixed_thresholds: bool = False) -> Self:
         """Divide a pool into parts: its folds or, where these are fewer than `FEWEST_PARTS`, pieces of them by groups.
 
         Deciding for one of two or three folds leaves one or two to learn from. In pieces there is still something to
@@ -95,33 +95,23 @@ class Bench:
             ranks % BLOCKS,
             {scene.id: int(part) for scene, part in zip(scenes, part_of, strict=True)},
             parts,
-            tune,
+            fixed_thresholds,
         )
 
     def outside(self, fold: int | None) -> Parts:
         """Return the parts outside a fold; None: all."""
-        return tuple(part for other, own in self.parts.items() if other != fold for part in own)
+        return tuple(part for other, parts in self.parts.items() if other != fold for part in parts)
 
     @property
     def scenes(self) -> list[str]:
         """The training scenes, in the order of the pool's ``scene``."""
         return list(self.part_of)
 
-    @property
-    def by_tag(self) -> bool:
-        """Whether every class has a label of its own."""
-        return self.classes.task == "multilabel"
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether classes exclude each other."""
-        return self.classes.task == "multiclass"
-
     def where(self, parts: Sequence[int]) -> NDArray[np.bool_]:
         """Return which pixels lie in some parts."""
         return np.isin(self.pool.fold, parts)
 
-    def cut(self, blended: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> tuple[Thresholds, float]:
+    def tune(self, blended: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> tuple[Thresholds, float]:
         """Return thresholds that suit some pixels, and their score there: to compare candidates by, not yet to use.
 
         Of several classes that exclude each other plain ones, else the best in steps of about 0.001.
@@ -131,13 +121,13 @@ class Bench:
         blended : (n_classes, n_chosen) uint16
         chosen : (n,) bool
         """
-        thresholds = plain_thresholds(self.classes)
-        if not self.exclusive and self.tune:
-            thresholds = self._best_steps(blended, chosen)
-        return thresholds, self._score(decide(blended, thresholds, self.by_tag), chosen)
+        exclusive = self.classes.exclusive
+        plain = exclusive or self.fixed_thresholds
+        thresholds = plain_thresholds(self.classes) if plain else self._best_steps(blended, chosen)
+        return thresholds, self._score(decide(blended, thresholds, exclusive), chosen)
 
     def scored(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Score labels of some pixels, then without each block of groups in turn, (1 + n_blocks,)."""
+        """Score labels (Q, n_chosen) of some pixels, then without each block of groups in turn, (1 + n_blocks,)."""
         scenes, counts = self._counts(prediction, chosen)
         return jackknife(counts, self.blocks[scenes], self.objective)
 
@@ -149,49 +139,38 @@ class Bench:
         Parameters
         ----------
         fit : callable
-            Parts to fit to → a function that labels the chosen pixels, (n,) bool → labels.
+            Parts to fit to → a function that labels the chosen pixels, (n,) bool → (Q, n_chosen).
         parts : tuple of int
         """
-        shape = (len(self.classes.names), len(self.pool.weight)) if self.by_tag else (len(self.pool.weight),)
-        prediction = np.full(shape, IGNORE, np.uint8)
+        prediction = np.full(self.pool.label.shape, IGNORE, np.uint8)
         for part in parts:
             chosen = self.where([part])
-            prediction[..., chosen] = fit(tuple(other for other in parts if other != part))(chosen)
+            prediction[:, chosen] = fit(tuple(other for other in parts if other != part))(chosen)
         chosen = self.where(parts)
-        return self.scored(prediction[..., chosen], chosen)
+        return self.scored(prediction[:, chosen], chosen)
 
     def _score(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> float:
         if self.objective.by_scene:
             return float(self.objective.over(self._counts(prediction, chosen)[1]))
-        return float(self.objective.of(self._pooled(prediction, chosen)))
-
-    def _pooled(self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
-        label, weight = self.pool.label[..., chosen], self.pool.weight[chosen]
-        if not self.by_tag:
-            return weighted_counts(label, prediction, weight, max(len(self.classes.label_names), 2))
-        return np.stack([weighted_counts(one, found, weight, 2) for one, found in zip(label, prediction, strict=True)])
+        everything = np.zeros(prediction.shape[1], np.int64)
+        [counts] = group_counts(
+            self.pool.label[:, chosen], prediction, self.pool.weight[chosen], self.classes.n_labels, everything, 1
+        )
+        return float(self.objective.score(counts))
 
     def _counts(
         self, prediction: NDArray[np.uint8], chosen: NDArray[np.bool_]
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """Return the scenes that have chosen pixels, and the counts of each, (n_scenes, …)."""
+        """Return the scenes that have chosen pixels, and the counts of each, (n_scenes, Q, n_labels, n_labels + 1)."""
         scenes, place = np.unique(self.pool.scene[chosen], return_inverse=True)
-        n = 2 if self.by_tag else len(self.classes.label_names)
-        weight = self.pool.weight[chosen]
-        planes = []
-        for label, found in zip(np.atleast_2d(self.pool.label[..., chosen]), np.atleast_2d(prediction), strict=True):
-            scored = label != IGNORE
-            column = np.minimum(found[scored], n).astype(np.int64)
-            cell = (place[scored] * n + label[scored]) * (n + 1) + column
-            counts = np.bincount(cell, weight[scored], minlength=len(scenes) * n * (n + 1))
-            planes.append(counts.reshape(len(scenes), n, n + 1).astype(np.float64))
-        return scenes, np.stack(planes, axis=1) if self.by_tag else planes[0]
+        label, weight = self.pool.label[:, chosen], self.pool.weight[chosen]
+        return scenes, group_counts(label, prediction, weight, self.classes.n_labels, place, len(scenes))
 
     def _best_steps(self, blended: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> Thresholds:
-        """Return the best coarse threshold of each class, the others held."""
+        """Return the best coarse threshold of each class, those of the others being as they are."""
         bins = -(-NODATA // COARSE)
         counts = []
-        for stored, label in zip(blended, np.atleast_2d(self.pool.label[..., chosen]), strict=True):
+        for stored, label in zip(blended, self.pool.label[:, chosen], strict=True):
             scored = label != IGNORE
             column = np.where(stored == NODATA, bins, stored // COARSE)[scored].astype(np.int64)
             cell = label[scored] * np.int64(bins + 1) + column
@@ -200,10 +179,8 @@ class Bench:
         middle = bins // 2
         best = np.full(len(counts), middle)
         for place, every in enumerate(counts):
-            if self.by_tag:
-                held = np.stack([one[cut] for one, cut in zip(counts, best, strict=True)])
-                tried = np.repeat(held[None], len(every), axis=0)
-                tried[:, place] = every
-                every = tried
-            best[place] = best_cut(self.objective.of(every), middle)
-        return tuple(float(cut * COARSE / (NODATA - 1)) for cut in best)
+            kept = np.stack([of_class[step] for of_class, step in zip(counts, best, strict=True)])
+            tried = np.repeat(kept[None], len(every), axis=0)
+            tried[:, place] = every
+            best[place] = best_cut(self.objective.score(tried), middle)
+        return tuple(float(step * COARSE / (NODATA - 1)) for step in best)

@@ -74,7 +74,7 @@ def score_weights(
     weights : sequence of float
         In [0, 1]; the second member has the rest.
     objective : Objective
-        Of pooled counts.
+        Of pooled counts of one question.
     space : {"probability", "logit"}
         Where the weighted mean is taken.
     values : pair of (bins,) float64, optional
@@ -106,8 +106,8 @@ def score_weights(
             blended = _from_space((shares * planes).sum(axis=0) / mass, space)
         column = _bin_table(FINE)[np.where(mass > 0, np.rint(np.nan_to_num(blended) * TOP), NODATA).astype(np.uint16)]
         histogram = np.stack([np.bincount(column, of_label, minlength=FINE + 1) for of_label in pixels])
-        found = objective.of_one.of(histogram_counts(histogram.astype(np.float64)))
-        scores[position] = np.nanmax(found) if np.isfinite(found).any() else np.nan
+        reached = objective.score(histogram_counts(histogram.astype(np.float64))[:, None])
+        scores[position] = np.nanmax(reached) if np.isfinite(reached).any() else np.nan
     return scores
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from data.compiled import compiled
 from data.maps.geotiff import NODATA
+from data.metrics.confusion import group_counts
 from data.scenes.classes import IGNORE
 from ensemble.decide.one_standard_error import resample, settle
 from ensemble.decide.thresholds import best_cut, decide
@@ -66,14 +67,14 @@ def tune_multipliers(
     if len(folds) < 2:
         return np.ones(n), np.zeros(n)
     logs = np.empty((len(folds), n))
-    counts = np.zeros((n_scenes, len(SHARES), n, n + 1))
+    counts = np.zeros((n_scenes, len(SHARES), 1, n, n + 1))
     for position, one in enumerate(folds):
         out = fold == one
         found = best_multipliers(stored[:, ~out], label[~out], weight[~out], objective, scene[~out])
         logs[position] = np.log(found)
         for share, power in enumerate(SHARES):
-            prediction = decide(stored[:, out], np.exp(power * logs[position]).tolist())
-            counts[:, share] += _scene_counts(label[out], prediction, weight[out], scene[out], n_scenes, n)
+            prediction = decide(stored[:, out], np.exp(power * logs[position]).tolist(), exclusive=True)
+            counts[:, share] += group_counts(label[None, out], prediction, weight[out], n, scene[out], n_scenes)
     spread = np.sqrt(len(folds) - 1) * logs.std(axis=0)
     scores, resampled = _score_blocks(counts, block, objective)
     share = settle(scores, resampled, best_cut(scores, 0), 0)
@@ -145,8 +146,8 @@ class _Pixels:
 
     def score(self, multipliers: Floats, objective: Objective) -> float:
         """Score the labels that multipliers give."""
-        prediction = decide(self.stored, multipliers.tolist())
-        counts = _scene_counts(self.label, prediction, self.weight, self.unit, self.n_units, len(self.stored))
+        prediction = decide(self.stored, multipliers.tolist(), exclusive=True)
+        counts = group_counts(self.label[None], prediction, self.weight, len(self.stored), self.unit, self.n_units)
         return float(objective.over(counts))
 
     def scores(self, place: int, shift: Floats, edges: Floats, objective: Objective) -> Floats:
@@ -176,7 +177,7 @@ class _Pixels:
             counts[..., :n] = moved[:, :-1].sum(axis=1)[:, None] - taken
             counts[..., place] += taken.sum(axis=-1)
             counts[..., n] = moved[:, -1, :, 0][:, None]
-            scores = objective.of(counts)
+            scores = objective.score(counts[:, :, None])
             total += np.nansum(scores, axis=0)
             seen += np.isfinite(scores).sum(axis=0)
         with np.errstate(invalid="ignore"):
@@ -213,22 +214,6 @@ def _move(
         moved[unit[pixel], min(max(edge, 0), last - 1), label[pixel], rival] += weight[pixel]
 
 
-def _scene_counts(
-    label: NDArray[np.uint8],
-    prediction: NDArray[np.uint8],
-    weight: Floats,
-    scene: NDArray[np.integer],
-    n_scenes: int,
-    n: int,
-) -> Floats:
-    """Sum weights by scene, label and prediction, (n_scenes, n, n + 1)."""
-    scored = label != IGNORE
-    column = np.minimum(prediction[scored], n).astype(np.int64)
-    cell = (scene[scored].astype(np.int64) * n + label[scored]) * (n + 1) + column
-    counts = np.bincount(cell, weight[scored], minlength=n_scenes * n * (n + 1))
-    return counts.reshape(n_scenes, n, n + 1).astype(np.float64)
-
-
 def _score_blocks(counts: Floats, block: NDArray[np.integer], objective: Objective) -> tuple[Floats, Floats]:
     """Score counts (n_scenes, n_choices, …) of each choice, and over blocks of scenes drawn again."""
     n_blocks = int(block.max()) + 1
@@ -236,8 +221,8 @@ def _score_blocks(counts: Floats, block: NDArray[np.integer], objective: Objecti
     member = (block[None] == np.arange(n_blocks)[:, None]).astype(np.float64)
     if not objective.by_scene:
         sums = np.tensordot(member, counts, 1)
-        return objective.of(counts.sum(axis=0)), objective.of(np.tensordot(draws, sums, 1))
-    scores = objective.of(counts)
+        return objective.score(counts.sum(axis=0)), objective.score(np.tensordot(draws, sums, 1))
+    scores = objective.score(counts)
     with np.errstate(invalid="ignore"):
         resampled = draws @ (member @ np.nan_to_num(scores)) / (draws @ (member @ np.isfinite(scores)))
     return objective.over(counts), resampled

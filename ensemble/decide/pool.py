@@ -28,7 +28,7 @@ class PixelPool:
     ----------
     stored : (n_members, n_classes, n) uint16
         Probabilities as stored.
-    label : (n,) or, multilabel, (n_classes, n) uint8
+    label : (Q, n) uint8
     weight : (n,) float64
         Pixels of the scenes that a sampled one stands for.
     fold : (n,) int16
@@ -45,11 +45,7 @@ class PixelPool:
     def take(self, chosen: NDArray[np.bool_] | slice) -> "PixelPool":
         """Return some of the pixels."""
         return PixelPool(
-            self.stored[:, :, chosen],
-            self.label[..., chosen],
-            self.weight[chosen],
-            self.fold[chosen],
-            self.scene[chosen],
+            self.stored[:, :, chosen], self.label[:, chosen], self.weight[chosen], self.fold[chosen], self.scene[chosen]
         )
 
     def thin(self, per_fold: int) -> "PixelPool":
@@ -78,7 +74,7 @@ def draw_pool(
     EnsembleError
         If no training scene has a labelled pixel.
     """
-    n_labels = len(catalogue.classes.label_names)
+    n_labels = catalogue.classes.n_labels
     scenes = sorted(catalogue.split("train"), key=lambda scene: scene.id)
     tags = catalogue.classes.task == "multilabel"
     size = min(size, MOST_VALUES // (len(maps.names) * len(catalogue.classes.names)))
@@ -91,7 +87,7 @@ def draw_pool(
     ]
     pool = PixelPool(
         np.concatenate([part.stored for part in parts], axis=2),
-        np.concatenate([part.label for part in parts], axis=-1),
+        np.concatenate([part.label for part in parts], axis=1),
         np.concatenate([part.weight for part in parts]),
         np.concatenate([part.fold for part in parts]),
         np.concatenate([part.scene for part in parts]),
@@ -177,7 +173,11 @@ def _draw_scene(
     label = np.repeat(np.arange(n_labels, dtype=np.uint8), [len(ranks) for ranks in drawn])
     weight = there / np.maximum([len(ranks) for ranks in drawn], 1)
     return PixelPool(
-        stored, label, weight[label], np.full(len(label), scene.fold, np.int16), np.full(len(label), index, np.int32)
+        stored,
+        label[None],
+        weight[label],
+        np.full(len(label), scene.fold, np.int16),
+        np.full(len(label), index, np.int32),
     )
 
 
@@ -188,7 +188,7 @@ def _find_pixels(
     pixels = [np.empty((2, len(ranks)), np.int64) for ranks in drawn]
     seen = [0] * len(drawn)
     for strip in strips:
-        label = maps.label(scene, strip)
+        [label] = maps.label(scene, strip)
         for value, ranks in enumerate(drawn):
             row, col = np.nonzero(label == value)
             first, last = np.searchsorted(ranks, [seen[value], seen[value] + len(row)])

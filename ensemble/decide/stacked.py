@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
 from ensemble.decide.blend import LOGITS, LOGS, Weights, mix
+from ensemble.decide.thresholds import is_class
 
 __all__ = ["Stacked", "fit_stacked"]
 
@@ -58,7 +59,7 @@ class Stacked:
         rows = tuple(tuple(row[member] for member in members) for row in self.coefficients)
         return Stacked(rows, self.intercepts, self.exclusive)
 
-    def of(self, calibrated: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    def apply(self, calibrated: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Blend members' maps.
 
         Parameters
@@ -97,15 +98,15 @@ def fit_stacked(
     Parameters
     ----------
     calibrated : (n_members, n_classes, n) uint16
-    label : (n,) or, multilabel, (n_classes, n) uint8
+    label : (Q, n) uint8
     weight : (n,) float64
     exclusive : bool
     """
     n_members, n_classes = calibrated.shape[:2]
     logits, there = member_logits(calibrated, exclusive)
-    known = np.broadcast_to(label != IGNORE, (1 if exclusive else n_classes, len(weight))) & there
+    known = (label != IGNORE) & there
     share = (weight / max(float((weight * known).sum()), 1e-9)) * known
-    truth = label[None] == np.arange(n_classes, dtype=np.uint8)[:, None] if exclusive else np.atleast_2d(label) == 1
+    truth = is_class(label, n_classes, exclusive)
     start = np.zeros((n_classes, n_members + 1))
     start[:, :-1] = 1 / n_members
 

@@ -1,4 +1,4 @@
-"""What every threshold of a class scores, of pooled pixels or as the mean over scenes, and over scenes drawn again."""
+"""Score every threshold of a class, of pooled pixels or as the mean over scenes, and over scenes drawn again."""
 
 from typing import Any, Protocol
 
@@ -52,7 +52,7 @@ class PooledCuts:
     blocks : (n_blocks, K, 2, 1025) float64
         As `coarsen` or `block_histograms` make them.
     objective : Objective
-        Of one class.
+        Of the questions.
     """
 
     def __init__(self, histograms: Floats, blocks: Floats, objective: Objective) -> None:
@@ -70,12 +70,12 @@ class PooledCuts:
     def scores(self, place: int, others: Floats | float) -> Floats:
         """Return the score of each cut."""
         beside = others if isinstance(others, float) else others[0]
-        return self._objective.of(histogram_counts(self._histograms[place]) + beside)
+        return score_question(self._objective, place, histogram_counts(self._histograms[place]) + beside)
 
     def resampled(self, place: int, others: Floats | float) -> Floats:
         """Return the scores over resamples."""
         beside = others if isinstance(others, float) else others[1:, None]
-        return self._objective.of(histogram_counts(self._drawn[:, place]) + beside)
+        return score_question(self._objective, place, histogram_counts(self._drawn[:, place]) + beside)
 
     def has_positives(self, place: int) -> bool:
         """Tell whether any pixel is positive."""
@@ -98,7 +98,7 @@ class SceneCuts:
     block : (n_scenes,) int
         From 0 to n_blocks - 1.
     objective : Objective
-        Of one class.
+        Of the questions.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class SceneCuts:
         counts = nothing[scenes]
         counts[:, :, 0] -= taken
         counts[:, :, 1] += taken
-        alone, scores = self._objective.of(nothing), self._objective.of(counts)
+        alone, scores = (score_question(self._objective, place, some) for some in (nothing, counts))
         before = np.where(np.diff(scenes, prepend=-1) != 0, alone[scenes], np.concatenate([[0.0], scores])[:-1])
         return values, scenes, np.nan_to_num(scores - before), alone
 
@@ -174,6 +174,11 @@ class SceneCuts:
         taken -= np.repeat(before, np.diff(first, append=len(scene)), axis=0)
         last = np.flatnonzero((np.diff(scene, append=-1) != 0) | (np.diff(stored, append=-1) != 0))
         return stored[last], scene[last], taken[last]
+
+
+def score_question(objective: Objective, question: int, counts: Floats) -> Floats:
+    """Score the counts (…, 2, 3) of one question or, where an objective pools them, of all of them added up."""
+    return objective.of_question(question).score(counts[..., None, :, :])
 
 
 def coarsen(histograms: Floats) -> Floats:

@@ -62,7 +62,7 @@ def tune_binary(
         counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     """
     blocks = coarsen(histograms) if groups is None else groups
-    return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective.of_one), objective)
+    return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective), objective)
 
 
 def tune_pool(
@@ -88,26 +88,25 @@ def tune_pool(
     """
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     _, of_scene = np.unique(scenes % BLOCKS if block is None else block[scenes], return_inverse=True)
-    if classes.task == "multiclass":
+    if classes.exclusive:
         multipliers, spread = tune_multipliers(
-            blended, pool.label, pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
+            blended, pool.label[0], pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
         )
         thresholds = tuple(multipliers.tolist())
         return Tuned(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
-    label = np.atleast_2d(pool.label)
     if objective.by_scene:
-        return _climb(SceneCuts(blended, label, pool.weight, scene, of_scene, objective.of_one), objective)
-    blocks = block_histograms(blended, label, pool.weight, of_scene[scene])
-    exact = np.stack([score_histogram(*one, pool.weight) for one in zip(blended, label, strict=True)])
+        return _climb(SceneCuts(blended, pool.label, pool.weight, scene, of_scene, objective), objective)
+    blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
+    exact = np.stack([score_histogram(*pair, pool.weight) for pair in zip(blended, pool.label, strict=True)])
     return tune_binary(exact[None], objective, blocks)
 
 
 def _climb(cuts: Cuts, objective: Objective) -> Tuned:
     """Raise one class's cut after the other to its best, then go back towards 0.5 as far as caution says."""
-    together = objective.pooled_tags
+    together = objective.pooled
     chosen = [HALF] * cuts.n_classes
-    counted = objective.places if objective.by_tag and not together else None
-    places = [place for place in counted or range(cuts.n_classes) if cuts.has_positives(place)]
+    counted = range(cuts.n_classes) if together else objective.questions
+    places = [place for place in counted if cuts.has_positives(place)]
     counts = np.stack([cuts.at(place, HALF) for place in range(cuts.n_classes)]) if together else None
 
     def others(place: int) -> NDArray[np.float64] | float:

@@ -1,4 +1,4 @@
-"""Where to cut: what a threshold does to a map, and the best one of pixels counted by label and probability."""
+"""Thresholds: what they make of a map, and the best one of pixels counted by label and probability."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from data.compiled import compiled
 from data.maps.geotiff import NODATA, TOP
-from data.metrics.metric import Metric
 from data.scenes.classes import IGNORE, Classes
 from ensemble.objective import Objective
 
@@ -18,13 +17,14 @@ __all__ = [
     "best_threshold",
     "decide",
     "histogram_counts",
+    "is_class",
     "plain_thresholds",
     "score_histogram",
     "threshold_bin",
 ]
 
 Thresholds = tuple[float, ...]
-"""Binary and multilabel: the threshold of each class. Multiclass: what each class's probability is multiplied by."""
+"""The threshold of each class or, of exclusive ones, what each class's probability is multiplied by."""
 
 HALF = TOP // 2
 """The stored value of 0.5."""
@@ -32,10 +32,10 @@ HALF = TOP // 2
 
 def plain_thresholds(classes: Classes) -> Thresholds:
     """Return what is used without tuning: 0.5, or the plain argmax."""
-    return (1.0 if classes.task == "multiclass" else 0.5,) * len(classes.names)
+    return (1.0 if classes.exclusive else 0.5,) * len(classes.names)
 
 
-def decide(stored: NDArray[np.uint16], thresholds: Sequence[float], by_tag: bool = False) -> NDArray[np.uint8]:
+def decide(stored: NDArray[np.uint16], thresholds: Sequence[float], exclusive: bool) -> NDArray[np.uint8]:
     """Turn a blended map into labels.
 
     Parameters
@@ -43,25 +43,31 @@ def decide(stored: NDArray[np.uint16], thresholds: Sequence[float], by_tag: bool
     stored : (n_classes, …) uint16
         Probabilities as stored.
     thresholds : sequence of float
-        Binary (n_classes = 1) and by tag: the probability from which on a pixel is positive. Multiclass: what each
-        class's probability is multiplied by before the greatest wins.
-    by_tag : bool
-        Every class has a label of its own (multilabel).
+        The probability from which on each class is there or, of exclusive ones, what each class's probability is
+        multiplied by before the greatest wins.
+    exclusive : bool
+        Whether classes exclude each other.
 
     Returns
     -------
-    label : (…) uint8, by tag (n_classes, …)
-        Label indices, of tags 0 or 1; `IGNORE` where nothing was predicted.
+    label : (Q, …) uint8
+        Label indices of one question or, unless classes are exclusive, of one a class; `IGNORE` where nothing was
+        predicted.
     """
-    if by_tag:
-        return np.stack([decide(one[None], [threshold]) for one, threshold in zip(stored, thresholds, strict=True)])
-    nothing = stored[0] == NODATA
-    if len(stored) == 1:
-        label = (stored[0] >= threshold_bin(thresholds[0])).astype(np.uint8)
+    per_class = (-1, *[1] * (stored.ndim - 1))
+    if exclusive:
+        factors = np.asarray(thresholds, np.float32).reshape(per_class)
+        label = np.argmax((stored + np.float32(0.5)) * factors, axis=0)[None].astype(np.uint8)
     else:
-        factors = np.asarray(thresholds, np.float32).reshape(-1, *[1] * (stored.ndim - 1))
-        label = np.argmax((stored + np.float32(0.5)) * factors, axis=0).astype(np.uint8)
-    return np.where(nothing, np.uint8(IGNORE), label)
+        bins = np.array([threshold_bin(threshold) for threshold in thresholds], np.uint16).reshape(per_class)
+        label = (stored >= bins).astype(np.uint8)
+    return np.where(stored[: len(label)] == NODATA, np.uint8(IGNORE), label)
+
+
+def is_class(label: NDArray[np.uint8], n_classes: int, exclusive: bool) -> NDArray[np.bool_]:
+    """Return where labels (Q, …) say that each class is there, (n_classes, …): what a map of probabilities is of."""
+    classes = np.arange(n_classes, dtype=np.uint8).reshape(-1, *[1] * (label.ndim - 1))
+    return label == (classes if exclusive else np.uint8(1))
 
 
 def threshold_bin(threshold: float) -> int:
@@ -136,7 +142,7 @@ def histogram_counts(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
     return counts
 
 
-def best_threshold(histogram: NDArray[np.float64], metric: Metric | Objective) -> tuple[float, float]:
+def best_threshold(histogram: NDArray[np.float64], objective: Objective) -> tuple[float, float]:
     """Return the threshold with the best score, exactly, and that score; of equals the nearest to 0.5.
 
     Without a pixel to score it is 0.5, with NaN.
@@ -145,10 +151,10 @@ def best_threshold(histogram: NDArray[np.float64], metric: Metric | Objective) -
     ----------
     histogram : (2, 65536) float64
         As `score_histogram` counts it.
-    metric : Metric or Objective
-        Of pooled counts.
+    objective : Objective
+        Of pooled counts of one question.
     """
-    scores = metric.of(histogram_counts(histogram))
+    scores = objective.score(histogram_counts(histogram)[:, None])
     cut = best_cut(scores, HALF)
     return cut / TOP, float(scores[cut])
 

@@ -11,7 +11,7 @@ from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import Bench, Parts
+from ensemble.decide.inner_folds import InnerFolds, Parts
 from ensemble.decide.stacked import Stacked
 from ensemble.decide.threshold_curves import block_histograms
 from ensemble.decide.threshold_tuning import Tuned, tune_binary, tune_pool
@@ -25,7 +25,7 @@ Wanted = tuple[Parts, Decision]
 
 
 def tune_each(
-    wanted: Iterable[Wanted], bench: Bench, maps: MemberMaps, scenes: Sequence[Scene], track: Track = untracked
+    wanted: Iterable[Wanted], inner: InnerFolds, maps: MemberMaps, scenes: Sequence[Scene], track: Track = untracked
 ) -> dict[Wanted, Tuned]:
     """Find the thresholds of decisions, each on the pixels of its parts alone.
 
@@ -34,28 +34,28 @@ def tune_each(
     Parameters
     ----------
     wanted : iterable of (parts, Decision)
-    bench : Bench
+    inner : InnerFolds
     maps : MemberMaps
     scenes : sequence of Scene
         The training scenes.
     track : Track
     """
     asked = list(dict.fromkeys(wanted))
-    if not bench.tune:
-        plain = plain_thresholds(bench.classes)
+    if inner.fixed_thresholds:
+        plain = plain_thresholds(inner.classes)
         return dict.fromkeys(asked, Tuned(plain, (0.0,) * len(plain), held=False))
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
-    if bench.classes.task == "binary" and not bench.objective.by_scene:
-        histograms = _part_histograms({_bare(decision) for _, decision in asked}, bench, maps, scenes, track)
+    if inner.classes.task == "binary" and not inner.objective.by_scene:
+        histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
     found: dict[Wanted, Tuned] = {}
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
-            found[parts, decision] = tune_binary(counts, bench.objective, _blocks(bench, parts, decision))
+            found[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
         else:
-            pool = bench.whole.take(np.isin(bench.whole.fold, parts))
+            pool = inner.whole.take(np.isin(inner.whole.fold, parts))
             blended = decision.proba(pool.stored)
-            found[parts, decision] = tune_pool(pool, blended, bench.objective, bench.classes, bench.blocks)
+            found[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
     return found
 
 
@@ -71,26 +71,26 @@ def _carry(histogram: NDArray[np.float64], decision: Decision) -> NDArray[np.flo
     if _bare(decision) == decision:
         return histogram
     member = int(np.argmax(decision.weights))
-    table = decision.calibrations[member].of(np.arange(NODATA + 1, dtype=np.uint16)[None])[0]
+    table = decision.calibrations[member].apply(np.arange(NODATA + 1, dtype=np.uint16)[None])[0]
     return np.stack([np.bincount(table, row, minlength=NODATA + 1) for row in histogram]).astype(np.float64)
 
 
-def _blocks(bench: Bench, parts: Parts, decision: Decision) -> NDArray[np.float64]:
+def _blocks(inner: InnerFolds, parts: Parts, decision: Decision) -> NDArray[np.float64]:
     """Return histograms of sampled pixels by block of groups, which say how far a score can be trusted."""
-    pool = bench.pool.take(bench.where(parts))
-    _, block = np.unique(bench.blocks[pool.scene], return_inverse=True)
-    return block_histograms(decision.proba(pool.stored), pool.label[None], pool.weight, block)
+    pool = inner.pool.take(inner.where(parts))
+    _, block = np.unique(inner.blocks[pool.scene], return_inverse=True)
+    return block_histograms(decision.proba(pool.stored), pool.label, pool.weight, block)
 
 
 def _part_histograms(
-    decisions: set[Decision], bench: Bench, maps: MemberMaps, scenes: Sequence[Scene], track: Track
+    decisions: set[Decision], inner: InnerFolds, maps: MemberMaps, scenes: Sequence[Scene], track: Track
 ) -> Mapping[Decision, Mapping[int, NDArray[np.float64]]]:
     """Return the exact histograms (2, 65536) of each binary blend by part, all from one pass over the maps."""
-    parts = sorted(set(bench.part_of.values()))
+    parts = sorted(set(inner.part_of.values()))
     histograms = {decision: {part: np.zeros((2, NODATA + 1)) for part in parts} for decision in decisions}
     for scene in track(scenes, "thresholds", len(scenes)):
         for window, stored in maps.windows(scene):
-            label = maps.label(scene, window)
+            [label] = maps.label(scene, window)
             for decision, by_part in histograms.items():
-                by_part[bench.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label)
+                by_part[inner.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label)
     return histograms

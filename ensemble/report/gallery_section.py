@@ -60,7 +60,7 @@ class GalleryScene:
 def gallery_values(source: ReportSource) -> Row:
     """Return the scenes that are drawn, the titles of their pictures, and the names of the colours of errors."""
     nested, classes = source.nested, source.classes
-    scores = {scene: float(source.objective.of(counts)) for scene, counts in nested.counts[nested.final].items()}
+    scores = {scene: float(source.objective.score(counts)) for scene, counts in nested.counts[nested.final].items()}
     n_scored = sum(map(math.isfinite, scores.values()))
     return {
         "scenes": draw_gallery(
@@ -144,11 +144,10 @@ def showing_order(ranked: Sequence[str]) -> Iterator[str]:
 
 def errors_text(counts: NDArray[np.int64], classes: Classes) -> str:
     """Write how much of a scene is wrong, and which class is most often taken for which."""
-    tables = counts.reshape(-1, *counts.shape[-2:])
     if classes.task == "multilabel":
-        missed, false = int(tables[:, 1, [0, 2]].sum()), int(tables[:, 0, 1].sum())
+        missed, false = int(counts[:, 1, [0, 2]].sum()), int(counts[:, 0, 1].sum())
         return f"{missed} missed, {false} false alarm{'' if false == 1 else 's'}"
-    wrong = tables[0].copy()
+    [wrong] = counts.copy()
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
         return "nothing wrong"

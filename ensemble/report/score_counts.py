@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE, Classes
-from ensemble.decide.thresholds import threshold_bin
+from data.scenes.classes import IGNORE
+from ensemble.decide.thresholds import is_class, threshold_bin
 from ensemble.maps import MemberMaps
 
 __all__ = [
@@ -101,12 +101,10 @@ def threshold_edges(decided: Iterable[float]) -> Ints:
     return np.unique([threshold_bin(threshold) for threshold in thresholds]).astype(np.int64)
 
 
-def truth_of(label: NDArray[np.uint8], classes: Classes) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which pixels are of each class, and which are labelled: (K, n) bool each."""
-    answers = label.reshape(classes.n_questions, -1)
-    values = np.arange(classes.n_labels)[:, None] if classes.task == "multiclass" else 1
-    own = answers == values
-    return own, np.broadcast_to(answers != IGNORE, own.shape)
+def truth_of(label: NDArray[np.uint8], n_classes: int, exclusive: bool) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return of labels (Q, …) which pixels are of each class, and which are labelled: (K, …) bool each."""
+    own = is_class(label, n_classes, exclusive)
+    return own, np.broadcast_to(label != IGNORE, own.shape)
 
 
 def count_scores(stored: Stored, own: NDArray[np.bool_], labelled: NDArray[np.bool_], edges: Ints) -> Ints:
@@ -114,8 +112,8 @@ def count_scores(stored: Stored, own: NDArray[np.bool_], labelled: NDArray[np.bo
 
     Parameters
     ----------
-    stored, own, labelled : (K, n)
-        Probabilities; which pixels are of each class; which of them count. The last two as `truth_of` returns them.
+    stored, own, labelled : (K, …)
+        Probabilities; what is of the class; what counts.
     edges : (n,) int64
 
     Returns
@@ -127,7 +125,7 @@ def count_scores(stored: Stored, own: NDArray[np.bool_], labelled: NDArray[np.bo
     bins[:NODATA] = np.searchsorted(edges, np.arange(NODATA), "right") - 1
     bins[NODATA] = n - 1
     counts = np.empty((len(stored), 2, n), np.int64)
-    for place, proba in enumerate(stored.reshape(len(stored), -1)):
+    for place, proba in enumerate(stored):
         seen = labelled[place]
         cell = bins[proba[seen]] + n * own[place][seen]
         counts[place] = np.bincount(cell, minlength=2 * n).reshape(2, n)
@@ -142,8 +140,7 @@ def count_joint(first: Stored, second: Stored, own: NDArray[np.bool_], labelled:
     counts = np.empty((len(first), 2, side, side), np.int64)
     for place in range(len(first)):
         seen = labelled[place]
-        pair = bins[first[place].ravel()[seen]] * side + bins[second[place].ravel()[seen]]
-        cell = own[place][seen] * side**2 + pair
+        cell = (own[place][seen] * side + bins[first[place][seen]]) * side + bins[second[place][seen]]
         counts[place] = np.bincount(cell, minlength=2 * side**2).reshape(2, side, side)
     return counts
 
@@ -175,7 +172,7 @@ def gather_scores(
     joint: Ints | None = None
     for scene in track(scenes, "probabilities counted", len(scenes)):
         for window, stored in maps.windows(scene):
-            own, labelled = truth_of(maps.label(scene, window), classes)
+            own, labelled = truth_of(maps.label(scene, window), len(classes.names), classes.exclusive)
             for name, proba in sources(stored).items():
                 counts = count_scores(proba, own, labelled, edges)
                 by_fold = scores.setdefault(name, {})

@@ -37,7 +37,7 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
     gain_axis = Axis.spanning([0.0, *_ends(gains)])
     ranked = sorted(scored, key=lambda candidate: -_or_least(scored[candidate]["value"]))
     counts, value = evaluation.total(final), _lookup(scores)
-    by_class = label_metrics(classes.task)
+    by_class = label_metrics(classes)
     return {
         "split": split,
         "n_scenes": len(evaluation.groups),
@@ -77,7 +77,7 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
             }
             for label, labelled, total in zip(classes.label_names, *_labelled(counts, classes), strict=True)
         ],
-        "confusion": None if classes.task == "multilabel" else _shares(counts.reshape(classes.n_labels, -1)),
+        "confusion": None if classes.task == "multilabel" else _shares(counts[0]),
         "unseen": bool(counts[..., -1].any()),
     }
 
@@ -131,15 +131,14 @@ def _mark(row: Row, axis: Axis) -> Row:
 
 
 def _labelled(counts: NDArray[np.int64], classes: Classes) -> tuple[list[int], list[int]]:
-    """Return the labelled pixels of each class, and those of its question; of tags the scenes that have each."""
-    by_label = counts.reshape(classes.n_questions, classes.n_labels, -1).sum(axis=-1)
-    n_named = len(classes.label_names) // classes.n_questions
-    named = by_label[:, -n_named:]
-    return named.ravel().tolist(), np.repeat(by_label.sum(axis=1), n_named).tolist()
+    """Return the labelled pixels of each class, and all; of tags the scenes that have each, and all."""
+    questions, labels = map(list, zip(*classes.places, strict=True))
+    labelled = counts.sum(axis=-1)
+    return labelled[questions, labels].tolist(), labelled.sum(axis=-1)[questions].tolist()
 
 
 def _shares(counts: NDArray[np.int64]) -> list[list[tuple[float, int]]]:
-    """Return the share of its row and the pixels of each cell of a confusion matrix (n_labels, n_labels + 1)."""
+    """Return each cell's share of its row, and its pixels."""
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return [
         [(round(float(share), 6), int(count)) for share, count in zip(*rows, strict=True)]

@@ -36,7 +36,7 @@ def threshold_values(source: ReportSource) -> Row:
         first, second = calibrate(decision.calibrations, stored)
         return first, second
 
-    exclusive = classes.task == "multiclass"
+    exclusive = classes.exclusive
     decisions = [] if exclusive else [decision, *_finals(nested)]
     edges = threshold_edges(threshold for decided in decisions for threshold in decided.thresholds)
     counts, joint = gather_scores(

@@ -55,8 +55,7 @@ def draw_thumbnails(
         Data URIs.
     """
     window = richest_window(scene, CROP)
-    label = _plane(maps.label(scene, window))
-    prediction = _decide(maps, scene, window, decision, masks)
+    [label], prediction = maps.label(scene, window), _decide(maps, scene, window, decision, masks)
     colors = label_palette(classes)
     return [
         photograph(quicklook(scene, window), side),
@@ -81,7 +80,7 @@ def draw_crop(
     colors = label_palette(classes)
     return [
         photograph(quicklook(scene, window), side),
-        flat(colors[_plane(maps.label(scene, window))], side),
+        flat(colors[maps.label(scene, window)[0]], side),
         flat(colors[_decide(maps, scene, window, decision, masks)], side),
     ]
 
@@ -94,14 +93,10 @@ def draw_scene(scene: Scene, quicklook: Quicklook, side: int) -> str:
 def _decide(maps: MemberMaps, scene: Scene, window: Window, decision: Decision, masks: Masks) -> NDArray[np.uint8]:
     """Return the labels that a decision makes of a window; cleaning needs the whole scene."""
     if decision.cleaning.idle:
-        return _plane(decision.apply(maps.read(scene, window)))
-    ((_, _, label),) = decide_scene(maps, scene, [decision], masks)
-    return _plane(label)[window.slices]
-
-
-def _plane(label: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the labels (H, W) of the only question."""
-    return label.reshape(label.shape[-2:])
+        [label] = decision.apply(maps.read(scene, window))
+        return label
+    ((_, _, [label]),) = decide_scene(maps, scene, [decision], masks)
+    return label[window.slices]
 
 
 def _draw_proba(stored: NDArray[np.uint16], colors: NDArray[np.uint8]) -> Picture:

@@ -80,7 +80,7 @@ def areas_of_sample(
         variance = np.where(weights > 0, rate * (1 - rate) / (drawn - 1), 0)
         right = np.diagonal(variance)
         area = shares.sum(axis=1)
-        producer = CLASS_METRICS["recall"].of(shares)
+        producer = CLASS_METRICS["recall"].score(shares)
         of_area = weights**2 * variance
         others = of_area.sum(axis=1) - np.diagonal(of_area)
         # Equations 5, 6, 7 and 10; in 7 numbers of pixels cancel to shares.
@@ -98,9 +98,9 @@ def areas_of_sample(
         labels=tuple(labels),
         mapped=tuple(mapped.tolist()),
         area=intervals(area * total, of_area.sum(axis=1) * total**2, total),
-        user=intervals(CLASS_METRICS["precision"].of(shares), right),
+        user=intervals(CLASS_METRICS["precision"].score(shares), right),
         producer=intervals(producer, producer_variance),
-        overall=intervals(np.atleast_1d(METRICS["accuracy"].of(shares)), np.atleast_1d(overall_variance))[0],
+        overall=intervals(np.atleast_1d(METRICS["accuracy"].score(shares)), np.atleast_1d(overall_variance))[0],
         metric=metric,
     )
 
@@ -117,7 +117,7 @@ def areas_of_groups(
     Parameters
     ----------
     counts : Resampled
-        Of the labelled scenes.
+        Of the labelled scenes, of one question.
     mapped : (n_labels,) float64
         m² or pixels of each mapped class.
     labels : sequence of str
@@ -127,15 +127,15 @@ def areas_of_groups(
     """
 
     def estimate(score: Score) -> tuple[Interval, ...]:
-        return tuple(counts.pooled(lambda some: score(adjust_counts(some, mapped))).intervals(coverage))
+        return tuple(counts.pooled(lambda some: score(adjust_counts(some[..., 0, :, :], mapped))).intervals(coverage))
 
     return Areas(
         labels=tuple(labels),
         mapped=tuple(mapped.tolist()),
         area=estimate(lambda shares: mapped.sum() * shares.sum(axis=-1)),
-        user=estimate(CLASS_METRICS["precision"].of),
-        producer=estimate(CLASS_METRICS["recall"].of),
-        overall=estimate(METRICS["accuracy"].of)[0],
+        user=estimate(CLASS_METRICS["precision"].score),
+        producer=estimate(CLASS_METRICS["recall"].score),
+        overall=estimate(METRICS["accuracy"].score)[0],
         metric=metric,
     )
 

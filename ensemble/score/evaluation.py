@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.errors import MapError
 from data.maps.geotiff import read_class_map
-from data.metrics.confusion import confusion_counts
+from data.metrics.confusion import question_counts
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene, read_label
@@ -62,7 +62,7 @@ class Evaluation:
         ``train``: the counts are nested, all was decided on the other folds. ``val``: by the ensemble itself.
         ``maps``: of finished class maps.
     counts : dict
-        Candidate → scene → (n_labels, n_labels + 1) or, multilabel, (K, 2, 3) int64.
+        Candidate → scene → (Q, n_labels, n_labels + 1) int64.
     groups : dict
         Scene → group.
     final : str
@@ -149,13 +149,14 @@ def decide_scene(
 ) -> Iterator[tuple[Decision, Window, NDArray[np.uint8]]]:
     """Yield the labels that each decision makes of a scene: window by window or, where it cleans, all at once.
 
+    They are (Q, height, width) uint8.
     Only of those that clean a whole scene's labels are held, a byte a pixel each.
     """
     plain: dict[Decision, list[Decision]] = {}
     for decision in decisions:
         plain.setdefault(replace(decision, cleaning=Cleaning()), []).append(decision)
     whole = {
-        base: np.full((scene.grid.height, scene.grid.width), IGNORE, np.uint8)
+        base: np.full((1, scene.grid.height, scene.grid.width), IGNORE, np.uint8)
         for base, users in plain.items()
         if any(not user.cleaning.idle for user in users)
     }
@@ -163,7 +164,7 @@ def decide_scene(
         for base, users in plain.items():
             label = base.apply(stored)
             if base in whole:
-                whole[base][window.slices] = label
+                whole[base][:, *window.slices] = label
             for user in users:
                 if user.cleaning.idle:
                     yield user, window, label
@@ -184,7 +185,7 @@ def mapped_pixels(
     track: Track = untracked,
 ) -> dict[str, NDArray[np.int64]]:
     """Count the pixels of each label that a decision maps in some scenes, at least one: scene → (n_labels,)."""
-    n_labels = len(classes.label_names)
+    n_labels = classes.n_labels
     counts = {}
     for scene in track(scenes, f"{scenes[0].split} scenes measured", len(scenes)):
         parts = [_shown(label, n_labels) for _, _, label in decide_scene(maps, scene, [decision], masks)]
@@ -217,8 +218,8 @@ def evaluate_class_maps(pairs: Sequence[tuple[Path, Scene]], classes: Classes, t
                 f"{path}: expected {label.shape[0]} × {label.shape[1]} pixels like the label of scene {scene.id}, "
                 f"got {prediction.shape[0]} × {prediction.shape[1]}. Score maps of this label's scene."
             )
-        counts[scene.id] = confusion_counts(label, prediction, len(classes.label_names))
-        mapped[scene.id] = _shown(prediction, len(classes.label_names))
+        counts[scene.id] = question_counts(label[None], prediction[None], classes.n_labels)
+        mapped[scene.id] = _shown(prediction, classes.n_labels)
     return Evaluation("maps", {MAP: counts}, _groups([scene for _, scene in pairs]), MAP, mapped={MAP: mapped})
 
 
@@ -226,18 +227,14 @@ def _count_scene(
     maps: MemberMaps, scene: Scene, decisions: Iterable[Decision], classes: Classes, masks: Masks
 ) -> tuple[dict[Decision, NDArray[np.int64]], dict[Decision, NDArray[np.int64]]]:
     """Return, for each decision, the confusion counts of a scene and the pixels of each label that it shows."""
-    n_labels, by_tag = len(classes.label_names), classes.task == "multilabel"
+    n_labels = classes.n_labels
     right: dict[Decision, NDArray[np.int64]] = {}
     shown: dict[Decision, NDArray[np.int64]] = {}
     last, truth = None, np.empty(0, np.uint8)
     for decision, window, prediction in decide_scene(maps, scene, decisions, masks):
         if window != last:
             last, truth = window, maps.label(scene, window)
-        if by_tag:
-            counts = np.stack([confusion_counts(truth[tag], prediction[tag], 2) for tag in range(n_labels)])
-        else:
-            counts = confusion_counts(truth, prediction, n_labels)
-        right[decision] = right.get(decision, 0) + counts
+        right[decision] = right.get(decision, 0) + question_counts(truth, prediction, n_labels)
         shown[decision] = shown.get(decision, 0) + _shown(prediction, n_labels)
     return right, shown
 

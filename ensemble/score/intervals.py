@@ -15,7 +15,7 @@ from ensemble.objective import Objective
 __all__ = ["Estimate", "Interval", "Resampled", "Score", "resample_groups"]
 
 Score = Callable[[Any], NDArray[np.float64]]
-"""Counts (…, n_labels, n_labels + 1) or, multilabel, (…, K, 2, 3) → scores (…) or, of each label, (…, n)."""
+"""Counts (…, Q, n_labels, n_labels + 1) → scores (…) or, of each of the names of labels, (…, n)."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Resampled:
 
     def score(self, objective: Objective) -> Estimate:
         """Score by what was optimised, whichever way that adds scenes up."""
-        return self.scene_mean(objective.of) if objective.by_scene else self.pooled(objective.of)
+        return self.scene_mean(objective.score) if objective.by_scene else self.pooled(objective.score)
 
     @cached_property
     def _totals(self) -> NDArray[np.float64]:

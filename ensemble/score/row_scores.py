@@ -64,9 +64,9 @@ def _scores(
 ) -> dict[str, float]:
     names = classes.label_names
     counts = weighted_counts(label, plain_prediction(proba), weight.astype(np.float64), len(names))
-    scores = {metric.title: float(metric.of(counts)) for metric in suitable_metrics(classes.task).values()}
+    scores = {metric.title: float(metric.score(counts[None])) for metric in suitable_metrics(classes.task).values()}
     scores |= {
-        f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].of(counts), strict=True)
+        f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].score(counts), strict=True)
     }
     if classes.task == "binary":
         both = len(np.unique(label)) == 2

@@ -1,6 +1,7 @@
 """The table of scores: every candidate, every metric, pooled, by scene, class and fold, with intervals."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +38,23 @@ Row = dict[str, Any]
 def suitable_metrics(task: Task) -> dict[str, Metric]:
     """Return the scores of whole maps that suit a task, by name: those of one positive class only where there is one.
 
-    Of tags, ``micro`` adds the counts of all tags before it scores, ``macro`` averages the scores of the tags.
+    Of tags, ``micro`` adds the counts of all tags before it scores, ``macro`` averages the scores of the tags. Counts
+    are (…, Q, n_labels, n_labels + 1).
     """
     if task != "multilabel":
-        return {name: METRICS[name] for name in METRICS if task == "binary" or name not in ("dice", "iou")}
+        names = [name for name in METRICS if task == "binary" or name not in ("dice", "iou")]
+        return {name: _of_map(METRICS[name]) for name in names}
     of_tag = {"dice": CLASS_METRICS["dice"], "f2": fbeta(2), "iou": CLASS_METRICS["iou"]}
     return {
-        key: metric
-        for name, one in of_tag.items()
-        for key, metric in ((f"micro_{name}", _micro(one)), (f"macro_{name}", _macro(one)))
+        key: scored
+        for name, metric in of_tag.items()
+        for key, scored in ((f"micro_{name}", _micro(metric)), (f"macro_{name}", _macro(metric)))
     }
 
 
-def label_metrics(task: Task) -> dict[str, Metric]:
-    """Return the scores (…, n_labels) of each label by name; of tags (…, K), those of having the tag."""
-    if task != "multilabel":
-        return CLASS_METRICS
-    return {name: _of_tags(metric) for name, metric in CLASS_METRICS.items()}
+def label_metrics(classes: Classes) -> dict[str, Metric]:
+    """Return the scores (…, n) of each of ``classes.label_names``, by name; of a tag those of having it."""
+    return {name: _of_labels(metric, classes) for name, metric in CLASS_METRICS.items()}
 
 
 def score_table(
@@ -114,10 +115,10 @@ def _estimates(counts: Resampled, classes: Classes, objective: Objective) -> dic
     """Return all scores of a candidate by scope, whether they are those of each label, and name."""
     estimates = {("scene mean" if objective.by_scene else "pooled", False, OBJECTIVE): counts.score(objective)}
     for name, metric in suitable_metrics(classes.task).items():
-        estimates["pooled", False, name] = counts.pooled(metric.of)
-        estimates["scene mean", False, name] = counts.scene_mean(metric.of)
-    for name, metric in label_metrics(classes.task).items():
-        estimates["pooled", True, name] = counts.pooled(metric.of)
+        estimates["pooled", False, name] = counts.pooled(metric.score)
+        estimates["scene mean", False, name] = counts.scene_mean(metric.score)
+    for name, metric in label_metrics(classes).items():
+        estimates["pooled", True, name] = counts.pooled(metric.score)
     return estimates
 
 
@@ -128,7 +129,7 @@ def _fold_rows(evaluation: Evaluation, candidate: str, classes: Classes, objecti
         scenes = evaluation.stack(candidate, fold)
         scores.setdefault(OBJECTIVE, []).append(float(objective.over(scenes)))
         for name, metric in suitable_metrics(classes.task).items():
-            scores.setdefault(name, []).append(float(metric.of(scenes.sum(axis=0))))
+            scores.setdefault(name, []).append(float(metric.score(scenes.sum(axis=0))))
     for name, values in scores.items():
         for fold, value in zip(folds, values, strict=True):
             yield _row(f"fold {fold}", "", name, Interval(value, np.nan, np.nan))
@@ -141,13 +142,21 @@ def _row(scope: str, label: str, metric: str, interval: Interval) -> Row:
     return place | {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _of_tags(metric: Metric) -> Metric:
-    return Metric(metric.title, metric.meaning.replace("class", "tag"), lambda counts: metric.of(counts)[..., 1])
+def _of_map(metric: Metric) -> Metric:
+    return replace(metric, score=lambda counts: metric.score(counts[..., 0, :, :]))
+
+
+def _of_labels(metric: Metric, classes: Classes) -> Metric:
+    questions, labels = map(list, zip(*classes.places, strict=True))
+    meaning = metric.meaning.replace("class", "tag") if classes.task == "multilabel" else metric.meaning
+    return Metric(metric.title, meaning, lambda counts: metric.score(counts)[..., questions, labels])
 
 
 def _micro(metric: Metric) -> Metric:
     return Metric(
-        f"micro {metric.title}", f"{metric.title} of all tags together", lambda c: metric.of(c.sum(axis=-3))[..., 1]
+        f"micro {metric.title}",
+        f"{metric.title} of all tags together",
+        lambda counts: metric.score(counts.sum(axis=-3))[..., 1],
     )
 
 
@@ -155,5 +164,5 @@ def _macro(metric: Metric) -> Metric:
     return Metric(
         f"macro {metric.title}",
         f"mean over the tags of each one's {metric.title}, pooled over all scenes",
-        lambda counts: nan_mean(metric.of(counts)[..., 1]),
+        lambda counts: nan_mean(metric.score(counts)[..., 1]),
     )

@@ -75,7 +75,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     counts = evaluation.total(MAP)
     lines = [
         f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
-        f"{format_count(counts[:, -1].sum())} of them not mapped",
+        f"{format_count(counts[..., -1].sum())} of them not mapped",
         f"Intervals: {settings.interval:.0%}, as if other scenes had been labelled.",
         "",
         *_score_lines(scores, classes),
@@ -154,7 +154,7 @@ def _score_lines(scores: pl.DataFrame, classes: Classes) -> Iterator[str]:
 
 def _class_lines(scores: pl.DataFrame, classes: Classes) -> Iterator[str]:
     """Yield a table of the pooled scores of each class."""
-    metrics = label_metrics(classes.task)
+    metrics = label_metrics(classes)
     pooled = scores.filter((pl.col("label") != "") & (pl.col("scope") == "pooled"))
     width = max(14, *(len(label) + 2 for label in classes.label_names))
     yield f"{'class':<{width}}" + "".join(f"{_title(name, metric):>21}" for name, metric in metrics.items())

@@ -204,13 +204,13 @@ def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objec
 
 def best_score(counted: Sequence[Counts], metric: Objective) -> float:
     """Return the score of some folds together, at the cut that serves them best."""
-    scores = np.nan_to_num(metric.of(sum(counted)))
+    scores = np.nan_to_num(metric.score(sum(counted)))
     return float(scores.max())
 
 
 def nested_scores(counted: Sequence[Counts], metric: Objective) -> tuple[float, list[float]]:
     """Return the score of all folds together, and of each, at cuts that were chosen on the others."""
-    score, total = metric.of, sum(counted)
+    score, total = metric.score, sum(counted)
     chosen = [counts[np.argmax(np.nan_to_num(score(total - counts)))] for counts in counted]
     return float(np.nan_to_num(score(sum(chosen)))), [float(np.nan_to_num(score(counts))) for counts in chosen]
 

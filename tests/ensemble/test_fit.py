@@ -35,7 +35,7 @@ def test_members_that_know_different_pixels_gain_from_each_other(make_catalogue,
     assert sum(ensemble.weights_.values()) == pytest.approx(1)
     objective = objective_of(SETTINGS, classes)
     assert ensemble.metric == objective.title
-    scores = {name: float(objective.of(evaluation.total(name))) for name in evaluation.counts}
+    scores = {name: float(objective.score(evaluation.total(name))) for name in evaluation.counts}
     assert scores[BLEND] > max(scores["one"], scores["two"])
     assert ensemble.score_ == scores[BLEND]
 
@@ -71,7 +71,7 @@ def test_what_is_used_on_a_fold_was_decided_without_it(make_catalogue, write_map
     turned_catalogue = Catalogue(KELP, (), tuple(scenes), catalogue.statistics)
     _, (after,) = fit_ensemble({"one": directory}, turned_catalogue, SETTINGS, seed=0)
     for scene in catalogue.in_fold(0):
-        np.testing.assert_array_equal(after.counts["one"][scene.id], before.counts["one"][scene.id][::-1])
+        np.testing.assert_array_equal(after.counts["one"][scene.id], before.counts["one"][scene.id][:, ::-1])
     changed = [
         not np.array_equal(after.counts["one"][s.id], before.counts["one"][s.id]) for s in catalogue.outside_fold(0)
     ]
@@ -99,7 +99,7 @@ def test_val_scenes_are_scored_by_the_ensemble_itself(make_catalogue, write_maps
     ensemble, (_, evaluation) = fit_ensemble({"one": directory}, catalogue, SETTINGS, seed=0)
     for scene in val.scenes:
         label = ensemble.clean(ensemble.decide(ensemble.proba([read_map(directory / "val" / f"{scene.id}.tif")])))
-        assert evaluation.counts[BLEND][scene.id][1, 1] == ((label == 1) & (read_label(scene) == 1)).sum()
+        assert evaluation.counts[BLEND][scene.id][0, 1, 1] == ((label == 1) & (read_label(scene) == 1)).sum()
 
 
 def test_missing_maps_are_counted_and_named(make_catalogue, write_maps):
@@ -156,7 +156,7 @@ def test_scores_and_report_tell_what_was_found(make_catalogue, write_maps, tmp_p
         & (pl.col("label") == "")
         & (pl.col("metric") == "macro_iou")
     ).row(0, named=True)
-    assert row["value"] == pytest.approx(float(METRICS["macro_iou"].of(evaluations[0].total(BLEND))))
+    assert row["value"] == pytest.approx(float(METRICS["macro_iou"].score(evaluations[0].total(BLEND)[0])))
     assert row["low"] <= row["value"] <= row["high"]
 
     def quicklook(scene, window: Window | None):

@@ -7,13 +7,14 @@ import pytest
 
 from data.errors import EnsembleError
 from data.maps.geotiff import NODATA, map_writer, read_class_map, read_map, read_proba
-from data.metrics.confusion import confusion_counts
+from data.metrics.confusion import confusion_counts, question_counts
 from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
 from ensemble.decide import one_standard_error
 from ensemble.decide.thresholds import decide
+from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
 
 from .conftest import KELP, LAND
@@ -51,8 +52,8 @@ def test_nested_counts_are_those_of_each_scene_decided_without_its_fold(make_cat
     for scene in catalogue.scenes:
         stored = np.stack([read_map(members[name] / "oof" / f"{scene.id}.tif") for name in members])
         for candidate, decision in evaluation.decisions[scene.fold].items():
-            prediction = decision.cleaning.apply(decide(decision.proba(stored), decision.thresholds))
-            counts = confusion_counts(read_label(scene), prediction, 2)
+            prediction = decision.cleaning.apply(decide(decision.proba(stored), decision.thresholds, exclusive=False))
+            counts = question_counts(read_label(scene)[None], prediction, 2)
             np.testing.assert_array_equal(evaluation.counts[candidate][scene.id], counts)
 
 
@@ -67,7 +68,7 @@ def test_the_threshold_is_the_best_on_all_pixels_not_only_on_sampled_ones(make_c
     label = np.stack([read_label(scene) for scene in catalogue.scenes])
 
     def score(threshold):
-        return float(METRICS["dice"].of(confusion_counts(label, decide(blended, [threshold]), 2)))
+        return float(METRICS["dice"].score(confusion_counts(label[None], decide(blended, [threshold], False), 2)))
 
     assert score(ensemble.thresholds_[0]) >= max(score(threshold) for threshold in np.linspace(0, 1, 1001))
     assert score(ensemble.thresholds_[0]) > score(0.5)
@@ -91,8 +92,8 @@ def test_multipliers_gain_out_of_fold_where_the_odds_of_a_class_are_off(make_cat
     ensemble, (tuned,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
     _, (plain,) = fit_ensemble(members, catalogue, SETTINGS.model_copy(update={"thresholds": "fixed"}), seed=0)
     assert ensemble.thresholds_[2] < ensemble.thresholds_[0]
-    score = METRICS["macro_iou"].of
-    assert score(tuned.total(BLEND)) > score(plain.total(BLEND)) + 0.02
+    score = METRICS["macro_iou"].score
+    assert score(tuned.total(BLEND)[0]) > score(plain.total(BLEND)[0]) + 0.02
 
 
 def test_the_verdict_says_what_the_paired_interval_says(make_catalogue, make_members):
@@ -133,8 +134,8 @@ def test_pixels_without_a_prediction_count_against_the_member(make_catalogue, ma
             writer.write(scene.grid.window, proba)
     _, (after,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
     assert after.total("a").sum() == before.total("a").sum()
-    assert after.total("a")[:, 2].sum() == sum((read_label(scene)[:12] != 255).sum() for scene in catalogue.scenes)
-    assert METRICS["dice"].of(after.total("a")) < METRICS["dice"].of(before.total("a")) - 0.2
+    assert after.total("a")[..., 2].sum() == sum((read_label(scene)[:12] != 255).sum() for scene in catalogue.scenes)
+    assert METRICS["dice"].score(after.total("a")[0]) < METRICS["dice"].score(before.total("a")[0]) - 0.2
 
 
 def test_a_member_without_a_prediction_is_left_out_there(make_catalogue, make_members):
@@ -144,18 +145,18 @@ def test_a_member_without_a_prediction_is_left_out_there(make_catalogue, make_me
     first, second = np.uint16([[[60_000, 60_000, NODATA]]]), np.uint16([[[NODATA, 0, NODATA]]])
     blended = ensemble.proba([first, second])
     assert (blended[0, 0, 0] == NODATA, blended[0, 0, 1] == NODATA, blended[0, 0, 2]) == (False, False, NODATA)
-    assert blended[0, 0, 0] == ensemble.decision.calibrations[0].of(first)[0, 0, 0]
-    assert ensemble.decide(blended)[0, 2] == 255
+    assert blended[0, 0, 0] == ensemble.decision.calibrations[0].apply(first)[0, 0, 0]
+    assert ensemble.decide(blended)[0, 0, 2] == 255
 
 
 def test_a_prediction_is_the_decision_on_the_members_maps(make_catalogue, make_members, tmp_path):
     catalogue = make_catalogue(LAND)
     members = make_members(catalogue, one=(3, 0, 0), two=(3, 1, 1))
     ensemble, _ = fit_ensemble(members, catalogue, SETTINGS, seed=0)
-    paths = [members[name] / "oof" / "s0.tif" for name in ensemble.used]
-    write_prediction(ensemble, paths, catalogue.scenes[0], tmp_path / "classes.tif", tmp_path / "proba.tif")
-    blended = ensemble.proba([read_map(path) for path in paths])
-    label = ensemble.clean(ensemble.decide(blended))
+    maps = open_maps({name: members[name] for name in ensemble.used}, LAND)
+    write_prediction(ensemble, maps, catalogue.scenes[0], tmp_path / "classes.tif", tmp_path / "proba.tif")
+    blended = ensemble.proba(maps.read(catalogue.scenes[0]))
+    [label] = ensemble.clean(ensemble.decide(blended))
     np.testing.assert_array_equal(read_class_map(tmp_path / "classes.tif", LAND), label)
     np.testing.assert_array_equal(read_map(tmp_path / "proba.tif"), blended)
 

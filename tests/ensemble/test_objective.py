@@ -57,12 +57,12 @@ def test_scores_of_classes_are_those_of_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     label, prediction = rng.integers(0, 3, (2, 40)).astype(np.uint8)
     label[:3], prediction[:3] = range(3), range(3)
-    counts = confusion_counts(label, prediction, 3)
+    counts = confusion_counts(label, prediction, 3)[None]
     half = oracle.fbeta_score(label, prediction, beta=0.5, average=None)
-    assert float(objective({"name": "macro_fbeta", "beta": 0.5}, LAND).of(counts)) == pytest.approx(half.mean())
+    assert float(objective({"name": "macro_fbeta", "beta": 0.5}, LAND).score(counts)) == pytest.approx(half.mean())
     kelp = objective({"name": "fbeta", "beta": 0.5, "of": "kelp"}, LAND)
-    assert float(kelp.of(counts)) == pytest.approx(half[2])
-    assert float(objective("kappa", LAND).of(counts)) == pytest.approx(oracle.cohen_kappa_score(label, prediction))
+    assert float(kelp.score(counts)) == pytest.approx(half[2])
+    assert float(objective("kappa", LAND).score(counts)) == pytest.approx(oracle.cohen_kappa_score(label, prediction))
 
 
 SCENES = [
@@ -75,7 +75,7 @@ SCENES = [
 
 @pytest.mark.parametrize("empty", ["skip", 0, 1])
 def test_a_scene_without_positives_counts_as_the_user_says(empty):
-    counts = np.stack([confusion_counts(np.uint8(label), np.uint8(found), 2) for label, found, _ in SCENES])
+    counts = np.stack([confusion_counts(np.uint8(label), np.uint8(found), 2)[None] for label, found, _ in SCENES])
     scores = [score[empty] if isinstance(score, dict) else score for *_, score in SCENES]
     expected = np.mean([score for score in scores if score is not None])
     found = objective({"name": "dice", "over": "scenes", "empty": empty}, KELP)
@@ -85,7 +85,7 @@ def test_a_scene_without_positives_counts_as_the_user_says(empty):
 
 
 def test_a_scene_without_a_labelled_pixel_never_counts():
-    counts = np.zeros((2, 2, 3))
+    counts = np.zeros((2, 1, 2, 3))
     counts[0] = [[4, 0, 0], [0, 4, 0]]
     for empty in ("skip", 0, 1):
         for name in ("dice", "macro_iou", "accuracy"):
@@ -95,7 +95,7 @@ def test_a_scene_without_a_labelled_pixel_never_counts():
 
 def test_the_mean_over_scenes_of_macro_scores_leaves_out_classes_that_a_scene_lacks():
     label, found = np.uint8([0, 0, 1, 1]), np.uint8([0, 2, 1, 1])
-    counts = np.stack([confusion_counts(label, found, 3), confusion_counts(np.uint8([2, 2]), np.uint8([2, 2]), 3)])
+    counts = np.stack([confusion_counts(*pair, 3)[None] for pair in ((label, found), (np.uint8([2, 2]),) * 2)])
     score = objective({"name": "macro_iou", "over": "scenes"}, LAND).over(counts)
     assert float(score) == pytest.approx(np.mean([(0.5 + 1) / 2, 1]))
 
@@ -103,7 +103,9 @@ def test_the_mean_over_scenes_of_macro_scores_leaves_out_classes_that_a_scene_la
 def test_a_cost_is_named_by_class_and_the_less_the_better():
     cheap = objective({"name": "cost", "costs": {"kelp": {"background": 5}}}, KELP)
     label = np.uint8([0, 0, 1, 1])
-    scores = [float(cheap.of(confusion_counts(label, np.uint8(found), 2))) for found in ([1, 1, 1, 1], [0, 0, 1, 0])]
+    scores = [
+        float(cheap.score(confusion_counts(label, np.uint8(found), 2)[None])) for found in ([1, 1, 1, 1], [0, 0, 1, 0])
+    ]
     assert scores == [-0.5, -1.25]
     assert "minus" in cheap.title
     with pytest.raises(EnsembleError, match=r"got kelb\. Nearest: kelp"):

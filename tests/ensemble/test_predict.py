@@ -44,7 +44,7 @@ def test_maps_are_what_the_ensemble_makes_of_the_members_maps(fitted, tmp_path, 
     stored = maps.read(scene)
     blended = ensemble.proba(stored)
     np.testing.assert_array_equal(read_map(paths[1]), blended)
-    np.testing.assert_array_equal(read_class_map(paths[0], classes), ensemble.clean(ensemble.decide(blended)))
+    np.testing.assert_array_equal(read_class_map(paths[0], classes)[None], ensemble.clean(ensemble.decide(blended)))
     expected = measure_uncertainty(blended, stored)
     np.testing.assert_allclose(read_proba(paths[2]), expected, atol=1e-5)
     assert map_names(paths[2]) == UNCERTAINTIES
@@ -95,7 +95,7 @@ def test_a_submission_is_remembered_by_the_score_and_interval_of_what_is_used(fi
 
 def test_tags_are_decided_by_a_threshold_each(write_tag_maps):
     tags = Classes("multilabel", (0, 1, 2), ("haze", "primary", "water"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
-    decision = Decision((Calibration(), Calibration()), Blend(((0.5, 0.5),)), (0.5, 0.2, 0.8), by_tag=True)
+    decision = Decision((Calibration(), Calibration()), Blend(((0.5, 0.5),)), (0.5, 0.2, 0.8))
     ensemble = Ensemble(tags, ("trees", "net"), "macro F2", decision, 0.9, "")
     said = {
         "trees": {"b": [0.6, 0.1, 0.7], "a": [0.2, 0.9, 1.0], "c": [np.nan] * 3},

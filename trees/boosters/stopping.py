@@ -42,4 +42,4 @@ def score_held_out(
     if name == "log_loss":
         return -float(log_loss(label, proba, sample_weight=weights, labels=range(n_labels)))
     prediction = plain_prediction(proba.reshape(len(label), -1))
-    return float(np.nan_to_num(METRICS[name].of(weighted_counts(label, prediction, weights, n_labels))))
+    return float(np.nan_to_num(METRICS[name].score(weighted_counts(label, prediction, weights, n_labels))))

@@ -51,8 +51,8 @@ def slow_audit(catalogue, maps, evaluation):
     regions, counts = [], {}
     for scene in catalogue.split("train"):
         decision = evaluation.decisions[scene.fold][BLEND]
-        stored, label = maps.read(scene), maps.label(scene)
-        prediction = decision.cleaning.apply(decision.apply(stored))
+        stored, [label] = maps.read(scene), maps.label(scene)
+        [prediction] = decision.cleaning.apply(decision.apply(stored))
         evidence = weigh_evidence(stored, decision.weights, decision.proba(stored), label, prediction)
         regions += find_regions(scene.id, evidence, catalogue.classes.label_names, 10_000)
         counts[scene.id] = count_contradictions(evidence)
@@ -120,7 +120,7 @@ def test_tags_of_scenes_are_ranked_like_regions(make_catalogue, write_tag_maps):
     scenes = tuple(replace(scene, tags=tuple(np.flatnonzero(labels[scene.id]))) for scene in catalogue.scenes)
     catalogue = replace(catalogue, classes=TAGS, scenes=scenes)
     maps = open_maps({"one": write_tag_maps("one", TAGS, stored)}, TAGS)
-    decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5, 0.5, 0.5), by_tag=True)
+    decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5, 0.5, 0.5))
     audit = audit_labels(maps, catalogue, evaluation_of(catalogue, lambda _: decision))
     wanted = []
     for scene, said in stored.items():

@@ -31,43 +31,43 @@ def proba(stored):
 @SPACES
 def test_a_blend_of_one_member_is_that_member(space):
     stored = np.random.default_rng(0).integers(0, 65536, (2, 3, 9, 8)).astype(np.uint16)
-    found = Blend(((0.0, 1.0),), space, exclusive=True).of(stored)
+    found = Blend(((0.0, 1.0),), space, exclusive=True).apply(stored)
     np.testing.assert_array_equal(found, stored[1])
 
 
 def test_a_blend_is_the_weighted_mean_of_those_who_predicted():
     stored = np.uint16([[[100, NODATA, 100, NODATA]], [[200, 200, NODATA, NODATA]]])
-    assert Blend(((0.25, 0.75),)).of(stored).tolist() == [[175, 200, 100, NODATA]]
+    assert Blend(((0.25, 0.75),)).apply(stored).tolist() == [[175, 200, 100, NODATA]]
 
 
 def test_in_logits_a_binary_blend_is_the_mean_of_log_odds():
     stored = shares(0, classes=1)
     logits = np.log(proba(stored) / (1 - proba(stored)))
     expected = 1 / (1 + np.exp(-(0.3 * logits[0] + 0.7 * logits[1])))
-    np.testing.assert_allclose(Blend(((0.3, 0.7),), "logit").of(stored) / TOP, expected, atol=2e-5)
+    np.testing.assert_allclose(Blend(((0.3, 0.7),), "logit").apply(stored) / TOP, expected, atol=2e-5)
 
 
 def test_in_logits_exclusive_classes_have_the_geometric_mean():
     stored = shares(1)
     expected = proba(stored)[0] ** 0.3 * proba(stored)[1] ** 0.7
     expected /= expected.sum(axis=0)
-    np.testing.assert_allclose(Blend(((0.3, 0.7),), "logit", True).of(stored) / TOP, expected, atol=2e-5)
+    np.testing.assert_allclose(Blend(((0.3, 0.7),), "logit", True).apply(stored) / TOP, expected, atol=2e-5)
 
 
 def test_each_class_can_have_weights_of_its_own_and_exclusive_ones_sum_to_one():
     stored, rows = shares(2), ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8))
     mean = np.stack([np.average(stored[:, place], axis=0, weights=row) for place, row in enumerate(rows)])
-    np.testing.assert_allclose(Blend(rows).of(stored), mean, atol=1)
-    np.testing.assert_allclose(Blend(rows, exclusive=True).of(stored), TOP * mean / mean.sum(axis=0), atol=1)
+    np.testing.assert_allclose(Blend(rows).apply(stored), mean, atol=1)
+    np.testing.assert_allclose(Blend(rows, exclusive=True).apply(stored), TOP * mean / mean.sum(axis=0), atol=1)
 
 
 def test_a_class_whose_own_member_predicted_nothing_falls_to_the_others():
     stored = shares(3)
     stored[0, :, :10] = NODATA
-    found = Blend(((1.0, 0.0), (0.5, 0.5), (0.5, 0.5)), exclusive=True).of(stored)
+    found = Blend(((1.0, 0.0), (0.5, 0.5), (0.5, 0.5)), exclusive=True).apply(stored)
     np.testing.assert_allclose(found[:, :10], stored[1][:, :10], atol=1)
     stored[1, :, :10] = NODATA
-    assert (Blend(((1.0, 0.0), (0.5, 0.5), (0.5, 0.5)), exclusive=True).of(stored)[:, :10] == NODATA).all()
+    assert (Blend(((1.0, 0.0), (0.5, 0.5), (0.5, 0.5)), exclusive=True).apply(stored)[:, :10] == NODATA).all()
 
 
 @SPACES
@@ -75,7 +75,7 @@ def test_a_class_whose_own_member_predicted_nothing_falls_to_the_others():
 def test_a_window_of_a_blend_is_the_blend_of_the_window(space, classes):
     stored = shares(4, classes=classes, n=60).reshape(2, classes, 6, 10)
     blend = Blend(((0.4, 0.6),), space, classes > 1)
-    np.testing.assert_array_equal(blend.of(stored)[:, 2:5, 3:], blend.of(stored[:, :, 2:5, 3:]))
+    np.testing.assert_array_equal(blend.apply(stored)[:, 2:5, 3:], blend.apply(stored[:, :, 2:5, 3:]))
 
 
 def test_blends_come_back_from_json_and_do_without_members_of_no_weight():
@@ -88,7 +88,7 @@ def test_blends_come_back_from_json_and_do_without_members_of_no_weight():
         assert type(blend).from_dict(json.loads(json.dumps(asdict(blend)))) == blend
         assert blend.shares[0] == 0
         assert sum(blend.shares) == pytest.approx(1)
-        np.testing.assert_array_equal(blend.take([1, 2]).of(stored[1:]), blend.of(stored))
+        np.testing.assert_array_equal(blend.take([1, 2]).apply(stored[1:]), blend.apply(stored))
 
 
 def test_a_logistic_regression_on_two_members_is_that_of_scikit_learn():
@@ -97,12 +97,12 @@ def test_a_logistic_regression_on_two_members_is_that_of_scikit_learn():
     label = (rng.random(6000) < 1 / (1 + np.exp(-(0.9 * logits[0] + 0.3 * logits[1] - 0.5)))).astype(np.uint8)
     weight = rng.uniform(0.5, 2, 6000)
     stored = quantise((1 / (1 + np.exp(-logits))).astype(np.float32))[:, None]
-    found = fit_stacked(stored, label, weight, exclusive=False)
+    found = fit_stacked(stored, label[None], weight, exclusive=False)
     model = LogisticRegression(C=np.inf, tol=1e-8).fit(logits.T, label, sample_weight=weight)
     assert (*found.coefficients[0], *found.intercepts) == pytest.approx(
         (*model.coef_[0], model.intercept_[0]), abs=0.01
     )
-    np.testing.assert_allclose(found.of(stored)[0] / TOP, model.predict_proba(logits.T)[:, 1], atol=0.003)
+    np.testing.assert_allclose(found.apply(stored)[0] / TOP, model.predict_proba(logits.T)[:, 1], atol=0.003)
 
 
 def test_of_exclusive_classes_it_finds_the_coefficients_that_made_the_labels():
@@ -111,8 +111,8 @@ def test_of_exclusive_classes_it_finds_the_coefficients_that_made_the_labels():
     logits = 0.8 * np.log(proba(stored[0])) + 0.1 * np.log(proba(stored[1])) + np.array([[0.6], [0.0], [-0.6]])
     odds = np.exp(logits) / np.exp(logits).sum(axis=0)
     label = (rng.random(30_000) > np.cumsum(odds, axis=0)).sum(axis=0).astype(np.uint8)
-    found = fit_stacked(stored, label, np.ones(30_000), exclusive=True)
-    np.testing.assert_allclose(found.of(stored) / TOP, odds, atol=0.03)
+    found = fit_stacked(stored, label[None], np.ones(30_000), exclusive=True)
+    np.testing.assert_allclose(found.apply(stored) / TOP, odds, atol=0.03)
 
 
 def test_where_a_member_predicted_nothing_it_says_what_the_others_say():
@@ -122,9 +122,9 @@ def test_where_a_member_predicted_nothing_it_says_what_the_others_say():
     filled = stored.copy()
     middle = np.exp(np.log(proba(stored[1:, :, :5])).mean(axis=0))
     filled[0, :, :5] = np.rint(middle * TOP)
-    np.testing.assert_allclose(regression.of(stored), regression.of(filled), atol=20)
+    np.testing.assert_allclose(regression.apply(stored), regression.apply(filled), atol=20)
     stored[:, :, 0] = NODATA
-    assert (regression.of(stored)[:, 0] == NODATA).all()
+    assert (regression.apply(stored)[:, 0] == NODATA).all()
 
 
 def test_likeliest_weights_are_those_of_a_search():

@@ -126,7 +126,7 @@ def test_curves_never_fall_whatever_they_are_fitted_to(method, seed):
     n = int(rng.integers(0, 40))
     stored, label = rng.integers(0, TOP + 1, n).astype(np.uint16), rng.integers(0, 2, n).astype(np.uint8)
     calibration = Calibration(method, (fit_curve(method, histogram_of(stored, label, np.ones(n))),))
-    table = calibration.of(np.arange(NODATA + 1, dtype=np.uint16)[None])[0]
+    table = calibration.apply(np.arange(NODATA + 1, dtype=np.uint16)[None])[0]
     assert (np.diff(table[:NODATA].astype(int)) >= 0).all()
     assert table[NODATA] == NODATA
     assert table[:NODATA].max() <= TOP
@@ -144,14 +144,14 @@ def test_a_table_is_the_curve_at_every_stored_value(method, values):
         "beta": lambda a, b, c: sigmoid(a * np.log(p) - b * np.log(1 - p) + c),
         "isotonic": lambda *knots: np.interp(p, knots[:4], knots[4:]),
     }[method](*values)
-    np.testing.assert_allclose(calibration.of(stored[None])[0, :NODATA] / TOP, expected, atol=1e-5)
+    np.testing.assert_allclose(calibration.apply(stored[None])[0, :NODATA] / TOP, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "values"), CURVES.items())
 def test_exclusive_classes_sum_to_one_and_nodata_stays(method, values):
     stored, _ = three_classes()
     stored[:, ::7] = NODATA
-    found = Calibration(method, (values,) * 3, exclusive=True).of(stored.reshape(3, 40, 100))
+    found = Calibration(method, (values,) * 3, exclusive=True).apply(stored.reshape(3, 40, 100))
     assert found.shape == (3, 40, 100)
     flat = found.reshape(3, -1)
     assert (flat[:, ::7] == NODATA).all()
@@ -161,13 +161,13 @@ def test_exclusive_classes_sum_to_one_and_nodata_stays(method, values):
 
 def test_a_temperature_is_what_the_softmax_is_divided_by():
     stored, _ = three_classes()
-    found = Calibration("temperature", ((2.0,),) * 3, exclusive=True).of(stored)
+    found = Calibration("temperature", ((2.0,),) * 3, exclusive=True).apply(stored)
     np.testing.assert_allclose(found / TOP, softmax(np.log(STORED[stored]) / 2), atol=2e-5)
 
 
 def test_none_changes_nothing():
     stored, _ = three_classes()
-    assert Calibration().of(stored) is stored
+    assert Calibration().apply(stored) is stored
 
 
 @pytest.mark.parametrize(("method", "values"), [("none", ()), *CURVES.items()])
@@ -179,20 +179,20 @@ def test_a_calibration_comes_back_from_json(method, values):
 def test_the_log_loss_is_that_of_scikit_learn():
     stored, label = three_classes()
     expected = sklearn_log_loss(label, (stored / stored.astype(float).sum(axis=0)).T, labels=[0, 1, 2])
-    assert log_loss(stored, label, exclusive=True).mean() == pytest.approx(expected, abs=1e-4)
+    assert log_loss(stored, label[None], exclusive=True).mean() == pytest.approx(expected, abs=1e-4)
     one, truth, _ = overconfident()
     expected = sklearn_log_loss(truth, one / TOP)
-    assert log_loss(one[None], truth, exclusive=False).mean() == pytest.approx(expected, abs=1e-4)
+    assert log_loss(one[None], truth[None], exclusive=False).mean() == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_log_loss_of_tags_is_the_mean_over_them_and_leaves_out_what_is_not_known():
     rng = np.random.default_rng(0)
     stored, label = rng.integers(1, TOP, (3, 50)).astype(np.uint16), rng.integers(0, 2, (3, 50)).astype(np.uint8)
-    single = [log_loss(plane[None], truth, exclusive=False) for plane, truth in zip(stored, label, strict=True)]
+    single = [log_loss(plane[None], truth[None], exclusive=False) for plane, truth in zip(stored, label, strict=True)]
     np.testing.assert_allclose(log_loss(stored, label, exclusive=False), np.mean(single, axis=0))
     stored[:, :5], label[:, 5:9] = NODATA, 255
     assert (log_loss(stored, label, exclusive=False)[:9] == 0).all()
-    assert (log_loss(stored, label[0], exclusive=True)[:9] == 0).all()
+    assert (log_loss(stored, label[:1], exclusive=True)[:9] == 0).all()
 
 
 def calibration_error(stored, label, weight):
@@ -209,6 +209,6 @@ def calibration_error(stored, label, weight):
 def test_calibration_brings_what_is_observed_to_what_is_said():
     stored, label, weight = overconfident()
     curve = fit_curve("platt", histogram_of(stored, label, weight))
-    after = Calibration("platt", (curve,)).of(stored[None])[0]
+    after = Calibration("platt", (curve,)).apply(stored[None])[0]
     before_error, after_error = (calibration_error(one, label, weight) for one in (stored, after))
     assert after_error < 0.02 < 0.1 < before_error

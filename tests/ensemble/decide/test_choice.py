@@ -60,7 +60,7 @@ def test_a_score_without_meaning_never_wins_and_survives_json():
 @pytest.mark.parametrize("objective", [objective_of(EnsembleSettings(), LAND), SCENE_MEAN])
 def test_each_block_is_left_out_in_turn(objective):
     rng = np.random.default_rng(0)
-    counts = rng.integers(1, 40, (9, 3, 4)).astype(float)
+    counts = rng.integers(1, 40, (9, 1, 3, 4)).astype(float)
     blocks = np.array([4, 4, 7, 1, 1, 1, 9, 7, 9])
     found = jackknife(counts, blocks, objective)
     expected = [objective.over(counts), *(objective.over(counts[blocks != block]) for block in (1, 4, 7, 9))]

@@ -25,7 +25,7 @@ def members(seed, n=300_000, rare=0.05):
 
 
 def exhaustive(stored, label, weight, objective, space):
-    blended = Blend(((weight, 1 - weight),), space).of(stored[:, None])[0]
+    blended = Blend(((weight, 1 - weight),), space).apply(stored[:, None])[0]
     return best_threshold(score_histogram(blended, label), objective)[1]
 
 

@@ -31,21 +31,21 @@ def noisy_pool(seed, n=400, classes=3, folds=2, n_scenes=10):
     stored[..., rng.random(n) < 0.05] = NODATA
     label[rng.random(n) < 0.05] = 255
     scene = np.sort(rng.integers(0, n_scenes, n)).astype(np.int32)
-    return PixelPool(stored, label, rng.uniform(0.5, 3, n), (scene % folds).astype(np.int16), scene)
+    return PixelPool(stored, label[None], rng.uniform(0.5, 3, n), (scene % folds).astype(np.int16), scene)
 
 
 def score(pool, multipliers, wanted):
-    prediction = decide(pool.stored[0], list(multipliers))
+    [prediction], [label] = decide(pool.stored[0], list(multipliers), exclusive=True), pool.label
     scenes = np.unique(pool.scene)
     counts = [
-        weighted_counts(pool.label[here], prediction[here], pool.weight[here], 3)
-        for here in (pool.scene == one for one in scenes)
+        weighted_counts(label[here], prediction[here], pool.weight[here], 3)[None]
+        for here in (pool.scene == scene for scene in scenes)
     ]
     return float(wanted.over(np.stack(counts)))
 
 
 def search(pool, wanted):
-    return best_multipliers(pool.stored[0], pool.label, pool.weight, wanted, pool.scene)
+    return best_multipliers(pool.stored[0], pool.label[0], pool.weight, wanted, pool.scene)
 
 
 @settings(max_examples=30)
@@ -86,7 +86,7 @@ def test_tuning_stays_its_hand_where_it_gains_by_luck_alone():
     for seed in range(10):
         pool = noisy_pool(seed, n=120, folds=3)
         # Classes as frequent as they are predicted: there is nothing to gain from raising one.
-        label = rng.permutation(decide(pool.stored[0], PLAIN))
+        label = rng.permutation(decide(pool.stored[0], PLAIN, exclusive=True)[0])[None]
         noise = PixelPool(pool.stored, label, pool.weight, pool.fold, pool.scene)
         held += tune_pool(noise, noise.stored[0], objective("accuracy"), LAND).held
         found = search(noise, objective("accuracy"))
@@ -102,7 +102,9 @@ def test_tuning_acts_where_a_class_is_held_back_everywhere():
     proba[:, 2] *= 0.3
     proba /= proba.sum(axis=1, keepdims=True)
     scene = (np.arange(3000) // 100).astype(np.int32)
-    pool = PixelPool(quantise(proba.astype(np.float32)), label, np.ones(3000), (scene % 3).astype(np.int16), scene)
+    pool = PixelPool(
+        quantise(proba.astype(np.float32)), label[None], np.ones(3000), (scene % 3).astype(np.int16), scene
+    )
     found = tune_pool(pool, pool.stored[0], objective("macro_iou"), LAND)
     assert found.thresholds[2] > max(found.thresholds[:2])
     assert score(pool, found.thresholds, objective("macro_iou")) == 1

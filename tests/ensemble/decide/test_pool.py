@@ -19,10 +19,11 @@ def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_c
     )
     counts = np.sum([catalogue.label_counts(scene.id) for scene in catalogue.scenes], axis=0)
     for label in (0, 1):
-        assert pool.weight[pool.label == label].sum() == pytest.approx(counts[label])
-    assert (pool.weight[pool.label == 1] == 1).all()
-    assert len(pool.label) <= 2000
-    assert pool.stored.shape == (2, 1, len(pool.label))
+        assert pool.weight[pool.label[0] == label].sum() == pytest.approx(counts[label])
+    assert (pool.weight[pool.label[0] == 1] == 1).all()
+    assert len(pool.weight) <= 2000
+    assert pool.stored.shape == (2, 1, len(pool.weight))
+    assert pool.label.shape == (1, len(pool.weight))
 
 
 def test_a_pool_as_large_as_the_scenes_holds_each_pixel_once(make_catalogue, make_members):
@@ -34,7 +35,7 @@ def test_a_pool_as_large_as_the_scenes_holds_each_pixel_once(make_catalogue, mak
         label, stored = read_label(scene), read_map(members["a"] / "oof" / f"{scene.id}.tif")[0]
         expected += [(one, q) for one, q in zip(label.ravel(), stored.ravel(), strict=True) if one != 255]
     assert (pool.weight == 1).all()
-    assert sorted(zip(pool.label, pool.stored[0, 0], strict=True)) == sorted(expected)
+    assert sorted(zip(pool.label[0], pool.stored[0, 0], strict=True)) == sorted(expected)
 
 
 def test_a_scene_larger_than_a_window_is_sampled_like_one_that_is_not(make_catalogue, make_members):

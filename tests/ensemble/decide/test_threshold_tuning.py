@@ -74,7 +74,7 @@ def test_thresholds_of_tags_are_the_best_of_all_combinations(metric, score, seed
     classes = Classes("multilabel", (0, 1), ("haze", "river"), TAGS.colors[:2])
     found = tune_binary(histograms(stored, label), objective(metric, classes))
     best = max(score(label, prediction) for prediction in every_prediction(stored))
-    assert score(label, decide(stored, found.thresholds, by_tag=True)) == pytest.approx(best)
+    assert score(label, decide(stored, found.thresholds, exclusive=False)) == pytest.approx(best)
 
 
 def test_a_score_of_one_tag_leaves_the_others_plain(reckless):
@@ -101,14 +101,14 @@ def make_pool(seed, n=600, n_scenes=12, weighted=True, noise=2):
     stored[rng.random(n) < 0.05] = NODATA
     label[rng.random(n) < 0.05] = 255
     weight = rng.uniform(0.5, 3, n) if weighted else np.ones(n)
-    return PixelPool(stored[None, None], label, weight, (scene % 3).astype(np.int16), scene)
+    return PixelPool(stored[None, None], label[None], weight, (scene % 3).astype(np.int16), scene)
 
 
 def scene_counts(pool, prediction):
     return np.stack(
         [
-            weighted_counts(pool.label[here], prediction[here], pool.weight[here], 2)
-            for here in (pool.scene == one for one in np.unique(pool.scene))
+            weighted_counts(pool.label[0, here], prediction[0, here], pool.weight[here], 2)[None]
+            for here in (pool.scene == scene for scene in np.unique(pool.scene))
         ]
     )
 
@@ -120,11 +120,11 @@ def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
     wanted = objective({"name": name, "over": "scenes", "empty": empty})
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     block = np.arange(len(scenes)) % 4
-    cuts = SceneCuts(pool.stored[0], pool.label[None], pool.weight, scene, block, wanted.of_one)
+    cuts = SceneCuts(pool.stored[0], pool.label, pool.weight, scene, block, wanted)
     scores, resampled = cuts.scores(0, 0.0), cuts.resampled(0, 0.0)
     draws = one_standard_error.resample(4)
     for cut in (0, 1, 64 * 300, NODATA):
-        counts = scene_counts(pool, decide(pool.stored[0], [cut / TOP]))
+        counts = scene_counts(pool, decide(pool.stored[0], [cut / TOP], exclusive=False))
         assert scores[cut] == pytest.approx(float(wanted.over(counts)))
         if cut % 64 == 0:
             drawn = np.repeat(counts, draws[7].astype(int)[block], axis=0)
@@ -136,9 +136,10 @@ def test_the_best_threshold_by_scene_is_that_of_a_search_through_all(reckless):
         pool, wanted = make_pool(seed), objective({"name": "f2", "over": "scenes"})
         found = tune_pool(pool, pool.stored[0], wanted, KELP)
         tried = [
-            float(wanted.over(scene_counts(pool, decide(pool.stored[0], [cut / TOP])))) for cut in [*STEPS, NODATA]
+            float(wanted.over(scene_counts(pool, decide(pool.stored[0], [cut / TOP], exclusive=False))))
+            for cut in [*STEPS, NODATA]
         ]
-        score = float(wanted.over(scene_counts(pool, decide(pool.stored[0], found.thresholds))))
+        score = float(wanted.over(scene_counts(pool, decide(pool.stored[0], found.thresholds, exclusive=False))))
         assert score == pytest.approx(max(tried))
 
 
@@ -152,18 +153,18 @@ def test_f2_of_each_scenes_tags_is_raised_until_no_tag_alone_can_raise_it(reckle
         scored = label.any(axis=0)
         return fbeta_score(label[:, scored].T, prediction[:, scored].T, beta=2, average="samples", zero_division=0)
 
-    reached = score(decide(stored, found.thresholds, by_tag=True))
+    reached = score(decide(stored, found.thresholds, exclusive=False))
     for place, cut in product(range(3), [*STEPS, TOP + 1]):
         moved = [cut / TOP if place == other else value for other, value in enumerate(found.thresholds)]
-        assert score(decide(stored, moved, by_tag=True)) <= reached + 1e-9
-    assert reached > score(decide(stored, [0.5] * 3, by_tag=True))
+        assert score(decide(stored, moved, exclusive=False)) <= reached + 1e-9
+    assert reached > score(decide(stored, [0.5] * 3, exclusive=False))
     best = max(score(prediction) for prediction in every_prediction(stored))
     assert reached >= best - 0.02
 
 
 def test_a_pool_and_its_histograms_have_the_same_thresholds(reckless):
     pool = make_pool(0, weighted=False)
-    exact = score_histogram(pool.stored[0, 0], pool.label)
+    exact = score_histogram(pool.stored[0, 0], pool.label[0])
     assert (
         tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds
         == tune_binary(exact[None, None], objective("f2")).thresholds
@@ -172,16 +173,16 @@ def test_a_pool_and_its_histograms_have_the_same_thresholds(reckless):
 
 def test_histograms_of_blocks_are_those_of_pixels_in_wide_bins():
     pool = make_pool(3)
-    blocks = block_histograms(pool.stored[0], pool.label[None], pool.weight, pool.scene)
+    blocks = block_histograms(pool.stored[0], pool.label, pool.weight, pool.scene)
     exact = np.stack(
         [
-            score_histogram(pool.stored[0, 0, here], pool.label[here], pool.weight[here])[None]
+            score_histogram(pool.stored[0, 0, here], pool.label[0, here], pool.weight[here])[None]
             for here in (pool.scene == one for one in range(pool.scene.max() + 1))
         ]
     )
     np.testing.assert_allclose(blocks, coarsen(exact))
     assert coarsen(exact)[..., -1].sum() == pytest.approx(
-        pool.weight[(pool.stored[0, 0] == NODATA) & (pool.label < 2)].sum()
+        pool.weight[(pool.stored[0, 0] == NODATA) & (pool.label[0] < 2)].sum()
     )
 
 
@@ -224,7 +225,7 @@ def test_caution_goes_towards_a_half_and_the_further_the_less_is_known(monkeypat
 
 def test_tuning_stays_its_hand_where_a_half_is_as_good_as_the_best():
     pool = smear(make_pool(2, n=2000, n_scenes=20, noise=0), 2)
-    sure = np.where(pool.label == 1, 60_000, 5_000).astype(np.uint16)[None, None]
+    sure = np.where(pool.label == 1, 60_000, 5_000).astype(np.uint16)[None]
     found = tune_pool(replace(pool, stored=sure), sure[0], objective("dice"), KELP)
     assert found.held
     assert found.thresholds == (0.5,)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from data.maps.geotiff import NODATA, TOP, quantise
-from data.metrics.confusion import confusion_counts
+from data.metrics.confusion import confusion_counts, question_counts
 from ensemble.decide.thresholds import best_threshold, decide, histogram_counts, plain_thresholds, score_histogram
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
@@ -32,12 +32,13 @@ def test_the_best_threshold_is_that_of_a_search_through_all(metric, pairs):
     wanted = objective(metric)
     threshold, score = best_threshold(score_histogram(stored, label), wanted)
     every = [confusion_counts(label, (stored >= cut).astype(np.uint8), 2) for cut in [*np.unique(stored), TOP + 1]]
-    scores = [float(wanted.of(counts)) for counts in every]
+    scores = [float(wanted.score(counts[None])) for counts in every]
     if not np.isfinite(scores).any():
         assert threshold == 0.5
         return
     assert score == pytest.approx(np.nanmax(scores))
-    assert float(wanted.of(confusion_counts(label, decide(stored[None], [threshold]), 2))) == pytest.approx(score)
+    prediction = decide(stored[None], [threshold], exclusive=False)
+    assert float(wanted.score(question_counts(label[None], prediction, 2))) == pytest.approx(score)
 
 
 @settings(max_examples=30)
@@ -82,22 +83,23 @@ def test_a_histogram_knows_the_counts_of_every_threshold():
     counts = histogram_counts(histograms)
     for cut in (0, 1, 1234, TOP, NODATA):
         for k in range(2):
-            expected = confusion_counts(label[k].astype(np.uint8), decide(stored[k : k + 1], [cut / TOP]), 2)
+            [prediction] = decide(stored[k : k + 1], [cut / TOP], exclusive=False)
+            expected = confusion_counts(label[k].astype(np.uint8), prediction, 2)
             np.testing.assert_array_equal(counts[k, cut], expected)
 
 
 def test_a_threshold_takes_what_is_at_and_above_it_and_nothing_where_nothing_was_predicted():
     stored = np.arange(0, TOP, 101, dtype=np.uint16)
     for threshold in (0.0, 0.25, 0.4999, 0.5, 0.9):
-        np.testing.assert_array_equal(decide(stored[None], [threshold]), stored / TOP >= threshold - 1e-7)
-    assert (decide(np.full((1, 2, 2), NODATA, np.uint16), [0.0]) == 255).all()
-    assert (decide(np.full((3, 2, 2), NODATA, np.uint16), [1.0, 2.0, 1.0]) == 255).all()
+        np.testing.assert_array_equal(decide(stored[None], [threshold], False)[0], stored / TOP >= threshold - 1e-7)
+    assert (decide(np.full((1, 2, 2), NODATA, np.uint16), [0.0], exclusive=False) == 255).all()
+    assert (decide(np.full((3, 2, 2), NODATA, np.uint16), [1.0, 2.0, 1.0], exclusive=True) == 255).all()
 
 
 def test_tags_are_decided_each_by_its_own_threshold():
     stored = quantise(np.float32([[0.2, 0.8, np.nan], [0.2, 0.8, 0.8]]))
-    assert decide(stored, [0.1, 0.5], by_tag=True).tolist() == [[1, 1, 255], [0, 1, 1]]
-    assert decide(stored[:1], [0.1], by_tag=True).shape == (1, 3)
+    assert decide(stored, [0.1, 0.5], exclusive=False).tolist() == [[1, 1, 255], [0, 1, 1]]
+    assert decide(stored[:1], [0.1], exclusive=False).shape == (1, 3)
 
 
 def test_without_tuning_thresholds_are_a_half_and_the_plain_argmax():

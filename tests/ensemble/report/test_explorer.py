@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
 from data.pages.numbers import format_count, format_number
-from data.scenes.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE
 from ensemble.decide.thresholds import decide, threshold_bin
 from ensemble.report.curves import average_precision, count_reliability, precision_recall
 from ensemble.report.explorer import Blendable, best_edge, explorer_data, explorer_rows, threshold_texts
@@ -28,25 +28,20 @@ from ensemble.report.score_counts import (
 SHAPES = [("binary", 1), ("multilabel", 3), ("multiclass", 3)]
 
 
-def classes_of(task, n_classes):
-    names = tuple(f"class{number}" for number in range(n_classes))
-    return Classes(task, tuple(range(1, n_classes + 1)), names, ((0, 0, 0),) * n_classes)
-
-
 def draw(task, n_classes, seed=0, n=400, blank=0.1):
     """Return stored probabilities (K, n) that know something of labels, a few of each missing."""
     rng = np.random.default_rng(seed)
-    shape = (n_classes, n) if task == "multilabel" else n
+    shape = (n_classes if task == "multilabel" else 1, n)
     label = rng.integers(0, n_classes if task == "multiclass" else 2, shape).astype(np.uint8)
     label[rng.random(label.shape) < blank] = IGNORE
-    own, _ = truth_of(label, classes_of(task, n_classes))
+    own, _ = truth_of(label, n_classes, task == "multiclass")
     stored = np.rint(np.clip(0.35 * own + rng.random((n_classes, n)) * 0.65, 0, 1) * TOP).astype(np.uint16)
     stored[:, rng.random(n) < blank] = NODATA
     return stored, label
 
 
 def counts_of(stored, label, task, edges):
-    return ScoreCounts(edges, count_scores(stored, *truth_of(label, classes_of(task, len(stored))), edges))
+    return ScoreCounts(edges, count_scores(stored, *truth_of(label, len(stored), task == "multiclass"), edges))
 
 
 @pytest.mark.parametrize(("task", "n_classes"), SHAPES)
@@ -54,10 +49,10 @@ def test_hits_and_false_alarms_of_every_edge_are_those_of_the_decision(task, n_c
     stored, label = draw(task, n_classes)
     edges = threshold_edges([0.31234, 0.5, 0.98765])
     hits, false = counts_of(stored, label, task, edges).cumulate()
-    own, labelled = truth_of(label, classes_of(task, n_classes))
+    own, labelled = truth_of(label, n_classes, task == "multiclass")
     for place in range(n_classes):
         for edge in range(0, len(edges), 7):
-            said = decide(stored[place : place + 1], (edges[edge] / TOP,)) == 1
+            said = decide(stored[place : place + 1], (edges[edge] / TOP,), exclusive=False)[0] == 1
             assert hits[place, edge] == np.sum(said & own[place] & labelled[place])
             assert false[place, edge] == np.sum(said & ~own[place] & labelled[place])
 
@@ -73,7 +68,7 @@ def test_thresholds_that_were_decided_are_among_the_edges_as_they_are():
 def test_what_is_said_of_a_threshold_are_the_scores_of_its_confusion_counts(task, n_classes):
     stored, label = draw(task, n_classes)
     scores = counts_of(stored, label, task, threshold_edges([]))
-    own, labelled = truth_of(label, classes_of(task, n_classes))
+    own, labelled = truth_of(label, n_classes, task == "multiclass")
     for place in range(n_classes):
         for edge in (0, 100, 256, 400, 512):
             said = (stored[place] != NODATA) & (stored[place] >= scores.edges[edge])
@@ -84,7 +79,7 @@ def test_what_is_said_of_a_threshold_are_the_scores_of_its_confusion_counts(task
                     counts[row, col] = np.sum(labelled[place] & (own[place] == row) & (said == col))
             told = threshold_texts(scores, place, edge, 0.01)
             for name, metric in CLASS_METRICS.items():
-                assert told[name] == format_number(float(metric.of(counts)[1]), 4), name
+                assert told[name] == format_number(float(metric.score(counts)[1]), 4), name
             assert told["mapped-px"] == format_count(np.sum(said & labelled[place]))
             assert told["missed-px"] == format_count(np.sum(truth & ~said))
             assert told["missed-ha"] == f"{format_number(np.sum(truth & ~said) * 0.01, 1)} ha"
@@ -122,7 +117,7 @@ def blended_loop(first, second, own, labelled, weight, edge):
 def test_another_weight_is_counted_as_a_loop_over_pixels_counts_it(weight, edge, seed):
     first, label = draw("binary", 1, seed, n=120)
     second, _ = draw("binary", 1, seed + 1000, n=120)
-    own, labelled = truth_of(label, classes_of("binary", 1))
+    own, labelled = truth_of(label, 1, exclusive=False)
     edges = threshold_edges([])
     found = JointCounts(count_joint(first, second, own, labelled)).blend(weight, edges)
     hits, false = found.cumulate()
@@ -189,7 +184,7 @@ def test_a_class_that_is_nowhere_has_no_scores_and_no_place_in_the_plots():
 def test_what_the_page_counts_with_survives_json_and_stays_small():
     edges = threshold_edges([])
     stored, label = draw("multiclass", 3)
-    own, labelled = truth_of(label, classes_of("multiclass", 3))
+    own, labelled = truth_of(label, 3, exclusive=True)
     folds = {0: counts_of(stored, label, "multiclass", edges)}
     joint = JointCounts(count_joint(stored, stored, own, labelled))
     told = explorer_data(folds, 0.01, Blendable("a", "b", joint, (0.2, 0.5, 1.0)))

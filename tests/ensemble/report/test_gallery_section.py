@@ -24,7 +24,7 @@ class Cut:
     cleaning: Cleaning = NONE
 
     def apply(self, stored):
-        return (stored[0, 0] >= 32_767).astype(np.uint8)
+        return (stored[0] >= 32_767).astype(np.uint8)
 
 
 def evaluate(catalogue, counts):
@@ -36,7 +36,7 @@ def evaluate(catalogue, counts):
 
 
 def draw(catalogue, directories, scores, counts=None, **options):
-    counts = counts or {scene.id: np.array([[5, 1, 0], [2, 3, 0]]) for scene in catalogue.scenes}
+    counts = counts or {scene.id: np.array([[[5, 1, 0], [2, 3, 0]]]) for scene in catalogue.scenes}
     maps = open_maps(directories, catalogue.classes)
     return draw_gallery(evaluate(catalogue, counts), scores, maps, catalogue, quicklook, **options)
 
@@ -56,9 +56,9 @@ def test_scenes_come_worst_first_and_those_without_a_score_not_at_all(coast):
 
 
 def test_of_equal_scores_the_scene_with_more_wrong_is_the_worse(coast):
-    counts = {f"s{number}": np.array([[50, number % 5, 0], [number // 5, 0, 0]]) for number in range(9)}
+    counts = {f"s{number}": np.array([[[50, number % 5, 0], [number // 5, 0, 0]]]) for number in range(9)}
     shown = draw(*coast, dict.fromkeys(counts, 0.0), counts)
-    wrong = [int(counts[scene.id].sum() - np.trace(counts[scene.id])) for scene in shown]
+    wrong = [int(counts[scene.id].sum() - np.trace(counts[scene.id][0])) for scene in shown]
     assert wrong == sorted(wrong, reverse=True)
 
 
@@ -83,10 +83,10 @@ def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks
 
 
 def test_errors_of_a_scene_are_put_in_words():
-    assert errors_text(np.array([[90, 4, 0], [5, 0, 1]]), KELP) == "10% of the pixels wrong, mostly missed"
-    assert errors_text(np.array([[90, 8, 0], [1, 1, 0]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
-    assert errors_text(np.array([[9, 0, 0], [0, 1, 0]]), KELP) == "nothing wrong"
-    several = np.array([[8, 0, 0, 0], [0, 8, 2, 0], [1, 0, 0, 1]])
+    assert errors_text(np.array([[[90, 4, 0], [5, 0, 1]]]), KELP) == "10% of the pixels wrong, mostly missed"
+    assert errors_text(np.array([[[90, 8, 0], [1, 1, 0]]]), KELP) == "9.0% of the pixels wrong, mostly false alarms"
+    assert errors_text(np.array([[[9, 0, 0], [0, 1, 0]]]), KELP) == "nothing wrong"
+    several = np.array([[[8, 0, 0, 0], [0, 8, 2, 0], [1, 0, 0, 1]]])
     assert errors_text(several, LAND) == "20% of the pixels wrong, mostly rock taken for kelp"
     tags = np.array([[[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]]])
     assert errors_text(tags, TAGS) == "2 missed, 1 false alarm"

@@ -51,7 +51,7 @@ def data_of(page):
 def counted(hits, false, own):
     """Return what the page should say, by the metrics of confusion counts."""
     counts = np.array([[0, false, 0], [own - hits, hits, 0]])
-    told = {name: rounded(float(CLASS_METRICS[name].of(counts)[1])) for name in NAMES}
+    told = {name: rounded(float(CLASS_METRICS[name].score(counts)[1])) for name in NAMES}
     pixels = {"hits": hits, "false": false, "missed": own - hits, "mapped": hits + false}
     return told | {f"{name}-px": format_count(count) for name, count in pixels.items()}
 
@@ -69,12 +69,13 @@ def gather(catalogue, directories, ensemble):
     stored = [maps.read(scene) for scene in catalogue.scenes]
     proba = [ensemble.decision.proba(one) for one in stored]
     after = [calibrate(ensemble.decision.calibrations, one) for one in stored]
-    truths = [truth_of(maps.label(scene), catalogue.classes) for scene in catalogue.scenes]
+    exclusive = catalogue.classes.exclusive
+    truths = [truth_of(maps.label(scene), len(proba[0]), exclusive) for scene in catalogue.scenes]
 
     def flat(parts):
         return np.concatenate([part.reshape(*part.shape[:-2], -1) for part in parts], axis=-1)
 
-    own, labelled = (np.concatenate([truth[part] for truth in truths], axis=-1) for part in (0, 1))
+    own, labelled = (flat([truth[part] for truth in truths]) for part in (0, 1))
     return flat(proba), flat(after), own, labelled
 
 

@@ -117,7 +117,7 @@ def test_shares_are_adjusted_as_an_average_over_mapped_classes():
 
 def test_labels_of_all_that_is_mapped_give_back_the_labelled_area():
     counts = np.array([[[60, 5, 0], [10, 25, 0]], [[80, 1, 0], [4, 15, 0]]])
-    resampled = Resampled(counts, np.arange(2), resample_groups(2, 50, seed=0))
+    resampled = Resampled(counts[:, None], np.arange(2), resample_groups(2, 50, seed=0))
     mapped = counts.sum(axis=(0, 1))[:2].astype(float)
     areas = areas_of_groups(resampled, mapped, ("a", "b"), 0.95, metric=False)
     assert [one.value for one in areas.area] == pytest.approx(counts.sum(axis=(0, 2)).tolist())
@@ -127,10 +127,10 @@ def test_labels_of_all_that_is_mapped_give_back_the_labelled_area():
 
 
 def test_where_nothing_is_mapped_there_is_nothing_and_without_a_reference_nothing_is_known():
-    counts = Resampled(np.array([[[9, 0, 5], [3, 0, 1]]] * 2), np.arange(2), resample_groups(2, 20, seed=0))
+    counts = Resampled(np.array([[[[9, 0, 5], [3, 0, 1]]]] * 2), np.arange(2), resample_groups(2, 20, seed=0))
     nothing = areas_of_groups(counts, np.zeros(2), ("a", "b"), 0.95, metric=False)
     assert [one.value for one in nothing.area] == [0, 0]
-    assert areas_of_sample(counts.scenes[0], np.zeros(2), ("a", "b"), 0.95, metric=False).area[0].value == 0
+    assert areas_of_sample(counts.scenes[0, 0], np.zeros(2), ("a", "b"), 0.95, metric=False).area[0].value == 0
     unknown = areas_of_groups(counts, np.array([50.0, 50.0]), ("a", "b"), 0.95, metric=False)
     assert np.isnan([one.value for one in unknown.area]).all()
     assert unknown.lines()[1].split()[1:4] == ["50", "–", "–"]
@@ -139,7 +139,7 @@ def test_where_nothing_is_mapped_there_is_nothing_and_without_a_reference_nothin
 def test_the_intervals_of_scenes_are_those_of_resampled_groups():
     rng = np.random.default_rng(3)
     counts = rng.integers(1, 90, (12, 2, 3))
-    resampled = Resampled(counts, np.arange(12) // 2, resample_groups(6, 200, seed=1))
+    resampled = Resampled(counts[:, None], np.arange(12) // 2, resample_groups(6, 200, seed=1))
     mapped = np.array([900.0, 100.0])
     areas = areas_of_groups(resampled, mapped, ("a", "b"), 0.9, metric=False)
     found = []
@@ -150,7 +150,7 @@ def test_the_intervals_of_scenes_are_those_of_resampled_groups():
 
 
 def test_areas_of_other_scenes_follow_from_the_errors_on_labelled_ones():
-    counts = {"blend": {f"s{scene}": np.array([[900, 0, 0], [50, 50, 0]]) for scene in range(4)}}
+    counts = {"blend": {f"s{scene}": np.array([[[900, 0, 0], [50, 50, 0]]]) for scene in range(4)}}
     evaluation = Evaluation("train", counts, {f"s{scene}": f"g{scene}" for scene in range(4)}, "blend")
     # Of what is mapped as background a nineteenth is kelp, in other scenes too.
     mapped = {"t0": np.array([1900, 100]), "t1": np.array([3800, 0])}

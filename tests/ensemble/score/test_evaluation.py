@@ -5,7 +5,7 @@ import pytest
 
 from data.errors import MapError
 from data.maps.geotiff import write_class_map
-from data.metrics.confusion import confusion_counts
+from data.metrics.confusion import question_counts
 from data.metrics.metric import METRICS
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_label
@@ -29,7 +29,7 @@ class Cut:
 
     def apply(self, stored):
         asked.append(self.least)
-        return np.where(stored[0, 0] == 65535, 255, stored[0, 0] >= self.least).astype(np.uint8)
+        return np.where(stored[0] == 65535, 255, stored[0] >= self.least).astype(np.uint8)
 
 
 asked: list[int] = []
@@ -44,7 +44,7 @@ def members(make_catalogue, make_members):
 
 
 def predict(maps, scene, least):
-    stored = maps.read(scene)[0, 0]
+    stored = maps.read(scene)[0]
     return np.where(stored == 65535, 255, stored >= least).astype(np.uint8)
 
 
@@ -57,7 +57,7 @@ def test_whole_scenes_are_cleaned_and_then_counted_and_others_counted_as_decided
         for name, decision in decisions.items():
             prediction = decision.cleaning.apply(predict(maps, scene, decision.least))
             np.testing.assert_array_equal(
-                whole.counts[name][scene.id], confusion_counts(read_label(scene), prediction, 2)
+                whole.counts[name][scene.id], question_counts(read_label(scene)[None], prediction, 2)
             )
             np.testing.assert_array_equal(whole.mapped[name][scene.id], np.bincount(prediction.ravel(), minlength=2))
     assert not np.array_equal(whole.total("plain"), whole.total("cleaned"))
@@ -88,7 +88,7 @@ def test_rules_see_the_masks_of_their_scene(members):
         ((_, window, label),) = decide_scene(maps, scene, [Cut(30_000, rule)], masks)
         assert window == scene.grid.window
         kept = predict(maps, scene, 30_000)
-        kept[masks(scene)["dem > 0"] & (kept == 1)] = 0
+        kept[masks(scene)["dem > 0"][None] & (kept == 1)] = 0
         np.testing.assert_array_equal(label, kept)
 
 
@@ -165,9 +165,9 @@ def test_class_maps_are_scored_pooled_and_as_the_mean_over_scenes(pairs):
     dice = table.filter((table["metric"] == "dice") & (table["label"] == ""))
     rows = {row["scope"]: row for row in dice.rows(named=True)}
     assert set(rows) == {"pooled", "scene mean"}
-    counts = np.stack(list(evaluation.counts[MAP].values()))
-    assert rows["pooled"]["value"] == METRICS["dice"].of(counts.sum(axis=0))
-    assert rows["scene mean"]["value"] == pytest.approx(METRICS["dice"].of(counts).mean())
+    counts = np.stack(list(evaluation.counts[MAP].values()))[:, 0]
+    assert rows["pooled"]["value"] == METRICS["dice"].score(counts.sum(axis=0))
+    assert rows["scene mean"]["value"] == pytest.approx(METRICS["dice"].score(counts).mean())
     for row in rows.values():
         assert row["low"] < row["value"] < row["high"]
     # The last row of each map holds no prediction.

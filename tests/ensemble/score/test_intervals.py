@@ -9,7 +9,7 @@ from ensemble.score.intervals import Resampled, resample_groups
 
 from ..conftest import KELP
 
-DICE = METRICS["dice"].of
+DICE = METRICS["dice"].score
 
 
 def draw_counts(seed, n_scenes=24, hits=80):
@@ -40,13 +40,13 @@ def test_the_bootstrap_is_deterministic_and_draws_as_many_groups_as_there_are():
 @pytest.mark.parametrize("metric", [METRICS["dice"], METRICS["kappa"], CLASS_METRICS["recall"]])
 def test_resampled_scores_are_those_of_scenes_drawn_one_by_one(metric):
     counts = resample(draw_counts(0))
-    pooled, mean = counts.pooled(metric.of), counts.scene_mean(metric.of)
-    np.testing.assert_allclose(pooled.value, metric.of(counts.scenes.sum(axis=0)))
-    np.testing.assert_allclose(mean.value, metric.of(counts.scenes).mean(axis=0))
+    pooled, mean = counts.pooled(metric.score), counts.scene_mean(metric.score)
+    np.testing.assert_allclose(pooled.value, metric.score(counts.scenes.sum(axis=0)))
+    np.testing.assert_allclose(mean.value, metric.score(counts.scenes).mean(axis=0))
     for draw, of_sum, of_scenes in zip(counts.draws, pooled.resampled, mean.resampled, strict=True):
         drawn = repeat_scenes(counts, draw)
-        np.testing.assert_array_equal(of_sum, metric.of(drawn.sum(axis=0)))
-        np.testing.assert_allclose(of_scenes, metric.of(drawn).mean(axis=0))
+        np.testing.assert_array_equal(of_sum, metric.score(drawn.sum(axis=0)))
+        np.testing.assert_allclose(of_scenes, metric.score(drawn).mean(axis=0))
 
 
 def test_the_interval_is_that_of_the_percentiles():
@@ -57,7 +57,7 @@ def test_the_interval_is_that_of_the_percentiles():
 
 def test_tags_are_scored_like_as_many_binary_maps():
     tags = np.stack([draw_counts(0), draw_counts(1)], axis=1)
-    of_tags = resample(tags).pooled(lambda counts: CLASS_METRICS["dice"].of(counts)[..., 1])
+    of_tags = resample(tags).pooled(lambda counts: CLASS_METRICS["dice"].score(counts)[..., 1])
     for tag in range(2):
         alone = resample(tags[:, tag]).pooled(DICE)
         assert of_tags.intervals(0.95)[tag] == alone.interval(0.95)
@@ -77,7 +77,7 @@ def test_a_scene_without_the_class_is_left_out_of_the_mean_and_of_its_resamples(
 def test_the_objective_adds_scenes_up_its_own_way(over):
     settings = EnsembleSettings(metric={"name": "dice", "over": over})
     objective = objective_of(settings, KELP)
-    counts = resample(draw_counts(2))
+    counts = resample(draw_counts(2)[:, None])
     estimate = counts.score(objective)
     assert estimate.value == pytest.approx(objective.over(counts.scenes))
     for draw, score in zip(counts.draws, estimate.resampled, strict=True):
@@ -98,7 +98,7 @@ def test_a_paired_difference_is_zero_against_itself_and_narrower_than_the_scores
 
 def test_one_group_alone_gives_a_score_without_an_interval():
     counts = resample(draw_counts(0)[:3], 20, n_groups=1)
-    estimates = [counts.pooled(DICE), counts.scene_mean(DICE), counts.pooled(CLASS_METRICS["iou"].of)]
+    estimates = [counts.pooled(DICE), counts.scene_mean(DICE), counts.pooled(CLASS_METRICS["iou"].score)]
     for interval in (one for estimate in estimates for one in estimate.intervals(0.95)):
         assert np.isfinite(interval.value)
         assert np.isnan([interval.low, interval.high]).all()

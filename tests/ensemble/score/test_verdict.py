@@ -17,7 +17,7 @@ def evaluate(hits, final=BLEND, n_scenes=12, n_groups=12):
     """Return counts of 100 positive pixels a scene of which each candidate finds some: one number, or one a scene."""
     counts = {
         name: {
-            f"s{scene}": np.array([[900, 0, 0], [100 - found, found, 0]])
+            f"s{scene}": np.array([[[900, 0, 0], [100 - found, found, 0]]])
             for scene, found in enumerate(np.broadcast_to(many, n_scenes))
         }
         for name, many in hits.items()
