@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from data.errors import EnsembleError
 from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, read_label
-from data.scenes.tags import read_tags
+from data.scenes.scene import Scene
+from data.scenes.tags import read_map_label
 from data.scenes.windows import Window
 
 __all__ = ["MemberMaps", "open_maps"]
@@ -51,9 +51,7 @@ class MemberMaps:
 
     def label(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
         """Read the label of a scene's map or a window of it, (Q, H, W) uint8, `IGNORE` where there is none."""
-        if self.classes.task == "multilabel":
-            return read_tags(scene, len(self.classes.names))[:, None, None]
-        return read_label(scene, window)[None]
+        return read_map_label(scene, self.classes, window)
 
     def windows(self, scene: Scene, area: Window | None = None) -> Iterator[tuple[Window, NDArray[np.uint16]]]:
         """Yield windows that cover a scene's maps, or an area of them, exactly once, with what `read` gives for each.

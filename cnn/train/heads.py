@@ -53,7 +53,7 @@ class Head:
 
 def _where_given(metric: Metric) -> Score:
     """Return the score of each tag where it is given, not where it is absent."""
-    return lambda counts: metric.of(counts)[..., 1]
+    return lambda counts: metric.score(counts)[..., 1]
 
 
 def _mean(metric: Metric) -> Score:
@@ -70,8 +70,8 @@ PIXELS = Head(
     label_indices,
     PIXEL_PANELS,
     PixelTally,
-    {name: metric.of for name, metric in METRICS.items()},
-    {name: (metric.title, metric.of) for name, metric in CLASS_METRICS.items()},
+    {name: metric.score for name, metric in METRICS.items()},
+    {name: (metric.title, metric.score) for name, metric in CLASS_METRICS.items()},
     lambda labels, counts: {
         f"pixels_{label}_as_{other}": int(count)
         for label, row in zip(labels, counts, strict=True)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from data.errors import LabelError
 from data.names import nearest
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene
+from data.scenes.scene import Scene, read_label
+from data.scenes.windows import Window
 from data.settings import TagSettings
 
-__all__ = ["TagTable", "read_tag_table", "read_tags"]
+__all__ = ["TagTable", "read_map_label", "read_tag_table", "read_tags"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
         for name, keys in sorted(unknown.items())
     ]
     return TagTable(str(path), tags), problems
+
+
+def read_map_label(scene: Scene, classes: Classes, window: Window | None = None) -> NDArray[np.uint8]:
+    """Read the label of a scene's map or a window of it.
+
+    Returns
+    -------
+    label : (Q, H, W) uint8
+        Label indices, `IGNORE` where there is none; of tags (K, 1, 1), 1 for those that the scene has.
+    """
+    if classes.task == "multilabel":
+        return read_tags(scene, classes.n_questions)[:, None, None]
+    return read_label(scene, window)[None]
 
 
 def read_tags(scene: Scene, n_classes: int) -> NDArray[np.uint8]:

@@ -15,7 +15,8 @@ from data.maps.member import Member
 from data.metrics.confusion import plain_prediction, weighted_counts
 from data.progress import untracked
 from data.scenes.classes import IGNORE
-from data.scenes.scene import read_label
+from data.scenes.tags import read_map_label
+from ensemble.decide.threshold_curves import coarsen
 from ensemble.decide.thresholds import histogram_counts, score_histogram
 from features.branch import Rows, TableBranch
 from terrablend.branches import branch_of
@@ -26,10 +27,10 @@ from terrablend.run.run_folder import RunFolder
 __all__ = ["Counts", "Trials"]
 
 Counts = NDArray[np.float64]
-"""(n_cuts, n_labels, n_labels + 1): confusion counts of every threshold where there are two labels, else of the
-likeliest class alone."""
+"""(n_thresholds, Q, n_labels, n_labels + 1): confusion counts of every threshold or, of exclusive classes, of the most
+probable one alone."""
 Pieces = Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], NDArray[np.float32]]]
-"""Label (n,), weight (n,) and probability (n, n_classes) of some pixels at a time."""
+"""Label (Q, n), weight (n,) and probability (n, n_classes) of some pixels, or scenes, at a time."""
 
 
 class Trials(Generic[E]):
@@ -73,7 +74,10 @@ class Trials(Generic[E]):
             rows = self._open_rows(self._with_table(run), table)
             for fold in self.catalogue.folds:
                 booster, _ = rows.fit(settings, fold, run.experiment.seed)
-                yield self._count(rows.predict_held_out(booster, fold))
+                yield self._count(
+                    (np.atleast_2d(label.T), weight, proba)
+                    for label, weight, proba in rows.predict_held_out(booster, fold)
+                )
         else:
             directory = self.directory / f"member-{fingerprint(dict(changes))[:16]}"
             for fold in self.catalogue.folds:
@@ -120,16 +124,22 @@ class Trials(Generic[E]):
 
     def _predict_scenes(self, member: Member, fold: int) -> Pieces:
         for scene, window, proba in member.predict(self.catalogue.in_fold(fold), [fold]):
-            label = read_label(scene, window).ravel()
-            yield label, np.ones(len(label)), proba.reshape(len(proba), -1).T
+            label = read_map_label(scene, self.catalogue.classes, window)
+            pixels = label[0].size
+            yield label.reshape(-1, pixels), np.ones(pixels), proba.reshape(-1, pixels).T
 
     def _count(self, pieces: Pieces) -> Counts:
-        n_labels = len(self.catalogue.classes.label_names)
-        histogram, counts = np.zeros((2, NODATA + 1)), np.zeros((1, n_labels, n_labels + 1))
-        for label, weight, proba in pieces:
-            if n_labels == 2:
-                histogram += score_histogram(quantise(proba[:, 0]), label, weight)
-            else:
+        classes = self.catalogue.classes
+        n_questions, n_labels = classes.n_questions, classes.n_labels
+        if classes.exclusive:
+            counts = np.zeros((1, 1, n_labels, n_labels + 1))
+            for label, weight, proba in pieces:
                 prediction = np.where(np.isnan(proba[:, 0]), np.uint8(IGNORE), plain_prediction(proba))
-                counts += weighted_counts(label, prediction, weight, n_labels)
-        return histogram_counts(histogram) if n_labels == 2 else counts
+                counts += weighted_counts(label[0], prediction, weight, n_labels)
+            return counts
+        histograms = np.zeros((n_questions, 2, NODATA + 1))
+        for label, weight, proba in pieces:
+            for histogram, truth, stored in zip(histograms, label, quantise(proba.T), strict=True):
+                histogram += score_histogram(stored, truth, weight)
+        # Of many questions every 64th threshold is kept: the counts of all folds are held at once.
+        return np.moveaxis(histogram_counts(histograms if n_questions == 1 else coarsen(histograms)), 0, 1)

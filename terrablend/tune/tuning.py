@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import polars as pl
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import ExperimentError, TerrablendError
@@ -31,6 +32,9 @@ __all__ = ["tune_member", "tune_stage"]
 
 logger = logging.getLogger(__name__)
 
+SWEEPS = 20
+"""Most rounds over questions whose thresholds depend on each other."""
+
 FEWEST = 4
 """Trials below which nothing is said of what matters."""
 
@@ -38,18 +42,7 @@ ENDS = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped early", TrialSt
 
 
 def tune_stage(run: BaseRun[E], name: str, trials: int) -> Stage:
-    """Return the stage that searches better settings of a member, up to a number of trials.
-
-    Raises
-    ------
-    ExperimentError
-        If members predict tags.
-    """
-    if run.experiment.task == "multilabel":
-        raise ExperimentError(
-            f"{run.source}: expected a task of pixels for `terrablend tune`, got multilabel. "
-            "Try settings of tags one by one, each in a folder of its own: --set and --run."
-        )
+    """Return the stage that searches better settings of a member, up to a number of trials."""
     record = {
         **run.settings_record("features", "seed"),
         "member": run.member_record(name),
@@ -203,16 +196,42 @@ def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objec
 
 
 def best_score(counted: Sequence[Counts], metric: Objective) -> float:
-    """Return the score of some folds together, at the cut that serves them best."""
-    scores = np.nan_to_num(metric.score(sum(counted)))
-    return float(scores.max())
+    """Return the score of some folds together, at the thresholds that serve them best."""
+    total = sum(counted)
+    return _score(_take(total, best_thresholds(total, metric)), metric)
 
 
 def nested_scores(counted: Sequence[Counts], metric: Objective) -> tuple[float, list[float]]:
-    """Return the score of all folds together, and of each, at cuts that were chosen on the others."""
-    score, total = metric.score, sum(counted)
-    chosen = [counts[np.argmax(np.nan_to_num(score(total - counts)))] for counts in counted]
-    return float(np.nan_to_num(score(sum(chosen)))), [float(np.nan_to_num(score(counts))) for counts in chosen]
+    """Return the score of all folds together, and of each, at thresholds that were chosen on the others."""
+    total = sum(counted)
+    chosen = [_take(counts, best_thresholds(total - counts, metric)) for counts in counted]
+    return _score(sum(chosen), metric), [_score(counts, metric) for counts in chosen]
+
+
+def best_thresholds(counts: Counts, metric: Objective) -> NDArray[np.intp]:
+    """Return the position of each question's best threshold; where counts are pooled, beside those of the others."""
+    n_thresholds, n_questions = counts.shape[:2]
+    positions = np.full(n_questions, n_thresholds // 2)
+    for _ in range(SWEEPS if metric.pooled else 1):
+        before = positions.copy()
+        for question in range(n_questions) if metric.pooled else metric.questions:
+            tried = counts[:, question, None]
+            if metric.pooled:
+                kept = _take(counts, positions)
+                tried = tried + (kept.sum(axis=0) - kept[question])
+            positions[question] = np.argmax(np.nan_to_num(metric.of_question(question).score(tried)))
+        if (positions == before).all():
+            break
+    return positions
+
+
+def _take(counts: Counts, positions: NDArray[np.intp]) -> Counts:
+    """Return the counts (Q, n_labels, n_labels + 1) at a threshold of each question."""
+    return counts[positions, np.arange(len(positions))]
+
+
+def _score(counts: Counts, metric: Objective) -> float:
+    return float(np.nan_to_num(metric.score(counts)))
 
 
 def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) -> SearchResult:

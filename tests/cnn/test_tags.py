@@ -199,7 +199,7 @@ def test_scores_of_tags_are_those_of_each_tag_as_a_binary_task() -> None:
     truth, predicted = rng.integers(2, size=(40, 3)).astype(np.uint8), rng.random((40, 3)) < 0.5
     truth[:, 2], predicted[:, 2] = 0, False
     counts = tag_counts(truth, predicted)
-    f1 = [float(METRICS["dice"].of(tag)) for tag in counts]
+    f1 = [float(METRICS["dice"].score(tag)) for tag in counts]
     assert float(TAGS.scores["macro_dice"](counts)) == pytest.approx(np.mean(f1[:2])), "the third has no score"
     f2 = []
     for tag in range(2):

@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import pytest
+import rasterio
 import yaml
 
+from data.scenes.scene import maybe_ungeoreferenced
 from terrablend.cli import main
 from terrablend.start.coast import BANDS, write_coast
 
@@ -121,3 +123,48 @@ def small_table(tmp_path):
     pl.DataFrame(rows).write_csv(root / "rows.csv")
     table = {"files": "*.csv", "label": "kind", "group": "plot", "weight": "weight", "exclude": ["number"]}
     return write_table_experiment(root / "crops.yaml", table=table, folds={"count": 3})
+
+
+PLANET_TAGS = ("clear", "haze", "road")
+
+
+@pytest.fixture
+def planet(tmp_path):
+    """Return the experiment file of a few scenes: haze is bright, a road is a line, and not every scene has one."""
+    rng = np.random.default_rng(0)
+    lines = ["image_name,tags"]
+    for split, count in (("train", 36), ("test", 4)):
+        (tmp_path / f"{split}-jpg").mkdir()
+        for number in range(count):
+            haze, road = number % 2, number % 3 == 0
+            pixels = rng.normal(60 + 80 * haze, 10, (3, 32, 32))
+            if road:
+                pixels[:, 10:14] += 70
+            path = tmp_path / f"{split}-jpg" / f"{split}_{number}.jpg"
+            with (
+                maybe_ungeoreferenced(),
+                rasterio.open(path, "w", driver="JPEG", width=32, height=32, count=3, dtype="uint8") as raster,
+            ):
+                raster.write(pixels.clip(0, 255).astype(np.uint8))
+            if split == "train":
+                lines.append(f"{path.stem},{PLANET_TAGS[haze]}{' road' * road}")
+    (tmp_path / "train_v2.csv").write_text("\n".join(lines) + "\n")
+    experiment = {
+        "name": "planet", "task": "multilabel", "root": ".", "classes": [*PLANET_TAGS], "folds": {"count": 2},
+        "scenes": {
+            "bands": ["red", "green", "blue"],
+            "train": {
+                "image": "train-jpg/{id}.jpg", "label": {"tags": "train_v2.csv", "id": "image_name", "column": "tags"}
+            },
+            "test": {"image": "test-jpg/{id}.jpg"},
+        },
+        "features": {"formulas": {"bright": "red > 100"}, "aggregate": {"bins": 4, "radii": [1]}},
+        "members": {
+            "lightgbm": {
+                "branch": "trees", "rounds": 15, "leaves": 4, "min_leaf_rows": 3, "learning_rate": 0.3, "subsample": 1
+            }
+        },
+    }  # fmt: skip
+    path = tmp_path / "planet.yaml"
+    path.write_text(yaml.safe_dump(experiment))
+    return path

@@ -232,7 +232,7 @@ def test_the_epoch_that_scores_best_on_the_scenes_held_out_is_used(
     names = catalogue.classes.label_names
     assert [[int(best[f"pixels_{label}_as_{other}"]) for other in names] for label in names] == counts[:, :2].tolist()
     for name, metric in CLASS_METRICS.items():
-        np.testing.assert_allclose([float(best[f"{name}_{label}"]) for label in names], metric.of(counts), rtol=1e-5)
+        np.testing.assert_allclose([float(best[f"{name}_{label}"]) for label in names], metric.score(counts), rtol=1e-5)
 
 
 def test_training_stops_when_the_score_no_longer_gains_enough(

@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,12 +9,14 @@ from sklearn.metrics import f1_score
 import terrablend.tune.trials
 import terrablend.tune.tuning
 from data.errors import EnsembleError, ExperimentError
+from data.maps.geotiff import TOP
 from data.scenes.classes import Classes
 from ensemble import EnsembleSettings
+from ensemble.decide.thresholds import histogram_counts, score_histogram
 from ensemble.objective import objective_of
 from terrablend.experiment import change_experiment, load_experiment
 from terrablend.search import TuneSettings
-from terrablend.tune.tuning import nested_scores, objective_to_raise
+from terrablend.tune.tuning import best_score, nested_scores, objective_to_raise
 
 from ..conftest import MEMBER, write_small_coast, write_table_experiment
 
@@ -157,6 +161,38 @@ def test_networks_are_searched_on_their_scenes(tmp_path, terrablend):
     assert trials["macro_iou"].is_between(0, 1).all()
 
 
+def test_tags_are_searched_by_trees_and_networks_alike(planet, terrablend, tmp_path):
+    written = yaml.safe_load(planet.read_text())
+    small = {"encoder": "tu-regnetx_002", "encoder_depth": 2, "crop": 16, "epochs": 1, "steps": 1, "pretrained": None}
+    written["members"]["net"] = {"branch": "cnn", "device": "cpu", **small}
+    planet.write_text(yaml.safe_dump(written))
+    search = {"members.lightgbm.leaves": [2, 4], "members.net.learning_rate": [1e-4, 1e-3]}
+    experiment, run = with_search(planet, search, metric="f2"), tmp_path / "run"
+    begin(terrablend, experiment, run)
+    for name, count in (("lightgbm", 2), ("net", 1)):
+        outcome = tune(terrablend, experiment, run, name, "--trials", count)
+        assert outcome.code == 0, outcome.err
+        trials = read_trials(run, name)
+        assert trials.height == 1 + count
+        assert trials["f2"].is_between(0, 1).all()
+    assert read_trials(run)["f2"].max() > 0.9, "haze and roads are plain to see"
+
+
+@pytest.mark.parametrize("metric", ["dice", "macro_dice", {"name": "iou", "of": "b"}, "accuracy"])
+def test_thresholds_of_tags_are_those_of_a_search_through_all(metric):
+    rng = np.random.default_rng(0)
+    tags = Classes("multilabel", (0, 1), ("a", "b"), ((0, 0, 0),) * 2)
+    stored, label = rng.integers(0, 6, (2, 60)) * 10_000, rng.integers(0, 2, (2, 60)).astype(np.uint8)
+    stored = np.clip(stored + 8_000 * label.astype(int), 0, TOP).astype(np.uint16)
+    histograms = np.stack([score_histogram(*pair) for pair in zip(stored, label, strict=True)])
+    counts = np.moveaxis(histogram_counts(histograms), 0, 1)
+    objective = objective_of(EnsembleSettings(metric=metric), tags)
+    every = [
+        float(objective.score(counts[list(pair), [0, 1]])) for pair in product([*np.unique(stored), TOP + 1], repeat=2)
+    ]
+    assert best_score([counts], objective) == pytest.approx(max(every))
+
+
 @pytest.mark.parametrize(
     ("search", "message"),
     [
@@ -208,7 +244,7 @@ def test_without_a_search_of_its_own_a_member_has_one_that_suits_its_branch(tmp_
         assert key in terrablend.tune.tuning.search_space(experiment, name, tmp_path)
 
 
-def test_cuts_are_chosen_without_the_fold_that_they_are_scored_on():
+def test_thresholds_are_chosen_without_the_fold_that_they_are_scored_on():
     rng = np.random.default_rng(0)
     counted = [rng.integers(1, 50, (6, 2, 3)).astype(float) for _ in range(4)]
 
@@ -218,7 +254,7 @@ def test_cuts_are_chosen_without_the_fold_that_they_are_scored_on():
     iou = [[score(one) for one in sum(counted) - each] for each in counted]
     chosen = [each[np.argmax(scores)] for each, scores in zip(counted, iou, strict=True)]
     objective = objective_of(EnsembleSettings(metric="iou"), Classes("binary", (1,), ("kelp",), ((0, 0, 0),)))
-    pooled, folds = nested_scores(counted, objective)
+    pooled, folds = nested_scores([counts[:, None] for counts in counted], objective)
     assert pooled == pytest.approx(score(sum(chosen)))
     assert folds == pytest.approx([score(one) for one in chosen])
 
