@@ -36,8 +36,8 @@ class Ensemble:
         Whether blending pays, in words.
     spread_ : tuple of float
         How far each threshold would move with other groups.
-    held_ : bool
-        Whether tuning stayed its hand and the thresholds are the plain ones.
+    kept_default_ : bool
+        Whether no other thresholds were clearly better, and they are the plain ones.
     choices_ : mapping of str to Choice
         Step → what there was to choose from on all folds, and its scores on folds left out.
     """
@@ -49,7 +49,7 @@ class Ensemble:
     score_: float
     verdict_: str
     spread_: tuple[float, ...] = ()
-    held_: bool = False
+    kept_default_: bool = False
     choices_: Mapping[str, Choice] = field(default_factory=dict)
 
     @property
@@ -112,7 +112,7 @@ class Ensemble:
                 values["score_"],
                 values["verdict_"],
                 tuple(values["spread_"]),
-                values["held_"],
+                values["kept_default_"],
                 {step: Choice.from_dict(choice) for step, choice in values["choices_"].items()},
             )
         except (ValueError, KeyError, TypeError) as error:

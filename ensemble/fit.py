@@ -21,15 +21,15 @@ from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Masks, candidate_cleanings, no_masks
 from ensemble.decide.decision import Decision
 from ensemble.decide.inner_folds import InnerFolds, Parts
-from ensemble.decide.pool import PixelPool, draw_pool
-from ensemble.decide.threshold_tuning import Tuned
+from ensemble.decide.pool import PixelPool, sample_pool
+from ensemble.decide.threshold_tuning import TunedThresholds
 from ensemble.decide.thresholds import plain_thresholds
 from ensemble.decide.tune_thresholds import tune_each
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.objective import Objective, objective_of
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone, evaluate_members
-from ensemble.score.verdict import say_verdict
+from ensemble.score.verdict import verdict_text
 from ensemble.settings import EnsembleSettings
 
 __all__ = ["fit_ensemble"]
@@ -93,7 +93,7 @@ def fit_ensemble(
             f"expected at least two folds to decide out of fold, got {len(catalogue.folds)}. Raise folds.count."
         )
     maps.require((*train, *val))
-    pool = draw_pool(maps, catalogue, settings.sample, seed, track)
+    pool = sample_pool(maps, catalogue, settings.sample, seed, track)
     _require_scorable(pool, classes)
 
     inner = InnerFolds.of(pool, catalogue, objective, fixed_thresholds=settings.thresholds == "fixed")
@@ -111,10 +111,10 @@ def fit_ensemble(
         metric=objective.title,
         decision=chosen,
         spread_=final.tuned[used].spread,
-        held_=final.tuned[used].held,
+        kept_default_=final.tuned[used].kept_default,
         choices_=final.choices,
-        score_=float(evaluation.pool(settings.resamples, seed)[used].score(objective).value),
-        verdict_=say_verdict(
+        score_=float(evaluation.pool(settings.n_resamples, seed)[used].score(objective).value),
+        verdict_=verdict_text(
             evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings, seed
         ),
     )
@@ -131,7 +131,7 @@ class Found:
     """What was decided on some parts: of every candidate, its thresholds, and what there was to choose from."""
 
     decisions: dict[str, Decision]
-    tuned: dict[str, Tuned]
+    tuned: dict[str, TunedThresholds]
     choices: dict[str, Choice]
 
 
@@ -230,7 +230,7 @@ def _final_name(
     evaluation: Evaluation, members: tuple[str, ...], objective: Objective, settings: EnsembleSettings, seed: int
 ) -> str:
     """Return the candidate to use: the blend if it beats the best member by its nested score, else that member."""
-    pooled = evaluation.pool(settings.resamples, seed)
+    pooled = evaluation.pool(settings.n_resamples, seed)
     scores = {name: float(pooled[name].score(objective).value) for name in (*members, BLEND)}
     best = max(members, key=lambda name: -np.inf if np.isnan(scores[name]) else scores[name])
     return BLEND if scores[BLEND] > scores[best] else best

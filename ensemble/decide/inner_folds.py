@@ -13,7 +13,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from ensemble.decide.choice import jackknife
 from ensemble.decide.pool import PixelPool
-from ensemble.decide.thresholds import Thresholds, best_cut, decide, histogram_counts, plain_thresholds
+from ensemble.decide.thresholds import Thresholds, best_choice, decide, histogram_counts, plain_thresholds
 from ensemble.objective import Objective
 
 __all__ = ["InnerFolds", "Parts"]
@@ -182,5 +182,5 @@ class InnerFolds:
             kept = np.stack([of_class[step] for of_class, step in zip(counts, best, strict=True)])
             tried = np.repeat(kept[None], len(every), axis=0)
             tried[:, place] = every
-            best[place] = best_cut(self.objective.score(tried), middle)
+            best[place] = best_choice(self.objective.score(tried), middle)
         return tuple(float(step * COARSE / (NODATA - 1)) for step in best)

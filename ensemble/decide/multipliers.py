@@ -9,8 +9,8 @@ from data.compiled import compiled
 from data.maps.geotiff import NODATA
 from data.metrics.confusion import group_counts
 from data.scenes.classes import IGNORE
-from ensemble.decide.one_standard_error import resample, settle
-from ensemble.decide.thresholds import best_cut, decide
+from ensemble.decide.one_standard_error import resample, shrink_to_plain
+from ensemble.decide.thresholds import best_choice, decide
 from ensemble.objective import Objective
 
 __all__ = ["best_multipliers", "tune_multipliers"]
@@ -77,7 +77,7 @@ def tune_multipliers(
             counts[:, share] += group_counts(label[None, out], prediction, weight[out], n, scene[out], n_scenes)
     spread = np.sqrt(len(folds) - 1) * logs.std(axis=0)
     scores, resampled = _score_blocks(counts, block, objective)
-    share = settle(scores, resampled, best_cut(scores, 0), 0)
+    share = shrink_to_plain(scores, resampled, best_choice(scores, 0), 0)
     multipliers = np.exp(SHARES[share] * logs.mean(axis=0))
     pixels = _Pixels.of(stored, label, weight, scene if objective.by_scene else None)
     better = share > 0 and pixels.score(multipliers, objective) > pixels.score(np.ones(n), objective)
@@ -107,7 +107,7 @@ def best_multipliers(
         gained = False
         for place in range(n):
             scores = pixels.scores(place, shift, edges, objective)
-            choice = best_cut(scores, len(edges) // 2)
+            choice = best_choice(scores, len(edges) // 2)
             if scores[choice] > best + 1e-9:
                 best, shift[place], gained = float(scores[choice]), edges[choice], True
         if not gained:

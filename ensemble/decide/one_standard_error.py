@@ -10,7 +10,7 @@ scenes the whole gave away too much where the best is far from 0.5.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "RESAMPLES", "resample", "settle", "spread_of"]
+__all__ = ["BLOCKS", "RESAMPLES", "resample", "shrink_to_plain", "spread_of"]
 
 CAUTION = 0.5
 """Standard errors that a choice may be worse than the best."""
@@ -25,7 +25,7 @@ def resample(n_blocks: int) -> NDArray[np.float64]:
     return draws.astype(np.float64)
 
 
-def settle(scores: NDArray[np.float64], resampled: NDArray[np.float64], best: int, plain: int) -> int:
+def shrink_to_plain(scores: NDArray[np.float64], resampled: NDArray[np.float64], best: int, plain: int) -> int:
     """Return the choice nearest to the plain one of those that are not clearly worse than the best.
 
     Parameters

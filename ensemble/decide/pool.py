@@ -14,7 +14,7 @@ from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from ensemble.maps import MemberMaps
 
-__all__ = ["PixelPool", "draw_pool", "share_out"]
+__all__ = ["PixelPool", "sample_pool", "share_out"]
 
 MOST_VALUES = 40_000_000
 """Most probabilities of all members and classes that are drawn: of 500 000 pixels those of 80 planes."""
@@ -60,7 +60,7 @@ class PixelPool:
         return replace(self.take(chosen), weight=weight[chosen])
 
 
-def draw_pool(
+def sample_pool(
     maps: MemberMaps, catalogue: Catalogue, size: int, seed: int, track: Track = untracked, strip_pixels: int = 2048**2
 ) -> PixelPool:
     """Draw labelled pixels of every training scene, rare labels as completely as ``size`` allows.

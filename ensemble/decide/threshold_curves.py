@@ -11,7 +11,7 @@ from ensemble.decide.one_standard_error import resample
 from ensemble.decide.thresholds import histogram_counts
 from ensemble.objective import Objective
 
-__all__ = ["Cuts", "PooledCuts", "SceneCuts", "block_histograms", "coarsen"]
+__all__ = ["PooledCurves", "SceneCurves", "ThresholdCurves", "block_histograms", "coarsen"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,7 +21,7 @@ WIDTH = 64
 COARSE = (NODATA + 1) // WIDTH
 
 
-class Cuts(Protocol):
+class ThresholdCurves(Protocol):
     """Scores of the cuts of several classes, where those of the others may count too."""
 
     n_classes: int
@@ -43,7 +43,7 @@ class Cuts(Protocol):
         ...
 
 
-class PooledCuts:
+class PooledCurves:
     """Scores of pooled counts: exact for each cut, over resamples those of every 64th.
 
     Parameters
@@ -82,7 +82,7 @@ class PooledCuts:
         return bool(self._histograms[place, 1].any())
 
 
-class SceneCuts:
+class SceneCurves:
     """The mean of scenes' own scores: exact for each cut of these pixels, over resamples those of every 64th.
 
     A scene's score changes only at the values that occur in it. So much as it changes there is added up by value, over

@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import Classes
 from ensemble.decide.multipliers import tune_multipliers
-from ensemble.decide.one_standard_error import BLOCKS, settle, spread_of
+from ensemble.decide.one_standard_error import BLOCKS, shrink_to_plain, spread_of
 from ensemble.decide.pool import PixelPool
-from ensemble.decide.threshold_curves import Cuts, PooledCuts, SceneCuts, block_histograms, coarsen
-from ensemble.decide.thresholds import HALF, Thresholds, best_cut, plain_thresholds, score_histogram
+from ensemble.decide.threshold_curves import PooledCurves, SceneCurves, ThresholdCurves, block_histograms, coarsen
+from ensemble.decide.thresholds import HALF, Thresholds, best_choice, plain_thresholds, score_histogram
 from ensemble.objective import Objective
 
-__all__ = ["Tuned", "tune_binary", "tune_pool"]
+__all__ = ["TunedThresholds", "tune_binary", "tune_pool"]
 
 SWEEPS = 20
 """Most rounds over classes whose thresholds depend on each other; two or three are usual."""
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedThresholds:
     """Thresholds that were found.
 
     Parameters
@@ -30,18 +30,18 @@ class Tuned:
     spread : tuple of float
         One a class: how far the best one moves (standard deviation) when blocks of scenes are drawn again; of
         multipliers, of their logarithm, the standard error by the jackknife over folds.
-    held : bool
-        Tuning stayed its hand: they are the plain ones.
+    kept_default : bool
+        No other thresholds are clearly better: they are the plain ones.
     """
 
     thresholds: Thresholds
     spread: tuple[float, ...]
-    held: bool
+    kept_default: bool
 
 
 def tune_binary(
     histograms: NDArray[np.float64], objective: Objective, groups: NDArray[np.float64] | None = None
-) -> Tuned:
+) -> TunedThresholds:
     """Find the thresholds of classes that do not exclude each other, from the counts of all pixels.
 
     The best are exact: among all 65 536 cuts of a single class or, of scores that are means over tags, of each tag.
@@ -62,7 +62,7 @@ def tune_binary(
         counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     """
     blocks = coarsen(histograms) if groups is None else groups
-    return _climb(PooledCuts(histograms.sum(axis=0), blocks, objective), objective)
+    return _climb(PooledCurves(histograms.sum(axis=0), blocks, objective), objective)
 
 
 def tune_pool(
@@ -71,7 +71,7 @@ def tune_pool(
     objective: Objective,
     classes: Classes,
     block: NDArray[np.integer] | None = None,
-) -> Tuned:
+) -> TunedThresholds:
     """Find thresholds or multipliers on sampled pixels, exactly for these.
 
     Parameters
@@ -93,15 +93,15 @@ def tune_pool(
             blended, pool.label[0], pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
         )
         thresholds = tuple(multipliers.tolist())
-        return Tuned(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
+        return TunedThresholds(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
     if objective.by_scene:
-        return _climb(SceneCuts(blended, pool.label, pool.weight, scene, of_scene, objective), objective)
+        return _climb(SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective), objective)
     blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
     exact = np.stack([score_histogram(*pair, pool.weight) for pair in zip(blended, pool.label, strict=True)])
     return tune_binary(exact[None], objective, blocks)
 
 
-def _climb(cuts: Cuts, objective: Objective) -> Tuned:
+def _climb(cuts: ThresholdCurves, objective: Objective) -> TunedThresholds:
     """Raise one class's cut after the other to its best, then go back towards 0.5 as far as caution says."""
     together = objective.pooled
     chosen = [HALF] * cuts.n_classes
@@ -120,12 +120,12 @@ def _climb(cuts: Cuts, objective: Objective) -> Tuned:
     for _ in range(SWEEPS if together else 1):
         before = list(chosen)
         for place in places:
-            choose(place, best_cut(cuts.scores(place, others(place)), HALF))
+            choose(place, best_choice(cuts.scores(place, others(place)), HALF))
         if chosen == before:
             break
     spread = [0.0] * cuts.n_classes
     for place in places:
         resampled = cuts.resampled(place, others(place))
-        choose(place, settle(cuts.scores(place, others(place)), resampled, chosen[place], HALF))
+        choose(place, shrink_to_plain(cuts.scores(place, others(place)), resampled, chosen[place], HALF))
         spread[place] = spread_of(resampled, np.linspace(0, NODATA, resampled.shape[1]) / TOP)
-    return Tuned(tuple(cut / TOP for cut in chosen), tuple(spread), all(cut == HALF for cut in chosen))
+    return TunedThresholds(tuple(cut / TOP for cut in chosen), tuple(spread), all(cut == HALF for cut in chosen))

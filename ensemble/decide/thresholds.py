@@ -13,7 +13,7 @@ from ensemble.objective import Objective
 __all__ = [
     "HALF",
     "Thresholds",
-    "best_cut",
+    "best_choice",
     "best_threshold",
     "decide",
     "histogram_counts",
@@ -155,11 +155,11 @@ def best_threshold(histogram: NDArray[np.float64], objective: Objective) -> tupl
         Of pooled counts of one question.
     """
     scores = objective.score(histogram_counts(histogram)[:, None])
-    cut = best_cut(scores, HALF)
+    cut = best_choice(scores, HALF)
     return cut / TOP, float(scores[cut])
 
 
-def best_cut(scores: NDArray[np.float64], plain: int) -> int:
+def best_choice(scores: NDArray[np.float64], plain: int) -> int:
     """Return where the best score is, of equals the nearest to the plain choice; that, if nothing could be scored."""
     if not np.isfinite(scores).any():
         return plain

@@ -14,7 +14,7 @@ from ensemble.decide.decision import Decision
 from ensemble.decide.inner_folds import InnerFolds, Parts
 from ensemble.decide.stacked import Stacked
 from ensemble.decide.threshold_curves import block_histograms
-from ensemble.decide.threshold_tuning import Tuned, tune_binary, tune_pool
+from ensemble.decide.threshold_tuning import TunedThresholds, tune_binary, tune_pool
 from ensemble.decide.thresholds import plain_thresholds, score_histogram
 from ensemble.maps import MemberMaps
 
@@ -26,7 +26,7 @@ Wanted = tuple[Parts, Decision]
 
 def tune_each(
     wanted: Iterable[Wanted], inner: InnerFolds, maps: MemberMaps, scenes: Sequence[Scene], track: Track = untracked
-) -> dict[Wanted, Tuned]:
+) -> dict[Wanted, TunedThresholds]:
     """Find the thresholds of decisions, each on the pixels of its parts alone.
 
     Binary, pooled scores: exact, from histograms of every pixel. All else: on sampled pixels, which of tags are all.
@@ -43,11 +43,11 @@ def tune_each(
     asked = list(dict.fromkeys(wanted))
     if inner.fixed_thresholds:
         plain = plain_thresholds(inner.classes)
-        return dict.fromkeys(asked, Tuned(plain, (0.0,) * len(plain), held=False))
+        return dict.fromkeys(asked, TunedThresholds(plain, (0.0,) * len(plain), kept_default=False))
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
     if inner.classes.task == "binary" and not inner.objective.by_scene:
         histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
-    found: dict[Wanted, Tuned] = {}
+    found: dict[Wanted, TunedThresholds] = {}
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])

@@ -62,7 +62,7 @@ def write_report(path: Path, source: ReportSource) -> None:
         task=classes.task,
         unit="scenes" if classes.task == "multilabel" else "px",
         metric=source.objective,
-        coverage=format_percent(source.settings.interval),
+        confidence_level=format_percent(source.settings.confidence_level),
         marks=marks,
         mark_of={mark.label: mark for mark in marks},
         error_colors={kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in ERROR_COLORS.items()},

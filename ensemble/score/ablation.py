@@ -68,17 +68,20 @@ def ablate(
     ablations : list of Ablation
         Branches first, then the steps that there are; also logged.
     """
-    pooled = evaluation.pool(settings.resamples, seed)
+    pooled = evaluation.pool(settings.n_resamples, seed)
     final = pooled[evaluation.final].score(objective)
     found = []
     for name, candidate, what in _left_out(evaluation, branches):
         estimate = pooled[candidate].score(objective)
-        score, gain = estimate.interval(settings.interval), (final - estimate).interval(settings.interval)
+        score, gain = (
+            estimate.interval(settings.confidence_level),
+            (final - estimate).interval(settings.confidence_level),
+        )
         found.append(Ablation(name, candidate, score, gain, _say_worth(what, gain)))
     if found:
         n_groups = len(set(evaluation.groups.values()))
         few = ", so few that they are narrower than they should be" if n_groups < FEW_GROUPS else ""
-        logger.info("left out, with %s intervals over %d groups%s:", f"{settings.interval:.0%}", n_groups, few)
+        logger.info("left out, with %s intervals over %d groups%s:", f"{settings.confidence_level:.0%}", n_groups, few)
     for one in found:
         logger.info("%s: %s %.4f; %s", one.name, objective.title, one.score.value, one.verdict)
     return found

@@ -55,7 +55,7 @@ def adjust_counts(counts: NDArray[np.integer] | Floats, mapped: Floats) -> Float
 
 
 def areas_of_sample(
-    counts: NDArray[np.int64], mapped: Floats, labels: Sequence[str], coverage: float, *, metric: bool
+    counts: NDArray[np.int64], mapped: Floats, labels: Sequence[str], confidence_level: float, *, metric: bool
 ) -> Areas:
     """Estimate from a design sample: pixels drawn at random within each mapped class.
 
@@ -66,7 +66,7 @@ def areas_of_sample(
     mapped : (n_labels,) float64
         m² or pixels of each mapped class.
     labels : sequence of str
-    coverage : float
+    confidence_level : float
         Of the intervals, such as 0.95; they are symmetric (equation 13), but cut off at nothing and at all there is.
     metric : bool
         Whether ``mapped`` is in m².
@@ -86,7 +86,7 @@ def areas_of_sample(
         # Equations 5, 6, 7 and 10; in 7 numbers of pixels cancel to shares.
         overall_variance = np.diagonal(of_area).sum()
         producer_variance = ((1 - producer) ** 2 * np.diagonal(of_area) + producer**2 * others) / area**2
-    z = NormalDist().inv_cdf((1 + coverage) / 2)
+    z = NormalDist().inv_cdf((1 + confidence_level) / 2)
     total = mapped.sum()
 
     def intervals(values: Floats, variances: Floats, most: float = 1.0) -> tuple[Interval, ...]:
@@ -106,7 +106,7 @@ def areas_of_sample(
 
 
 def areas_of_groups(
-    counts: Resampled, mapped: Floats, labels: Sequence[str], coverage: float, *, metric: bool
+    counts: Resampled, mapped: Floats, labels: Sequence[str], confidence_level: float, *, metric: bool
 ) -> Areas:
     """Estimate from labelled scenes, taken as a sample of the mapped area.
 
@@ -121,13 +121,15 @@ def areas_of_groups(
     mapped : (n_labels,) float64
         m² or pixels of each mapped class.
     labels : sequence of str
-    coverage : float
+    confidence_level : float
     metric : bool
         Whether ``mapped`` is in m².
     """
 
     def estimate(score: Score) -> tuple[Interval, ...]:
-        return tuple(counts.pooled(lambda some: score(adjust_counts(some[..., 0, :, :], mapped))).intervals(coverage))
+        return tuple(
+            counts.pooled(lambda some: score(adjust_counts(some[..., 0, :, :], mapped))).intervals(confidence_level)
+        )
 
     return Areas(
         labels=tuple(labels),
@@ -164,5 +166,5 @@ def areas_of_evaluation(
     seed : int
     """
     area, metric = mapped_area(mapped, grids)
-    counts = evaluation.pool(settings.resamples, seed)[evaluation.final]
-    return areas_of_groups(counts, area, classes.label_names, settings.interval, metric=metric)
+    counts = evaluation.pool(settings.n_resamples, seed)[evaluation.final]
+    return areas_of_groups(counts, area, classes.label_names, settings.confidence_level, metric=metric)

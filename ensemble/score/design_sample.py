@@ -110,7 +110,7 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
 
 
 def score_sample(
-    path: Path, maps: Mapping[str, Path], classes: Classes, coverage: float, track: Track = untracked
+    path: Path, maps: Mapping[str, Path], classes: Classes, confidence_level: float, track: Track = untracked
 ) -> SampleScores:
     """Score class maps by a design sample; the strata are the map's classes and their areas.
 
@@ -123,7 +123,7 @@ def score_sample(
     maps : mapping of str to Path
         Scene → class map. All of them are the mapped area, with points or without.
     classes : Classes
-    coverage : float
+    confidence_level : float
         Of the intervals, such as 0.95.
     track : Track
 
@@ -152,7 +152,7 @@ def score_sample(
             f"{path}: expected at least {FEWEST} points in each mapped class, got {', '.join(few)}. "
             "Draw more points where the map shows it."
         )
-    areas = areas_of_sample(counts, mapped, classes.label_names, coverage, metric=metric)
+    areas = areas_of_sample(counts, mapped, classes.label_names, confidence_level, metric=metric)
     return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas)
 
 

@@ -94,10 +94,10 @@ class Evaluation:
             [counts for scene, counts in self.counts[candidate].items() if fold is None or self.folds[scene] == fold]
         )
 
-    def pool(self, resamples: int, seed: int) -> dict[str, Resampled]:
+    def pool(self, n_resamples: int, seed: int) -> dict[str, Resampled]:
         """Return each candidate's counts with resamples of the groups, the same for every candidate."""
         place = {name: position for position, name in enumerate(sorted(set(self.groups.values())))}
-        draws = resample_groups(len(place), resamples, seed)
+        draws = resample_groups(len(place), n_resamples, seed)
         return {
             name: Resampled(self.stack(name), np.array([place[self.groups[scene]] for scene in counts]), draws)
             for name, counts in self.counts.items()

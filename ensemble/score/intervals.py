@@ -55,7 +55,7 @@ class Estimate:
     Parameters
     ----------
     value : () or (n,) float64
-    resampled : (resamples, …) float64
+    resampled : (n_resamples, …) float64
         Empty with a single group: nothing can then be said of others.
     """
 
@@ -65,16 +65,16 @@ class Estimate:
     def __sub__(self, other: "Estimate") -> "Estimate":
         return Estimate(self.value - other.value, self.resampled - other.resampled)
 
-    def intervals(self, coverage: float) -> list[Interval]:
+    def intervals(self, confidence_level: float) -> list[Interval]:
         """Return each score with its percentile interval; resamples in which it has no meaning are left out."""
         return [
-            Interval(float(one), *_percentiles(many[np.isfinite(many)], coverage))
+            Interval(float(one), *_percentiles(many[np.isfinite(many)], confidence_level))
             for one, many in zip(np.atleast_1d(self.value), np.atleast_2d(self.resampled.T), strict=True)
         ]
 
-    def interval(self, coverage: float) -> Interval:
+    def interval(self, confidence_level: float) -> Interval:
         """Return the one score with its interval."""
-        (only,) = self.intervals(coverage)
+        (only,) = self.intervals(confidence_level)
         return only
 
 
@@ -88,7 +88,7 @@ class Resampled:
         Confusion counts.
     group : (n_scenes,) int64
         0 … n_groups - 1.
-    draws : (resamples, n_groups) int64
+    draws : (n_resamples, n_groups) int64
         As `resample_groups` returns them; the same for all that is to be compared.
     """
 
@@ -118,7 +118,7 @@ class Resampled:
         return self._add(self.scenes)
 
     def _add(self, scenes: NDArray[Any]) -> NDArray[np.float64]:
-        """Sum a value of each scene over each resample, (resamples, …)."""
+        """Sum a value of each scene over each resample, (n_resamples, …)."""
         n_groups = self.draws.shape[1]
         shape = scenes.shape[1:]
         if n_groups < 2:
@@ -133,15 +133,15 @@ class Resampled:
         return added.reshape(-1, *shape)
 
 
-def resample_groups(n_groups: int, resamples: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each group is drawn in each bootstrap resample, (resamples, n_groups)."""
+def resample_groups(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each group is drawn in each bootstrap resample, (n_resamples, n_groups)."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=resamples)
+    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
 
 
-def _percentiles(values: NDArray[np.float64], coverage: float) -> tuple[float, float]:
+def _percentiles(values: NDArray[np.float64], confidence_level: float) -> tuple[float, float]:
     if not len(values):
         return float("nan"), float("nan")
-    tail = (1 - coverage) / 2 * 100
+    tail = (1 - confidence_level) / 2 * 100
     low, high = np.percentile(values, (tail, 100 - tail))
     return float(low), float(high)

@@ -94,18 +94,18 @@ def write_scores(table: pl.DataFrame, path: Path) -> None:
 def _rows(
     evaluation: Evaluation, classes: Classes, objective: Objective, settings: EnsembleSettings, seed: int
 ) -> Iterator[Row]:
-    pooled = evaluation.pool(settings.resamples, seed)
+    pooled = evaluation.pool(settings.n_resamples, seed)
     final = _estimates(pooled[evaluation.final], classes, objective)
     for candidate, counts in pooled.items():
         place = {"split": evaluation.split, "candidate": candidate}
         for (scope, of_labels, name), estimate in _estimates(counts, classes, objective).items():
             labels = classes.label_names if of_labels else ("",)
-            for label, interval in zip(labels, estimate.intervals(settings.interval), strict=True):
+            for label, interval in zip(labels, estimate.intervals(settings.confidence_level), strict=True):
                 yield place | _row(scope, label, name, interval)
             if candidate != evaluation.final:
                 gain = final[scope, of_labels, name] - estimate
                 gains = "gain" if scope == "pooled" else "scene gain"
-                for label, interval in zip(labels, gain.intervals(settings.interval), strict=True):
+                for label, interval in zip(labels, gain.intervals(settings.confidence_level), strict=True):
                     yield place | _row(gains, label, name, interval)
         for row in _fold_rows(evaluation, candidate, classes, objective):
             yield place | row

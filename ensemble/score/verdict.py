@@ -8,7 +8,7 @@ from ensemble.score.evaluation import BLEND, Evaluation
 from ensemble.score.intervals import Interval
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["judge_gain", "say_gain", "say_verdict"]
+__all__ = ["gain_text", "judge_gain", "verdict_text"]
 
 
 def judge_gain(gain: Interval) -> str:
@@ -26,18 +26,18 @@ def judge_gain(gain: Interval) -> str:
     return "could be chance" if gain.low <= 0 <= gain.high else "more than chance"
 
 
-def say_gain(gain: Interval, coverage: float) -> str:
+def gain_text(gain: Interval, confidence_level: float) -> str:
     """Write a paired difference with its interval.
 
-    >>> say_gain(Interval(0.002, -0.001, 0.004), 0.95)
+    >>> gain_text(Interval(0.002, -0.001, 0.004), 0.95)
     '+0.0020, 95% interval -0.0010 to +0.0040'
     """
     if not math.isfinite(gain.low):
         return f"{gain.value:+.4f}"
-    return f"{gain.value:+.4f}, {coverage:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
+    return f"{gain.value:+.4f}, {confidence_level:.0%} interval {gain.low:+.4f} to {gain.high:+.4f}"
 
 
-def say_verdict(
+def verdict_text(
     evaluation: Evaluation,
     members: Sequence[str],
     used: Sequence[str],
@@ -58,16 +58,16 @@ def say_verdict(
     settings : EnsembleSettings
     seed : int
     """
-    pooled = evaluation.pool(settings.resamples, seed)
+    pooled = evaluation.pool(settings.n_resamples, seed)
     estimates = {name: pooled[name].score(objective) for name in (*members, BLEND)}
     scores = {name: float(estimate.value) for name, estimate in estimates.items()}
     best = max(members, key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name])
     title = objective.title
     if len(members) == 1:
         return f"One member, {best}: {title} {scores[best]:.4f} out of fold. There is nothing to blend."
-    gain = (estimates[BLEND] - estimates[best]).interval(settings.interval)
+    gain = (estimates[BLEND] - estimates[best]).interval(settings.confidence_level)
     scored = f"{title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
-    difference, unused = say_gain(gain, settings.interval), [name for name in members if name not in used]
+    difference, unused = gain_text(gain, settings.confidence_level), [name for name in members if name not in used]
     if len(used) == 1:
         lost = f"{_listed(unused)} {'adds' if len(unused) == 1 else 'add'} nothing here, so {used[0]} is used alone"
         if judge_gain(gain) == "no difference" and used[0] == best:

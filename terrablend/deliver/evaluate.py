@@ -76,7 +76,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     lines = [
         f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
         f"{format_count(counts[..., -1].sum())} of them not mapped",
-        f"Intervals: {settings.interval:.0%}, as if other scenes had been labelled.",
+        f"Intervals: {settings.confidence_level:.0%}, as if other scenes had been labelled.",
         "",
         *_score_lines(scores, classes),
         "",
@@ -114,11 +114,11 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
     ExperimentError
         If the task is multilabel.
     """
-    classes, coverage = _classes(experiment), experiment.ensemble.interval
+    classes, confidence_level = _classes(experiment), experiment.ensemble.confidence_level
     files = {path.stem: path for path in sorted(maps.glob("*.tif"))}
     if not files:
         raise MapError(f"{maps}: expected class maps <id>.tif, got none. Name a folder of class maps.")
-    scores = score_sample(sample, files, classes, coverage)
+    scores = score_sample(sample, files, classes, confidence_level)
     width = max(map(len, classes.label_names)) + 2
     lines = [
         f"{scores.points} points on {len(files)} maps; {scores.unmapped} where nothing is mapped are left out",
@@ -130,7 +130,7 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
             for name, row in zip(classes.label_names, scores.counts, strict=True)
         ),
         "",
-        f"Stratified by the map’s classes (Olofsson et al. 2014), {coverage:.0%} intervals:",
+        f"Stratified by the map’s classes (Olofsson et al. 2014), {confidence_level:.0%} intervals:",
         *scores.areas.lines(),
     ]
     return "\n".join(lines)

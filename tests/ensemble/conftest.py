@@ -19,7 +19,7 @@ from ensemble.report.section import ReportSource, RunFacts
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
 SHAPE = (24, 31)
-SETTINGS = EnsembleSettings(sample=4000, resamples=50)
+SETTINGS = EnsembleSettings(sample=4000, n_resamples=50)
 
 
 def noisy(classes, strength, seed, where=None, bias=0):

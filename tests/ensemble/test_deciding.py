@@ -21,7 +21,7 @@ from ensemble.decide.cleaners import choose_cleanings
 from ensemble.decide.cleaning import Cleaning, no_masks
 from ensemble.decide.decision import Decision
 from ensemble.decide.inner_folds import InnerFolds
-from ensemble.decide.pool import PixelPool, draw_pool
+from ensemble.decide.pool import PixelPool, sample_pool
 from ensemble.decide.threshold_curves import block_histograms
 from ensemble.decide.threshold_tuning import tune_binary
 from ensemble.decide.thresholds import decide, score_histogram
@@ -33,7 +33,7 @@ from ensemble.settings import CleaningSettings
 
 from .conftest import KELP, LAND
 
-SETTINGS = EnsembleSettings(sample=4000, resamples=50, cleaning="none")
+SETTINGS = EnsembleSettings(sample=4000, n_resamples=50, cleaning="none")
 TAGS = Classes("multilabel", (1, 2, 3), ("cloud", "road", "water"), ((0, 0, 0), (9, 9, 9), (0, 0, 255)))
 
 
@@ -169,7 +169,7 @@ def test_convex_weights_of_two_members_are_found_on_every_pixel(make_catalogue, 
     catalogue = make_catalogue(rare=0.3)
     maps = open_maps(make_members(catalogue, a=(2, 0), b=(1.6, 1)), catalogue.classes)
     objective = objective_of(SETTINGS, KELP)
-    inner = InnerFolds.of(draw_pool(maps, catalogue, 10**6, seed=0), catalogue, objective)
+    inner = InnerFolds.of(sample_pool(maps, catalogue, 10**6, seed=0), catalogue, objective)
     joint = count_jointly(inner, maps, catalogue.split("train"), "auto")
     assert sum(int(counts.sum()) for counts in joint.values()) == len(inner.pool.weight)
     methods, parts = ("temperature", "platt"), inner.outside(None)
@@ -219,7 +219,7 @@ def test_tags_go_through_every_step():
 def test_a_calibrated_member_is_counted_as_if_its_calibrated_map_had_been(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.3)
     maps = open_maps(make_members(catalogue, a=(2, 0), b=(1, 1)), catalogue.classes)
-    inner = InnerFolds.of(draw_pool(maps, catalogue, 10**6, seed=0), catalogue, objective_of(SETTINGS, KELP))
+    inner = InnerFolds.of(sample_pool(maps, catalogue, 10**6, seed=0), catalogue, objective_of(SETTINGS, KELP))
     parts, blend = inner.outside(1), Blend(((0.0, 1.0),))
     calibrations = (Calibration(), Calibration("platt", ((0.6, -0.8),)))
     decision = Decision(calibrations, blend, ())
@@ -241,7 +241,7 @@ def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):
     catalogue = make_catalogue(n_scenes=12, folds=2)
     members = make_members(catalogue, a=(2, 0))
     maps = open_maps(members, catalogue.classes)
-    inner = InnerFolds.of(draw_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
+    inner = InnerFolds.of(sample_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
     assert inner.parts == {0: (0, 1, 2), 1: (3, 4, 5)}
     assert inner.outside(0) == (3, 4, 5)
     assert inner.outside(None) == (0, 1, 2, 3, 4, 5)
@@ -256,7 +256,7 @@ def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):
 def test_the_ablation_has_the_blend_without_each_step(make_catalogue, make_members):
     catalogue = make_catalogue()
     members = make_members(catalogue, a=(2, 0), b=(1.6, 1), c=(1.6, 2))
-    settings = EnsembleSettings(sample=4000, resamples=50, calibration="platt")
+    settings = EnsembleSettings(sample=4000, n_resamples=50, calibration="platt")
     branches = {"a": "trees", "b": "cnn", "c": "cnn"}
     _, (evaluation,) = fit_ensemble(members, catalogue, settings, seed=0, branches=branches)
     expected = {"a", "b", "c", BLEND, UNCALIBRATED, PLAIN, UNCLEANED, alone("cnn")}
@@ -274,7 +274,7 @@ def test_the_ablation_has_the_blend_without_each_step(make_catalogue, make_membe
 def test_cleaning_is_chosen_on_the_scenes_outside_the_fold(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.3)
     maps = open_maps(make_members(catalogue, a=(2, 0)), catalogue.classes)
-    inner = InnerFolds.of(draw_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
+    inner = InnerFolds.of(sample_pool(maps, catalogue, 4000, seed=0), catalogue, objective_of(SETTINGS, KELP))
     decision = Decision((Calibrator(inner, 0).fit("none", ()),), Blend(((1.0,),)), (0.5,))
     candidates = [Cleaning(), Cleaning(min_size=500), Cleaning(min_size=3)]
     train, outside, every = catalogue.split("train"), inner.outside(2), inner.outside(None)
@@ -295,7 +295,7 @@ def test_no_step_of_a_folds_decision_changes_with_its_labels(make_catalogue, mak
     n = len(classes.label_names)
     catalogue = make_catalogue(classes, folds=4, n_scenes=12)
     members = make_members(catalogue, a=(2, 0), b=(1.5, 1), c=(1.2, 2))
-    settings = EnsembleSettings(sample=4000, resamples=50, cleaning=CleaningSettings(min_size=[0, 4], smooth=[0, 1]))
+    settings = EnsembleSettings(sample=4000, n_resamples=50, cleaning=CleaningSettings(min_size=[0, 4], smooth=[0, 1]))
     _, (before,) = fit_ensemble(members, catalogue, settings, seed=0, branches={"a": "trees", "b": "cnn", "c": "cnn"})
     values = (*((value, (value + 1) % n) for value in range(n)), (255, 255))
     scenes = [replace(s, label=replace(s.label, values=values)) if s.fold == 3 else s for s in catalogue.scenes]
@@ -338,7 +338,7 @@ def test_tags_are_decided_and_scored_scene_by_scene(write_tag_maps):
         )
         for place, name in enumerate(("good", "noise"))
     }
-    settings = EnsembleSettings(resamples=50)
+    settings = EnsembleSettings(n_resamples=50)
     ensemble, (evaluation,) = fit_ensemble(members, Catalogue(TAGS, (), scenes), settings, seed=0)
     assert ensemble.used == ("good",)
     assert len(ensemble.thresholds_) == 3

@@ -20,7 +20,7 @@ from ensemble.report.section import ReportSource, RunFacts
 
 from .conftest import KELP, LAND, noisy
 
-SETTINGS = EnsembleSettings(resamples=200, sample=20_000)
+SETTINGS = EnsembleSettings(n_resamples=200, sample=20_000)
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])

@@ -19,7 +19,7 @@ from ensemble.predict import write_prediction
 
 from .conftest import KELP, LAND
 
-SETTINGS = EnsembleSettings(sample=4000, resamples=100, calibration="none", cleaning="none")
+SETTINGS = EnsembleSettings(sample=4000, n_resamples=100, calibration="none", cleaning="none")
 
 
 def relabel(catalogue, folds, meaning):

@@ -29,7 +29,7 @@ SETTINGS = (
     "members.unet.crop=64",
     "members.unet.epochs=4",
     "members.unet.steps=12",
-    "ensemble.resamples=50",
+    "ensemble.n_resamples=50",
 )
 
 

@@ -76,23 +76,23 @@ def test_the_order_of_pixels_does_not_matter():
 def test_tuned_multipliers_are_never_worse_than_the_plain_argmax(seed, metric):
     pool, wanted = noisy_pool(seed, folds=3), objective(metric)
     found = tune_pool(pool, pool.stored[0], wanted, LAND)
-    assert found.held == (found.thresholds == PLAIN)
+    assert found.kept_default == (found.thresholds == PLAIN)
     assert score(pool, found.thresholds, wanted) >= score(pool, PLAIN, wanted)
 
 
-def test_tuning_stays_its_hand_where_it_gains_by_luck_alone():
+def test_tuning_keeps_the_default_where_it_gains_by_luck_alone():
     rng = np.random.default_rng(0)
-    held = gained = 0
+    kept = gained = 0
     for seed in range(10):
         pool = noisy_pool(seed, n=120, folds=3)
         # Classes as frequent as they are predicted: there is nothing to gain from raising one.
         label = rng.permutation(decide(pool.stored[0], PLAIN, exclusive=True)[0])[None]
         noise = PixelPool(pool.stored, label, pool.weight, pool.fold, pool.scene)
-        held += tune_pool(noise, noise.stored[0], objective("accuracy"), LAND).held
+        kept += tune_pool(noise, noise.stored[0], objective("accuracy"), LAND).kept_default
         found = search(noise, objective("accuracy"))
         gained += found.tolist() != [1, 1, 1]
     assert gained == 10
-    assert held >= 3
+    assert kept >= 3
 
 
 def test_tuning_acts_where_a_class_is_held_back_everywhere():
@@ -112,4 +112,4 @@ def test_tuning_acts_where_a_class_is_held_back_everywhere():
 
 def test_with_one_fold_nothing_can_be_left_out_and_the_argmax_stays_plain():
     pool = noisy_pool(0, folds=1)
-    assert tune_pool(pool, pool.stored[0], objective("macro_iou"), LAND).held
+    assert tune_pool(pool, pool.stored[0], objective("macro_iou"), LAND).kept_default

@@ -8,13 +8,13 @@ from data.maps.geotiff import map_writer, read_map
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from data.scenes.windows import Grid
-from ensemble.decide.pool import draw_pool, share_out
+from ensemble.decide.pool import sample_pool, share_out
 from ensemble.maps import open_maps
 
 
 def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_catalogue, make_members):
     catalogue = make_catalogue(rare=0.02)
-    pool = draw_pool(
+    pool = sample_pool(
         open_maps(make_members(catalogue, a=(2, 0), b=(2, 1)), catalogue.classes), catalogue, size=2000, seed=0
     )
     counts = np.sum([catalogue.label_counts(scene.id) for scene in catalogue.scenes], axis=0)
@@ -29,7 +29,7 @@ def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_c
 def test_a_pool_as_large_as_the_scenes_holds_each_pixel_once(make_catalogue, make_members):
     catalogue = make_catalogue(n_scenes=4, folds=2)
     members = make_members(catalogue, a=(2, 0))
-    pool = draw_pool(open_maps(members, catalogue.classes), catalogue, size=10**6, seed=0)
+    pool = sample_pool(open_maps(members, catalogue.classes), catalogue, size=10**6, seed=0)
     expected = []
     for scene in catalogue.scenes:
         label, stored = read_label(scene), read_map(members["a"] / "oof" / f"{scene.id}.tif")[0]
@@ -42,8 +42,8 @@ def test_a_scene_larger_than_a_window_is_sampled_like_one_that_is_not(make_catal
     catalogue = make_catalogue(n_scenes=4, folds=2)
     maps = open_maps(make_members(catalogue, a=(2, 0)), catalogue.classes)
     for size in (300, 10**6):
-        whole = draw_pool(maps, catalogue, size, seed=0)
-        tiled = draw_pool(replace(maps, most_bytes=100), catalogue, size, seed=0, strip_pixels=70)
+        whole = sample_pool(maps, catalogue, size, seed=0)
+        tiled = sample_pool(replace(maps, most_bytes=100), catalogue, size, seed=0, strip_pixels=70)
         for name in ("stored", "label", "weight", "fold", "scene"):
             np.testing.assert_array_equal(getattr(tiled, name), getattr(whole, name))
 
@@ -54,7 +54,7 @@ def test_what_one_fold_holds_does_not_change_what_is_drawn_of_another(make_catal
     emptied = {key: replace(found, label_counts=(700, 0)) for key, found in catalogue.statistics.items()}
     other = catalogue.statistics | {("train", s.id): emptied["train", s.id] for s in catalogue.in_fold(1)}
     pools = [
-        draw_pool(maps, Catalogue(catalogue.classes, (), catalogue.scenes, statistics), 900, seed=5)
+        sample_pool(maps, Catalogue(catalogue.classes, (), catalogue.scenes, statistics), 900, seed=5)
         for statistics in (catalogue.statistics, other)
     ]
     parts = [pool.take(pool.fold != 1) for pool in pools]
@@ -83,7 +83,7 @@ def test_a_map_of_another_size_is_refused(make_catalogue, make_members):
 
 
 def test_thinning_a_fold_does_not_look_at_the_others(make_catalogue, make_members):
-    pool = draw_pool(
+    pool = sample_pool(
         open_maps(make_members(catalogue := make_catalogue(), a=(2, 0)), catalogue.classes), catalogue, 10**6, seed=0
     )
     whole, smaller = pool.thin(300), pool.take((pool.fold != 1) | (np.arange(len(pool.fold)) % 3 == 0)).thin(300)

@@ -12,7 +12,7 @@ from data.metrics.confusion import weighted_counts
 from data.scenes.classes import Classes
 from ensemble.decide import one_standard_error
 from ensemble.decide.pool import PixelPool
-from ensemble.decide.threshold_curves import SceneCuts, block_histograms, coarsen
+from ensemble.decide.threshold_curves import SceneCurves, block_histograms, coarsen
 from ensemble.decide.threshold_tuning import tune_binary, tune_pool
 from ensemble.decide.thresholds import decide, score_histogram
 from ensemble.objective import objective_of
@@ -81,7 +81,7 @@ def test_a_score_of_one_tag_leaves_the_others_plain(reckless):
     stored, label = draw(0, 200)
     found = tune_binary(histograms(stored, label), objective({"name": "f2", "of": "river"}, TAGS))
     assert found.thresholds[0] == found.thresholds[2] == 0.5 != found.thresholds[1]
-    assert not found.held
+    assert not found.kept_default
 
 
 def test_a_tag_that_is_nowhere_keeps_a_half():
@@ -120,7 +120,7 @@ def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
     wanted = objective({"name": name, "over": "scenes", "empty": empty})
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     block = np.arange(len(scenes)) % 4
-    cuts = SceneCuts(pool.stored[0], pool.label, pool.weight, scene, block, wanted)
+    cuts = SceneCurves(pool.stored[0], pool.label, pool.weight, scene, block, wanted)
     scores, resampled = cuts.scores(0, 0.0), cuts.resampled(0, 0.0)
     draws = one_standard_error.resample(4)
     for cut in (0, 1, 64 * 300, NODATA):
@@ -190,11 +190,11 @@ def test_the_choice_nearest_to_the_plain_one_is_taken_that_is_not_clearly_worse(
     scores = np.array([0.0, 0.5, 0.60, 0.61, 0.615, 0.62, 0.3])
     sure, unsure = np.tile(scores, (50, 1)), np.tile(scores, (50, 1))
     unsure[:, :5] += np.random.default_rng(0).normal(0, 0.03, (50, 1))
-    assert one_standard_error.settle(scores, sure, best=5, plain=1) == 5
-    assert one_standard_error.settle(scores, unsure, best=5, plain=1) == 3
-    assert one_standard_error.settle(scores, unsure, best=5, plain=4) == 4
-    assert one_standard_error.settle(scores, unsure, best=5, plain=6) == 5
-    assert one_standard_error.settle(scores * np.nan, unsure * np.nan, best=1, plain=1) == 1
+    assert one_standard_error.shrink_to_plain(scores, sure, best=5, plain=1) == 5
+    assert one_standard_error.shrink_to_plain(scores, unsure, best=5, plain=1) == 3
+    assert one_standard_error.shrink_to_plain(scores, unsure, best=5, plain=4) == 4
+    assert one_standard_error.shrink_to_plain(scores, unsure, best=5, plain=6) == 5
+    assert one_standard_error.shrink_to_plain(scores * np.nan, unsure * np.nan, best=1, plain=1) == 1
 
 
 def smear(pool, seed):
@@ -223,11 +223,11 @@ def test_caution_goes_towards_a_half_and_the_further_the_less_is_known(monkeypat
     assert np.mean(moved[6]) > 2 * np.mean(moved[600])
 
 
-def test_tuning_stays_its_hand_where_a_half_is_as_good_as_the_best():
+def test_tuning_keeps_the_default_where_a_half_is_as_good_as_the_best():
     pool = smear(make_pool(2, n=2000, n_scenes=20, noise=0), 2)
     sure = np.where(pool.label == 1, 60_000, 5_000).astype(np.uint16)[None]
     found = tune_pool(replace(pool, stored=sure), sure[0], objective("dice"), KELP)
-    assert found.held
+    assert found.kept_default
     assert found.thresholds == (0.5,)
 
 
@@ -237,4 +237,4 @@ def test_a_pool_without_positives_keeps_a_half():
     for metric in ("dice", {"name": "dice", "over": "scenes", "empty": 1}):
         found = tune_pool(empty, empty.stored[0], objective(metric), KELP)
         assert found.thresholds == (0.5,)
-        assert found.held
+        assert found.kept_default

@@ -20,7 +20,7 @@ from ensemble.report.section import ReportSource, RunFacts
 from ..conftest import quicklook
 
 TAGS = Classes("multilabel", (0, 1, 2), ("haze", "road", "water"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
-SETTINGS = EnsembleSettings(sample=2000, resamples=20)
+SETTINGS = EnsembleSettings(sample=2000, n_resamples=20)
 
 
 @pytest.fixture

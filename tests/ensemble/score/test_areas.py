@@ -155,7 +155,7 @@ def test_areas_of_other_scenes_follow_from_the_errors_on_labelled_ones():
     # Of what is mapped as background a nineteenth is kelp, in other scenes too.
     mapped = {"t0": np.array([1900, 100]), "t1": np.array([3800, 0])}
     grids = {"t0": utm(), "t1": utm()}
-    areas = areas_of_evaluation(evaluation, mapped, grids, KELP, EnsembleSettings(resamples=20), seed=0)
+    areas = areas_of_evaluation(evaluation, mapped, grids, KELP, EnsembleSettings(n_resamples=20), seed=0)
     assert areas.labels == ("background", "kelp")
     assert areas.mapped == (570_000, 10_000)
     assert areas.area[1].value == pytest.approx(570_000 / 19 + 10_000)

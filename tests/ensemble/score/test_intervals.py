@@ -20,9 +20,9 @@ def draw_counts(seed, n_scenes=24, hits=80):
     return scenes
 
 
-def resample(scenes, resamples=40, n_groups=12):
+def resample(scenes, n_resamples=40, n_groups=12):
     group = np.arange(len(scenes)) % n_groups
-    return Resampled(scenes, group, resample_groups(n_groups, resamples, seed=0))
+    return Resampled(scenes, group, resample_groups(n_groups, n_resamples, seed=0))
 
 
 def repeat_scenes(counts, draw):

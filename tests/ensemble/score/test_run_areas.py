@@ -14,7 +14,7 @@ from ensemble.score.run_areas import areas_of_run, write_areas
 
 from ..conftest import KELP, noisy
 
-SETTINGS = EnsembleSettings(resamples=40)
+SETTINGS = EnsembleSettings(n_resamples=40)
 NONE = Cleaning()
 
 

@@ -15,7 +15,7 @@ from ensemble.score.scores import label_metrics, suitable_metrics
 from ..conftest import KELP, LAND
 
 TAGS = Classes("multilabel", (0, 1, 2), ("clear", "river", "road"), ((0, 0, 0),) * 3)
-SETTINGS = EnsembleSettings(resamples=60)
+SETTINGS = EnsembleSettings(n_resamples=60)
 
 
 def tag_counts(label, prediction):
@@ -101,7 +101,7 @@ def test_every_candidate_has_every_score_in_every_scope(classes):
 def test_a_gain_is_what_is_used_minus_the_candidate_in_the_same_resamples(classes):
     candidates = {"one": random_counts(classes, 0), "two": random_counts(classes, 1)}
     table = score_table([make_evaluation(candidates, final="two")], classes, SETTINGS, seed=0)
-    pooled = make_evaluation(candidates).pool(SETTINGS.resamples, 0)
+    pooled = make_evaluation(candidates).pool(SETTINGS.n_resamples, 0)
     assert set(table.filter(pl.col("scope") == "gain")["candidate"]) == {"one"}
     for name, metric in suitable_metrics(classes.task).items():
         row = table.filter((pl.col("scope") == "gain") & (pl.col("metric") == name) & (pl.col("label") == ""))
@@ -129,7 +129,7 @@ def test_folds_are_told_one_by_one_and_by_their_mean_least_and_most():
 
 
 def test_what_is_optimised_over_scenes_stands_in_the_table_as_their_mean():
-    settings = EnsembleSettings(resamples=60, metric={"name": "f2", "over": "scenes"})
+    settings = EnsembleSettings(n_resamples=60, metric={"name": "f2", "over": "scenes"})
     counts = random_counts(TAGS, 5)
     table = score_table([make_evaluation({BLEND: counts})], TAGS, settings, seed=0)
     row = table.filter((pl.col("metric") == "objective") & (pl.col("scope") == "scene mean")).row(0, named=True)

@@ -5,11 +5,11 @@ from ensemble import BLEND, EnsembleSettings
 from ensemble.objective import objective_of
 from ensemble.score.ablation import ablate
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone
-from ensemble.score.verdict import say_verdict
+from ensemble.score.verdict import verdict_text
 
 from ..conftest import KELP
 
-SETTINGS = EnsembleSettings(resamples=200)
+SETTINGS = EnsembleSettings(n_resamples=200)
 DICE = objective_of(SETTINGS, KELP)
 
 
@@ -26,7 +26,7 @@ def evaluate(hits, final=BLEND, n_scenes=12, n_groups=12):
 
 
 def verdict(evaluation, members=("trees", "unet"), used=("trees", "unet")):
-    return say_verdict(evaluation, members, used, DICE, SETTINGS, seed=0)
+    return verdict_text(evaluation, members, used, DICE, SETTINGS, seed=0)
 
 
 def test_a_gain_in_every_scene_pays():
