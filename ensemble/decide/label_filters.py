@@ -1,4 +1,4 @@
-"""What labels of a scene become by those around them: votes, filled holes, specks that are taken."""
+"""Filter the labels of a scene by those around them: votes, filled holes, specks that are taken."""
 
 import cv2
 import numpy as np
@@ -11,11 +11,11 @@ __all__ = ["fill_holes", "majority", "take_specks"]
 
 Label = NDArray[np.uint8]
 
-STRIP = 1024
+SIDE = 1024
 """Pixels on a side of what is smoothed or counted at a time, so that memory does not grow with scenes."""
 
 
-def majority(label: Label, radius: int) -> Label:
+def majority(label: Label, radius: int, side: int = SIDE) -> Label:
     """Let the labels of a square vote for its middle.
 
     Parameters
@@ -24,6 +24,8 @@ def majority(label: Label, radius: int) -> Label:
         Label indices; `IGNORE` has no vote and stays.
     radius : int
         Of the square, its side is 2 radius + 1.
+    side : int
+        Of the windows that are smoothed at a time.
 
     Returns
     -------
@@ -32,7 +34,7 @@ def majority(label: Label, radius: int) -> Label:
     """
     height, width = label.shape
     smooth = np.empty_like(label)
-    for window in tile_windows(height, width, STRIP):
+    for window in tile_windows(height, width, side):
         seen = window.grow(radius).meet(Window(0, 0, height, width))
         inside = window.within(seen)
         smooth[window.slices] = _vote(label[seen.slices], radius)[inside]
@@ -129,9 +131,9 @@ def _vote(label: Label, radius: int) -> Label:
 def _labels(label: Label) -> list[int]:
     """Return the label indices that occur, in order."""
     counts = np.zeros(256, np.int64)
-    for start in range(0, len(label), STRIP):
+    for start in range(0, len(label), SIDE):
         # Numpy counts in eight bytes a pixel.
-        counts += np.bincount(label[start : start + STRIP].ravel(), minlength=256)
+        counts += np.bincount(label[start : start + SIDE].ravel(), minlength=256)
     found: list[int] = np.flatnonzero(counts[:IGNORE]).tolist()
     return found
 

@@ -1,8 +1,8 @@
-"""Not to trust a score further than the scenes do: a choice moves from the plain one only as far as it must.
+"""Shrink choices towards the plain one, as far as the scenes do not contradict.
 
 The best threshold of some scenes is the best of others only roughly: near it the score is flat, and where exactly the
-top lies is chance. So of the choices whose score is within half a standard error of the best, that is taken which is
-nearest to the plain one. The standard error is that of the difference of the two scores when blocks of scenes are drawn
+top lies is chance. So of the choices whose score is within half a standard error of the best, the one nearest to the
+plain choice is taken. The standard error is that of the difference of the two scores when blocks of scenes are drawn
 again with replacement. It is the rule of one standard error (Breiman et al. 1984, section 3.4.3), with a half: on real
 scenes the whole gave away too much where the best is far from 0.5.
 """
@@ -10,10 +10,9 @@ scenes the whole gave away too much where the best is far from 0.5.
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCKS", "RESAMPLES", "resample", "shrink_to_plain", "spread_of"]
+__all__ = ["BLOCKS", "CAUTION", "RESAMPLES", "resample", "shrink_to_plain", "spread_of"]
 
 CAUTION = 0.5
-"""Standard errors that a choice may be worse than the best."""
 BLOCKS = 200
 """Most blocks of scenes that are drawn."""
 RESAMPLES = 100
@@ -25,7 +24,9 @@ def resample(n_blocks: int) -> NDArray[np.float64]:
     return draws.astype(np.float64)
 
 
-def shrink_to_plain(scores: NDArray[np.float64], resampled: NDArray[np.float64], best: int, plain: int) -> int:
+def shrink_to_plain(
+    scores: NDArray[np.float64], resampled: NDArray[np.float64], best: int, plain: int, caution: float = CAUTION
+) -> int:
     """Return the choice nearest to the plain one of those that are not clearly worse than the best.
 
     Parameters
@@ -36,11 +37,13 @@ def shrink_to_plain(scores: NDArray[np.float64], resampled: NDArray[np.float64],
         The same over resampled blocks. Coarser ones are of choices at equal distances, the first and the last
         included; between them the standard error is interpolated.
     best, plain : int
+    caution : float
+        Standard errors that a choice may be worse than the best.
     """
     at = np.linspace(0, len(scores) - 1, resampled.shape[1])
     gaps = resampled[:, [int(np.argmin(np.abs(at - best)))]] - resampled
     error = np.interp(np.arange(len(scores)), at, _deviation(gaps))
-    near = np.flatnonzero(scores[best] - scores <= CAUTION * error + 1e-12)
+    near = np.flatnonzero(scores[best] - scores <= caution * error + 1e-12)
     return int(near[np.argmin(np.abs(near - plain))]) if len(near) else plain
 
 

@@ -22,29 +22,29 @@ COARSE = (NODATA + 1) // WIDTH
 
 
 class ThresholdCurves(Protocol):
-    """Scores of the cuts of several classes, where those of the others may count too."""
+    """Scores of every threshold of each of several questions, beside those chosen of the others."""
 
-    n_classes: int
+    n_questions: int
 
-    def at(self, place: int, cut: int) -> Floats:
-        """Return the counts of a class at a cut, (n, 2, 3), which add up over classes."""
+    def at(self, question: int, level: int) -> Floats:
+        """Return the counts of a question at a stored threshold, (n, 2, 3), which add up over questions."""
         ...
 
-    def scores(self, place: int, others: Floats | float) -> Floats:
-        """Return the score of each cut of a class, (65536,), beside the counts of the others."""
+    def scores(self, question: int, others: Floats | float) -> Floats:
+        """Return the score of each threshold of a question, (65536,), beside the counts of the others."""
         ...
 
-    def resampled(self, place: int, others: Floats | float) -> Floats:
-        """Return the same over blocks of scenes drawn again, (resamples, 1025): of every 64th cut."""
+    def resampled(self, question: int, others: Floats | float) -> Floats:
+        """Return the same over blocks of scenes drawn again, (resamples, 1025): of every 64th threshold."""
         ...
 
-    def has_positives(self, place: int) -> bool:
+    def has_positives(self, question: int) -> bool:
         """Tell whether there is anything to learn a threshold from."""
         ...
 
 
 class PooledCurves:
-    """Scores of pooled counts: exact for each cut, over resamples those of every 64th.
+    """Scores of pooled counts: exact for each threshold, over resamples those of every 64th.
 
     Parameters
     ----------
@@ -56,37 +56,37 @@ class PooledCurves:
     """
 
     def __init__(self, histograms: Floats, blocks: Floats, objective: Objective) -> None:
-        self.n_classes = len(histograms)
+        self.n_questions = len(histograms)
         self._histograms, self._objective = histograms, objective
         draws = resample(len(blocks))
         self._drawn = (draws @ blocks.reshape(len(blocks), -1)).reshape(len(draws), *blocks.shape[1:])
 
-    def at(self, place: int, cut: int) -> Floats:
+    def at(self, question: int, level: int) -> Floats:
         """Return the counts of all pixels, then those of each resample."""
-        total = histogram_counts(self._histograms[place])[cut]
-        drawn = histogram_counts(self._drawn[:, place])[:, round(cut / WIDTH)]
+        total = histogram_counts(self._histograms[question])[level]
+        drawn = histogram_counts(self._drawn[:, question])[:, round(level / WIDTH)]
         return np.concatenate([total[None], drawn])
 
-    def scores(self, place: int, others: Floats | float) -> Floats:
-        """Return the score of each cut."""
+    def scores(self, question: int, others: Floats | float) -> Floats:
+        """Return the score of each threshold."""
         beside = others if isinstance(others, float) else others[0]
-        return score_question(self._objective, place, histogram_counts(self._histograms[place]) + beside)
+        return score_question(self._objective, question, histogram_counts(self._histograms[question]) + beside)
 
-    def resampled(self, place: int, others: Floats | float) -> Floats:
+    def resampled(self, question: int, others: Floats | float) -> Floats:
         """Return the scores over resamples."""
         beside = others if isinstance(others, float) else others[1:, None]
-        return score_question(self._objective, place, histogram_counts(self._drawn[:, place]) + beside)
+        return score_question(self._objective, question, histogram_counts(self._drawn[:, question]) + beside)
 
-    def has_positives(self, place: int) -> bool:
+    def has_positives(self, question: int) -> bool:
         """Tell whether any pixel is positive."""
-        return bool(self._histograms[place, 1].any())
+        return bool(self._histograms[question, 1].any())
 
 
 class SceneCurves:
-    """The mean of scenes' own scores: exact for each cut of these pixels, over resamples those of every 64th.
+    """The mean of scenes' own scores: exact for each threshold of these pixels, over resamples those of every 64th.
 
-    A scene's score changes only at the values that occur in it. So much as it changes there is added up by value, over
-    the scenes and over blocks of them, and a sum from above is then the score of every cut.
+    A scene's score changes only at the values that occur in it. What it changes by there is added up by value, over
+    the scenes and over blocks of them, and a sum from above is then the score of every threshold.
 
     Parameters
     ----------
@@ -110,32 +110,32 @@ class SceneCurves:
         block: NDArray[np.integer],
         objective: Objective,
     ) -> None:
-        self.n_classes = len(stored)
+        self.n_questions = len(stored)
         self._stored, self._label, self._weight = stored, label, weight
         self._scene, self._block, self._objective = scene, block, objective
         self._draws = resample(int(block.max()) + 1)
-        self._steps = [self._step(place) for place in range(self.n_classes)]
+        self._steps = [self._step(question) for question in range(self.n_questions)]
 
-    def at(self, place: int, cut: int) -> Floats:
+    def at(self, question: int, level: int) -> Floats:
         """Return the counts of each scene."""
-        stored, label = self._stored[place], self._label[place]
-        column = np.where(stored == NODATA, 2, stored >= cut)
+        stored, label = self._stored[question], self._label[question]
+        column = np.where(stored == NODATA, 2, stored >= level)
         known = label != IGNORE
         cell = (self._scene[known] * 2 + label[known].astype(np.int64)) * 3 + column[known]
         counts = np.bincount(cell, self._weight[known], minlength=len(self._block) * 6)
         return counts.reshape(-1, 2, 3).astype(np.float64)
 
-    def scores(self, place: int, others: Floats | float) -> Floats:
-        """Return the mean score of each cut."""
-        values, _, changes, alone = self._changes(place, others)
+    def scores(self, question: int, others: Floats | float) -> Floats:
+        """Return the mean score of each threshold."""
+        values, _, changes, alone = self._changes(question, others)
         gains = np.bincount(values, changes, minlength=NODATA + 1)
         with np.errstate(invalid="ignore"):
             mean: Floats = (_from_above(gains) + np.nansum(alone)) / np.isfinite(alone).sum()
         return mean
 
-    def resampled(self, place: int, others: Floats | float) -> Floats:
+    def resampled(self, question: int, others: Floats | float) -> Floats:
         """Return the mean scores over resampled blocks."""
-        values, scenes, changes, alone = self._changes(place, others)
+        values, scenes, changes, alone = self._changes(question, others)
         n_blocks = self._draws.shape[1]
         cell = self._block[scenes].astype(np.int64) * (COARSE + 1) + values // WIDTH
         gains = np.bincount(cell, changes, minlength=n_blocks * (COARSE + 1)).reshape(n_blocks, -1)
@@ -145,27 +145,27 @@ class SceneCurves:
             means: Floats = self._draws @ (_from_above(gains) + start[:, None]) / (self._draws @ seen)[:, None]
         return means
 
-    def has_positives(self, place: int) -> bool:
+    def has_positives(self, question: int) -> bool:
         """Tell whether any pixel is positive."""
-        return bool((self._label[place] == 1).any())
+        return bool((self._label[question] == 1).any())
 
-    def _changes(self, place: int, others: Floats | float) -> tuple[Ints, Ints, Floats, Floats]:
+    def _changes(self, question: int, others: Floats | float) -> tuple[Ints, Ints, Floats, Floats]:
         """Return at which value of which scene its score changes by how much, and what each scores above them all."""
-        values, scenes, taken = self._steps[place]
-        nothing = self.at(place, NODATA) + others
+        values, scenes, taken = self._steps[question]
+        nothing = self.at(question, NODATA) + others
         counts = nothing[scenes]
         counts[:, :, 0] -= taken
         counts[:, :, 1] += taken
-        alone, scores = (score_question(self._objective, place, some) for some in (nothing, counts))
+        alone, scores = (score_question(self._objective, question, some) for some in (nothing, counts))
         before = np.where(np.diff(scenes, prepend=-1) != 0, alone[scenes], np.concatenate([[0.0], scores])[:-1])
         return values, scenes, np.nan_to_num(scores - before), alone
 
-    def _step(self, place: int) -> tuple[Ints, Ints, Floats]:
+    def _step(self, question: int) -> tuple[Ints, Ints, Floats]:
         """Return the values that occur in each scene, from above, and the pixels by label that have at least these."""
-        known = (self._label[place] != IGNORE) & (self._stored[place] != NODATA)
-        stored, scene = self._stored[place][known].astype(np.int64), self._scene[known].astype(np.int64)
+        known = (self._label[question] != IGNORE) & (self._stored[question] != NODATA)
+        stored, scene = self._stored[question][known].astype(np.int64), self._scene[known].astype(np.int64)
         order = np.lexsort((-stored, scene))
-        stored, scene, label = stored[order], scene[order], self._label[place][known][order]
+        stored, scene, label = stored[order], scene[order], self._label[question][known][order]
         taken = np.zeros((len(order), 2))
         taken[np.arange(len(order)), label] = self._weight[known][order]
         taken = np.cumsum(taken, axis=0)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import Classes
 from ensemble.decide.multipliers import tune_multipliers
-from ensemble.decide.one_standard_error import BLOCKS, shrink_to_plain, spread_of
+from ensemble.decide.one_standard_error import BLOCKS, CAUTION, shrink_to_plain, spread_of
 from ensemble.decide.pool import PixelPool
 from ensemble.decide.threshold_curves import PooledCurves, SceneCurves, ThresholdCurves, block_histograms, coarsen
 from ensemble.decide.thresholds import HALF, Thresholds, best_choice, plain_thresholds, score_histogram
@@ -40,16 +40,19 @@ class TunedThresholds:
 
 
 def tune_binary(
-    histograms: NDArray[np.float64], objective: Objective, groups: NDArray[np.float64] | None = None
+    histograms: NDArray[np.float64],
+    objective: Objective,
+    groups: NDArray[np.float64] | None = None,
+    caution: float = CAUTION,
 ) -> TunedThresholds:
     """Find the thresholds of classes that do not exclude each other, from the counts of all pixels.
 
-    The best are exact: among all 65 536 cuts of a single class or, of scores that are means over tags, of each tag.
-    Where the counts of all tags are pooled, the cuts of one are sought beside those of the others, in turn. For a ratio
-    of sums, such as F-beta, IoU and accuracy, the end of that is the best of all combinations: what no single cut can
-    raise beyond the ratio λ makes every tag's share in numerator − λ denominator greatest, and then their sum is
-    (Dinkelbach 1967). From the best each goes towards 0.5 as far as `ensemble.caution` says. A class without positives
-    keeps 0.5.
+    The best are exact: among all 65 536 of a single class or, of scores that are means over tags, of each tag. Where
+    the counts of all tags are pooled, that of one tag is sought beside those of the others, in turn. For a ratio of
+    sums, such as F-beta, IoU and accuracy, the end of that is the best of all combinations: if no single threshold can
+    raise the ratio beyond λ, each maximises its tag's share in numerator − λ denominator, and so they maximise the sum
+    (Dinkelbach 1967). From the best each is shrunk towards 0.5, see `ensemble.decide.one_standard_error`. A class
+    without positives keeps 0.5.
 
     Parameters
     ----------
@@ -60,9 +63,11 @@ def tune_binary(
     groups : (n_blocks, K, 2, 1025) float64, optional
         The same, or a sample of it, by blocks of scenes, as `block_histograms` of `ensemble.decide.threshold_curves`
         counts it: how far the score can be trusted. By default blocks are the folds, which are few.
+    caution : float
+        Standard errors that a threshold may be worse than the best.
     """
     blocks = coarsen(histograms) if groups is None else groups
-    return _climb(PooledCurves(histograms.sum(axis=0), blocks, objective), objective)
+    return _climb(PooledCurves(histograms.sum(axis=0), blocks, objective), objective, caution)
 
 
 def tune_pool(
@@ -71,6 +76,7 @@ def tune_pool(
     objective: Objective,
     classes: Classes,
     block: NDArray[np.integer] | None = None,
+    caution: float = CAUTION,
 ) -> TunedThresholds:
     """Find thresholds or multipliers on sampled pixels, exactly for these.
 
@@ -85,6 +91,8 @@ def tune_pool(
     block : (n_scenes,) int, optional
         The block of each scene, by its index in ``pool.scene``: scenes of a group in one. By default scenes are dealt
         out to as many as 200.
+    caution : float
+        Standard errors that a threshold may be worse than the best.
     """
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     _, of_scene = np.unique(scenes % BLOCKS if block is None else block[scenes], return_inverse=True)
@@ -95,37 +103,39 @@ def tune_pool(
         thresholds = tuple(multipliers.tolist())
         return TunedThresholds(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
     if objective.by_scene:
-        return _climb(SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective), objective)
+        return _climb(SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective), objective, caution)
     blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
     exact = np.stack([score_histogram(*pair, pool.weight) for pair in zip(blended, pool.label, strict=True)])
-    return tune_binary(exact[None], objective, blocks)
+    return tune_binary(exact[None], objective, blocks, caution)
 
 
-def _climb(cuts: ThresholdCurves, objective: Objective) -> TunedThresholds:
-    """Raise one class's cut after the other to its best, then go back towards 0.5 as far as caution says."""
-    together = objective.pooled
-    chosen = [HALF] * cuts.n_classes
-    counted = range(cuts.n_classes) if together else objective.questions
-    places = [place for place in counted if cuts.has_positives(place)]
-    counts = np.stack([cuts.at(place, HALF) for place in range(cuts.n_classes)]) if together else None
+def _climb(curves: ThresholdCurves, objective: Objective, caution: float) -> TunedThresholds:
+    """Raise one question's threshold after the other to its best, then shrink each towards 0.5."""
+    chosen = [HALF] * curves.n_questions
+    scored = range(curves.n_questions) if objective.pooled else objective.questions
+    questions = [question for question in scored if curves.has_positives(question)]
+    counts = np.stack([curves.at(question, HALF) for question in scored]) if objective.pooled else np.empty(0)
 
-    def others(place: int) -> NDArray[np.float64] | float:
-        return 0.0 if counts is None else counts.sum(axis=0) - counts[place]
+    def others(question: int) -> NDArray[np.float64] | float:
+        return counts.sum(axis=0) - counts[question] if objective.pooled else 0.0
 
-    def choose(place: int, cut: int) -> None:
-        chosen[place] = cut
-        if counts is not None:
-            counts[place] = cuts.at(place, cut)
+    def choose(question: int, level: int) -> None:
+        chosen[question] = level
+        if objective.pooled:
+            counts[question] = curves.at(question, level)
 
-    for _ in range(SWEEPS if together else 1):
+    for _ in range(SWEEPS if objective.pooled else 1):
         before = list(chosen)
-        for place in places:
-            choose(place, best_choice(cuts.scores(place, others(place)), HALF))
+        for question in questions:
+            choose(question, best_choice(curves.scores(question, others(question)), HALF))
         if chosen == before:
             break
-    spread = [0.0] * cuts.n_classes
-    for place in places:
-        resampled = cuts.resampled(place, others(place))
-        choose(place, shrink_to_plain(cuts.scores(place, others(place)), resampled, chosen[place], HALF))
-        spread[place] = spread_of(resampled, np.linspace(0, NODATA, resampled.shape[1]) / TOP)
-    return TunedThresholds(tuple(cut / TOP for cut in chosen), tuple(spread), all(cut == HALF for cut in chosen))
+    spread = [0.0] * curves.n_questions
+    for question in questions:
+        scores = curves.scores(question, others(question))
+        resampled = curves.resampled(question, others(question))
+        choose(question, shrink_to_plain(scores, resampled, chosen[question], HALF, caution))
+        spread[question] = spread_of(resampled, np.linspace(0, NODATA, resampled.shape[1]) / TOP)
+    return TunedThresholds(
+        tuple(level / TOP for level in chosen), tuple(spread), all(level == HALF for level in chosen)
+    )

@@ -122,7 +122,7 @@ def _add(
 
 
 def histogram_counts(histogram: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the confusion counts of every cut: from each column on upwards, and above them all.
+    """Return the confusion counts of every threshold: from each column on upwards, and above them all.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ def best_threshold(histogram: NDArray[np.float64], objective: Objective) -> tupl
         Of pooled counts of one question.
     """
     scores = objective.score(histogram_counts(histogram)[:, None])
-    cut = best_choice(scores, HALF)
-    return cut / TOP, float(scores[cut])
+    level = best_choice(scores, HALF)
+    return level / TOP, float(scores[level])
 
 
 def best_choice(scores: NDArray[np.float64], plain: int) -> int:

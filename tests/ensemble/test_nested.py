@@ -1,6 +1,7 @@
 """What the nested scores are made of: decisions without the fold, exact counts, intervals, verdicts."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
-from ensemble.decide import one_standard_error
+from ensemble.decide import tune_thresholds
+from ensemble.decide.threshold_tuning import tune_binary
 from ensemble.decide.thresholds import decide
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
@@ -61,7 +63,7 @@ def test_the_threshold_is_the_best_on_all_pixels_not_only_on_sampled_ones(make_c
     catalogue = make_catalogue(rare=0.05)
     members = make_members(catalogue, only=(2, 0))
     # How far it is pulled towards a half is asked elsewhere.
-    monkeypatch.setattr(one_standard_error, "CAUTION", 0.0)
+    monkeypatch.setattr(tune_thresholds, "tune_binary", partial(tune_binary, caution=0))
     ensemble, _ = fit_ensemble(members, catalogue, SETTINGS.model_copy(update={"sample": 1000}), seed=0)
     stored = np.stack([read_map(members["only"] / "oof" / f"{scene.id}.tif") for scene in catalogue.scenes], axis=1)
     blended = ensemble.proba([stored])

@@ -29,12 +29,6 @@ def objective(metric, classes=KELP):
     return objective_of(EnsembleSettings(metric=metric), classes)
 
 
-@pytest.fixture
-def reckless(monkeypatch):
-    """The best threshold itself is taken."""
-    monkeypatch.setattr(one_standard_error, "CAUTION", 0.0)
-
-
 def draw(seed, n, n_tags=3):
     """Return a label (K, n) and maps that know something of it."""
     rng = np.random.default_rng(seed)
@@ -69,17 +63,17 @@ def every_prediction(stored):
     ],
 )
 @pytest.mark.parametrize("seed", range(3))
-def test_thresholds_of_tags_are_the_best_of_all_combinations(metric, score, seed, reckless):
+def test_thresholds_of_tags_are_the_best_of_all_combinations(metric, score, seed):
     stored, label = draw(seed, 60, 2)
     classes = Classes("multilabel", (0, 1), ("haze", "river"), TAGS.colors[:2])
-    found = tune_binary(histograms(stored, label), objective(metric, classes))
+    found = tune_binary(histograms(stored, label), objective(metric, classes), caution=0)
     best = max(score(label, prediction) for prediction in every_prediction(stored))
     assert score(label, decide(stored, found.thresholds, exclusive=False)) == pytest.approx(best)
 
 
-def test_a_score_of_one_tag_leaves_the_others_plain(reckless):
+def test_a_score_of_one_tag_leaves_the_others_plain():
     stored, label = draw(0, 200)
-    found = tune_binary(histograms(stored, label), objective({"name": "f2", "of": "river"}, TAGS))
+    found = tune_binary(histograms(stored, label), objective({"name": "f2", "of": "river"}, TAGS), caution=0)
     assert found.thresholds[0] == found.thresholds[2] == 0.5 != found.thresholds[1]
     assert not found.kept_default
 
@@ -131,10 +125,10 @@ def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
             assert resampled[7, cut // 64] == pytest.approx(float(wanted.over(drawn)))
 
 
-def test_the_best_threshold_by_scene_is_that_of_a_search_through_all(reckless):
+def test_the_best_threshold_by_scene_is_that_of_a_search_through_all():
     for seed in range(5):
         pool, wanted = make_pool(seed), objective({"name": "f2", "over": "scenes"})
-        found = tune_pool(pool, pool.stored[0], wanted, KELP)
+        found = tune_pool(pool, pool.stored[0], wanted, KELP, caution=0)
         tried = [
             float(wanted.over(scene_counts(pool, decide(pool.stored[0], [cut / TOP], exclusive=False))))
             for cut in [*STEPS, NODATA]
@@ -143,11 +137,11 @@ def test_the_best_threshold_by_scene_is_that_of_a_search_through_all(reckless):
         assert score == pytest.approx(max(tried))
 
 
-def test_f2_of_each_scenes_tags_is_raised_until_no_tag_alone_can_raise_it(reckless):
+def test_f2_of_each_scenes_tags_is_raised_until_no_tag_alone_can_raise_it():
     stored, label = draw(1, 80)
     n = label.shape[1]
     pool = PixelPool(stored[None], label, np.ones(n), (np.arange(n) % 3).astype(np.int16), np.arange(n, dtype=np.int32))
-    found = tune_pool(pool, stored, objective({"name": "f2", "over": "scenes"}, TAGS), TAGS)
+    found = tune_pool(pool, stored, objective({"name": "f2", "over": "scenes"}, TAGS), TAGS, caution=0)
 
     def score(prediction):
         scored = label.any(axis=0)
@@ -162,12 +156,12 @@ def test_f2_of_each_scenes_tags_is_raised_until_no_tag_alone_can_raise_it(reckle
     assert reached >= best - 0.02
 
 
-def test_a_pool_and_its_histograms_have_the_same_thresholds(reckless):
+def test_a_pool_and_its_histograms_have_the_same_thresholds():
     pool = make_pool(0, weighted=False)
     exact = score_histogram(pool.stored[0, 0], pool.label[0])
     assert (
-        tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds
-        == tune_binary(exact[None, None], objective("f2")).thresholds
+        tune_pool(pool, pool.stored[0], objective("f2"), KELP, caution=0).thresholds
+        == tune_binary(exact[None, None], objective("f2"), caution=0).thresholds
     )
 
 
@@ -209,15 +203,13 @@ def test_the_more_scenes_there_are_the_less_the_best_threshold_moves():
     assert spreads[0] > 2 * spreads[2] > 0
 
 
-def test_caution_goes_towards_a_half_and_the_further_the_less_is_known(monkeypatch):
+def test_caution_goes_towards_a_half_and_the_further_the_less_is_known():
     moved = {n_scenes: [] for n_scenes in (6, 600)}
     for n_scenes, distances in moved.items():
         for seed in range(8):
             pool = smear(make_pool(seed, n=30 * n_scenes, n_scenes=n_scenes), seed)
             cautious = tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds[0]
-            with monkeypatch.context() as patch:
-                patch.setattr(one_standard_error, "CAUTION", 0.0)
-                best = tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds[0]
+            best = tune_pool(pool, pool.stored[0], objective("f2"), KELP, caution=0).thresholds[0]
             assert abs(cautious - 0.5) <= abs(best - 0.5)
             distances.append(abs(cautious - best))
     assert np.mean(moved[6]) > 2 * np.mean(moved[600])

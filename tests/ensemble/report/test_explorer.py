@@ -130,15 +130,15 @@ def test_average_precision_is_that_of_scikit_learn():
     edges = threshold_edges([])
     stored, label = draw("binary", 1, n=2000, blank=0)
     stored = edges[np.searchsorted(edges, stored, "right") - 1].astype(np.uint16)
-    expected = average_precision_score(label, stored[0])
+    expected = average_precision_score(label[0], stored[0])
     assert average_precision(counts_of(stored, label, "binary", edges))[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_reliability_compares_mean_probabilities_with_frequencies_bin_by_bin():
     stored, label = draw("binary", 1, n=20_000)
     found = count_reliability(counts_of(stored, label, "binary", threshold_edges([])), 0)
-    there = (stored[0] != NODATA) & (label != IGNORE)
-    proba, own = stored[0][there] / TOP, label[there] == 1
+    there = (stored != NODATA) & (label != IGNORE)
+    proba, own = stored[there] / TOP, label[there] == 1
     cell = np.minimum((proba * 20).astype(int), 19)
     seen = [number for number in range(20) if (cell == number).any()]
     np.testing.assert_allclose(found.mean, [proba[cell == one].mean() for one in seen], atol=0.002)

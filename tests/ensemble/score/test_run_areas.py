@@ -25,7 +25,7 @@ class Cut:
     cleaning: Cleaning = NONE
 
     def apply(self, stored):
-        return (stored[0, 0] >= 32_767).astype(np.uint8)
+        return (stored[0] >= 32_767).astype(np.uint8)
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_one_member_has_nothing_to_blend_with():
 
 def test_a_member_without_a_score_is_never_the_best():
     evaluation = evaluate({"trees": 60, "unet": 50, BLEND: 80})
-    evaluation.counts["unet"] = {scene: np.zeros((2, 3), int) for scene in evaluation.counts["unet"]}
+    evaluation.counts["unet"] = {scene: np.zeros((1, 2, 3), int) for scene in evaluation.counts["unet"]}
     assert "trees alone 0.7500" in verdict(evaluation, ("unet", "trees"))
 
 
