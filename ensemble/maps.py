@@ -12,7 +12,7 @@ from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.tags import read_map_label
-from data.scenes.windows import Window
+from data.scenes.windows import Grid, Window
 
 __all__ = ["MemberMaps", "open_maps"]
 
@@ -39,6 +39,10 @@ class MemberMaps:
         """The members, in order."""
         return tuple(self.stores)
 
+    def grid(self, scene: Scene) -> Grid:
+        """Return the grid of a scene's maps: its own, or that of a single pixel where it has tags."""
+        return next(iter(self.stores.values())).grid(scene)
+
     def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
         """Read every member's map of a scene or a window, (n_members, n_classes, H, W) uint16 as stored.
 
@@ -58,7 +62,7 @@ class MemberMaps:
 
         They are as small as it takes to read the maps of all members at once.
         """
-        whole = area or next(iter(self.stores.values())).grid(scene).window
+        whole = area or self.grid(scene).window
         planes = len(self.stores) * len(self.classes.names)
         for part in read_windows(whole.height, whole.width, planes, self.most_bytes):
             window = Window(whole.row + part.row, whole.col + part.col, part.height, part.width)

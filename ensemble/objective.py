@@ -143,12 +143,14 @@ def _require_suitable(chosen: MetricSettings, classes: Classes) -> None:
             f"ensemble.metric: expected a score over all classes for the task multiclass, got {name}. "
             f"{'N' if chosen.at_least else f'Use macro_{name}, or n'}{one}"
         )
-    if classes.task == "multilabel" and chosen.over == "scenes" and (macro or chosen.of is not None):
+    if classes.task != "multilabel":
+        return
+    if chosen.over == "scenes" and (macro or chosen.of is not None):
         raise EnsembleError(
             "ensemble.metric: expected a score of all tags of a scene over scenes, got that of each tag, although few "
             f"tags are in any one. Use {name.removeprefix('macro_')} alone."
         )
-    if classes.task == "multilabel" and name == "cost":
+    if name == "cost":
         raise EnsembleError(
             "ensemble.metric: expected a score of tags, got cost, which is that of one class taken for another. "
             "Use fbeta, with a beta above 1 where misses are dear."

@@ -104,11 +104,19 @@ class Classes:
         return (BACKGROUND, *self.names) if self.task == "binary" else self.names
 
     @property
+    def answers(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the ``n_labels`` answers to each question."""
+        if self.task == "multilabel":
+            return tuple((f"no {name}", name) for name in self.names)
+        return (self.label_names,)
+
+    @property
     def places(self) -> tuple[tuple[int, int], ...]:
         """The question and its answer that each of ``label_names`` stands for: of a tag, that a scene has it."""
-        if self.task == "multilabel":
-            return tuple((question, 1) for question in range(self.n_questions))
-        return tuple((0, label) for label in range(self.n_labels))
+        unnamed = self.n_labels - len(self.label_names) // self.n_questions
+        return tuple(
+            (question, label) for question in range(self.n_questions) for label in range(unnamed, self.n_labels)
+        )
 
     @property
     def label_ids(self) -> tuple[int, ...]:

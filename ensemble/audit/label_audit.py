@@ -107,9 +107,11 @@ def audit_labels(
         decision = evaluation.decisions[evaluation.folds[scene.id]][evaluation.final]
         above = regions[-1].score if len(regions) == most else 0.0
         counts = []
-        for evidence, names in _weigh_scene(maps, scene, decision, catalogue.classes, masks):
+        weighed = _weigh_scene(maps, scene, decision, catalogue.classes, masks)
+        for evidence, names in zip(weighed, catalogue.classes.answers, strict=True):
             contradicted = find_regions(scene.id, evidence, names, most, above)
-            if catalogue.classes.task == "multilabel":
+            if maps.grid(scene) != scene.grid:
+                # The only pixel stands for the whole scene.
                 contradicted = [replace(region, window=scene.grid.window, outline=()) for region in contradicted]
             regions = sorted([*regions, *contradicted], key=lambda region: -region.score)[:most]
             counts.append(count_contradictions(evidence))
@@ -125,10 +127,8 @@ def audit_labels(
     return Audit(tuple(regions), tuple(audited))
 
 
-def _weigh_scene(
-    maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks
-) -> list[tuple[Evidence, tuple[str, ...]]]:
-    """Return the evidence on a scene's labels and their names, of each question."""
+def _weigh_scene(maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks) -> list[Evidence]:
+    """Return the evidence on each question that the label of a scene answers."""
     label = maps.label(scene)
     prediction = np.full_like(label, IGNORE)
     odds, error = np.zeros(label.shape, np.float32), np.zeros(label.shape, np.uint16)
@@ -146,11 +146,7 @@ def _weigh_scene(
         # Cleaning takes these predictions back: they are no evidence.
         odds[cleaned != prediction], error[cleaned != prediction] = 0, 0
         prediction = cleaned
-    tags = classes.task == "multilabel"
-    names = [(f"no {name}", name) for name in classes.names] if tags else [classes.label_names]
-    return [
-        (Evidence(*planes), answers) for *planes, answers in zip(label, prediction, odds, error, names, strict=True)
-    ]
+    return [Evidence(*planes) for planes in zip(label, prediction, odds, error, strict=True)]
 
 
 def _around(window: Window, grid: Grid) -> Window:

@@ -146,14 +146,16 @@ def candidate_cleanings(settings: EnsembleSettings, classes: Classes) -> list[Cl
         If a rule names a class that there is not, or does not say what its label becomes, or there is anything to
         clean in tags.
     """
-    if classes.task == "multilabel" and (settings.rules or settings.cleaning not in ("auto", "none")):
-        raise EnsembleError(
-            "ensemble.cleaning: expected none for the task multilabel, whose tags are no regions, got sizes or rules. "
-            "Leave cleaning and rules out."
-        )
+    if classes.task == "multilabel":
+        if settings.rules or settings.cleaning not in ("auto", "none"):
+            raise EnsembleError(
+                "ensemble.cleaning: expected none for the task multilabel, whose tags are no regions, got sizes or "
+                "rules. Leave cleaning and rules out."
+            )
+        return [Cleaning()]
     rules = tuple(_rule(rule, classes) for rule in settings.rules)
     choices, sizes = [rules], settings.cleaning
-    if classes.task == "multilabel" or sizes == "none":
+    if sizes == "none":
         sizes = CleaningSettings()
     elif sizes == "auto":
         choices = list(dict.fromkeys([(), *((rule,) for rule in rules), rules]))

@@ -57,7 +57,8 @@ def predict_scenes(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
-    if ensemble.classes.task == "multilabel" and uncertainty:
+    tagged = ensemble.classes.task == "multilabel"
+    if tagged and uncertainty:
         raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
     order, given = learning_order(run.experiment.members, ensemble.used), given or {}
     _require_maps(run, order, given)
@@ -65,7 +66,7 @@ def predict_scenes(
     with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
         folder = Path(temporary)
         members = [run.load_member(name, folder, given.get(name)) for name in order]
-        if ensemble.classes.task == "multilabel":
+        if tagged:
             tags = predict_tags(ensemble, _apply_members(members, ensemble, opened, folder), opened)
             columns = run.experiment.submission.columns
             write_tags(out / "tags.csv", Predictions(tuple(opened), ensemble.classes, out, tags, columns))

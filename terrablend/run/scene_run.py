@@ -73,7 +73,7 @@ class Run(BaseRun[Experiment]):
 
     def feature_set(self, catalogue: Catalogue) -> Columns:
         """Return the columns of the table: of pixels, or of scenes that have tags."""
-        return self._scene_features(catalogue) if self._tells_tags else self._pixel_features(catalogue)
+        return self._scene_features(catalogue) if self._has_tags else self._pixel_features(catalogue)
 
     def load_ensemble(self) -> Ensemble:
         """Return the fitted ensemble."""
@@ -111,7 +111,7 @@ class Run(BaseRun[Experiment]):
         return build_catalogue(files, problems, settings, classes, self.executor, self.track)
 
     @property
-    def _tells_tags(self) -> bool:
+    def _has_tags(self) -> bool:
         return self.experiment.task == "multilabel"
 
     def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
@@ -124,7 +124,7 @@ class Run(BaseRun[Experiment]):
     def _build_table(self, catalogue: Catalogue) -> None:
         experiment = self.experiment
         options: dict[str, Any] = {"experiment": experiment.name, "executor": self.executor, "track": self.track}
-        if self._tells_tags:
+        if self._has_tags:
             build_scene_table(catalogue, self._scene_features(catalogue), self.pixels, **options)
         else:
             sample, feature_set = experiment.features.sample, self._pixel_features(catalogue)
@@ -182,8 +182,10 @@ class Run(BaseRun[Experiment]):
             raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
         folder = self.folder.path
         maps = open_maps({name: self.member_path(name) for name in ensemble.used}, catalogue.classes)
-        tags = predict_tags(ensemble, maps, scenes) if self._tells_tags else {}
-        if not self._tells_tags:
+        if self._has_tags:
+            tags = predict_tags(ensemble, maps, scenes)
+        else:
+            tags = {}
             self._map_scenes(ensemble, maps, scenes)
         predictions = Predictions(scenes, catalogue.classes, folder / "maps", tags, settings.columns)
         path = write_submission(settings.format, folder, predictions)
