@@ -1,4 +1,4 @@
-"""The fitted ensemble: a decision, applied to maps and kept in a JSON file."""
+"""The fitted ensemble: a decision that is applied to maps and kept in a JSON file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +20,7 @@ __all__ = ["Ensemble"]
 
 @dataclass(frozen=True)
 class Ensemble:
-    """What was learned from out-of-fold maps.
+    """The decision that was learned from out-of-fold maps, and its score.
 
     Parameters
     ----------

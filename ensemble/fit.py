@@ -1,4 +1,4 @@
-"""Fitting the ensemble: everything decided once without each fold, for honest scores, and once on all of them."""
+"""Fit the ensemble: once without each fold, for nested scores, and once on all folds."""
 
 import logging
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def fit_ensemble(
 
 @dataclass(frozen=True)
 class Found:
-    """What was decided on some parts: of every candidate, its thresholds, and what there was to choose from."""
+    """The decision of every candidate on some parts, its thresholds, and the choices that were made."""
 
     decisions: dict[str, Decision]
     tuned: dict[str, TunedThresholds]

@@ -1,4 +1,4 @@
-"""The members' maps and the labels: found, checked, read window by window."""
+"""Find, check and read the members' maps and the labels, window by window."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

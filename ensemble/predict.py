@@ -1,4 +1,4 @@
-"""The ensemble applied to the members' maps of a scene."""
+"""Apply the ensemble to the members' maps of scenes."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ __all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
 
 
 def model_id(ensemble: Ensemble) -> str:
-    """Return what tells this ensemble from every other: a hash of all that it learned."""
+    """Return a hash of all that the ensemble learned, which identifies it."""
     return fingerprint(asdict(ensemble))[:16]
 
 

@@ -1,4 +1,4 @@
-"""What the ensemble and the submission can be told in the experiment file."""
+"""Settings of the ensemble and the submission in the experiment file."""
 
 from string import Formatter
 from typing import Annotated, Literal
@@ -14,10 +14,10 @@ Sizes = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class CleaningSettings(Settings):
-    """What is tried on the labels of a scene; every combination is, and 0 does nothing."""
+    """Sizes that are tried on the labels of a scene, in every combination; 0 does nothing."""
 
     min_size: Sizes = Field([0], description="objects of fewer pixels are taken by what surrounds them")
-    fill: Sizes = Field([0], description="holes in objects of up to so many pixels are filled")
+    fill: Sizes = Field([0], description="holes in objects of up to this many pixels are filled")
     smooth: Sizes = Field([0], description="radius in pixels of the square in which labels vote")
 
 
@@ -67,7 +67,7 @@ COLUMN_FIELDS: dict[str, tuple[str, ...]] = {"rle": ("runs", "id", "name", "valu
 
 
 class SubmissionSettings(Settings):
-    """What is handed in."""
+    """The form of the submission."""
 
     format: FormatName = Field(
         "geotiff",

@@ -1,4 +1,4 @@
-"""Where a prediction is not to be trusted: three views of the probabilities behind it, pixel by pixel."""
+"""Measure how uncertain a prediction is, pixel by pixel: entropy, margin and disagreement."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ def measure_uncertainty(blended: NDArray[np.uint16], members: NDArray[np.uint16]
     Parameters
     ----------
     blended : (n_classes, …) uint16
-        Blended probabilities as stored; one class is told from its background.
+        Blended probabilities as stored; of one class that of the background is its complement.
     members : (n_members, n_classes, …) uint16
         Those of the members that were blended, as stored.
 

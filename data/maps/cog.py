@@ -1,4 +1,4 @@
-"""Cloud Optimized GeoTIFFs: tiles and overviews in an order in which a part can be read over a network."""
+"""Write Cloud Optimized GeoTIFFs: tiles and overviews in an order in which a part can be read over a network."""
 
 import tempfile
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ class Member(Protocol):
     def predict(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
         """Yield the mean probability of some folds' models, scene after scene, window by window.
 
-        The windows of a scene cover its map exactly once; that of a scene that is told as a whole is a single pixel.
+        The windows of a scene cover its map exactly once; that of a tagged scene is a single pixel.
         """
         ...
 

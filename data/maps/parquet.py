@@ -1,4 +1,4 @@
-"""Maps of scenes as a whole, each a single pixel, as parquet files of many scenes.
+"""Read and write the maps of tagged scenes, each a single pixel, as parquet files of many scenes.
 
 Probabilities are stored as those of other maps are: q = round(65534 p), 65535 where nothing was predicted.
 """

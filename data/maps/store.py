@@ -1,4 +1,4 @@
-"""Stores of a member's maps: a GeoTIFF a scene or, of scenes that are told as a whole, parquet by the thousand."""
+"""Stores of a member's maps: a GeoTIFF a scene or, of tagged scenes, parquet by the thousand."""
 
 import logging
 import math
@@ -145,7 +145,7 @@ class RasterStore:
 
 @dataclass(frozen=True)
 class ParquetStore:
-    """Maps of scenes that are told as a whole, a single pixel each: many in a file, all in memory once they are read.
+    """Maps of tagged scenes, a single pixel each: many in a file, all in memory once they are read.
 
     Parameters
     ----------

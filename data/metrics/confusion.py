@@ -1,4 +1,4 @@
-"""Counts first: how many pixels of each label were predicted as what."""
+"""Count the pixels of each label by what they were predicted as."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,9 +87,9 @@ def group_counts(
     """
     cells = n_labels * (n_labels + 1)
     counts = []
-    for truth, told in zip(label, prediction, strict=True):
+    for truth, predicted in zip(label, prediction, strict=True):
         scored = truth != IGNORE
-        cell = group[scored].astype(np.int64) * cells + _cell(truth, told, n_labels)
+        cell = group[scored].astype(np.int64) * cells + _cell(truth, predicted, n_labels)
         sums = np.bincount(cell, weight[scored], minlength=n_groups * cells)
         counts.append(sums.reshape(n_groups, n_labels, n_labels + 1))
     return np.stack(counts, axis=1).astype(np.float64)

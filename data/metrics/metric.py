@@ -1,4 +1,4 @@
-"""Scores from confusion counts. Each says in words what it pools and over which classes.
+"""Scores from confusion counts; the meaning of each names what it pools and over which classes.
 
 All take counts (…, n_labels, n_labels + 1) as `data.metrics.confusion.confusion_counts` gives them and reduce the last
 two axes, so one call scores any number of thresholds or bootstrap resamples. A score without a pixel to it is NaN.

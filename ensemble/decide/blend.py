@@ -1,4 +1,4 @@
-"""Blending: the weighted mean of members' calibrated probabilities, or of their logits."""
+"""Blend members: the weighted mean of calibrated probabilities, or of their logits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

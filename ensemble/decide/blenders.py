@@ -1,4 +1,4 @@
-"""Choosing and fitting the blend: the best member alone, equal weights, or what is fitted, if it gains enough."""
+"""Choose and fit the blend: the best member alone, equal weights, or fitted weights if they gain enough."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ def blend_names(allowed: str, n_members: int, n_classes: int) -> tuple[str, ...]
     Raises
     ------
     EnsembleError
-        If a grid is asked for over so many members that it could not be searched.
+        If a grid is asked for over too many members to be searched.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Calibration: what a member's probabilities are worth, from out-of-fold pixels at their natural frequencies."""
+"""Calibrate a member's probabilities, by out-of-fold pixels at their natural frequencies."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LOGIT = np.log(STORED) - np.log1p(-STORED)
 
 @dataclass(frozen=True)
 class Calibration:
-    """What each class's probability of one member becomes.
+    """A curve that each class's probability of one member goes through.
 
     Parameters
     ----------

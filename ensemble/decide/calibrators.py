@@ -1,4 +1,4 @@
-"""Choosing and fitting each member's calibration, by log loss on parts left out."""
+"""Choose and fit each member's calibration, by log loss on parts left out."""
 
 from dataclasses import dataclass, field
 
@@ -60,7 +60,7 @@ class Calibrator:
         return self._fitted[key]
 
     def choose(self, allowed: str, parts: Parts) -> tuple[Method, Choice | None]:
-        """Choose a method by log loss on parts left out, the simplest of those that cannot be told apart.
+        """Choose a method by log loss on parts left out, the simplest of those that are indistinguishable.
 
         Parameters
         ----------

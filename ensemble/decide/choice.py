@@ -1,4 +1,4 @@
-"""Choosing among candidates by scores on folds left out, the simpler one unless another gains more than noise."""
+"""Choose among candidates by scores on folds left out, the simpler one unless another gains more than noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ TIE, LEAST = 1e-6, 1e-4
 
 @dataclass(frozen=True)
 class Choice:
-    """What there was to choose from, and what was chosen.
+    """The candidates of a choice, their scores, and the one that was chosen.
 
     Parameters
     ----------
     names : tuple of str
         Simplest first.
     scores : tuple of float
-        On folds left out, the more the better; None where it has no meaning.
+        On folds left out, higher is better; None where it has no meaning.
     gains, errors : tuple of float
         Score less that of the chosen one, and the standard error of that difference over groups; None if unknown.
     chosen : int
@@ -53,8 +53,7 @@ def choose(names: Sequence[str], replicates: NDArray[np.float64], fitted: Sequen
 
     Candidates are gone through in order. One that has nothing fitted takes the place of an earlier one if its score is
     higher. One that is fitted must gain more than the standard error of the paired difference over groups, and more
-    than 0.0001: the rule of Breiman et al. 1984, by which the simplest of candidates that cannot be told apart is
-    taken.
+    than 0.0001: the rule of Breiman et al. 1984, by which the simplest of indistinguishable candidates is taken.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ def _known(value: float) -> float | None:
 
 
 def standard_error(replicates: NDArray[np.float64]) -> float:
-    """Return the jackknife's standard error of a score (Efron and Stein 1981); infinite where it cannot be told.
+    """Return the jackknife's standard error of a score (Efron and Stein 1981); infinite where it cannot be estimated.
 
     Parameters
     ----------

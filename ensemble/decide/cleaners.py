@@ -1,4 +1,4 @@
-"""Choosing the cleaning: every candidate tried on the labels of scenes outside the fold that it is chosen for."""
+"""Choose the cleaning: every candidate is tried on the labels of scenes outside the fold that it is chosen for."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -26,7 +26,7 @@ Masks = Callable[[Scene], Mapping[str, NDArray[np.bool_]]]
 """Scene → the text of each rule's condition → (H, W) bool, where it holds."""
 
 AUTO = CleaningSettings(min_size=[0, 8, 64], fill=[0, 8, 64], smooth=[0, 1])
-"""What is tried when nothing is said, in pixels."""
+"""What is tried by default, in pixels."""
 
 
 def no_masks(scene: Scene) -> Mapping[str, NDArray[np.bool_]]:
@@ -36,7 +36,7 @@ def no_masks(scene: Scene) -> Mapping[str, NDArray[np.bool_]]:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a label becomes where a condition holds.
+    """A rule: the label that replaces another where a condition holds.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What is done to a scene's labels: smoothed, rules applied, holes filled, specks taken, rules applied again.
+    """Steps on a scene's labels: smooth, apply rules, fill holes, take specks, apply rules again.
 
     Rules come twice: what they cut off may be a speck, and nothing may be filled again that they forbid.
 
@@ -65,7 +65,7 @@ class Cleaning:
         Objects (pixels of one label that touch, corners count) of fewer pixels are taken by the commonest label
         around them, if there is any; 0 leaves all.
     fill : int
-        Holes of at most so many pixels are filled: what is not an object's label, is surrounded by the object, and
+        Holes of at most this many pixels are filled: what is not an object's label, is surrounded by the object, and
         touches neither the edge of the scene nor a pixel without prediction, beyond which it might go on.
     smooth : int
         Radius of a square in which the labels vote; 0 does not smooth. Of equals a pixel's own label wins, then the
@@ -125,7 +125,7 @@ class Cleaning:
 
     @property
     def words(self) -> str:
-        """What is done, in words; empty where nothing is."""
+        """The steps in words; empty where there are none."""
         parts = [
             f"objects under {self.min_size} pixels removed" if self.min_size > 1 else "",
             f"holes of up to {self.fill} pixels filled" if self.fill else "",

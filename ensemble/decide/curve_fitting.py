@@ -1,4 +1,4 @@
-"""Fitting calibration curves: to pixels counted by label and logit, or to log losses that add up over folds."""
+"""Fit calibration curves to pixels counted by label and logit, or to log losses that add up over folds."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -18,7 +18,7 @@ __all__ = ["Decision", "calibrate"]
 
 @dataclass(frozen=True)
 class Decision:
-    """How members' maps become labels.
+    """Calibrations, blend, thresholds and cleaning that turn members' maps into labels.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Two members of a binary task: every weight and threshold scored from one histogram of both.
+"""Score every weight and threshold of two members of a binary task from one histogram of both.
 
 The probabilities of both members fall into bins. With w p₁ + (1 - w) p₂ of what the bins stand for, or the same of
 logits, a blend's own histogram is a sum over the cells of the joint one, and the pixels are not needed again. Bins are

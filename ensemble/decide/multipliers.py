@@ -1,4 +1,4 @@
-"""What each class's probability is multiplied by before the greatest wins."""
+"""Tune the multipliers of exclusive classes' probabilities before the argmax."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 SPAN = 3.0
 """Multipliers are sought within e^±3."""
 STEPS, SCENE_STEPS = 512, 64
-"""Into so many equal parts that is divided: in steps of about 1.2 %, by scene of 10 %."""
+"""Equal parts of that range: steps of about 1.2 %, by scene of 10 %."""
 SWEEPS = 4
 """Most rounds over all classes; the ascent settles after two or three."""
 SCENES = 64
@@ -41,8 +41,8 @@ def tune_multipliers(
     """Find multipliers and keep as much of them as pays on pixels that they were not found on.
 
     They are found without each fold in turn; their geometric mean is raised to a power from 0, the plain argmax, to 1.
-    Which, is chosen by the score of every fold left out: the least power that is not clearly worse than the best, as
-    `ensemble.caution` has it. What the fitting pixels alone would gain is mostly luck, as scenes are few.
+    Which, is chosen by the score of every fold left out: the least power that is not clearly worse than the best, see
+    `ensemble.decide.one_standard_error`. What the fitting pixels alone would gain is mostly luck, as scenes are few.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A weighted sample of out-of-fold pixels, on which what is fitted is fitted."""
+"""Draw the weighted sample of out-of-fold pixels that everything fitted is fitted to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ class PixelPool:
         )
 
     def thin(self, per_fold: int) -> "PixelPool":
-        """Return a sample of about so many pixels of each fold; what one fold holds does not change another's."""
+        """Return a sample of about ``per_fold`` pixels of each fold; what one fold holds does not change another's."""
         chosen, weight = np.ones(len(self.weight), bool), self.weight.copy()
         for fold in np.unique(self.fold):
             here = np.flatnonzero(self.fold == fold)
@@ -82,7 +82,7 @@ def sample_pool(
     parts = [
         _whole_scene(maps, scene, index)
         if tags
-        else _draw_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed, strip_pixels)
+        else _sample_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed, strip_pixels)
         for index, scene in enumerate(track(scenes, "out-of-fold maps read", len(scenes)))
     ]
     pool = PixelPool(
@@ -150,7 +150,7 @@ def _whole_scene(maps: MemberMaps, scene: Scene, index: int) -> PixelPool:
     )
 
 
-def _draw_scene(
+def _sample_scene(
     maps: MemberMaps, scene: Scene, index: int, quotas: NDArray[np.int64], n_labels: int, seed: int, strip_pixels: int
 ) -> PixelPool:
     height, width = scene.grid.height, scene.grid.width

@@ -39,7 +39,7 @@ class ThresholdCurves(Protocol):
         ...
 
     def has_positives(self, question: int) -> bool:
-        """Tell whether there is anything to learn a threshold from."""
+        """Return whether there is anything to learn a threshold from."""
         ...
 
 
@@ -78,7 +78,7 @@ class PooledCurves:
         return score_question(self._objective, question, histogram_counts(self._drawn[:, question]) + beside)
 
     def has_positives(self, question: int) -> bool:
-        """Tell whether any pixel is positive."""
+        """Return whether any pixel is positive."""
         return bool(self._histograms[question, 1].any())
 
 
@@ -146,7 +146,7 @@ class SceneCurves:
         return means
 
     def has_positives(self, question: int) -> bool:
-        """Tell whether any pixel is positive."""
+        """Return whether any pixel is positive."""
         return bool((self._label[question] == 1).any())
 
     def _changes(self, question: int, others: Floats | float) -> tuple[Ints, Ints, Floats, Floats]:

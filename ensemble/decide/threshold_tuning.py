@@ -1,4 +1,4 @@
-"""Tuning thresholds: the best ones, and how far they can be trusted."""
+"""Tune thresholds: find the best ones, and shrink them as far as they cannot be trusted."""
 
 from dataclasses import dataclass
 

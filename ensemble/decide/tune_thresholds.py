@@ -1,4 +1,4 @@
-"""Thresholds of decisions: from the exact histograms of every pixel where they suffice, else from sampled pixels."""
+"""Tune the thresholds of decisions on histograms of every pixel where these suffice, else on sampled pixels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Searching for weights: a grid, greedy selection, and the weights under which the labels are likeliest."""
+"""Search for weights: a grid, greedy selection, and the weights under which the labels are likeliest."""
 
 from collections.abc import Callable, Iterator
 from itertools import product

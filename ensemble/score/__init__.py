@@ -1,1 +1,1 @@
-"""What the labels are worth: scores with intervals, areas, ablations and the verdict."""
+"""Scores with intervals, areas, ablations and the verdict."""

@@ -1,4 +1,4 @@
-"""What each step is worth: the blend without it, against what is used, in one line each."""
+"""Measure what each branch and step is worth: the blend without it, against what is used."""
 
 import logging
 import math
@@ -51,7 +51,7 @@ class Ablation:
 def ablate(
     evaluation: Evaluation, branches: Mapping[str, str], objective: Objective, settings: EnsembleSettings, seed: int
 ) -> list[Ablation]:
-    """Say what each branch and each step of the blend is worth.
+    """Score the blend without each branch and each step, against what is used.
 
     Parameters
     ----------

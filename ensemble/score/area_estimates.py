@@ -1,4 +1,4 @@
-"""How much of each class there really is: mapped areas, put right by what a reference says of the map's errors.
+"""Estimate class areas: mapped areas, corrected by a reference for the errors of the map.
 
 Olofsson et al. 2014, "Good practices for estimating area and assessing accuracy of land change", Remote Sensing of
 Environment 148, doi:10.1016/j.rse.2014.02.015; the strata are the classes of the map, and equations are theirs.
@@ -150,7 +150,7 @@ def areas_of_evaluation(
     settings: EnsembleSettings,
     seed: int,
 ) -> Areas:
-    """Estimate the areas of mapped scenes from what an evaluation tells of the map's errors.
+    """Estimate the areas of mapped scenes from an evaluation of the map's errors.
 
     Parameters
     ----------

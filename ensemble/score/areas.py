@@ -1,4 +1,4 @@
-"""Areas: what a map shows of each class, what there is of it, and how they are told."""
+"""Areas of each class: mapped and estimated, in words and tables."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ __all__ = ["Areas", "mapped_area", "pixel_area"]
 Floats = NDArray[np.float64]
 
 LARGE = 1e10
-"""Maps of so many m² are told in km², others in ha."""
+"""Mapped m² from which on areas are given in km², below in ha."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,18 @@ class Areas:
 
     @property
     def unit(self) -> tuple[str, float]:
-        """What areas are told in, and how much of it one is: ha or, of large maps, km²; pixels if not metric."""
+        """The unit of areas and its size in m²: ha or, of large maps, km²; pixels if not metric."""
         if not self.metric:
             return "pixels", 1.0
         return ("ha", 1e4) if sum(self.mapped) < LARGE else ("km²", 1e6)
 
     def words(self) -> str:
-        """Say in one line how much of each class there is."""
-        told = (
+        """Write the area of each class in one line."""
+        texts = (
             f"{label} {self._write(area.value)} {self.unit[0]} ({self._range(area)}; mapped {self._write(mapped)})"
             for label, area, mapped in zip(self.labels, self.area, self.mapped, strict=True)
         )
-        return ", ".join(told)
+        return ", ".join(texts)
 
     def lines(self) -> list[str]:
         """Write a table for a terminal."""

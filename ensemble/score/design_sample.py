@@ -40,7 +40,7 @@ class Point:
 
 @dataclass(frozen=True)
 class SampleScores:
-    """What a design sample says of a map.
+    """The accuracy and areas of a map by a design sample.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
     ------
     LabelError
         If the file cannot be read or lacks a column, or a point is of no scene or class, outside its map, or given
-        twice; all such lines are counted, and the first few told.
+        twice; all such lines are counted, and the first few named.
     """
     try:
         # A table saved by a spreadsheet starts with a byte order mark.

@@ -1,4 +1,4 @@
-"""Maps against labels: the confusion counts of every scene, from which all scores and intervals follow."""
+"""Compare maps with labels: the confusion counts of every scene, which all scores and intervals follow from."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

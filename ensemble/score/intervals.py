@@ -56,7 +56,7 @@ class Estimate:
     ----------
     value : () or (n,) float64
     resampled : (n_resamples, …) float64
-        Empty with a single group: nothing can then be said of others.
+        Empty with a single group: it allows no statement about others.
     """
 
     value: NDArray[np.float64]

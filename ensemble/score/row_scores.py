@@ -24,7 +24,7 @@ class RowScores:
     by_fold: Mapping[int, Mapping[str, float]]
 
     def lines(self) -> list[str]:
-        """Say each in words, with the least and the most of the folds."""
+        """Write each score, with the least and the most of the folds."""
         lines = []
         for name, value in self.pooled.items():
             folds = [scores[name] for scores in self.by_fold.values() if math.isfinite(scores[name])]

@@ -1,4 +1,4 @@
-"""The verdict: whether blending pays, in words, and what an interval lets one say."""
+"""Write the verdict: whether blending pays, and what an interval allows to conclude."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["gain_text", "judge_gain", "verdict_text"]
 
 
 def judge_gain(gain: Interval) -> str:
-    """Say what the interval of a paired difference lets one say of it.
+    """Return what the interval of a paired difference allows to conclude.
 
     >>> judge_gain(Interval(0.002, -0.001, 0.004)), judge_gain(Interval(0.02, 0.01, 0.03))
     ('could be chance', 'more than chance')
@@ -45,7 +45,7 @@ def verdict_text(
     settings: EnsembleSettings,
     seed: int,
 ) -> str:
-    """Say whether blending pays.
+    """Write whether blending pays.
 
     Parameters
     ----------
