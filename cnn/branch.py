@@ -18,19 +18,7 @@ def fit(training: Training[CnnSettings]) -> None:
     """Train a member's networks."""
     from cnn.fit import fit_member
 
-    fit_member(
-        training.name,
-        training.settings,
-        training.catalogue,
-        training.directory,
-        formulas=training.formulas,
-        seed=training.seed,
-        threads=training.threads,
-        device=training.device or training.settings.device,
-        folds=training.folds,
-        members=training.members,
-        track=training.track,
-    )
+    fit_member(training)
 
 
 def load(loading: Loading[CnnSettings]) -> "CnnMember":

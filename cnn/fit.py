@@ -20,14 +20,15 @@ from cnn.network.model_file import model_path, read_about, write_tensors
 from cnn.network.network import build_network, measure_input
 from cnn.network.weights import load_weights
 from cnn.predict.compiled import require_openvino
-from cnn.settings import CnnSettings, DeviceName
+from cnn.settings import CnnSettings
 from cnn.train.fold_plan import check_names, plan_fold, target_labels
 from cnn.train.loggers import check_loggers
 from cnn.train.training import check_devices, train_network
 from data.errors import MemberError
 from data.files import fingerprint, write_json
-from data.progress import Track, untracked
+from data.progress import Track
 from data.scenes.catalogue import Catalogue
+from features.branch import Training
 from features.feature_set import FeatureSet
 
 __all__ = ["fit_member"]
@@ -53,59 +54,30 @@ APPLYING = {
 }
 
 
-def fit_member(
-    name: str,
-    settings: CnnSettings,
-    catalogue: Catalogue,
-    directory: Path,
-    *,
-    seed: int,
-    threads: int,
-    formulas: Mapping[str, str] | None = None,
-    device: DeviceName = "auto",
-    folds: Sequence[int] | None = None,
-    members: Path | None = None,
-    track: Track = untracked,
-) -> None:
+def fit_member(training: Training[CnnSettings]) -> None:
     """Train a member's networks, one per fold on the scenes of all other folds; those that exist are kept.
 
     Writes ``fold{k}.safetensors`` (weights, normalisation and all else that is needed to apply them),
     ``fold{k}.csv`` and ``fold{k}.html`` (what was seen of each epoch), pictures of held-out scenes in
-    ``fold{k}-scenes``, and ``member.json``. A training that is killed goes on from ``fold{k}.ckpt``.
-
-    Parameters
-    ----------
-    name : str
-    settings : CnnSettings
-    catalogue : Catalogue
-    directory : Path
-        The member's.
-    seed : int
-        The same seed and number of threads give the same bytes on a CPU.
-    threads : int
-        Cores to use.
-    formulas : mapping of str to str, optional
-        The user's own features, by name, that inputs may be.
-    device : {"auto", "cpu", "cuda"}
-    folds : sequence of int, optional
-        All by default.
-    members : Path, optional
-        Holds the folders of the members that it is stacked on, with their maps; that of ``directory`` by default.
-    track : Track
+    ``fold{k}-scenes``, and ``member.json``. A training that is killed goes on from ``fold{k}.ckpt``. The same seed and
+    number of threads give the same bytes on a CPU.
 
     Raises
     ------
     MemberError
-        If the network cannot be built or trained as asked, or ``directory`` holds one that was made otherwise.
+        If the network cannot be built or trained as asked, or the member's folder holds one that was made otherwise.
     FeatureError
         If an input is unknown.
     MapError
         If a map of a member that it is stacked on is missing, in-sample or incompatible.
     """
-    machine, outputs = Machine.of(choose_device(device), threads), len(catalogue.classes.names)
+    name, settings, catalogue, directory = training.name, training.settings, training.catalogue, training.directory
+    seed, folds, track = training.seed, training.folds, training.track
+    device = choose_device(training.device or settings.device)
+    machine, outputs = Machine.of(device, training.threads), len(catalogue.classes.names)
     names = settings.inputs or default_inputs(catalogue.bands, catalogue.scenes)
-    feature_set = FeatureSet(catalogue.bands, names, formulas)
-    channels = input_channels(feature_set, settings.stack, catalogue.classes.names, members or directory.parent)
+    feature_set = FeatureSet(catalogue.bands, names, training.formulas)
+    channels = input_channels(feature_set, settings.stack, catalogue.classes.names, training.members)
     if not catalogue.folds:
         raise MemberError(f"member {name}: expected training scenes in folds, got none. Run `terrablend check` again.")
     check_names(settings, catalogue, channels.names)
@@ -126,7 +98,7 @@ def fit_member(
     for fold in done:
         # Left behind if it was killed between the two.
         model_path(directory, fold).with_suffix(".ckpt").unlink(missing_ok=True)
-    with limit_threads(threads), torch.random.fork_rng():
+    with limit_threads(training.threads), torch.random.fork_rng():
         network = build_network(settings, len(inputs), outputs)
         size, n_weights = measure_input(network, settings, len(inputs), outputs), count_weights(network)
         logger.info(

@@ -18,6 +18,7 @@ import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,11 +33,13 @@ from cnn.network.network import build_network
 from cnn.settings import CnnSettings
 from cnn.train.fold_plan import build_loss
 from data.metrics.confusion import confusion_counts, plain_prediction
-from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE
 from data.scenes.scene import read_label
 from data.workers import cores
+from ensemble.objective import objective_of
+from features.branch import Training
+from features.feature_set import FeatureSet
 from terrablend.experiment import Experiment, load_scene_experiment
 from terrablend.run.run_folder import RunFolder
 from terrablend.run.scene_run import Run
@@ -99,7 +102,12 @@ def learn(job: Job, member: str, overrides: list[str], catalogue_path: Path, thr
         torch.cuda.reset_peak_memory_stats()
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        cnn.fit_member(member, settings, catalogue, directory, seed=job.seed, threads=threads, folds=[job.fold])
+        columns = partial(FeatureSet, catalogue.bands, catalogue.bands)
+        files = directory, experiment.root, directory.parent, directory
+        formulas = experiment.features.formulas
+        cnn.fit_member(
+            Training(member, settings, catalogue, *files, columns, formulas, job.seed, threads, folds=[job.fold])
+        )
         with (directory / f"fold{job.fold}.csv").open() as file:
             rates = [float(row["images_per_second"]) for row in csv.DictReader(file)]
         trained = cnn.load_member(directory, threads, "auto")
@@ -109,7 +117,7 @@ def learn(job: Job, member: str, overrides: list[str], catalogue_path: Path, thr
             prediction = np.where(np.isnan(flat[:, 0]), np.uint8(IGNORE), plain_prediction(flat))
             counts += confusion_counts(read_label(scene, window).ravel(), prediction, n_labels)
     peak = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else float("nan")
-    score = float(METRICS[experiment.ensemble.metric or "macro_iou"].score(counts))
+    score = float(objective_of(experiment.ensemble, catalogue.classes).score(counts[None]))
     return Learned(score, time.perf_counter() - start, statistics.median(rates), peak)
 
 

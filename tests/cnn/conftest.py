@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import torch
 
+import cnn
 from cnn.inputs.normalisation import Normalisation
 from cnn.member import CnnMember, load_member
 from cnn.network.model_file import model_path, write_tensors
@@ -22,6 +23,7 @@ from data.scenes.scene import ImageFile, LabelFile, Scene
 from data.scenes.windows import Grid
 from data.survey.discovery import SceneFiles
 from data.survey.inspection import inspect_scene
+from features.branch import Training
 
 BANDS = ("red", "nir", "qa")
 BINARY = Classes("binary", (1,), ("bright",), ((230, 159, 0),))
@@ -53,6 +55,18 @@ def catalogue_of(classes: Classes, scenes: tuple[Scene, ...]) -> Catalogue:
         assert found is not None
         statistics[scene.split, scene.id] = found
     return Catalogue(classes, BANDS, scenes, statistics)
+
+
+def fit_member(name, settings, catalogue, directory, *, members=None, formulas=None, **options):
+    """Train a member as the front door does."""
+
+    def columns():
+        raise AssertionError("networks read no table")
+
+    folder = members or directory.parent
+    cnn.fit_member(
+        Training(name, settings, catalogue, directory, directory, folder, directory, columns, formulas or {}, **options)
+    )
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from cnn import fit_member, load_member
+from cnn import load_member
 from cnn.network.model_file import read_about
 from cnn.settings import CnnSettings
 from data.errors import FeatureError, MemberError
@@ -19,6 +19,8 @@ from data.maps.member import Member
 from data.maps.store import open_store, write_maps
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene, read_label, read_scene, valid_mask
+
+from .conftest import fit_member
 
 OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}
 

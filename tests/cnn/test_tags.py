@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cnn import fit_member, load_member
+from cnn import load_member
 from cnn.crops.augmentation import Augmentation
 from cnn.crops.crops import SceneStore
 from cnn.crops.truth import truth_of
@@ -45,6 +45,8 @@ from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 from features.feature_set import FeatureSet
+
+from .conftest import fit_member
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu"}
 BINARY = Classes("binary", (1,), ("kelp",), ((0, 0, 0),))

@@ -9,7 +9,7 @@ import rasterio
 import torch
 from torch import Tensor, nn
 
-from cnn import fit_member, load_member
+from cnn import load_member
 from cnn.crops.crops import SceneStore
 from cnn.export import ByName, random_windows, trace
 from cnn.inputs.stacked import input_channels, stacked_names
@@ -28,6 +28,8 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene, maybe_ungeoreferenced, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
 from features.feature_set import FeatureSet
+
+from ..conftest import fit_member
 
 OPTIONS = {"seed": 3, "threads": 1, "device": "cpu"}
 INPUTS = ("nir", "red")

@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cnn import fit_member
 from cnn.network.encoder_stages import encoder_stages, freeze, held_stages
 from cnn.network.model_file import read_tensors
 from cnn.network.network import build_network
 from cnn.network.weights import load_weights
 from cnn.settings import CnnSettings
 from data.scenes.catalogue import Catalogue
+
+from ..conftest import fit_member
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}
 

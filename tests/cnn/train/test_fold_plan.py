@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn import fit_member, load_member
+from cnn import load_member
 from cnn.crops.crops import SceneStore
 from cnn.inputs.settings import AugmentSettings
 from cnn.network.model_file import read_about
@@ -16,6 +16,8 @@ from data.progress import untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from features.feature_set import FeatureSet
+
+from ..conftest import fit_member
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}
 

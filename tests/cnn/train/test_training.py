@@ -15,7 +15,7 @@ from PIL import Image
 
 import cnn.fit
 import cnn.train.loggers
-from cnn import fit_member, load_member
+from cnn import load_member
 from cnn.machine import Machine
 from cnn.network.model_file import read_about, read_tensors
 from cnn.settings import CnnSettings
@@ -25,6 +25,8 @@ from data.metrics.confusion import confusion_counts
 from data.metrics.metric import CLASS_METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene, read_label, read_scene, valid_mask
+
+from ..conftest import fit_member
 
 OPTIONS: dict[str, Any] = {"seed": 3, "threads": 1, "device": "cpu", "folds": [0]}
 
