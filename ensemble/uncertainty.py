@@ -50,10 +50,12 @@ def measure_uncertainty(blended: NDArray[np.uint16], members: NDArray[np.uint16]
 def _spread(members: NDArray[np.uint16]) -> Proba:
     """Return the mean total variation distance of members from their mean; those without a prediction do not count."""
     # Member by member: all at once they take several times the memory of what is stored.
-    total, count = np.float32(0), np.int64(0)
+    total = np.zeros((max(members.shape[1], 2), *members.shape[2:]), np.float32)
+    count = np.zeros(members.shape[2:], np.int64)
     for member in members:
         proba = _with_background(dequantise(member))
-        total, count = total + np.nan_to_num(proba), count + np.isfinite(proba[0])
+        total += np.nan_to_num(proba)
+        count += np.isfinite(proba[0])
     count = np.maximum(count, 1)
     distances = (
         np.nan_to_num(np.abs(_with_background(dequantise(member)) - total / count).sum(axis=0) / 2)

@@ -48,8 +48,10 @@ MOST_SIDE = 2048
 class MapStore(Protocol):
     """The probability maps of one member, in its folder."""
 
-    names: tuple[str, ...]
-    """The classes, a plane of a map each."""
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes, a plane of a map each."""
+        ...
 
     def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
         """Return the files that hold the maps of scenes, whether they are there or not, and the scenes in each.

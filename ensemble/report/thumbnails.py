@@ -92,11 +92,13 @@ def draw_scene(scene: Scene, quicklook: Quicklook, side: int) -> str:
 
 def _decide(maps: MemberMaps, scene: Scene, window: Window, decision: Decision, masks: Masks) -> NDArray[np.uint8]:
     """Return the labels that a decision makes of a window; cleaning needs the whole scene."""
+    label: NDArray[np.uint8]
     if decision.cleaning.idle:
         [label] = decision.apply(maps.read(scene, window))
         return label
     ((_, _, [label]),) = decide_scene(maps, scene, [decision], masks)
-    return label[window.slices]
+    part: NDArray[np.uint8] = label[window.slices]
+    return part
 
 
 def _draw_proba(stored: NDArray[np.uint16], colors: NDArray[np.uint8]) -> Picture:

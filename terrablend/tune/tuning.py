@@ -197,15 +197,15 @@ def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objec
 
 def best_score(counted: Sequence[Counts], metric: Objective) -> float:
     """Return the score of some folds together, at the thresholds that serve them best."""
-    total = sum(counted)
+    total = sum(counted[1:], start=counted[0])
     return _score(_take(total, best_thresholds(total, metric)), metric)
 
 
 def nested_scores(counted: Sequence[Counts], metric: Objective) -> tuple[float, list[float]]:
     """Return the score of all folds together, and of each, at thresholds that were chosen on the others."""
-    total = sum(counted)
+    total = sum(counted[1:], start=counted[0])
     chosen = [_take(counts, best_thresholds(total - counts, metric)) for counts in counted]
-    return _score(sum(chosen), metric), [_score(counts, metric) for counts in chosen]
+    return _score(sum(chosen[1:], start=chosen[0]), metric), [_score(counts, metric) for counts in chosen]
 
 
 def best_thresholds(counts: Counts, metric: Objective) -> NDArray[np.intp]:
