@@ -10,6 +10,7 @@ import rasterio
 from rasterio.shutil import copy
 
 from data.files import replacing
+from data.maps.whole import require_whole, writing_pixels
 from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced
 
 __all__ = ["Resampling", "replacing_cog"]
@@ -41,7 +42,7 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
         plain = Path(folder) / path.name
         yield plain
         # Without PAM, which would leave a side-car file under the temporary name.
-        with rasterio.Env(**GDAL_OPTIONS, GDAL_PAM_ENABLED="NO"), maybe_ungeoreferenced():
+        with rasterio.Env(**GDAL_OPTIONS, GDAL_PAM_ENABLED="NO"), maybe_ungeoreferenced(), writing_pixels(path):
             copy(
                 str(plain),
                 str(temporary),
@@ -54,3 +55,4 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
                 OVERVIEW_RESAMPLING=resampling.upper(),
                 OVERVIEWS="AUTO",
             )
+        require_whole(temporary)
