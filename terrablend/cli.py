@@ -107,7 +107,6 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
                 for stage in stages:
                     typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
-            opened.save_experiment()
             for stage in stages:
                 opened.folder.carry_out(stage, overwrite)
 

@@ -15,7 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from data.errors import MapError
+from data.errors import MapError, SceneError
 from data.files import replacing
 from data.maps.cog import replacing_cog
 from data.maps.whole import require_whole, writing_pixels
@@ -28,6 +28,7 @@ __all__ = [
     "TOP",
     "MapWriter",
     "dequantise",
+    "is_prediction",
     "map_names",
     "map_tags",
     "map_writer",
@@ -132,6 +133,15 @@ def map_tags(path: Path) -> dict[str, str]:
     with _open_map(path) as raster:
         tags: dict[str, str] = raster.tags()
     return tags
+
+
+def is_prediction(path: Path) -> bool:
+    """Return whether a file is a map that an ensemble of ours made."""
+    try:
+        with open_raster(str(path)) as raster:
+            return "terrablend" in raster.tags()
+    except SceneError:
+        return False
 
 
 def write_class_map(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from data.files import hash_file
+from data.files import hash_file, is_hidden
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
 from ensemble.score.scores import OBJECTIVE
@@ -109,5 +109,5 @@ def hash_files(path: Path) -> str:
     """Return the SHA-256 of a file; of a folder that of the hashes and names of its files, hidden ones left out."""
     if path.is_file():
         return hash_file(path)
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = sorted(file for file in path.iterdir() if file.is_file() and not is_hidden(file))
     return hashlib.sha256("".join(f"{hash_file(file)}  {file.name}\n" for file in files).encode()).hexdigest()
