@@ -104,8 +104,10 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
             opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
             stages = plan(opened, **extra)
             if dry_run:
+                costs = opened.folder.costs()
                 for stage in stages:
-                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
+                    cost = f"{costs[stage.name]}" if stage.name in costs else ""
+                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage):<10} {cost}".rstrip())
                 return
             for stage in stages:
                 opened.folder.carry_out(stage, overwrite)

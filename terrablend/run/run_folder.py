@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from data.errors import RunError
 from data.files import TIMINGS, clear_leftovers, fingerprint, read_json, write_json
+from data.pages.numbers import format_seconds
 from terrablend.run.marker import claim_folder, is_claimed
 from terrablend.run.record import StageRecord, changed_files, load_record, record_files
 
@@ -70,6 +71,10 @@ class Cost:
 
     seconds: float
     peak_mib: int
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        return f"{format_seconds(self.seconds)}, {self.peak_mib} MiB"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -96,15 +96,17 @@ class Run(BaseRun[Experiment]):
         EnsembleError
             Naming the first file that is another.
         """
-        now = self._hash_models(learning_order(self.experiment.members, ensemble.used))
-        if others := sorted({name for name, _ in now.items() ^ dict(ensemble.models).items()}):
+        needed = learning_order(self.experiment.members, ensemble.used)
+        now = self._hash_models(needed)
+        fitted = {name: sha256 for name, sha256 in ensemble.models.items() if Path(name).parts[1] in needed}
+        if others := sorted({name for name, _ in now.items() ^ fitted.items()}):
             raise EnsembleError(
                 f"{self.folder.path / others[0]}: expected the file that the ensemble was fitted to, got "
                 f"{'another' if others[0] in now else 'none'}: the stage ensemble is stale. "
                 f"Make it again: `terrablend ensemble {self.source} --overwrite`."
             )
 
-    def _hash_models(self, names: Sequence[str]) -> dict[str, str]:
+    def _hash_models(self, names: Iterable[str]) -> dict[str, str]:
         paths = [path for name in names for path in self.model_files(name) if path.exists()]
         return {path.relative_to(self.folder.path).as_posix(): hash_file(path) for path in paths}
 
@@ -199,7 +201,7 @@ class Run(BaseRun[Experiment]):
             fitted, self._run_facts(), maps, catalogue, experiment.ensemble, masks=self.masks, track=self.track
         )
         write_report(folder / "report.html", source)
-        models = self._hash_models(learning_order(experiment.members, fitted.ensemble.used))
+        models = self._hash_models(experiment.members)
         replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, catalogue)
 
     def _run_facts(self) -> RunFacts:

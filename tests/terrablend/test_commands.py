@@ -75,7 +75,7 @@ def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, ter
     outcome = terrablend("predict", finished, image, "-o", tmp_path / "out", "--workers", 1)
     assert outcome.code == 0, outcome.err
     np.testing.assert_array_equal(
-        read(tmp_path / "out" / f"{scene}_satellite.tif"), read(finished / f"maps/{scene}.tif")
+        read(tmp_path / "out" / f"{scene}_satellite_classes.tif"), read(finished / f"maps/{scene}.tif")
     )
     nodata = (read(image) == NODATA).all(axis=0)
     assert (read_map(tmp_path / "out" / f"{scene}_satellite_proba.tif")[0][nodata] == 65535).all()
@@ -106,7 +106,7 @@ def test_what_is_missing_is_made_again_to_the_same_bytes(finished, small_coast, 
     # As after a kill: the stage's record says unfinished, some files are there and some are not.
     before = bytes_below(finished)
     record = finished / "stages" / "lightgbm.json"
-    record.write_text(record.read_text().replace('"done": true', '"done": false'))
+    record.write_text(record.read_text().replace('"state": "done"', '"state": "unfinished"'))
     (finished / "members" / "lightgbm" / "fold1.txt").unlink()
     for path in list((finished / "members" / "lightgbm" / "oof").glob("*.tif"))[::2]:
         path.unlink()

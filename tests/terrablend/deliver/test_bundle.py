@@ -89,8 +89,8 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
         assert outcome.code == 0, outcome.err
     maps = contents(tmp_path / "run")
     assert {name.removeprefix(image.stem) for name in maps} == {
-        ".tif",
-        ".tif.aux.xml",
+        "_classes.tif",
+        "_classes.tif.aux.xml",
         "_proba.tif",
         "_uncertainty.tif",
     }
