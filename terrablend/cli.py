@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -12,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from data.errors import ExperimentError, MemberError, TerrablendError
+from data.faults import describe_fault
 from data.workers import cores, open_executor
 from features.branch import Branch
 from terrablend.branches import BRANCHES, branch_of
@@ -60,7 +62,7 @@ def print_version(wanted: bool) -> None:
 
 @contextmanager
 def plain_endings(verbose: bool) -> Iterator[None]:
-    """End in one message and exit status 2 on an error that a user can mend, and on Ctrl-C.
+    """End in one message and exit status 2 on an error that a user can mend, a fault of the machine, and Ctrl-C.
 
     With ``verbose`` errors show their traceback.
     """
@@ -71,6 +73,11 @@ def plain_endings(verbose: bool) -> Iterator[None]:
         if verbose:
             raise
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except OSError as error:
+        if verbose:
+            raise
+        console.print(f"[bold red]error:[/] {escape(describe_fault(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
         # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as
@@ -104,13 +111,12 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
             opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
             stages = plan(opened, **extra)
             if dry_run:
-                costs = opened.folder.costs()
                 for stage in stages:
-                    cost = f"{costs[stage.name]}" if stage.name in costs else ""
-                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage):<10} {cost}".rstrip())
+                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
-            for stage in stages:
-                opened.folder.carry_out(stage, overwrite)
+            with opened.folder.lock():
+                for stage in stages:
+                    opened.folder.carry_out(stage, overwrite)
 
     source, *shared = list(inspect.signature(command).parameters.values())[:-1]
     parameters = [source, *list(inspect.signature(plan).parameters.values())[1:], *shared]
@@ -386,6 +392,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # Asked to end by the system it ends as by Ctrl-C: workers with it, and what was finished is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

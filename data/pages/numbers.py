@@ -3,15 +3,7 @@
 import math
 import re
 
-__all__ = [
-    "format_area",
-    "format_count",
-    "format_minus",
-    "format_number",
-    "format_percent",
-    "format_seconds",
-    "format_short",
-]
+__all__ = ["format_area", "format_count", "format_minus", "format_number", "format_percent", "format_short"]
 
 
 def format_minus(text: str) -> str:
@@ -65,15 +57,3 @@ def format_percent(share: float) -> str:
         return "<0.01%"
     digits = 0 if share >= 0.095 or not share else 1 if share >= 0.0095 else 2
     return f"{100 * share:.{digits}f}%"
-
-
-def format_seconds(seconds: float) -> str:
-    """Write a time in the unit that suits it.
-
-    >>> format_seconds(4.24), format_seconds(75), format_seconds(7500)
-    ('4.2 s', '1 min 15 s', '2 h 05 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"

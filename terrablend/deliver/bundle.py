@@ -111,12 +111,12 @@ def write_bundle(run: Run, out: Path) -> None:
         raise BundleError(f"{out}: expected a new folder, got one that is there. Remove it, or choose another: -o.")
     require_replaceable(out, _is_bundle)
     ensemble, catalogue = run.load_ensemble(), run.load_catalogue()
-    run.require_models(ensemble)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=temporary_prefix("bundle")) as temporary:
         folder = Path(temporary) / out.stem
         for name in learning_order(run.experiment.members, ensemble.used):
             _copy_member(run, name, folder / "members" / name, len(catalogue.folds))
+        run.require_models(ensemble)
         _copy(run.folder.path / "ensemble" / "ensemble.json", folder / "ensemble" / "ensemble.json")
         _copy_experiment(run.folder.path / "experiment.yaml", folder / "experiment.yaml")
         parts = {path: (file.sha256, file.size) for path, file in _hashes(folder).items()}

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from data.errors import RunError
 from data.files import TIMINGS, clear_leftovers, fingerprint, read_json, write_json
-from data.pages.numbers import format_seconds
+from terrablend.run.lock import lock_folder
 from terrablend.run.marker import claim_folder, is_claimed
 from terrablend.run.record import StageRecord, changed_files, load_record, record_files
 
@@ -72,10 +73,6 @@ class Cost:
     seconds: float
     peak_mib: int
 
-    def __str__(self) -> str:
-        """Return it in words."""
-        return f"{format_seconds(self.seconds)}, {self.peak_mib} MiB"
-
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -92,6 +89,13 @@ class RunFolder:
     def claim(self) -> None:
         """Make the folder that of a run; see `terrablend.run.marker.claim_folder`."""
         claim_folder(self.path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder that of a run, and keep other processes from working in it."""
+        self.claim()
+        with lock_folder(self.path):
+            yield
 
     @property
     def is_ours(self) -> bool:

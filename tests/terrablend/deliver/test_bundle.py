@@ -136,10 +136,10 @@ def test_the_same_run_makes_the_same_bundle(finished, packed, terrablend, tmp_pa
 
 def test_every_kind_of_model_file_is_taken():
     for learner in LEARNERS.values():
-        assert bundle.MODEL.fullmatch(f"fold12{learner.booster.suffix}")
-    assert bundle.MODEL.fullmatch("fold0.safetensors")
+        assert MODEL.fullmatch(f"fold12{learner.booster.suffix}")
+    assert MODEL.fullmatch("fold0.safetensors")
     for name in ("fold0.json", "fold0.csv", "fold0.ckpt", "fold0.txt.py", "afold0.txt"):
-        assert not bundle.MODEL.fullmatch(name)
+        assert not MODEL.fullmatch(name)
 
 
 def test_a_member_that_lacks_a_fold_is_refused(finished, terrablend, tmp_path):

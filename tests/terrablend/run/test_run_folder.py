@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -258,3 +259,29 @@ def test_what_was_measured_is_in_a_file_apart_and_nothing_depends_on_it(steps):
     }
     assert steps.folder.state(steps.table()) == "done"
     assert steps.folder.costs() == {}
+
+
+def test_a_folder_that_another_process_works_in_is_refused_with_its_name_until_it_ends_however_that_is(tmp_path):
+    hold = (
+        "import sys; from pathlib import Path; from terrablend.run.run_folder import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock():\n    print('locked', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path / "run")]
+    folder = RunFolder(tmp_path / "run")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(RunError, match=rf"in use by process {process.pid} on .*--run"), folder.lock():
+            pass
+        process.kill()
+        process.wait()
+    with folder.lock():
+        pass
+
+
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+    def refuse(*words):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with RunFolder(tmp_path / "run").lock():
+        assert "this file system has no locks (No locks available)" in caplog.text
