@@ -9,6 +9,7 @@ from data.errors import BundleError
 from data.files import read_json
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
+from terrablend.run.scene_run import MODEL
 from trees.learning import LEARNERS
 
 from ..conftest import EXPERIMENT, write_small_coast
