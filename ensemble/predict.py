@@ -1,4 +1,4 @@
-"""The ensemble applied to the members' maps of a scene."""
+"""Apply the ensemble to the members' maps of scenes."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ __all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
 
 
 def model_id(ensemble: Ensemble) -> str:
-    """Return what tells this ensemble from every other: a hash of all that it and its members learned."""
+    """Return a hash of all that the ensemble and its members learned, which identifies it."""
     return fingerprint(asdict(ensemble))[:16]
 
 
@@ -65,7 +65,7 @@ def write_prediction(
         Where the conditions of rules hold.
     """
     tags = {"scene": scene.id, **model_tags(ensemble)}
-    label = np.empty((scene.grid.height, scene.grid.width), np.uint8)
+    label = np.empty((1, scene.grid.height, scene.grid.width), np.uint8)
     with ExitStack() as opened:
         proba, uncertainty = (
             path and opened.enter_context(map_writer(path, scene.grid, names, tags, cloud_optimized=True))
@@ -73,12 +73,12 @@ def write_prediction(
         )
         for window, stored in maps.windows(scene):
             blended = ensemble.proba(stored)
-            label[window.slices] = ensemble.decide(blended)
+            label[:, *window.slices] = ensemble.decide(blended)
             if proba:
                 proba.write(window, dequantise(blended))
             if uncertainty:
                 uncertainty.write(window, measure_uncertainty(blended, stored))
-    cleaned = ensemble.clean(label, masks(scene))
+    [cleaned] = ensemble.clean(label, masks(scene))
     write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
 
 

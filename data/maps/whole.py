@@ -34,7 +34,7 @@ class Layout(NamedTuple):
     """How numbers are laid out in a TIFF, or in a BigTIFF."""
 
     order: str
-    count: str
+    length: str
     entry: str
     offset: str
 
@@ -100,8 +100,8 @@ def _directories(file: int) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np
 def _read_directory(file: int, place: int, layout: Layout) -> tuple[dict[int, tuple[int, int, bytes]], int]:
     """Return type, count and value of each tag of a directory, and where the next directory lies."""
     entry = struct.Struct(layout.order + layout.entry)
-    first = struct.calcsize(layout.order + layout.count)
-    [count] = struct.unpack(layout.order + layout.count, os.pread(file, first, place))
+    first = struct.calcsize(layout.order + layout.length)
+    [count] = struct.unpack(layout.order + layout.length, os.pread(file, first, place))
     last = struct.calcsize(layout.order + layout.offset)
     text = os.pread(file, count * entry.size + last, place + first)
     if len(text) < count * entry.size + last:

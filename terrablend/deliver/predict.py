@@ -88,8 +88,8 @@ def predict_scenes(
             return
         for scene in run.track(opened, "scenes", len(opened)):
             maps = _apply_members(members, ensemble, [scene], folder)
-            paths = [out / f"{scene.id}{kind}.tif" for kind in kinds]
-            write_prediction(ensemble, maps, scene, *paths, masks=run.masks)
+            classes, proba, doubts = (out / f"{scene.id}{kind}.tif" for kind in (CLASSES, PROBA, UNCERTAINTY))
+            write_prediction(ensemble, maps, scene, classes, proba, doubts if uncertainty else None, run.masks)
             for member in members:
                 map_path(folder / member.name, scene).unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)

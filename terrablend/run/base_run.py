@@ -159,7 +159,10 @@ class BaseRun(ABC, Generic[E]):
         name: str,
         command: str,
         work: Callable[[], None],
-        *rest: Any,
+        reads: tuple[Stage, ...],
+        outputs: tuple[str, ...],
+        settings: dict[str, Any],
+        *,
         inputs: Callable[[], Sequence[Path]] = tuple,
         complete: bool = True,
     ) -> Stage:
@@ -167,7 +170,7 @@ class BaseRun(ABC, Generic[E]):
 
         Parameters
         ----------
-        name, *rest, complete
+        name, reads, outputs, settings, complete
             As of `Stage`.
         command : str
             Without the experiment file.
@@ -184,7 +187,7 @@ class BaseRun(ABC, Generic[E]):
             save_experiment(self.experiment, self.folder.path / "experiment.yaml")
             work()
 
-        return Stage(name, command, begin, *rest, inputs=read, complete=complete)
+        return Stage(name, command, begin, reads, outputs, settings, read, complete)
 
     def _read_inputs(self, paths: Sequence[Path]) -> dict[str, str]:
         """Return the hash of the content of some files by their path from the root."""

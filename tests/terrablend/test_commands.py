@@ -330,8 +330,8 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     assert "Traceback" not in err
     assert not list(run.rglob(".writing-*"))
     assert not list((run / "members" / "unet").glob("*.safetensors"))
-    assert not read_json(run / "stages" / "unet.json")["done"]
-    assert read_json(run / "stages" / "lightgbm.json")["done"]
+    assert read_json(run / "stages" / "unet.json")["state"] == "unfinished"
+    assert read_json(run / "stages" / "lightgbm.json")["state"] == "done"
     assert Path(run / "members" / "lightgbm" / "fold0.txt").exists()
 
 
