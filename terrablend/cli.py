@@ -5,6 +5,7 @@ import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,6 +41,9 @@ Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask schedul
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Override the experiment's seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results that were made with other settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the stages and whether each is done; do nothing.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Read all inputs and results again, and compare every byte with the records.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
 Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
 MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.")]
@@ -153,9 +157,15 @@ def open_scene_run(source: Path, **machine: Any) -> "Run":
 
 @app.command()
 @on_run
-def check(run: "Run") -> Iterable["Stage"]:
+def check(run: "Run", verify: Verify = False) -> Iterable["Stage"]:
     """Read every scene, list every problem, split the scenes into folds, and draw the data."""
+    run = replace(run, verify=verify)
     yield run.check
+    if verify:
+        done = [stage for stage in run.stages if run.folder.state(stage) == "done"]
+        for stage in done:
+            run.folder.verify(stage)
+        console.print(f"The user's files, and all that {', '.join(stage.name for stage in done)} wrote: as they were.")
     if run.folder.state(run.check) == "done":
         from data.survey.overview import summarise
 
