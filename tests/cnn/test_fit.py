@@ -63,6 +63,7 @@ def test_a_second_start_keeps_finished_folds(catalogue: Catalogue, tiny: CnnSett
         "fold0.html",
         "fold1.html",
         "member.json",
+        "timings.json",
     }
 
 
