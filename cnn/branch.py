@@ -50,6 +50,12 @@ def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:
         )
 
 
+def files(settings: CnnSettings, root: Path) -> list[Path]:
+    """Return the file of pretrained weights, where it is one of the user's."""
+    path = Path(settings.pretrained or "").expanduser()
+    return [path.absolute()] if path.is_file() else []
+
+
 def export(member: Any, path: Path, folds: Sequence[int] | None) -> float:
     """Write a member's networks as an ONNX file."""
     from cnn.export import export_member
@@ -65,6 +71,7 @@ BRANCH = Branch(
     load=load,
     architecture=lambda settings: f"{settings.architecture} ({settings.encoder})",
     inputs=inputs,
+    files=files,
     reads_formulas=True,
     search_space={
         "learning_rate": Range(low=1e-4, high=1e-2, log=True),

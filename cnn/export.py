@@ -26,7 +26,7 @@ from cnn.network.network import first_line
 from cnn.predict.applied import Mean
 from cnn.settings import CLASSIFIER
 from data.errors import MemberError
-from data.files import replacing, write_json
+from data.files import read_json, replacing, require_replaceable, write_json
 
 __all__ = ["ByName", "export_member", "random_windows", "trace"]
 
@@ -83,9 +83,13 @@ def export_member(
     ------
     MemberError
         If the file cannot be made or does not say what the member says, or a library that makes it is missing.
+    OutputError
+        If there is a file of one of these names that is no earlier export.
     """
     if path.suffix != ".onnx":
         raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
+    for file in (path, path.with_suffix(".json")):
+        require_replaceable(file, lambda _: _is_card(path.with_suffix(".json")))
     _library("onnx")
     _library("onnxscript")
     runtime = _library("onnxruntime")
@@ -244,6 +248,14 @@ def _card(member: CnnMember, folds: Sequence[int], any_size: bool, difference: f
         "difference_from_torch": difference,
         "versions": {library: version(library) for library in LIBRARIES},
     }
+
+
+def _is_card(path: Path) -> bool:
+    try:
+        card = read_json(path)
+        return card["output"]["name"] == OUTPUT and "terrablend" in card["versions"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _library(name: str) -> ModuleType:

@@ -211,15 +211,12 @@ def _plain(value: Any) -> Any:
 
 
 def _describe_fold(directory: Path, fold: int) -> dict[str, Any]:
-    """Return how a fold was trained, from its files; times are only in its log, which may be gone."""
+    """Return how a fold was trained, from its files; its loss is only in its log, which may be gone."""
     path = model_path(directory, fold)
     log = path.with_suffix(".csv")
     last = list(csv.DictReader(log.read_text("utf-8").splitlines()))[-1] if log.is_file() else None
     about = read_about(path)
-    return {
-        **{key: about[key] for key in ("normalisation", "epoch", "score")},
-        **{key: last and float(last[key]) for key in ("loss", "seconds")},
-    }
+    return {**{key: about[key] for key in ("normalisation", "epoch", "score")}, "loss": last and float(last["loss"])}
 
 
 def _describe(device: torch.device) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "LabelError",
     "MapError",
     "MemberError",
+    "OutputError",
     "RunError",
     "SceneError",
     "SubmissionError",
@@ -64,6 +65,10 @@ class MapError(TerrablendError):
 
 class EnsembleError(TerrablendError):
     """The members' maps cannot be blended as asked."""
+
+
+class OutputError(TerrablendError):
+    """What is to be written would take the place of a file that this command did not write."""
 
 
 class SubmissionError(TerrablendError):

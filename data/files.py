@@ -4,15 +4,39 @@ import hashlib
 import json
 import math
 import os
+import platform
+import re
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint", "hash_file", "read_json", "replacing", "scene_rng", "sync_files", "write_json"]
+from data.errors import OutputError
+
+__all__ = [
+    "TIMINGS",
+    "clear_leftovers",
+    "fingerprint",
+    "hash_file",
+    "is_hidden",
+    "read_json",
+    "replacing",
+    "require_replaceable",
+    "scene_rng",
+    "sync_files",
+    "temporary_prefix",
+    "write_json",
+]
+
+TIMINGS = "timings.json"
+"""Name of the files of what was measured: it differs from run to run, as nothing else does."""
+
+LEFTOVER = re.compile(r"\.(writing|plain|members|bundle)-(?P<host>.+)-(?P<process>\d+)-\w+(\.\w+)*")
+"""Names that `temporary_prefix` begins."""
 
 
 @contextmanager
@@ -25,7 +49,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     sure of together.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".writing-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=temporary_prefix("writing"), suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -38,6 +62,62 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_prefix(kind: str) -> str:
+    """Return what the names of temporary files of a kind begin with: they are hidden, and name their process."""
+    return f".{kind}-{_host()}-{os.getpid()}-"
+
+
+def clear_leftovers(folder: Path, *below: str) -> None:
+    """Remove what processes that were killed on this machine left in a folder, and anywhere in some below it."""
+    paths = [*folder.glob(".*"), *(path for name in below for path in (folder / name).rglob(".*"))]
+    for path in paths:
+        match = LEFTOVER.fullmatch(path.name)
+        if match and match["host"] == _host() and not _is_alive(int(match["process"])):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def require_replaceable(path: Path, is_ours: Callable[[Path], bool] = lambda path: False) -> None:
+    """Refuse to write where a file is that the same command did not write earlier.
+
+    Raises
+    ------
+    OutputError
+        Naming the file.
+    """
+    if path.exists() and not is_ours(path):
+        raise OutputError(
+            f"{path}: expected no such file yet, got one that is not an earlier output of this command, and leaves it "
+            "alone. Move it away, or choose another place: -o."
+        )
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file is none of the user's, such as one that is being written.
+
+    >>> is_hidden(Path("scenes/.writing-a.tif")), is_hidden(Path(".data/a.tif"))
+    (True, False)
+    """
+    return path.name.startswith(".")
+
+
+def _host() -> str:
+    return re.sub(r"[^\w.]", "_", platform.node()) or "host"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        # It is another user's.
+        return True
+    return True
 
 
 def sync_files(paths: Iterable[Path]) -> None:

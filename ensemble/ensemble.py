@@ -40,6 +40,8 @@ class Ensemble:
         Whether no other thresholds were clearly better, and they are the plain ones.
     choices_ : mapping of str to Choice
         Step → what there was to choose from on all folds, and its scores on folds left out.
+    models : mapping of str to str
+        By path below the run folder: the SHA-256 of each file of the members whose maps were blended.
     """
 
     classes: Classes
@@ -51,6 +53,7 @@ class Ensemble:
     spread_: tuple[float, ...] = ()
     kept_default_: bool = False
     choices_: Mapping[str, Choice] = field(default_factory=dict)
+    models: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def weights_(self) -> dict[str, float]:
@@ -114,6 +117,7 @@ class Ensemble:
                 tuple(values["spread_"]),
                 values["kept_default_"],
                 {step: Choice.from_dict(choice) for step, choice in values["choices_"].items()},
+                dict(values["models"]),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise EnsembleError(

@@ -21,7 +21,7 @@ __all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
 
 
 def model_id(ensemble: Ensemble) -> str:
-    """Return a hash of all that the ensemble learned, which identifies it."""
+    """Return a hash of all that the ensemble and its members learned, which identifies it."""
     return fingerprint(asdict(ensemble))[:16]
 
 

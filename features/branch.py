@@ -241,7 +241,7 @@ class Branch(Generic[S]):
     computes : bool
         Whether members map any scene; if not, its maps must be given: `Loading.given`.
     files : callable
-        ``files(settings, root)`` returns path, size and modification time of the files that a member is made from.
+        ``files(settings, root)`` returns the files of the user's that a member is made from.
     search_space : mapping
         What `terrablend tune` searches where the experiment file names nothing.
     tag_defaults : mapping
@@ -262,7 +262,7 @@ class Branch(Generic[S]):
     table: TableBranch[S] | None = None
     reads_formulas: bool = False
     computes: bool = True
-    files: Callable[[S, Path], list[list[str | int]]] = lambda settings, root: []
+    files: Callable[[S, Path], list[Path]] = lambda settings, root: []
     search_space: Space = field(default_factory=dict)
     tag_defaults: Mapping[str, Any] = field(default_factory=dict)
     first_members: Callable[[Sequence[str]], dict[str, dict[str, Any]]] = lambda bands: {}

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import TableError
-from data.files import replacing
+from data.files import is_hidden, replacing
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
@@ -47,7 +47,11 @@ def find_tables(settings: TableSettings, root: Path) -> list[Path]:
     found: set[Path] = set()
     for pattern in settings.files:
         anchor = Path(pattern).anchor
-        paths = [path for path in Path(anchor or root).glob(pattern.removeprefix(anchor)) if path.is_file()]
+        paths = [
+            path
+            for path in Path(anchor or root).glob(pattern.removeprefix(anchor))
+            if path.is_file() and not is_hidden(path)
+        ]
         if not paths:
             raise TableError(f"{root / pattern}: expected a table, got no such file. Correct table.files or root.")
         found.update(paths)

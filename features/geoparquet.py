@@ -16,7 +16,7 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform
 
 from data.errors import TableError
-from data.files import replacing
+from data.files import replacing, require_replaceable
 from data.progress import Track, untracked
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
@@ -65,11 +65,14 @@ def write_points(
     TableError
         If a scene has tags, no coordinates or none that can be converted, if its rows are missing, or the scenes'
         rows differ in their columns.
+    OutputError
+        If there is a file that is no earlier table of points.
 
     References
     ----------
     .. [1] https://geoparquet.org/releases/v1.1.0/
     """
+    require_replaceable(path, _are_points)
     _check_scenes(directory, scenes)
     crs = _shared_crs(scenes)
     schema = _read_schema(table_path(directory, scenes[0]))
@@ -104,6 +107,15 @@ def write_points(
         writer.add_key_value_metadata({"geo": json.dumps(geo)})
     logger.info("points: %d pixels of %d scenes in %s, %s", rows, len(scenes), crs or LONGITUDE_LATITUDE, path)
     return rows
+
+
+def _are_points(path: Path) -> bool:
+    """Return whether a file is a table of ours as points."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except (pa.ArrowException, OSError):
+        return False
+    return {b"geo", b"terrablend"} <= metadata.keys()
 
 
 def _check_scenes(directory: Path, scenes: Sequence[Scene]) -> None:

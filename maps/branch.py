@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.files import is_hidden
 from data.scenes.classes import Classes
 from features.branch import Branch, Loading, ModelInput, Training
 from maps.settings import FoldFile, MapsSettings
@@ -36,14 +37,13 @@ def load(loading: Loading[MapsSettings]) -> "MapsMember":
     return load_member(loading.directory, loading.root, loading.given)
 
 
-def files(settings: MapsSettings, root: Path) -> list[list[str | int]]:
-    """Return path, size and modification time of all files of a member's patterns."""
+def files(settings: MapsSettings, root: Path) -> list[Path]:
+    """Return all files of a member's patterns."""
     patterns = {settings.pattern(split) for split in ("train", "val", "test")} - {None}
     if isinstance(settings.fold, FoldFile):
         patterns.add(settings.fold.file)
-    paths = {path for pattern in patterns for path in root.glob(_glob(str(pattern))) if path.is_file()}
-    stats = ((path, path.stat()) for path in sorted(paths))
-    return [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in stats]
+    paths = {path for pattern in patterns for path in root.glob(_glob(str(pattern)))}
+    return sorted(path for path in paths if path.is_file() and not is_hidden(path))
 
 
 def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:

@@ -2,8 +2,10 @@
 
 import inspect
 import json
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from data.errors import ExperimentError, MemberError, TerrablendError
+from data.faults import describe_fault
 from data.workers import cores, open_executor
 from features.branch import Branch
 from terrablend.branches import BRANCHES, branch_of
@@ -38,6 +41,9 @@ Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask schedul
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Override the experiment's seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results that were made with other settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the stages and whether each is done; do nothing.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Read all inputs and results again, and compare every byte with the records.")
+]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Show details, and tracebacks of errors.")]
 Member = Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="One member; all of the branch by default.")]
 MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.")]
@@ -60,7 +66,7 @@ def print_version(wanted: bool) -> None:
 
 @contextmanager
 def plain_endings(verbose: bool) -> Iterator[None]:
-    """End in one message and exit status 2 on an error that a user can mend, and on Ctrl-C.
+    """End in one message and exit status 2 on an error that a user can mend, a fault of the machine, and Ctrl-C.
 
     With ``verbose`` errors show their traceback.
     """
@@ -71,6 +77,11 @@ def plain_endings(verbose: bool) -> Iterator[None]:
         if verbose:
             raise
         console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from error
+    except OSError as error:
+        if verbose:
+            raise
+        console.print(f"[bold red]error:[/] {escape(describe_fault(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
         # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as
@@ -107,9 +118,9 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
                 for stage in stages:
                     typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
-            opened.save_experiment()
-            for stage in stages:
-                opened.folder.carry_out(stage, overwrite)
+            with opened.folder.lock():
+                for stage in stages:
+                    opened.folder.carry_out(stage, overwrite)
 
     source, *shared = list(inspect.signature(command).parameters.values())[:-1]
     parameters = [source, *list(inspect.signature(plan).parameters.values())[1:], *shared]
@@ -146,9 +157,15 @@ def open_scene_run(source: Path, **machine: Any) -> "Run":
 
 @app.command()
 @on_run
-def check(run: "Run") -> Iterable["Stage"]:
+def check(run: "Run", verify: Verify = False) -> Iterable["Stage"]:
     """Read every scene, list every problem, split the scenes into folds, and draw the data."""
+    run = replace(run, verify=verify)
     yield run.check
+    if verify:
+        done = [stage for stage in run.stages if run.folder.state(stage) == "done"]
+        for stage in done:
+            run.folder.verify(stage)
+        console.print(f"The user's files, and all that {', '.join(stage.name for stage in done)} wrote: as they were.")
     if run.folder.state(run.check) == "done":
         from data.survey.overview import summarise
 
@@ -385,6 +402,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
+    # Asked to end by the system it ends as by Ctrl-C: workers with it, and what was finished is kept.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()
 
 

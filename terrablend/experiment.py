@@ -45,7 +45,10 @@ __all__ = [
     "save_experiment",
 ]
 
-MemberName = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+NAME = r"^[\w-][\w.-]*$"
+"""Of an experiment or a member: also that of a folder, and neither hidden nor the folder above."""
+
+MemberName = Annotated[str, Field(pattern=NAME)]
 
 
 class OfABranch:
@@ -79,7 +82,7 @@ LIBRARIES = (
 class BaseExperiment(Settings):
     """What an experiment on scenes and one on a table have in common."""
 
-    name: str = Field(pattern=r"^[\w.-]+$", description="name of the experiment and of its run folder")
+    name: str = Field(pattern=NAME, description="name of the experiment and of its run folder")
     task: Task = Field(
         description="binary: a class and its background; multiclass: one of several classes a pixel; multilabel: any "
         "number of tags a scene"

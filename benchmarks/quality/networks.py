@@ -11,7 +11,6 @@ same fold with the same seed. Without the hub's weights at hand add ``--set memb
 """
 
 import argparse
-import csv
 import logging
 import statistics
 import tempfile
@@ -32,6 +31,7 @@ from cnn.machine import choose_device, choose_precision
 from cnn.network.network import build_network
 from cnn.settings import CnnSettings
 from cnn.train.fold_plan import build_loss
+from data.files import TIMINGS, read_json
 from data.metrics.confusion import confusion_counts, plain_prediction
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE
@@ -108,8 +108,7 @@ def learn(job: Job, member: str, overrides: list[str], catalogue_path: Path, thr
         cnn.fit_member(
             Training(member, settings, catalogue, *files, columns, formulas, job.seed, threads, folds=[job.fold])
         )
-        with (directory / f"fold{job.fold}.csv").open() as file:
-            rates = [float(row["images_per_second"]) for row in csv.DictReader(file)]
+        rates = [epoch["images_per_second"] for epoch in read_json(directory / TIMINGS)[f"fold{job.fold}"]]
         trained = cnn.load_member(directory, threads, "auto")
         counts = np.zeros((n_labels, n_labels + 1), np.int64)
         for scene, window, proba in trained.predict(catalogue.in_fold(job.fold), [job.fold]):

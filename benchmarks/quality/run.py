@@ -13,8 +13,8 @@ from pathlib import Path
 
 import polars as pl
 
-from data.files import read_json
 from ensemble.ensemble import Ensemble
+from terrablend.run.run_folder import RunFolder
 
 HERE = Path(__file__).parent
 SPLITS = {"train": "nested out of fold", "val": "official val"}
@@ -58,10 +58,9 @@ def print_tables(name: str, run: Path) -> None:
         part = scores.filter(pl.col("split") == split)
         print_candidates(part, SPLITS[split])
         print_classes(part)
-    records = {path.stem: read_json(path) for path in (run / "stages").glob("*.json")}
     print("| stage | seconds | peak MiB |\n| --- | ---: | ---: |")
-    for stage, record in sorted(records.items(), key=lambda item: item[1].get("seconds", 0)):
-        print(f"| {stage} | {record.get('seconds', '–')} | {record.get('peak_mib', '–')} |")
+    for stage, cost in sorted(RunFolder(run).costs().items(), key=lambda item: item[1].seconds):
+        print(f"| {stage} | {cost.seconds} | {cost.peak_mib} |")
 
 
 def print_candidates(scores: pl.DataFrame, title: str) -> None:

@@ -3,7 +3,7 @@
 import csv
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cnn.train.segmenter import Segmenter
 from cnn.train.training_page import write_training_page
 from cnn.train.validation import Validation
 from data.errors import MemberError
-from data.files import replacing
+from data.files import TIMINGS, read_json, replacing, write_json
 from data.progress import Track
 from data.scenes.classes import Classes
 
@@ -51,6 +51,8 @@ class TrainingMonitor(pl.Callback):
     ----------
     rows : list of Row
         One an epoch; the first epoch is 1.
+    measured : list of Row
+        What each epoch took: seconds since the training began, and images a second while it trained.
     score : float
         Of the last epoch, higher is better; without held-out scenes - its training loss.
     """
@@ -61,6 +63,7 @@ class TrainingMonitor(pl.Callback):
         self.stem, self.settings, self.classes, self.segmenter = stem, settings, classes, segmenter
         self.monitor, self.track, self.what = monitor_name(settings, classes), track, what
         self.rows: list[Row] = []
+        self.measured: list[Row] = []
         self.batches: list[float] = []
         self.score = -math.inf
         self.interrupted = False
@@ -71,12 +74,12 @@ class TrainingMonitor(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a training that goes on must know."""
-        return {"rows": self.rows, "batches": torch.tensor(self.batches)}
+        return {"rows": self.rows, "measured": self.measured, "batches": torch.tensor(self.batches)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what `state_dict` returned."""
-        self.rows, self.batches = state_dict["rows"], state_dict["batches"].tolist()
-        self._spent = self.rows[-1]["seconds"]
+        self.rows, self.measured = state_dict["rows"], state_dict["measured"]
+        self.batches, self._spent = state_dict["batches"].tolist(), self.measured[-1]["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Open what is written to, and let the progress bar catch up with a training that goes on."""
@@ -121,15 +124,15 @@ class TrainingMonitor(pl.Callback):
             "epoch": trainer.current_epoch + 1,
             "loss": loss,
             "learning_rate": max(group["lr"] for group in trainer.optimizers[0].param_groups),
-            "images_per_second": len(losses) * self.settings.batch_size / seconds,
         }
         self.score = -loss
         validation = self.segmenter.validate()
         if validation is not None:
             self.score = score_of(self.monitor, validation, head_of(self.classes))
             row |= self._describe(validation)
-        row["seconds"] = time.perf_counter() - self._start
         self.rows.append(row)
+        rate = len(losses) * self.settings.batch_size / seconds
+        self.measured.append({"seconds": time.perf_counter() - self._start, "images_per_second": rate})
         if trainer.is_global_zero:
             self._write(validation)
 
@@ -159,8 +162,10 @@ class TrainingMonitor(pl.Callback):
             writer = csv.DictWriter(stream, list(row), lineterminator="\n")
             writer.writeheader()
             writer.writerows(plain)
+        note_timings(self.stem, self.measured)
+        metrics = {key: value for key, value in {**row, **self.measured[-1]}.items() if key != "epoch"}
         for service in self._loggers:
-            service.log_metrics({key: value for key, value in row.items() if key != "epoch"}, step=epoch)
+            service.log_metrics(metrics, step=epoch)
         folder = self.stem.with_name(f"{self.stem.name}-scenes")
         every = self.settings.pictures or max(1, epochs // GRIDS)
         if validation is not None and self.segmenter.tiles is not None and (epoch % every == 0 or epoch == epochs):
@@ -188,3 +193,10 @@ class TrainingMonitor(pl.Callback):
             }
         row |= head.columns(labels, validation.counts)
         return row
+
+
+def note_timings(stem: Path, measured: Sequence[Row]) -> None:
+    """Write down what the epochs of a training took, beside those of the member's other folds."""
+    path = stem.parent / TIMINGS
+    others = read_json(path) if path.exists() else {}
+    write_json(path, {**others, stem.name: list(measured)})

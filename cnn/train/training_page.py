@@ -83,7 +83,6 @@ def _charts(
                 curve(mark.label, f"{name}_{mark.label}", mark.color, str(mark.id)) for mark in label_marks(classes)
             ]
     charts["Learning rate"] = [curve("highest of all weights", "learning_rate")]
-    charts["Images a second"] = [curve("while training", "images_per_second")]
     return charts
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 import rasterio
 from rasterio.shutil import copy
 
-from data.files import replacing
+from data.files import replacing, temporary_prefix
+from data.maps.whole import require_whole, writing_pixels
 from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced
 
 __all__ = ["Resampling", "replacing_cog"]
@@ -37,11 +38,12 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
     ----------
     .. [1] https://gdal.org/drivers/raster/cog.html
     """
-    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent, prefix=".plain-") as folder:
+    prefix = temporary_prefix("plain")
+    with replacing(path) as temporary, tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as folder:
         plain = Path(folder) / path.name
         yield plain
         # Without PAM, which would leave a side-car file under the temporary name.
-        with rasterio.Env(**GDAL_OPTIONS, GDAL_PAM_ENABLED="NO"), maybe_ungeoreferenced():
+        with rasterio.Env(**GDAL_OPTIONS, GDAL_PAM_ENABLED="NO"), maybe_ungeoreferenced(), writing_pixels(path):
             copy(
                 str(plain),
                 str(temporary),
@@ -54,3 +56,4 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
                 OVERVIEW_RESAMPLING=resampling.upper(),
                 OVERVIEWS="AUTO",
             )
+        require_whole(temporary)

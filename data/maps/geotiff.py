@@ -15,9 +15,10 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.windows import Window as RasterWindow
 
-from data.errors import MapError
+from data.errors import MapError, SceneError
 from data.files import replacing
 from data.maps.cog import replacing_cog
+from data.maps.whole import require_whole, writing_pixels
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
 from data.scenes.windows import Grid, Window
@@ -27,6 +28,7 @@ __all__ = [
     "TOP",
     "MapWriter",
     "dequantise",
+    "is_prediction",
     "map_names",
     "map_tags",
     "map_writer",
@@ -61,12 +63,14 @@ def dequantise(stored: NDArray[np.uint16]) -> NDArray[np.float32]:
 class MapWriter:
     """An open probability map; made by `map_writer`."""
 
-    def __init__(self, raster: Any) -> None:
-        self._raster = raster
+    def __init__(self, raster: Any, path: Path) -> None:
+        self._raster, self._path = raster, path
 
     def write(self, window: Window, proba: NDArray[np.float32]) -> None:
         """Write the probabilities (n, height, width) of one window."""
-        self._raster.write(quantise(proba), window=RasterWindow(window.col, window.row, window.width, window.height))
+        area = RasterWindow(window.col, window.row, window.width, window.height)
+        with writing_pixels(self._path):
+            self._raster.write(quantise(proba), window=area)
 
 
 @contextmanager
@@ -96,7 +100,7 @@ def map_writer(
         raster.scales = [1 / TOP] * len(names)
         raster.descriptions = tuple(names)
         raster.update_tags(**tags)
-        yield MapWriter(raster)
+        yield MapWriter(raster, path)
 
 
 def read_map(path: Path, window: Window | None = None) -> NDArray[np.uint16]:
@@ -131,6 +135,15 @@ def map_tags(path: Path) -> dict[str, str]:
     return tags
 
 
+def is_prediction(path: Path) -> bool:
+    """Return whether a file is a map that an ensemble of ours made."""
+    try:
+        with open_raster(str(path)) as raster:
+            return "terrablend" in raster.tags()
+    except SceneError:
+        return False
+
+
 def write_class_map(
     path: Path, label: NDArray[np.uint8], grid: Grid, classes: Classes, tags: Mapping[str, str]
 ) -> None:
@@ -157,7 +170,8 @@ def write_class_map(
             1, {key: (*color, 255) for key, color in zip(classes.label_ids, classes.label_colors, strict=True)}
         )
         raster.update_tags(**tags)
-        raster.write(ids[label], 1)
+        with writing_pixels(path):
+            raster.write(ids[label], 1)
 
 
 def read_class_map(path: Path, classes: Classes) -> NDArray[np.uint8]:
@@ -203,6 +217,7 @@ def _create(path: Path, grid: Grid, count: int, dtype: str, nodata: int, **optio
         compress="zstd", zstd_level=1, interleave="band", BIGTIFF="IF_SAFER", **layout, **where, **options,
     ) as raster:  # fmt: skip
         yield raster
+    require_whole(path)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from data.scenes.scene import ImageFile, LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
 from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, TagSettings
 
-__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "mask_rules", "stat_files"]
+__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "list_paths", "mask_rules"]
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,12 @@ def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ..
     return tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
 
 
-def stat_files(scenes: list[SceneFiles]) -> list[tuple[str, int, int]]:
-    """Return path, size and modification time (ns) of every file of the scenes, to notice a changed input."""
-    paths = [image.path for scene in scenes for image in scene.images]
-    paths += [scene.label.path for scene in scenes if scene.label is not None]
-    paths += {scene.tag_table for scene in scenes if scene.tag_table is not None}
-    stats = ((path, Path(path).stat()) for path in sorted(paths))
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+def list_paths(scenes: list[SceneFiles]) -> list[Path]:
+    """Return the paths of all files of the scenes, each once."""
+    paths = {image.path for scene in scenes for image in scene.images}
+    paths |= {scene.label.path for scene in scenes if scene.label is not None}
+    paths |= {scene.tag_table for scene in scenes if scene.tag_table is not None}
+    return [Path(path) for path in sorted(paths)]
 
 
 def _find_split(
@@ -203,9 +202,11 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
     expression = re.compile(re.escape(head) + r"(?P<id>[^/]+)" + re.escape(tail))
     glob = _literal(head) + "*" + _literal(tail)
     found = {}
+    begins_name = not head or head.endswith("/")
     for path in root.glob(glob):
         match = expression.fullmatch(path.relative_to(root).as_posix())
-        if match:
+        # Hidden files are none of the user's: one that is being written, or was when its writer was killed.
+        if match and not (begins_name and match["id"].startswith(".")):
             found[match["id"]] = str(path)
     if not found:
         raise CatalogueError(

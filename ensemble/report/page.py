@@ -14,7 +14,6 @@ from ensemble.report.gallery_section import gallery_values
 from ensemble.report.scores_section import score_values
 from ensemble.report.section import ReportSource, Section
 from ensemble.report.thresholds_section import threshold_values
-from ensemble.report.timings_section import timing_values
 from ensemble.report.trees_section import tree_values
 
 __all__ = ["SECTIONS", "write_report"]
@@ -29,7 +28,6 @@ SECTIONS = (
     Section("trees", "Feature importance", "report_trees.html", tree_values),
     Section("audit", "Labels to check", "report_audit.html", audit_values),
     Section("scenes", "Scenes", "report_scenes.html", gallery_values),
-    Section("timings", "Time and memory", "report_timings.html", timing_values),
 )
 """The parts of the page, in order; those without values are left out."""
 

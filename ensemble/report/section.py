@@ -18,19 +18,10 @@ from ensemble.settings import EnsembleSettings
 from features.description import TableFacts
 from features.explanation import Explanation
 
-__all__ = ["ReportSource", "Row", "RunFacts", "Section", "StageTime"]
+__all__ = ["ReportSource", "Row", "RunFacts", "Section"]
 
 Row = dict[str, Any]
 """Values of a template by name: of a section, of a line of a table, of a card."""
-
-
-@dataclass(frozen=True)
-class StageTime:
-    """What a stage of the run took: seconds, and the most memory in MiB."""
-
-    stage: str
-    seconds: float
-    mib: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,6 @@ class RunFacts:
         What the columns of the pixel table are.
     explanations : sequence of Explanation
         How tree members use the columns that ``features`` describes.
-    timings : sequence of StageTime
     """
 
     name: str
@@ -57,7 +47,6 @@ class RunFacts:
     notes: Sequence[str] = ()
     features: TableFacts | None = None
     explanations: Sequence[Explanation] = ()
-    timings: Sequence[StageTime] = ()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from data.errors import SubmissionError
-from data.files import replacing
+from data.files import is_hidden, replacing
 from data.maps.geotiff import map_names, read_map
 from data.scenes.classes import Classes
 from data.scenes.scene import maybe_ungeoreferenced
@@ -150,8 +150,7 @@ def decode_raster(content: bytes, driver: str, path: Path) -> NDArray[np.generic
 
 
 def _ids(path: Path, predictions: Predictions) -> tuple[list[str], list[str]]:
-    # A stage that was killed can leave a half-written file, under a hidden name.
-    written = [file.stem for file in path.glob("*.tif") if not file.name.startswith(".")]
+    written = [file.stem for file in path.glob("*.tif") if not is_hidden(file)]
     return [scene.id for scene in predictions.scenes], written
 
 

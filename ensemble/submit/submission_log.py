@@ -4,14 +4,13 @@ import csv
 import hashlib
 import io
 import math
-import os
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 
-from data.files import hash_file
+from data.files import hash_file, is_hidden, replacing
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
 from ensemble.score.scores import OBJECTIVE
@@ -81,7 +80,7 @@ def describe_submission(
 
 
 def log_submission(log: Path, submitted: Submitted, when: datetime | None = None) -> None:
-    """Append a row to a CSV file, or start the file; earlier rows stay as they are.
+    """Append a row to a CSV file, or start the file; earlier rows stay, and what the last one says is not said again.
 
     Parameters
     ----------
@@ -91,23 +90,21 @@ def log_submission(log: Path, submitted: Submitted, when: datetime | None = None
         Now by default; written in UTC.
     """
     names = [field.name for field in fields(submitted)]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    if not log.exists():
-        table.writerow(["when", *names])
+    row = [str(getattr(submitted, name)) for name in names]
+    earlier = log.read_text("utf-8") if log.exists() else ""
+    *_, last = [[], *csv.reader(io.StringIO(earlier))]
+    if last[1:] == row:
+        return
     moment = (when or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-    table.writerow([moment, *(getattr(submitted, name) for name in names)])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    # One write at the end of the file: a kill leaves the whole row or none of it.
-    with log.open("a", encoding="utf-8", newline="") as stream:
-        stream.write(text.getvalue())
-        stream.flush()
-        os.fsync(stream.fileno())
+    with replacing(log) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        stream.write(earlier)
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerows([[moment, *row]] if earlier else [["when", *names], [moment, *row]])
 
 
 def hash_files(path: Path) -> str:
     """Return the SHA-256 of a file; of a folder that of the hashes and names of its files, hidden ones left out."""
     if path.is_file():
         return hash_file(path)
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    files = sorted(file for file in path.iterdir() if file.is_file() and not is_hidden(file))
     return hashlib.sha256("".join(f"{hash_file(file)}  {file.name}\n" for file in files).encode()).hexdigest()

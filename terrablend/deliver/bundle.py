@@ -22,7 +22,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from data.errors import BundleError, MemberError
-from data.files import hash_file, replacing, sync_files, write_json
+from data.files import hash_file, replacing, require_replaceable, sync_files, temporary_prefix, write_json
 from data.settings import Settings
 from ensemble.predict import model_id
 from terrablend.branches import branch_of
@@ -43,9 +43,6 @@ LAYOUT = 1
 
 SUFFIXES = frozenset({".json", ".yaml", ".txt", ".ubj", ".cbm", ".npz", ".safetensors", ".zip"})
 """What files may be: none that is run when it is read. A zip holds a booster a tag."""
-
-MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip)")
-"""Files of a member's folder that hold a model; its maps and the story of its training stay behind."""
 
 MOST_MANIFEST = 1 << 24
 MOST_BYTES = 1 << 36
@@ -107,15 +104,19 @@ def write_bundle(run: Run, out: Path) -> None:
         If the run has no ensemble, or a member that it uses is not trained on every fold.
     BundleError
         If the folder is there already.
+    OutputError
+        If the zip is there already, and is no bundle.
     """
     if out.suffix != ".zip" and out.exists():
         raise BundleError(f"{out}: expected a new folder, got one that is there. Remove it, or choose another: -o.")
+    require_replaceable(out, _is_bundle)
     ensemble, catalogue = run.load_ensemble(), run.load_catalogue()
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".bundle-") as temporary:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=temporary_prefix("bundle")) as temporary:
         folder = Path(temporary) / out.stem
         for name in learning_order(run.experiment.members, ensemble.used):
             _copy_member(run, name, folder / "members" / name, len(catalogue.folds))
+        run.require_models(ensemble)
         _copy(run.folder.path / "ensemble" / "ensemble.json", folder / "ensemble" / "ensemble.json")
         _copy_experiment(run.folder.path / "experiment.yaml", folder / "experiment.yaml")
         parts = {path: (file.sha256, file.size) for path, file in _hashes(folder).items()}
@@ -233,14 +234,23 @@ def _check_file(stream: IO[bytes], target: Path | None, size: int) -> str:
     return digest.hexdigest()
 
 
+def _is_bundle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as stream:
+            _parse(path, stream.read(MOST_MANIFEST + 1))
+    except (BundleError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error):
+        return False
+    return True
+
+
 def _copy_member(run: Run, name: str, folder: Path, n_folds: int) -> None:
-    models = [path for path in sorted(run.member_path(name).glob("fold*")) if MODEL.fullmatch(path.name)]
+    about, *models = run.model_files(name)
     if len(models) != n_folds and branch_of(run.member_settings(name)).computes:
         raise MemberError(
             f"member {name}: expected a model of each of {n_folds} folds, got {len(models)} in "
             f"{run.member_path(name)}. Train it on all folds first: `terrablend run`."
         )
-    for path in (run.member_path(name) / "member.json", *models):
+    for path in (about, *models):
         _copy(path, folder / path.name)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from data.errors import ExperimentError, MapError
+from data.files import is_hidden
 from data.metrics.metric import Metric
 from data.pages.numbers import format_count
 from data.scenes.classes import Classes
@@ -18,6 +19,7 @@ from ensemble.score.design_sample import score_sample
 from ensemble.score.evaluation import MAP, evaluate_class_maps
 from ensemble.score.intervals import Interval
 from ensemble.score.scores import label_metrics, score_table, suitable_metrics
+from terrablend.deliver.predict import CLASSES
 from terrablend.experiment import Experiment
 
 __all__ = ["evaluate_maps", "evaluate_sample"]
@@ -34,7 +36,8 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     experiment : Experiment
         Says what the classes and the values of its training labels are.
     maps : Path
-        Folder of ``<id>.tif``; labels of other scenes are not looked at.
+        Folder of ``<id>.tif``, or of ``<id>_classes.tif`` as `terrablend predict` writes them; labels of other
+        scenes are not looked at.
     labels : str
         Pattern with {id}, or a folder of ``<id>.tif``.
 
@@ -54,8 +57,8 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     classes, settings, seed = _classes(experiment), experiment.ensemble, experiment.seed
     pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
     root = Path(pattern.anchor)
-    files = find_files(pattern.relative_to(root).as_posix(), root)
-    names = sorted(path.stem for path in maps.glob("*.tif"))
+    files, mapped = find_files(pattern.relative_to(root).as_posix(), root), _class_maps(maps)
+    names = sorted(mapped)
     lacking = [name for name in names if name not in files]
     if lacking or not names:
         raise MapError(
@@ -68,7 +71,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
         name: Scene(name, "val", (), read_grid(path)[0], label_file(path, settings_of_label, classes))
         for name, path in ((name, files[name]) for name in names)
     }
-    evaluation = evaluate_class_maps([(maps / f"{name}.tif", scene) for name, scene in scenes.items()], classes)
+    evaluation = evaluate_class_maps([(mapped[name], scene) for name, scene in scenes.items()], classes)
     scores = score_table([evaluation], classes, settings, seed)
     grids = {name: scene.grid for name, scene in scenes.items()}
     areas = areas_of_evaluation(evaluation, evaluation.mapped[MAP], grids, classes, settings, seed)
@@ -115,7 +118,7 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         If the task is multilabel.
     """
     classes, confidence_level = _classes(experiment), experiment.ensemble.confidence_level
-    files = {path.stem: path for path in sorted(maps.glob("*.tif"))}
+    files = _class_maps(maps)
     if not files:
         raise MapError(f"{maps}: expected class maps <id>.tif, got none. Name a folder of class maps.")
     scores = score_sample(sample, files, classes, confidence_level)
@@ -134,6 +137,13 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         *scores.areas.lines(),
     ]
     return "\n".join(lines)
+
+
+def _class_maps(folder: Path) -> dict[str, Path]:
+    """Return the class maps in a folder by scene: those of `terrablend predict` if there are any, else all."""
+    maps = sorted(path for path in folder.glob("*.tif") if not is_hidden(path))
+    predicted = {path.stem.removesuffix(CLASSES): path for path in maps if path.stem.endswith(CLASSES)}
+    return predicted or {path.stem: path for path in maps}
 
 
 def _classes(experiment: Experiment) -> Classes:

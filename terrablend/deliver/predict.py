@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.errors import ExperimentError, SceneError
+from data.files import require_replaceable, temporary_prefix
+from data.maps.geotiff import is_prediction
 from data.maps.member import Member
 from data.maps.store import map_path, open_store
 from data.scenes.scene import Scene, read_grid
@@ -20,9 +22,12 @@ from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["name_maps", "predict_scenes", "scene_of_files"]
+__all__ = ["CLASSES", "name_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
+
+CLASSES, PROBA, UNCERTAINTY = "_classes", "_proba", "_uncertainty"
+"""What the names of maps end in: none has the name of its scene."""
 
 
 def predict_scenes(
@@ -37,7 +42,7 @@ def predict_scenes(
     scenes : sequence of str
         Paths; those of a scene of several files joined by commas, in the order of ``scenes.train.image``.
     out : Path
-        Gets ``<name>.tif`` and ``<name>_proba.tif``, where name is that of the scene's first file; of the task
+        Gets ``<name>_classes.tif`` and ``<name>_proba.tif``, where name is that of the scene's first file; of the task
         multilabel ``tags.csv``.
     uncertainty : bool
         Whether to write ``<name>_uncertainty.tif`` too.
@@ -49,9 +54,12 @@ def predict_scenes(
     SceneError
         If a scene cannot be read or has other bands than the models were trained on.
     EnsembleError
-        If there is no ensemble yet.
+        If there is no ensemble yet, or the members are others than it was fitted to.
+    OutputError
+        If a file is there that is no earlier prediction.
     """
     ensemble = run.load_ensemble()
+    run.require_models(ensemble)
     opened = [scene_of_files(text, run.experiment) for text in scenes]
     names = [scene.id for scene in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -62,8 +70,14 @@ def predict_scenes(
         raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
     order, given = learning_order(run.experiment.members, ensemble.used), given or {}
     _require_maps(run, order, given)
+    kinds = (CLASSES, PROBA, UNCERTAINTY) if uncertainty else (CLASSES, PROBA)
+    tagged = ensemble.classes.task == "multilabel"
+    outputs = [out / "tags.csv"] if tagged else [out / f"{name}{kind}.tif" for name in names for kind in kinds]
+    sources = {Path(image.path).resolve() for scene in opened for image in scene.images}
+    for path in outputs:
+        require_replaceable(path, lambda path: is_prediction(path) and path.resolve() not in sources)
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out, prefix=".members-") as temporary:
+    with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("members")) as temporary:
         folder = Path(temporary)
         members = [run.load_member(name, folder, given.get(name)) for name in order]
         if tagged:
@@ -74,10 +88,8 @@ def predict_scenes(
             return
         for scene in run.track(opened, "scenes", len(opened)):
             maps = _apply_members(members, ensemble, [scene], folder)
-            doubts = out / f"{scene.id}_uncertainty.tif" if uncertainty else None
-            write_prediction(
-                ensemble, maps, scene, out / f"{scene.id}.tif", out / f"{scene.id}_proba.tif", doubts, run.masks
-            )
+            classes, proba, doubts = (out / f"{scene.id}{kind}.tif" for kind in (CLASSES, PROBA, UNCERTAINTY))
+            write_prediction(ensemble, maps, scene, classes, proba, doubts if uncertainty else None, run.masks)
             for member in members:
                 map_path(folder / member.name, scene).unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)

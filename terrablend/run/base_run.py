@@ -5,17 +5,19 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Generic
 
-from data.errors import ExperimentError, RunError
-from data.files import replacing
+from data.errors import ExperimentError
+from data.files import replacing, write_json
 from data.folds.plan import plan_folds
 from data.maps.member import Member
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
+from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
 from data.workers import cores
 from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
@@ -54,6 +56,8 @@ class BaseRun(ABC, Generic[E]):
     executor : Executor or None
         Where scenes are worked on in parallel.
     track : Track
+    verify : bool
+        Whether to read every file of the user's again, though its size and time are as they were.
     """
 
     experiment: E
@@ -63,6 +67,7 @@ class BaseRun(ABC, Generic[E]):
     workers: int = cores()
     executor: Executor | None = None
     track: Track = untracked
+    verify: bool = False
 
     @property
     @abstractmethod
@@ -91,11 +96,9 @@ class BaseRun(ABC, Generic[E]):
     @cached_property
     def check(self) -> Stage:
         """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
-        settings = {
-            **self.settings_record("task", "scenes", "table", "classes", "folds", "seed"),
-            "files": self._input_files(),
-        }
-        return self.stage("check", "check", self._check, (), ("catalogue.parquet", "folds.txt", "check.html"), settings)
+        settings = self.settings_record("task", "scenes", "table", "classes", "folds", "seed")
+        outputs = ("catalogue.parquet", "folds.txt", "check.html")
+        return self.stage("check", "check", self._check, (), outputs, settings, inputs=self._input_files)
 
     @cached_property
     def features(self) -> Stage:
@@ -109,13 +112,13 @@ class BaseRun(ABC, Generic[E]):
         branch, record = branch_of(settings), {**self.member_record(name), "seed": self.experiment.seed}
         if branch.reads_formulas:
             record["formulas"] = self.formulas
-        if files := branch.files(settings, self.experiment.root):
-            record["files"] = files
+        inputs = partial(branch.files, settings, self.experiment.root)
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         command = f"{branch.name} {name}"
-        return self.stage(name, command, work, self.member_inputs(name), outputs, record, complete=folds is None)
+        reads = self.member_inputs(name)
+        return self.stage(name, command, work, reads, outputs, record, inputs=inputs, complete=folds is None)
 
     def explain(self, name: str) -> Stage:
         """Explain what the models of a member that learned from the table look at."""
@@ -151,25 +154,53 @@ class BaseRun(ABC, Generic[E]):
         record: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
         return record
 
-    def stage(self, name: str, command: str, *rest: Any, **options: Any) -> Stage:
-        """Return a stage that a command carries out; ``command`` is without the experiment file."""
-        verb, *arguments = command.split()
-        return Stage(name, " ".join(("terrablend", verb, str(self.source), *arguments)), *rest, **options)
+    def stage(
+        self,
+        name: str,
+        command: str,
+        work: Callable[[], None],
+        reads: tuple[Stage, ...],
+        outputs: tuple[str, ...],
+        settings: dict[str, Any],
+        *,
+        inputs: Callable[[], Sequence[Path]] = tuple,
+        complete: bool = True,
+    ) -> Stage:
+        """Return a stage that a command carries out.
 
-    def save_experiment(self) -> None:
-        """Write the resolved experiment into the run folder.
-
-        Raises
-        ------
-        RunError
-            If the folder cannot be written.
+        Parameters
+        ----------
+        name, reads, outputs, settings, complete
+            As of `Stage`.
+        command : str
+            Without the experiment file.
+        work : callable
+            Before it the experiment is written into the run folder: it is the one that results were made by.
+        inputs : callable
+            Returns the files of the user's that it reads.
         """
-        try:
+        verb, *arguments = command.split()
+        command = " ".join(("terrablend", verb, str(self.source), *arguments))
+        read = cache(lambda: self._read_inputs(inputs()))
+
+        def begin() -> None:
             save_experiment(self.experiment, self.folder.path / "experiment.yaml")
-        except OSError as error:
-            raise RunError(
-                f"{self.folder.path}: expected a folder to write to, got: {error}. Choose another: --run."
-            ) from error
+            work()
+
+        return Stage(name, command, begin, reads, outputs, settings, read, complete)
+
+    def _read_inputs(self, paths: Sequence[Path]) -> dict[str, str]:
+        """Return the hash of the content of some files by their path from the root."""
+        if not paths:
+            return {}
+        path = self.folder.path / "inputs.json"
+        known = load_inputs(path)
+        files = read_inputs(paths, self.experiment.root, {} if self.verify else known)
+        if self.folder.is_ours and known | files != known:
+            # What is not remembered is read again.
+            with suppress(OSError):
+                write_json(path, known | files)
+        return {name: file.sha256 for name, file in files.items()}
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote."""
@@ -251,8 +282,8 @@ class BaseRun(ABC, Generic[E]):
         return {}
 
     @abstractmethod
-    def _input_files(self) -> list[list[str | int]]:
-        """Return path, size and modification time of every file that is learned from."""
+    def _input_files(self) -> list[Path]:
+        """Return every file that is learned from."""
 
     @abstractmethod
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:

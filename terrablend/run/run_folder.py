@@ -5,20 +5,24 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 from data.errors import RunError
-from data.files import fingerprint, read_json, write_json
+from data.files import TIMINGS, clear_leftovers, fingerprint, read_json, write_json
+from terrablend.run.lock import lock_folder
+from terrablend.run.marker import claim_folder, is_claimed
+from terrablend.run.record import StageRecord, changed_files, load_record, record_files
 
-__all__ = ["RunFolder", "Stage", "State"]
+__all__ = ["Cost", "RunFolder", "Stage", "State"]
 
 logger = logging.getLogger(__name__)
 
-State = Literal["to do", "unfinished", "done", "stale"]
+State = Literal["to do", "unfinished", "done", "damaged", "stale"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Stage:
         Files and folders that it writes, below the run folder; the first is the result.
     settings : dict
         JSON-like values that the result depends on.
+    inputs : callable
+        Returns the hash of the content of each file of the user's that the work reads.
     complete : bool
         Unset where the work is a part of the stage, such as one fold or some trials, which then stays unfinished.
     """
@@ -49,29 +55,63 @@ class Stage:
     reads: tuple["Stage", ...]
     outputs: tuple[str, ...]
     settings: dict[str, Any] = field(default_factory=dict)
+    inputs: Callable[[], dict[str, str]] = dict
     complete: bool = True
 
     @property
     def made_from(self) -> dict[str, Any]:
-        """All that the result depends on: settings, the stages before, the version of the code."""
+        """All that the result depends on: settings, the user's files, the stages before, the version of the code."""
         read = {stage.name: fingerprint(stage.made_from) for stage in self.reads}
-        return {**self.settings, **read, "terrablend": version("terrablend")}
+        files = self.inputs()
+        return {**self.settings, **({"files": files} if files else {}), **read, "terrablend": version("terrablend")}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took: seconds, and the most memory in MiB."""
+
+    seconds: float
+    peak_mib: int
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A folder that holds one run; the record of each stage is ``stages/<name>.json``."""
+    """A folder that holds one run; the record of each stage is ``stages/<name>.json``.
+
+    Nothing is removed but what a record says this run wrote, and nothing of a stage is believed but what is there as
+    its record says.
+    """
 
     path: Path
+    _verified: set[str] = field(default_factory=set, init=False, compare=False)
+    _records: dict[str, tuple[tuple[int, ...], StageRecord]] = field(default_factory=dict, init=False, compare=False)
+
+    def claim(self) -> None:
+        """Make the folder that of a run; see `terrablend.run.marker.claim_folder`."""
+        claim_folder(self.path)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Make the folder that of a run, and keep other processes from working in it."""
+        self.claim()
+        with lock_folder(self.path):
+            yield
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the folder is that of a run."""
+        return is_claimed(self.path)
 
     def state(self, stage: Stage) -> State:
-        """Return whether a stage's result is there, and was made from what it would be made from now."""
-        record = self._record(stage)
-        if record is None:
+        """Return whether a stage's result is there as it was written, from what it would be made from now."""
+        record = self._record(stage.name)
+        if record is None or record.state == "clearing":
             return "to do"
-        if record["fingerprint"] != fingerprint(stage.made_from):
+        if fingerprint(record.made_from) != fingerprint(stage.made_from) or self._remade(record):
             return "stale"
-        return "done" if record["done"] else "unfinished"
+        if record.state == "unfinished":
+            return "unfinished"
+        return "damaged" if changed_files(self.path, record.files) else "done"
 
     def require(self, stage: Stage) -> None:
         """Refuse to go on unless a stage is done.
@@ -89,76 +129,194 @@ class RunFolder:
                 f"{self.path}: expected the stage {stage.name} to be done, it is {state}. Run `{stage.command}` first."
             )
 
-    def carry_out(self, stage: Stage, overwrite: bool = False) -> None:
-        """Carry out a stage, or what is left of it; a stage that is done is left as it is.
+    def verify(self, stage: Stage) -> None:
+        """Refuse to go on unless a stage is done and every byte is as it was written.
 
         Raises
         ------
         RunError
-            If a stage that it reads is not done, if the folder holds its result of other settings and
-            ``overwrite`` is unset, or if the folder cannot be written.
+            Naming the stage, the first file that is not, and the command that makes it again.
+        """
+        self.require(stage)
+        record = self._record(stage.name)
+        if record is None or stage.name in self._verified:
+            return
+        if changed := changed_files(self.path, record.files, content=True):
+            raise RunError(
+                f"{self.path / changed[0]}: expected the file as the stage {stage.name} wrote it, got other bytes"
+                f"{f', and so {len(changed) - 1} more' if len(changed) > 1 else ''}. "
+                f"Make it again: `{stage.command} --overwrite`."
+            )
+        self._verified.add(stage.name)
+
+    def carry_out(self, stage: Stage, overwrite: bool = False) -> None:
+        """Do a stage, or what is left of it, or what is missing of it; a stage that is done is left as it is.
+
+        Parameters
+        ----------
+        stage : Stage
+        overwrite : bool
+            Whether to do it anew whatever there is.
+
+        Raises
+        ------
+        RunError
+            If a stage that it reads is not done or not as it was written, if the folder holds its result of other
+            settings and ``overwrite`` is unset, or if the folder is not ours or cannot be written.
         """
         for before in stage.reads:
             self.require(before)
-        state = self.state(stage)
+        state, result = self.state(stage), self.path / stage.outputs[0]
         if state == "stale" and not overwrite:
             raise RunError(self._stale(stage))
-        result = self.path / stage.outputs[0]
-        if state == "done":
+        if overwrite and not stage.complete and state in ("done", "damaged"):
+            raise RunError(
+                f"{self.path}: expected all of the stage {stage.name} to be made anew, got a part of it. "
+                f"Give `{stage.command} --overwrite`, without --fold."
+            )
+        anew = state in ("to do", "stale") or (overwrite and stage.complete)
+        if state == "done" and not anew:
             logger.info("%s: done before, in %s", stage.name, result)
             return
+        for before in stage.reads:
+            self.verify(before)
+        self.claim()
         try:
-            if state != "unfinished":
-                self._remove_outputs(stage)
-            self._write_record(stage, done=False)
+            self._begin(stage, anew)
         except OSError as error:
             raise RunError(
                 f"{self.path}: expected a folder to write to, got: {error}. Choose another: --run."
             ) from error
         start = time.perf_counter()
         stage.work()
+        self._end(stage)
         seconds = time.perf_counter() - start
-        self._write_record(stage, done=stage.complete, seconds=round(seconds, 1), peak_mib=_peak_memory())
+        self._note_cost(stage, Cost(round(seconds, 1), _peak_memory()))
         logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "done so far", seconds, result)
 
-    def cost(self, stage: Stage) -> tuple[float, int] | None:
-        """Return the seconds that a stage took when it was last done, and the most memory in MiB; None if never."""
-        record = self._record(stage)
-        return (record["seconds"], record["peak_mib"]) if record and "seconds" in record else None
-
-    def _record(self, stage: Stage) -> dict[str, Any] | None:
-        path = self._record_path(stage)
-        if not path.exists():
-            return None
+    def costs(self) -> dict[str, Cost]:
+        """Return what each stage took when it was last done."""
         try:
-            record: dict[str, Any] = read_json(path)
-        except ValueError as error:
-            raise RunError(f"{path}: expected the record of a stage, got: {error}. Remove the file.") from error
-        return record
+            return {name: Cost(**cost) for name, cost in read_json(self.path / TIMINGS).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            # Nothing depends on them.
+            return {}
 
-    def _record_path(self, stage: Stage) -> Path:
-        return self.path / "stages" / f"{stage.name}.json"
+    def copy_stage(self, stage: Stage, target: "RunFolder") -> None:
+        """Copy what a stage wrote, and its record, to another run folder."""
+        record = self._record(stage.name)
+        assert record is not None
+        target.claim()
+        for name in record.files:
+            (target.path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path / name, target.path / name)
+        target._save(stage, record)
 
-    def _write_record(self, stage: Stage, **facts: Any) -> None:
-        made_from = stage.made_from
-        record = {"fingerprint": fingerprint(made_from), "made_from": made_from, **facts}
-        write_json(self._record_path(stage), record)
+    def _record(self, name: str) -> StageRecord | None:
+        path = self._record_path(name)
+        try:
+            stat = path.stat()
+        except OSError:
+            return None
+        version_of_file = stat.st_mtime_ns, stat.st_size, stat.st_ino
+        if name not in self._records or self._records[name][0] != version_of_file:
+            self._records[name] = version_of_file, load_record(path)
+        return self._records[name][1]
 
-    def _remove_outputs(self, stage: Stage) -> None:
-        # A result without its record could be of any make, so it is not trusted.
-        self._record_path(stage).unlink(missing_ok=True)
-        for output in stage.outputs:
-            path = self.path / output
+    def _record_path(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
+
+    def _save(self, stage: Stage, record: StageRecord) -> None:
+        record.save(self._record_path(stage.name))
+
+    def _remade(self, record: StageRecord) -> list[str]:
+        """Return the stages that wrote something else since their results were read."""
+        now = {name: self._record(name) for name in record.reads}
+        return [
+            name
+            for name, wrote in record.reads.items()
+            if (current := now[name]) is not None and current.state == "done" and current.wrote != wrote
+        ]
+
+    def _begin(self, stage: Stage, anew: bool) -> None:
+        """Leave nothing that the work would take for what it made itself, or for what it is to make."""
+        self._verified.discard(stage.name)
+        clear_leftovers(self.path, "stages", *stage.outputs)
+        if anew:
+            self._clear(stage)
+        before, reads = self._record(stage.name), {}
+        for read in stage.reads:
+            record = self._record(read.name)
+            assert record is not None
+            reads[read.name] = record.wrote
+        expected = {} if anew or before is None else before.files
+        if before is not None and before.state == "done" and (changed := changed_files(self.path, expected)):
+            logger.warning(
+                "%s: %d of %d files are missing or damaged, such as %s; they are made again",
+                stage.name,
+                len(changed),
+                len(expected),
+                changed[0],
+            )
+            self._remove(changed)
+        self._save(stage, StageRecord(state="unfinished", made_from=stage.made_from, reads=reads, files=expected))
+
+    def _end(self, stage: Stage) -> None:
+        """Write down what the stage wrote; where something made again has other bytes, make all of it anew."""
+        if not stage.complete:
+            return
+        begun, files = self._record(stage.name), record_files(self.path, stage.outputs)
+        assert begun is not None
+        if other := [name for name, file in begun.files.items() if files.get(name) != file]:
+            logger.warning("%s: %s came out with other bytes than before; all is made anew", stage.name, other[0])
+            self._clear(stage)
+            self._save(stage, begun.model_copy(update={"files": {}}))
+            stage.work()
+            files = record_files(self.path, stage.outputs)
+        self._save(stage, begun.model_copy(update={"state": "done", "files": files}))
+
+    def _clear(self, stage: Stage) -> None:
+        """Remove what the stage wrote before.
+
+        Raises
+        ------
+        RunError
+            If there is anything that no record says this run wrote.
+        """
+        record, outputs = self._record(stage.name), [self.path / output for output in stage.outputs]
+        if record is None:
+            if others := [path for path in outputs if path.exists()]:
+                raise RunError(
+                    f"{others[0]}: expected nothing there yet, got what no record says the stage {stage.name} wrote, "
+                    "and leaves it alone. Move it away, or choose another folder: --run."
+                )
+            return
+        # Until all is gone there is a record that says so, and nothing is believed.
+        self._save(stage, record.model_copy(update={"state": "clearing"}))
+        if record.files:
+            self._remove(record.files)
+            return
+        for path in outputs:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
 
+    def _remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _note_cost(self, stage: Stage, cost: Cost) -> None:
+        costs = {**self.costs(), stage.name: cost}
+        write_json(self.path / TIMINGS, {name: asdict(cost) for name, cost in costs.items()})
+
     def _stale(self, stage: Stage) -> str:
-        record = self._record(stage) or {}
-        changes = "; ".join(list(_differences(record.get("made_from", {}), stage.made_from))[:3])
+        record = self._record(stage.name)
+        changes = [] if record is None else list(_differences(record.made_from, stage.made_from))
+        if record is not None and not changes:
+            changes = [f"{name} was made anew since" for name in self._remade(record)]
         return (
-            f"{self.path}: the result of {stage.name} was made with other settings ({changes}). "
+            f"{self.path}: the result of {stage.name} was made with other settings ({'; '.join(changes[:3])}). "
             f"Rebuild it with `{stage.command} --overwrite`, or keep it and choose another folder: --run."
         )
 

@@ -1,20 +1,21 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from data.errors import SubmissionError
-from data.files import fingerprint
+from data.errors import EnsembleError, SubmissionError
+from data.files import fingerprint, hash_file
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
-from data.survey.discovery import SceneFiles, find_scenes, stat_files
+from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue
 from ensemble.decide.cleaning import Masks
 from ensemble.ensemble import Ensemble
@@ -22,7 +23,7 @@ from ensemble.fitted import fit_and_measure
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.report.page import write_report
-from ensemble.report.section import ReportSource, RunFacts, StageTime
+from ensemble.report.section import ReportSource, RunFacts
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.submission import FORMATS, require_task, write_submission
 from ensemble.submit.submission_log import describe_submission, log_submission
@@ -38,6 +39,9 @@ from terrablend.run.run_folder import Stage
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
+
+MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip)")
+"""Files of a member's folder that hold a model; its maps and the story of its training are not needed to apply it."""
 
 EXTRA_MAPS = ("proba", "uncertainty")
 """Folders of what a submission may hold beside class maps."""
@@ -79,6 +83,33 @@ class Run(BaseRun[Experiment]):
         """Return the fitted ensemble."""
         return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
 
+    def model_files(self, name: str) -> list[Path]:
+        """Return the files that apply a member: what it is, and its models."""
+        folder = self.member_path(name)
+        return [folder / "member.json", *sorted(path for path in folder.glob("fold*") if MODEL.fullmatch(path.name))]
+
+    def require_models(self, ensemble: Ensemble) -> None:
+        """Refuse members that are others than the ensemble was fitted to.
+
+        Raises
+        ------
+        EnsembleError
+            Naming the first file that is another.
+        """
+        needed = learning_order(self.experiment.members, ensemble.used)
+        now = self._hash_models(needed)
+        fitted = {name: sha256 for name, sha256 in ensemble.models.items() if Path(name).parts[1] in needed}
+        if others := sorted({name for name, _ in now.items() ^ fitted.items()}):
+            raise EnsembleError(
+                f"{self.folder.path / others[0]}: expected the file that the ensemble was fitted to, got "
+                f"{'another' if others[0] in now else 'none'}: the stage ensemble is stale. "
+                f"Make it again: `terrablend ensemble {self.source} --overwrite`."
+            )
+
+    def _hash_models(self, names: Iterable[str]) -> dict[str, str]:
+        paths = [path for name in names for path in self.model_files(name) if path.exists()]
+        return {path.relative_to(self.folder.path).as_posix(): hash_file(path) for path in paths}
+
     @property
     def _explained(self) -> list[Stage]:
         return [self.explain(name) for name in self._of_table]
@@ -102,8 +133,22 @@ class Run(BaseRun[Experiment]):
     def _files(self) -> tuple[list[SceneFiles], list[str]]:
         return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
 
-    def _input_files(self) -> list[list[str | int]]:
-        return [[*facts] for facts in stat_files(self._files[0])]
+    def _input_files(self) -> list[Path]:
+        groups = self.experiment.folds.group.file
+        return list_paths(self._files[0]) + ([] if groups is None else [self.experiment.root / groups])
+
+    def load_catalogue(self) -> Catalogue:
+        """Return the catalogue that `check` wrote, its files where they are now."""
+        catalogue, root = super().load_catalogue(), self.experiment.root
+        if all(Path(scene.images[0].path).is_relative_to(root) for scene in catalogue.scenes):
+            return catalogue
+        moved = {(files.split, files.id): files for files in self._files[0]}
+        scenes = tuple(
+            replace(scene, images=files.images, label=files.label)
+            for scene in catalogue.scenes
+            for files in (moved[scene.split, scene.id],)
+        )
+        return replace(catalogue, scenes=scenes)
 
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
         files, problems = self._files
@@ -156,7 +201,8 @@ class Run(BaseRun[Experiment]):
             fitted, self._run_facts(), maps, catalogue, experiment.ensemble, masks=self.masks, track=self.track
         )
         write_report(folder / "report.html", source)
-        fitted.save(folder, catalogue)
+        models = self._hash_models(experiment.members)
+        replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, catalogue)
 
     def _run_facts(self) -> RunFacts:
         return RunFacts(
@@ -165,14 +211,7 @@ class Run(BaseRun[Experiment]):
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
             features=self.load_facts() if self._of_table else None,
             explanations=[self.load_explanation(name) for name in self._of_table],
-            timings=self._timings,
         )
-
-    @property
-    def _timings(self) -> list[StageTime]:
-        """What the stages before the ensemble took."""
-        before = takewhile(lambda stage: stage.name != "ensemble", self.stages)
-        return [StageTime(stage.name, *cost) for stage in before if (cost := self.folder.cost(stage)) is not None]
 
     def _submit(self) -> None:
         catalogue, ensemble, settings = self.load_catalogue(), self.load_ensemble(), self.experiment.submission

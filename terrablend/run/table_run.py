@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -52,9 +53,8 @@ class TableRun(BaseRun[TableExperiment]):
             "Its members are scored by `terrablend trees`."
         )
 
-    def _input_files(self) -> list[list[str | int]]:
-        paths = find_tables(self.experiment.table, self.experiment.root)
-        return [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    def _input_files(self) -> list[Path]:
+        return find_tables(self.experiment.table, self.experiment.root)
 
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
         experiment = self.experiment

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from data.files import replacing, scene_rng, write_json
+from data.maps.whole import require_whole
 from data.scenes.scene import maybe_ungeoreferenced
 
 __all__ = ["BANDS", "EXPERIMENT", "NODATA", "write_coast"]
@@ -346,6 +347,8 @@ def _write(path: Path, pixels: NDArray[Any], names: tuple[str, ...]) -> None:
         "predictor": 2,
         "interleave": "band",
     }
-    with replacing(path) as temporary, maybe_ungeoreferenced(), rasterio.open(temporary, "w", **profile) as raster:
-        raster.write(pixels)
-        raster.descriptions = names
+    with replacing(path) as temporary:
+        with maybe_ungeoreferenced(), rasterio.open(temporary, "w", **profile) as raster:
+            raster.write(pixels)
+            raster.descriptions = names
+        require_whole(temporary)

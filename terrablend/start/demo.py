@@ -9,6 +9,7 @@ from features.branch import DeviceName
 from terrablend.deliver.evaluate import evaluate_maps
 from terrablend.experiment import load_scene_experiment
 from terrablend.progress import console
+from terrablend.run.marker import claim_folder
 from terrablend.run.run_folder import RunFolder
 from terrablend.run.scene_run import Run
 from terrablend.start.coast import EXPERIMENT, write_coast
@@ -31,15 +32,16 @@ def run_demo(out: Path, *, device: DeviceName | None, workers: int, executor: Ex
     track : Track
     """
     start = time.perf_counter()
+    claim_folder(out, "-o")
     coast, file = out / "coast", out / "coast" / "demo.yaml"
     if not file.exists():
         write_coast(coast)
         write_experiment_file(file, EXPERIMENT)
     experiment = load_scene_experiment(file)
     run = Run(experiment, file, RunFolder(out / "run"), device, workers, executor, track)
-    run.save_experiment()
-    for stage in run.stages:
-        run.folder.carry_out(stage)
+    with run.folder.lock():
+        for stage in run.stages:
+            run.folder.carry_out(stage)
     console.print(f"\nTest maps against the truth, on places that no training scene shows ({out / 'run' / 'maps'}):\n")
     console.print(evaluate_maps(experiment, out / "run" / "maps", str(coast / "truth" / "{id}.tif")), soft_wrap=True)
     console.print()

@@ -120,7 +120,8 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
 def _raster_folders(folder: Path) -> list[RasterFolder]:
     names: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
             names[path.parent, path.suffix].append(path.name)
     return [_look_at(folder, parent, files) for (parent, _), files in names.items()]
 

@@ -94,12 +94,10 @@ class Trials(Generic[E]):
             return run
         made_from = run.features.made_from
         folder = RunFolder(self.directory / f"features-{fingerprint(made_from)[:16]}")
-        if not folder.path.exists():
+        if not folder.is_ours:
             # One table at a time: they are large.
             self.close()
-            (folder.path / "stages").mkdir(parents=True)
-            for file in ("catalogue.parquet", "folds.txt", "stages/check.json"):
-                shutil.copyfile(run.folder.path / file, folder.path / file)
+            run.folder.copy_stage(run.check, folder)
         changed = replace(run, folder=folder)
         folder.carry_out(changed.features)
         return changed

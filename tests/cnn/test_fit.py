@@ -63,6 +63,7 @@ def test_a_second_start_keeps_finished_folds(catalogue: Catalogue, tiny: CnnSett
         "fold0.html",
         "fold1.html",
         "member.json",
+        "timings.json",
     }
 
 
@@ -173,7 +174,7 @@ def test_the_card_and_the_log_say_what_was_done(
     card = json.loads((tmp_path / "net/member.json").read_text())
     assert card["inputs"] == ["red", "nir"]
     assert card["classes"] == ["bright"]
-    assert set(card["folds"]["1"]) == {"loss", "normalisation", "seconds", "epoch", "score"}
+    assert set(card["folds"]["1"]) == {"loss", "normalisation", "epoch", "score"}
     assert card["folds"]["1"]["epoch"] == 2
     with (tmp_path / "net/fold1.csv").open() as stream:
         rows = list(csv.DictReader(stream))

@@ -9,7 +9,7 @@ import pytest
 from rasterio.crs import CRS
 from rasterio.warp import transform
 
-from data.errors import TableError
+from data.errors import OutputError, TableError
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.scene import ImageFile, LabelFile, Scene, read_grid
 from features import FeatureSet, build_table
@@ -125,6 +125,18 @@ def test_scenes_in_several_zones_become_longitude_and_latitude(make_table, tmp_p
         np.testing.assert_allclose(xy[here], [[meridian, 45.15]] * here.sum(), rtol=0, atol=0.01)
         back = np.column_stack(transform("OGC:CRS84", CRS.from_wkt(scene.grid.crs), *xy[here].T))
         np.testing.assert_allclose(back, places[here], rtol=0, atol=1e-3)
+
+
+def test_points_take_the_place_of_earlier_points_and_of_nothing_else(make_table, tmp_path):
+    directory, scenes = make_table((NORTH_UP, ZONE_33))
+    path = tmp_path / "points.parquet"
+    for _ in range(2):
+        write_points(directory, scenes, path)
+    for content in (b"a survey", table_path(directory, scenes[0]).read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(OutputError, match=r"points\.parquet: expected no such file yet"):
+            write_points(directory, scenes, path)
+        assert path.read_bytes() == content
 
 
 def test_one_reference_system_in_two_spellings_is_kept(make_table, tmp_path):

@@ -15,6 +15,7 @@ from data.maps.geotiff import dequantise, quantise
 from data.maps.store import open_store, write_maps
 from data.scenes.scene import ImageFile, Scene, maybe_ungeoreferenced, read_scene, valid_mask
 from data.scenes.windows import Grid
+from data.survey.inputs import read_inputs
 from maps import BRANCH, MapsSettings
 from maps.fit import fit_member
 from maps.member import load_member
@@ -306,10 +307,12 @@ def test_probabilities_of_tags_are_read_from_a_table(make_tagged, tmp_path):
 def test_a_changed_map_is_noticed(world, put, tmp_path):
     catalogue = world()
     paths = [put(f"{scene.id}.tif", proba_of(scene)) for scene in catalogue.scenes]
-    before = BRANCH.files(settings_of(), tmp_path)
-    assert [entry[0] for entry in before] == sorted(map(str, paths))
+    (tmp_path / ".writing-s2.tif").touch()
+    files = BRANCH.files(settings_of(), tmp_path)
+    assert files == sorted(paths)
+    before = read_inputs(files, tmp_path, {})
     put("s1.tif", proba_of(catalogue.scenes[1]).astype(np.float64))
-    assert BRANCH.files(settings_of(), tmp_path) != before
+    assert read_inputs(files, tmp_path, before) != before
 
 
 def test_a_member_that_was_not_checked_is_not_loaded(tmp_path):

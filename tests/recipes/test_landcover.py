@@ -86,5 +86,5 @@ def test_landcover_goes_from_crops_to_maps_and_to_labels_that_are_wrong(follow, 
 
     outcome = terrablend("predict", run, tmp_path / f"{TEST_IMAGE}.png", "-o", tmp_path / "whole", "--workers", 1)
     assert outcome.code == 0, outcome.err
-    whole = read(tmp_path / "whole" / f"{TEST_IMAGE}.tif")
+    whole = read(tmp_path / "whole" / f"{TEST_IMAGE}_classes.tif")
     assert (whole == truth[TEST_IMAGE]).mean() > 0.75

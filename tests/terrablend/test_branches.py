@@ -96,7 +96,7 @@ def test_a_further_kind_of_model_runs_from_check_to_predict_by_its_record_alone(
     assert "bright" in (run / "ensemble" / "report.html").read_text()
     image = next((tmp_path / "coast" / "test").glob("*.tif"))
     assert terrablend("predict", run, image, "-o", tmp_path / "out", "--workers", 1).code == 0
-    assert (tmp_path / "out" / f"{image.stem}.tif").exists()
+    assert (tmp_path / "out" / f"{image.stem}_classes.tif").exists()
     catalogue = Catalogue.load(run / "catalogue.parquet")
     for scene in catalogue.split("train"):
         with open_raster(str(run / "members" / "shine" / "oof" / f"{scene.id}.tif")) as raster:
@@ -175,7 +175,7 @@ def test_maps_of_another_tool_are_blended_scored_and_predicted_like_any_other_me
     outcome = terrablend("predict", run, image, "-o", tmp_path / "out", "--workers", 1, "--maps", given)
     assert outcome.code == 0, outcome.err
     with (
-        open_raster(str(tmp_path / "out" / f"{image.stem}.tif")) as new,
+        open_raster(str(tmp_path / "out" / f"{image.stem}_classes.tif")) as new,
         open_raster(str(run / "maps" / f"{name}.tif")) as old,
     ):
         np.testing.assert_array_equal(new.read(), old.read())

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -11,12 +12,14 @@ import numpy as np
 import polars as pl
 import pytest
 import rasterio
+import typer
 import yaml
 
 from data.files import read_json
 from data.maps.geotiff import read_map
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import maybe_ungeoreferenced
+from terrablend.cli import plain_endings
 from terrablend.start.coast import NODATA
 
 COMMANDS = ("check", "features", "trees", "cnn", "explain", "ensemble", "submit")
@@ -75,7 +78,7 @@ def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, ter
     outcome = terrablend("predict", finished, image, "-o", tmp_path / "out", "--workers", 1)
     assert outcome.code == 0, outcome.err
     np.testing.assert_array_equal(
-        read(tmp_path / "out" / f"{scene}_satellite.tif"), read(finished / f"maps/{scene}.tif")
+        read(tmp_path / "out" / f"{scene}_satellite_classes.tif"), read(finished / f"maps/{scene}.tif")
     )
     nodata = (read(image) == NODATA).all(axis=0)
     assert (read_map(tmp_path / "out" / f"{scene}_satellite_proba.tif")[0][nodata] == 65535).all()
@@ -106,7 +109,7 @@ def test_what_is_missing_is_made_again_to_the_same_bytes(finished, small_coast, 
     # As after a kill: the stage's record says unfinished, some files are there and some are not.
     before = bytes_below(finished)
     record = finished / "stages" / "lightgbm.json"
-    record.write_text(record.read_text().replace('"done": true', '"done": false'))
+    record.write_text(record.read_text().replace('"state": "done"', '"state": "unfinished"'))
     (finished / "members" / "lightgbm" / "fold1.txt").unlink()
     for path in list((finished / "members" / "lightgbm" / "oof").glob("*.tif"))[::2]:
         path.unlink()
@@ -330,9 +333,63 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     assert "Traceback" not in err
     assert not list(run.rglob(".writing-*"))
     assert not list((run / "members" / "unet").glob("*.safetensors"))
-    assert not read_json(run / "stages" / "unet.json")["done"]
-    assert read_json(run / "stages" / "lightgbm.json")["done"]
+    assert read_json(run / "stages" / "unet.json")["state"] == "unfinished"
+    assert read_json(run / "stages" / "lightgbm.json")["state"] == "done"
     assert Path(run / "members" / "lightgbm" / "fold0.txt").exists()
+
+
+def test_a_file_that_changed_with_its_size_and_time_is_found_by_check_verify(small_coast, tmp_path, terrablend):
+    common = ("check", small_coast, "--run", tmp_path / "run", "--workers", 1)
+    assert terrablend(*common).code == 0
+    outcome = terrablend(*common, "--verify")
+    assert outcome.code == 0, outcome.err
+    assert "all that check wrote: as they were" in outcome.err
+    page = tmp_path / "run" / "check.html"
+    page.write_text(page.read_text().replace("small", "smell"))
+    assert terrablend(*common).code == 0
+    outcome = terrablend(*common, "--verify")
+    assert outcome.code == 2
+    assert "check.html: expected the file as the stage check wrote it, got other bytes" in outcome.err
+    image = next((small_coast.parent / "train").glob("*.tif"))
+    times, content = image.stat(), bytearray(image.read_bytes())
+    content[-1] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
+    outcome = terrablend(*common, "--verify")
+    assert outcome.code == 2
+    assert f"files.train/{image.name} changed" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "advice"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "runs/a"), "runs/a: No space left on device. Free space"),
+        (OSError(errno.EROFS, "Read-only file system", "b"), "b: Read-only file system. Allow it, or choose another"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "c"), "c: No such file or directory. What was"),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_message_that_says_what_to_do(fault, advice, capfd):
+    with pytest.raises(typer.Exit) as end, plain_endings(verbose=False):
+        raise fault
+    assert end.value.exit_code == 2
+    assert f"error: {advice}" in capfd.readouterr().err
+
+
+def test_a_process_that_is_asked_to_end_ends_as_by_ctrl_c(tmp_path):
+    (tmp_path / "asked.py").write_text(
+        "import os, signal, sys\n"
+        "from terrablend import cli\n"
+        "@cli.app.command()\n"
+        "def ask():\n"
+        "    with cli.plain_endings(verbose=False):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        signal.pause()\n"
+        "sys.argv = ['terrablend', 'ask']\n"
+        "cli.main()\n"
+    )
+    ended = subprocess.run([sys.executable, tmp_path / "asked.py"], check=False, capture_output=True, text=True)
+    assert ended.returncode == 2, ended.stderr
+    assert "interrupted: what was finished is kept" in ended.stderr
 
 
 def test_features_that_were_killed_go_on_and_end_with_the_same_bytes(small_coast, tmp_path, terrablend):

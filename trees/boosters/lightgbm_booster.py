@@ -1,5 +1,6 @@
 """LightGBM as a `Learner` and a `Booster`; its file is LightGBM's text."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,9 @@ from trees.settings import Device, TreeSettings
 __all__ = ["LightGBMBooster", "LightGBMLearner"]
 
 LINKS: dict[str, Link] = {"binary": "sigmoid", "multiclass": "softmax"}
+
+THREADS = re.compile(r"^\[num_threads: \d+\]\n", re.MULTILINE)
+"""A line of LightGBM's text that says how fast it was trained."""
 
 NOTHING = np.float32(1e-35)
 """LightGBM's ``kZeroThreshold``."""
@@ -55,8 +59,8 @@ class LightGBMBooster:
         return flat.reshape(len(features), -1, features.shape[1] + 1)
 
     def save(self, path: Path) -> None:
-        """Write LightGBM's text."""
-        path.write_text(self._model.model_to_string(), "utf-8")
+        """Write LightGBM's text, but for the number of threads, which changes no tree."""
+        path.write_text(THREADS.sub("", self._model.model_to_string()), "utf-8")
 
     @classmethod
     def load(cls, path: Path, device: Device = "cpu") -> Self:

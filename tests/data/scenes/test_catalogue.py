@@ -9,7 +9,8 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.labels import label_values
 from data.settings import ClassSettings, LabelSettings, SceneSettings
-from data.survey.discovery import find_scenes, stat_files
+from data.survey.discovery import find_scenes, list_paths
+from data.survey.inputs import read_inputs
 from data.survey.inspection import build_catalogue
 from data.workers import open_executor
 
@@ -159,9 +160,11 @@ def test_copies_of_a_scene_are_warned_of(root):
 
 def test_a_changed_input_is_noticed(root):
     files, _ = find_scenes(SETTINGS, FLOOD, root)
-    before = stat_files(files)
+    before = read_inputs(list_paths(files), root, {})
+    assert {"img/a.tif", "msk/a.png"} & set(before)
     (root / "img/a.tif").write_bytes((root / "img/c.tif").read_bytes() + b" ")
-    assert stat_files(files) != before
+    now = read_inputs(list_paths(files), root, before)
+    assert [name for name, file in now.items() if file != before[name]] == ["img/a.tif"]
 
 
 def test_ignored_values_and_class_names_are_told_apart():

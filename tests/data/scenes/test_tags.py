@@ -11,7 +11,8 @@ from data.scenes.scene import Scene
 from data.scenes.tags import read_tag_table, read_tags
 from data.scenes.windows import Grid
 from data.settings import ClassSettings, FoldSettings, SceneSettings, TagSettings
-from data.survey.discovery import find_scenes, stat_files
+from data.survey.discovery import find_scenes, list_paths
+from data.survey.inputs import read_inputs
 from data.survey.inspection import build_catalogue
 
 NAMES = ("haze", "primary", "water")
@@ -140,10 +141,11 @@ def test_a_tag_that_no_scene_has_is_refused(root):
 
 
 def test_a_changed_table_is_noticed(root):
-    before = stat_files(find_scenes(SETTINGS, TAGS, root)[0])
-    assert sum(path.endswith("train_v2.csv") for path, *_ in before) == 1
+    before = list_paths(find_scenes(SETTINGS, TAGS, root)[0])
+    assert sum(path.name == "train_v2.csv" for path in before) == 1
+    before = read_inputs(before, root, {})
     (root / "train_v2.csv").write_text(ROWS.replace("train_1,water", "train_1,haze"))
-    assert stat_files(find_scenes(SETTINGS, TAGS, root)[0]) != before
+    assert read_inputs(list_paths(find_scenes(SETTINGS, TAGS, root)[0]), root, before) != before
 
 
 def test_one_tag_alone_makes_an_experiment_and_none_does_not():

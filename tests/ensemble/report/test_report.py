@@ -17,7 +17,7 @@ from ensemble.decide.decision import Decision
 from ensemble.fitted import fit_and_measure
 from ensemble.maps import open_maps
 from ensemble.report.page import SECTIONS, write_report
-from ensemble.report.section import ReportSource, RunFacts, StageTime
+from ensemble.report.section import ReportSource, RunFacts
 from ensemble.report.thumbnails import draw_thumbnails
 from features.description import ColumnFacts, TableFacts
 
@@ -112,11 +112,11 @@ def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_c
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
-def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catalogue, make_members, tmp_path, classes):
+def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, make_members, tmp_path, classes):
     catalogue = make_catalogue(classes)
     directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
     fitted = fit_and_measure(directories, catalogue, SETTINGS, seed=0, branches=branches)
-    run = RunFacts("coast", quicklook, timings=[StageTime("check", 4.26, 300), StageTime("a", 7500, 1200)])
+    run = RunFacts("coast", quicklook)
     maps = open_maps(directories, classes)
     write_report(tmp_path / "report.html", ReportSource(fitted, run, maps, catalogue, SETTINGS))
     page = (tmp_path / "report.html").read_text("utf-8")
@@ -124,7 +124,7 @@ def test_a_run_s_report_tells_of_parts_areas_choices_labels_and_times(make_catal
     assert re.findall(r'<section id="(\w+)">', page) == keys, "the page is its sections, in their order"
     for anchor, title in re.findall(r'<a href="#(\w+)">([^<]+)</a>', page):
         assert page.count(f'<section id="{anchor}">') == 1, title
-    assert {"areas", "thresholds", "audit", "scenes", "timings"} <= set(re.findall(r'<section id="(\w+)">', page))
+    assert {"areas", "thresholds", "audit", "scenes"} <= set(re.findall(r'<section id="(\w+)">', page))
     for ablation in fitted.ablations:
         assert re.search(rf"<td>{ablation.name}</td>", page)
         assert html.escape(ablation.verdict) in page

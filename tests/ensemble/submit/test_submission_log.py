@@ -9,11 +9,12 @@ FIRST = Submitted("kelp", "submission.tar", "dice", 0.7, 0.65, 0.74, "abc", "def
 SECOND = Submitted("rle", "a, b.csv", "dice", 0.71, float("nan"), 0.75, "abd", "deg", "b1" * 32)
 
 
-def test_every_submission_is_a_row_and_earlier_rows_stay_as_they_are(tmp_path):
+def test_every_submission_is_a_row_and_earlier_rows_stay_as_they_are_and_none_is_there_twice(tmp_path):
     log = tmp_path / "submissions.csv"
     log_submission(log, FIRST, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     before = log.read_bytes()
-    log_submission(log, SECOND)
+    for _ in range(2):
+        log_submission(log, SECOND)
     assert log.read_bytes().startswith(before)
     table = pl.read_csv(log)
     assert table["when"][0] == "2026-01-02T03:04:05+00:00"

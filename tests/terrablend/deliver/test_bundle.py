@@ -9,6 +9,7 @@ from data.errors import BundleError
 from data.files import read_json
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
+from terrablend.run.scene_run import MODEL
 from trees.learning import LEARNERS
 
 from ..conftest import EXPERIMENT, write_small_coast
@@ -89,8 +90,8 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
         assert outcome.code == 0, outcome.err
     maps = contents(tmp_path / "run")
     assert {name.removeprefix(image.stem) for name in maps} == {
-        ".tif",
-        ".tif.aux.xml",
+        "_classes.tif",
+        "_classes.tif.aux.xml",
         "_proba.tif",
         "_uncertainty.tif",
     }
@@ -136,10 +137,10 @@ def test_the_same_run_makes_the_same_bundle(finished, packed, terrablend, tmp_pa
 
 def test_every_kind_of_model_file_is_taken():
     for learner in LEARNERS.values():
-        assert bundle.MODEL.fullmatch(f"fold12{learner.booster.suffix}")
-    assert bundle.MODEL.fullmatch("fold0.safetensors")
+        assert MODEL.fullmatch(f"fold12{learner.booster.suffix}")
+    assert MODEL.fullmatch("fold0.safetensors")
     for name in ("fold0.json", "fold0.csv", "fold0.ckpt", "fold0.txt.py", "afold0.txt"):
-        assert not bundle.MODEL.fullmatch(name)
+        assert not MODEL.fullmatch(name)
 
 
 def test_a_member_that_lacks_a_fold_is_refused(finished, terrablend, tmp_path):
