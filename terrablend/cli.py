@@ -44,6 +44,9 @@ MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.
 TrialCount = Annotated[
     int | None, typer.Option("--trials", min=1, help="Trials in all; as the experiment says by default.")
 ]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Read every scene again, and compare its pixels with those of the check.")
+]
 Describe = Annotated[bool, typer.Option("--describe", help="Show what each column is and how well it separates.")]
 Points = Annotated[
     Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
@@ -146,9 +149,14 @@ def open_scene_run(source: Path, **machine: Any) -> "Run":
 
 @app.command()
 @on_run
-def check(run: "Run") -> Iterable["Stage"]:
+def check(run: "Run", verify: Verify = False) -> Iterable["Stage"]:
     """Read every scene, list every problem, split the scenes into folds, and draw the data."""
     yield run.check
+    if verify:
+        from data.survey.verification import verify_scenes
+
+        run.folder.require(run.check)
+        verify_scenes(run.load_catalogue(), run.executor, run.track)
     if run.folder.state(run.check) == "done":
         from data.survey.overview import summarise
 
