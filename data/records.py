@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -97,7 +96,7 @@ class FileKind:
 
 def write_record(path: Path, record: Any) -> None:
     """Write a dataclass or mapping as JSON with a checksum of its content, atomically; NaN as null."""
-    values = json.loads(_adapter(type(record)).dump_json(record))
+    values = json.loads(TypeAdapter(type(record)).dump_json(record))
     write_json(path, {**values, CHECKSUM: fingerprint(values)})
 
 
@@ -122,7 +121,7 @@ def read_record(path: Path, model: type[T], kind: FileKind) -> T:
             raise ValueError("it has no checksum, as had none of an earlier version")
         if values.pop(CHECKSUM) != fingerprint(values):
             raise ValueError("its checksum is not that of its content")
-        record: T = _adapter(model).validate_python(values)
+        record: T = TypeAdapter(model).validate_python(values)
     except FileNotFoundError as error:
         raise kind.missing(path) from error
     except ValidationError as error:
@@ -224,8 +223,3 @@ def _footer_size(tail: bytes) -> int:
         raise ValueError("it has no end")
     size: int = struct.unpack("<I", tail[:4])[0]
     return size
-
-
-@lru_cache(maxsize=32)
-def _adapter(model: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(model)

@@ -36,7 +36,7 @@ class PlainLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a value; refuse one that holds itself, and more or deeper ones than the bounds."""
-        event, before = self.peek_event(), self._nodes
+        event, before = self.peek_event(), self._nodes  # type: ignore[no-untyped-call]
         self._path.append(str(getattr(index, "value", index)))
         if len(self._path) > self.most_levels:
             raise self._refusal(f"expected at most {self.most_levels} levels, got more", event)
