@@ -179,7 +179,7 @@ def make_models(folder: Path) -> list[Kind]:
     import torch
     import xgboost
 
-    from cnn.network.model_file import read_tensors, write_tensors
+    from cnn.network.model_file import read_about, read_tensors, write_tensors
     from trees.boosters.lightgbm_booster import LightGBMBooster
     from trees.boosters.sklearn_boosters import SklearnBooster
     from trees.boosters.xgboost_booster import XGBoostBooster
@@ -202,7 +202,8 @@ def make_models(folder: Path) -> list[Kind]:
         return lambda path: kind.load(path).predict_proba(features).tobytes()
 
     def read_network(path: Path) -> object:
-        found, about = read_tensors(path)
+        about = read_about(path)
+        found, _ = read_tensors(path)
         return [(name, found[name].float().numpy().tobytes()) for name in sorted(found)], about
 
     grown.save(folder / "fold0.txt")

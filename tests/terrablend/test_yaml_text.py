@@ -33,6 +33,7 @@ MAPS = "a: &a {x: 1}\n" + "".join(
         ('root: "\\ud800"', "a text with unprintable characters"),
         ("k" * 201 + ": 1", "a key of 201 characters"),
         ("? [a, b]\n: 1", "found unhashable key"),
+        ("0: 1", "expected keys among"),
         ("root: ~nobody-has-this-name/x", "root: expected a folder, got '~nobody-has-this-name/x'"),
     ],
 )
