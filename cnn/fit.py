@@ -20,13 +20,15 @@ from cnn.network.model_file import model_path, read_about, write_tensors
 from cnn.network.network import build_network, measure_input
 from cnn.network.weights import load_weights
 from cnn.predict.compiled import require_openvino
+from cnn.record import MemberRecord
 from cnn.settings import CnnSettings
 from cnn.train.fold_plan import check_names, plan_fold, target_labels
 from cnn.train.loggers import check_loggers
 from cnn.train.training import check_devices, train_network
 from data.errors import MemberError
-from data.files import fingerprint, write_json
+from data.files import fingerprint
 from data.progress import Track
+from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from features.branch import Training
 from features.feature_set import FeatureSet
@@ -134,22 +136,23 @@ def fit_member(training: Training[CnnSettings]) -> None:
             write_tensors(path, network.state_dict(), about[fold] | trained)
             path.with_suffix(".ckpt").unlink()
             logger.info("member %s: fold %d in %.0f s → %s", name, fold, time.perf_counter() - begun, path)
-    write_json(
-        directory / "member.json",
-        {
-            "name": name,
-            "branch": "cnn",
-            "settings": settings.model_dump(mode="json"),
-            **sees,
-            "crop": size.side,
-            "multiple": size.multiple,
-            "fixed_size": size.fixed,
-            "parameters": n_weights,
-            "seed": seed,
-            "folds": {fold: _describe_fold(directory, fold) for fold in sorted({*done, *todo})},
-            "versions": {library: version(library) for library in LIBRARIES},
-        },
+    record = MemberRecord(
+        name,
+        "cnn",
+        settings,
+        inputs,
+        feature_set.formulas,
+        catalogue.bands,
+        catalogue.classes.names,
+        crop=size.side,
+        multiple=size.multiple,
+        fixed_size=size.fixed,
+        parameters=n_weights,
+        seed=seed,
+        folds={fold: _describe_fold(directory, fold) for fold in sorted({*done, *todo})},
+        versions={library: version(library) for library in LIBRARIES},
     )
+    write_record(directory / "member.json", record)
 
 
 def count_weights(network: torch.nn.Module) -> int:

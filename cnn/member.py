@@ -1,9 +1,8 @@
 """Load a trained member of the CNN branch, and predict by it."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -20,10 +19,11 @@ from cnn.predict.compiled import Compiled
 from cnn.predict.predict_scene import Tiling, predict_scene
 from cnn.predict.predict_tags import predict_tags
 from cnn.predict.runner import Runner
-from cnn.settings import CLASSIFIER, CnnSettings, DeviceName
+from cnn.record import MEMBER, MemberRecord
+from cnn.settings import CLASSIFIER, DeviceName
 from data.errors import MemberError
-from data.files import read_json
 from data.maps.member import Prediction
+from data.records import read_record
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from features.feature_set import FeatureSet
@@ -53,13 +53,8 @@ def load_member(
     MemberError
         If ``directory`` holds no member of this branch.
     """
-    path = directory / "member.json"
-    if not path.is_file():
-        raise MemberError(f"{path}: expected a trained member, got no such file. Train it with `terrablend cnn`.")
-    about = read_json(path)
-    if about.get("branch") != "cnn":
-        raise MemberError(f"{path}: expected a member of the branch cnn, got {about.get('branch')}.")
-    return CnnMember(directory, about, threads, choose_device(device), members or directory.parent)
+    record = read_record(directory / "member.json", MemberRecord, MEMBER)
+    return CnnMember(directory, record, threads, choose_device(device), members or directory.parent)
 
 
 class CnnMember:
@@ -68,8 +63,7 @@ class CnnMember:
     Parameters
     ----------
     directory : Path
-    about : mapping
-        What ``member.json`` holds.
+    record : MemberRecord
     threads : int
         Cores to use.
     device : torch.device
@@ -96,20 +90,16 @@ class CnnMember:
     """
 
     def __init__(
-        self, directory: Path, about: Mapping[str, Any], threads: int, device: torch.device, members: Path
+        self, directory: Path, record: MemberRecord, threads: int, device: torch.device, members: Path
     ) -> None:
         self.directory, self.device = directory, device
-        self.name: str = about["name"]
-        self.folds = tuple(int(fold) for fold in about["folds"])
-        self.classes: tuple[str, ...] = tuple(about["classes"])
-        self.settings = CnnSettings(**about["settings"])
+        self.name, self.folds, self.classes = record.name, tuple(record.folds), record.classes
+        self.settings = record.settings
         stack = self.settings.stack
-        features = [name for name in about["inputs"] if name not in stacked_names(stack, self.classes)]
-        self.feature_set = FeatureSet(about["bands"], features, about["formulas"])
+        features = [name for name in record.inputs if name not in stacked_names(stack, self.classes)]
+        self.feature_set = FeatureSet(record.bands, features, record.formulas)
         self.channels = input_channels(self.feature_set, stack, self.classes, members)
-        self.crop: int = about["crop"]
-        self.multiple: int = about["multiple"]
-        self.fixed_size: bool = about["fixed_size"]
+        self.crop, self.multiple, self.fixed_size = record.crop, record.multiple, record.fixed_size
         precision = choose_precision(self.settings.predict_precision, device, fast_on_cpu())
         at_once = None if self.settings.predict_batch == "auto" else self.settings.predict_batch
         self._runner = Runner(device, precision, threads, at_once)
@@ -201,8 +191,13 @@ class CnnMember:
             tensors, about = read_tensors(path)
             with torch.random.fork_rng(devices=[]):
                 network = build_network(self.settings, len(self.channels.names), len(self.classes))
-            network.load_state_dict(tensors)
+            try:
+                network.load_state_dict(tensors)
+                stored = about["normalisation"]
+            except (RuntimeError, KeyError) as error:
+                raise MemberError(
+                    f"{path}: expected a network of the settings in member.json, got another. Train it again."
+                ) from error
             network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            stored = about["normalisation"]
             self._networks[fold] = network, stored and Normalisation.from_dict(stored)
         return self._networks[fold]

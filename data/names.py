@@ -35,11 +35,13 @@ def near_name(name: str, known: Iterable[str]) -> str | None:
     'learning_rate'
     >>> near_name("encoder_weights", ["scene_weights", "class_weights"]) is None
     True
+    >>> near_name("0", ["name", "task"]) is None
+    True
     """
     alike = [other for other in known if len(name) > 3 or (len(name) == 3 and other[:1] == name[:1])]
-    edits, nearest_name = min(
-        ((count_edits(name.lower(), other.lower()), other) for other in alike), default=(len(name), name)
-    )
+    if not alike:
+        return None
+    edits, nearest_name = min((count_edits(name.lower(), other.lower()), other) for other in alike)
     return nearest_name if edits <= max(1, len(name) // 4) else None
 
 

@@ -1,7 +1,7 @@
 """The fitted ensemble: a decision that is applied to maps and kept in a JSON file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import EnsembleError
-from data.files import read_json, write_json
+from data.records import FileKind, Number, read_record, write_record
 from data.scenes.classes import Classes
 from ensemble.decide.choice import Choice
 from ensemble.decide.decision import Decision
 from ensemble.decide.thresholds import Thresholds
 
 __all__ = ["Ensemble"]
+
+ENSEMBLE = FileKind("an ensemble", EnsembleError, "terrablend ensemble")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Ensemble:
     members: tuple[str, ...]
     metric: str
     decision: Decision
-    score_: float
+    score_: Number
     verdict_: str
     spread_: tuple[float, ...] = ()
     kept_default_: bool = False
@@ -87,7 +89,7 @@ class Ensemble:
 
     def save(self, path: Path) -> None:
         """Write the ensemble as JSON."""
-        write_json(path, asdict(self))
+        write_record(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -98,28 +100,4 @@ class Ensemble:
         EnsembleError
             If there is none, it is of an earlier version, or the file is not one of ours.
         """
-        if not path.exists():
-            raise EnsembleError(f"{path}: expected an ensemble, got no such file. Run `terrablend ensemble` first.")
-        try:
-            values = read_json(path)
-            if "thresholds_" in values:
-                raise EnsembleError(
-                    f"{path}: expected an ensemble of this version, got one of an earlier version, which neither "
-                    "calibrated nor cleaned. Run `terrablend ensemble` again."
-                )
-            return cls(
-                Classes.from_dict(values["classes"]),
-                tuple(values["members"]),
-                values["metric"],
-                Decision.from_dict(values["decision"]),
-                values["score_"],
-                values["verdict_"],
-                tuple(values["spread_"]),
-                values["kept_default_"],
-                {step: Choice.from_dict(choice) for step, choice in values["choices_"].items()},
-                dict(values["models"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise EnsembleError(
-                f"{path}: expected an ensemble, got another file ({error!r}). Run `terrablend ensemble`."
-            ) from error
+        return read_record(path, cls, ENSEMBLE)

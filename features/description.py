@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import TableError
-from data.files import read_json, write_json
+from data.records import FileKind, Number, read_record, write_record
 from features.table import Columns, Table
 
 __all__ = ["QUANTILES", "ColumnFacts", "TableFacts", "describe_table", "load_facts", "save_facts", "weighted_quantiles"]
@@ -18,6 +18,8 @@ QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 """Shares of the weight at which a column's quantiles are taken."""
 
 MOST_PAIRS = 20
+
+FACTS = FileKind("what the columns of the pixel table are", TableError, "terrablend features")
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class ColumnFacts:
     halo: int
     reference: str
     nan_share: float
-    quantiles: tuple[float, ...]
-    auc: tuple[float, ...]
+    quantiles: tuple[Number, ...]
+    auc: tuple[Number, ...]
 
     @property
     def separability(self) -> float:
@@ -128,18 +130,12 @@ def describe_table(
 
 def save_facts(facts: TableFacts, path: Path) -> None:
     """Write facts as JSON, NaN as null."""
-    write_json(path, asdict(facts))
+    write_record(path, facts)
 
 
 def load_facts(path: Path) -> TableFacts:
-    """Read what `save_facts` wrote."""
-    values = read_json(path)
-    columns = tuple(
-        ColumnFacts(**{**column, "quantiles": _to_floats(column["quantiles"]), "auc": _to_floats(column["auc"])})
-        for column in values["columns"]
-    )
-    pairs = tuple((first, second, value) for first, second, value in values["pairs"])
-    return TableFacts(values["rows"], tuple(values["labels"]), columns, pairs)
+    """Read what `save_facts` wrote; raises TableError if it is missing or damaged."""
+    return read_record(path, TableFacts, FACTS)
 
 
 def _sample_rows(
@@ -233,7 +229,3 @@ def _most_correlated(names: Sequence[str], correlation: NDArray[np.float64]) -> 
     first, second = np.triu_indices(len(names), 1)
     best = np.argsort(-correlation[first, second], kind="stable")[:MOST_PAIRS]
     return tuple((names[i], names[j], float(correlation[i, j])) for i, j in zip(first[best], second[best], strict=True))
-
-
-def _to_floats(values: Sequence[float | None]) -> tuple[float, ...]:
-    return tuple(math.nan if value is None else float(value) for value in values)

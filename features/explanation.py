@@ -1,18 +1,14 @@
 """Feature importance of a tree member: gain, permutation importance, SHAP values and partial dependence."""
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import BeforeValidator, TypeAdapter
-
-from data.files import read_json, write_json
+from data.errors import MemberError
+from data.records import FileKind, Number, read_record, write_record
 
 __all__ = ["ClassUse", "ColumnUse", "Dependence", "Explanation", "Spread", "Swarm", "load_explanation"]
 
-Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
-"""A float; NaN is null in files."""
+EXPLANATION = FileKind("an explanation", MemberError, "terrablend explain")
 
 
 @dataclass(frozen=True)
@@ -135,11 +131,9 @@ class Explanation:
 
     def save(self, path: Path) -> None:
         """Write JSON, NaN as null."""
-        write_json(path, asdict(self))
+        write_record(path, self)
 
 
 def load_explanation(path: Path) -> Explanation:
-    """Read what `Explanation.save` wrote."""
-    adapter: TypeAdapter[Any] = TypeAdapter(Explanation)
-    explanation: Explanation = adapter.validate_python(read_json(path))
-    return explanation
+    """Read what `Explanation.save` wrote; raises MemberError if it is missing or damaged."""
+    return read_record(path, Explanation, EXPLANATION)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from data.errors import TableError
-from data.files import is_hidden, replacing
+from data.files import is_hidden
+from data.records import write_parquet
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
@@ -118,9 +118,8 @@ def write_table(
             "weight": part[WEIGHT].to_arrow(),
             **{name: part[name].to_arrow() for name in names},
         }
-        with replacing(table_path(directory, scene)) as temporary:
-            table = pa.table(columns).replace_schema_metadata({"experiment": experiment})
-            pq.write_table(table, temporary, compression="lz4", write_statistics=False)
+        table = pa.table(columns).replace_schema_metadata({"experiment": experiment})
+        write_parquet(table_path(directory, scene), table, compression="lz4", write_statistics=False)
 
 
 def _read_rows(
@@ -161,7 +160,7 @@ def _read_rows(
 def _read_file(path: Path, root: Path, settings: TableSettings, named: Collection[str | None]) -> pl.DataFrame:
     try:
         if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
         else:
             frame = pl.read_csv(
                 path,
@@ -169,6 +168,7 @@ def _read_file(path: Path, root: Path, settings: TableSettings, named: Collectio
                 has_header=settings.columns is None,
                 new_columns=settings.columns,
                 infer_schema_length=None,
+                glob=False,
             )
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise TableError(

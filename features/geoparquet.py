@@ -16,12 +16,13 @@ from rasterio.errors import CRSError
 from rasterio.warp import transform
 
 from data.errors import TableError
-from data.files import replacing, require_replaceable
+from data.files import require_replaceable
 from data.progress import Track, untracked
+from data.records import parquet_writer, read_footer, read_parquet
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
-from features.table import table_path
+from features.table import ROWS, table_path
 
 __all__ = ["write_points"]
 
@@ -75,7 +76,7 @@ def write_points(
     require_replaceable(path, _are_points)
     _check_scenes(directory, scenes)
     crs = _shared_crs(scenes)
-    schema = _read_schema(table_path(directory, scenes[0]))
+    schema = read_footer(table_path(directory, scenes[0]), ROWS).schema.to_arrow_schema()
     floats = [field.name for field in schema if field.type == pa.float32()]
     points = schema.append(
         pa.field("geometry", pa.binary(), False, metadata={"unit": "", "description": "centre of the pixel, WKB"})
@@ -83,17 +84,16 @@ def write_points(
     corners = np.array([[np.inf, np.inf], [-np.inf, -np.inf]])
     rows = 0
     with (
-        replacing(path) as temporary,
         # As in the table itself; points hardly ever repeat either.
-        pq.ParquetWriter(
-            temporary,
+        parquet_writer(
+            path,
             points,
             compression="zstd",
             compression_level=1,
             write_statistics=False,
             use_dictionary=["scene"],
             use_byte_stream_split=floats,
-        ) as writer,
+        ) as writer
     ):
         for scene in track(scenes, "points", len(scenes)):
             for batch in _read_batches(table_path(directory, scene), schema, batch_rows):
@@ -129,11 +129,6 @@ def _check_scenes(directory: Path, scenes: Sequence[Scene]) -> None:
             f"scene {nowhere[0].id}: expected scenes with coordinates, got {len(nowhere)} of {len(scenes)} without a "
             "reference system or transform. Export their images with georeferencing, or leave these scenes out."
         )
-    missing = [path for scene in scenes if not (path := table_path(directory, scene)).exists()]
-    if missing:
-        raise TableError(
-            f"{missing[0]}: expected the rows of a scene, got no such file. Run `terrablend features` again."
-        )
 
 
 def _shared_crs(scenes: Sequence[Scene]) -> CRS | None:
@@ -143,25 +138,17 @@ def _shared_crs(scenes: Sequence[Scene]) -> CRS | None:
     return systems[0] if all(system == systems[0] for system in systems) else None
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    try:
-        return pq.read_schema(path)
-    except pa.ArrowException as error:
-        raise TableError(
-            f"{path}: expected the rows of a scene, got: {error}. Run `terrablend features --overwrite`."
-        ) from error
-
-
 def _read_batches(path: Path, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a scene that has the columns of ``schema``, in that order."""
-    found = _read_schema(path)
+    footer = read_footer(path, ROWS)
+    found = footer.schema.to_arrow_schema()
     if not found.equals(schema):
         raise TableError(
             f"{path}: expected the columns {', '.join(schema.names)} like the first scene, got "
             f"{', '.join(found.names)}. Run `terrablend features --overwrite`."
         )
-    with pq.ParquetFile(path) as rows:
-        yield from (batch for batch in rows.iter_batches(batch_rows) if batch.num_rows)
+    for group in range(footer.num_row_groups):
+        yield from (batch for batch in read_parquet(path, ROWS, group=group).to_batches(batch_rows) if batch.num_rows)
 
 
 def _pixel_centres(grid: Grid, row: NDArray[np.int32], col: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.errors import TableError
-from data.files import read_json, replacing, write_json
 from data.maps.parquet import PART_SCENES
 from data.progress import Track, untracked
+from data.records import FileKind, read_record, write_parquet, write_record
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
@@ -30,6 +29,9 @@ from features.table import Table, column_field, count_rows, feature_field, open_
 __all__ = ["build_scene_table", "open_rows", "open_scene_table", "scene_features"]
 
 logger = logging.getLogger(__name__)
+
+Edges = dict[str, tuple[float, ...]]
+EDGES = FileKind("the edges of histograms", TableError, "terrablend features")
 
 
 def scene_features(
@@ -58,8 +60,10 @@ def scene_features(
         if aggregate.bins > 1 and names:
             pixels = FeatureSet(bands, names, settings.formulas)
             edges = measure_edges(catalogue.split("train"), pixels, aggregate.bins, seed=seed, executor=executor)
-        write_json(path, edges | aggregate.edges)
-    return SceneFeatureSet(bands, scene_feature_names(bands, settings, read_json(path)), settings.formulas)
+        write_record(path, edges | aggregate.edges)
+    return SceneFeatureSet(
+        bands, scene_feature_names(bands, settings, read_record(path, Edges, EDGES)), settings.formulas
+    )
 
 
 def build_scene_table(
@@ -129,11 +133,6 @@ def open_scene_table(
         If rows are missing, or lack a feature.
     """
     parts = _parts(directory, catalogue, folds)
-    missing = [path for path in parts if not path.exists()]
-    if missing:
-        raise TableError(
-            f"{missing[0]}: expected the rows of scenes, got no such file. Run `terrablend features` again."
-        )
     scenes = [scene for part in parts.values() for scene in part]
     place = {scene.id: position for position, scene in enumerate(scenes)}
     labels = [_label(tag) for tag in catalogue.classes.names]
@@ -182,14 +181,8 @@ def _write_part(
     tags = np.stack([read_tags(scene, n_classes) for scene in scenes])[seen]
     ids = [scenes[place].id for place in seen.tolist()]
     columns = [pa.array(ids, pa.string()), *map(pa.array, tags.T.copy()), *map(pa.array, features[seen].T.copy())]
-    with replacing(path) as temporary:
-        pq.write_table(
-            pa.Table.from_arrays(columns, schema=schema),
-            temporary,
-            compression="lz4",
-            write_statistics=False,
-            use_dictionary=False,
-        )
+    table = pa.Table.from_arrays(columns, schema=schema)
+    write_parquet(path, table, compression="lz4", write_statistics=False, use_dictionary=False)
     return len(ids)
 
 

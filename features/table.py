@@ -11,12 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.errors import TableError
-from data.files import replacing, scene_rng, sync_files
+from data.files import scene_rng, sync_files
 from data.progress import Track, untracked
+from data.records import FileKind, parquet_writer, read_footer, read_parquet
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene, keep_open, read_label
@@ -26,6 +26,7 @@ from features.sample import sample_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
 __all__ = [
+    "ROWS",
     "Block",
     "Columns",
     "RowGroup",
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+ROWS = FileKind("the rows of scenes", TableError, "terrablend features")
 
 
 class Columns(Protocol):
@@ -236,11 +239,6 @@ def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
         If a scene's rows are missing, or lack a feature.
     """
     paths = [table_path(directory, scene) for scene in scenes]
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise TableError(
-            f"{missing[0]}: expected the rows of a scene, got no such file. Run `terrablend features` again."
-        )
     blocks: list[RowGroup] = []
     counts = []
     for path in paths:
@@ -261,19 +259,15 @@ def open_table(directory: Path, scenes: Sequence[Scene], names: Sequence[str]) -
 
 def open_groups(path: Path, names: Sequence[str]) -> list[RowGroup]:
     """Return the row groups of a file; raises TableError if it lacks a feature."""
-    about = pq.read_metadata(path)
-    _require(names, about.schema.names, path)
-    groups = [about.row_group(number).num_rows for number in range(about.num_row_groups)]
+    footer = read_footer(path, ROWS)
+    _require(names, footer.schema.names, path)
+    groups = [footer.row_group(number).num_rows for number in range(footer.num_row_groups)]
     return [RowGroup(path, number, rows, tuple(names)) for number, rows in enumerate(groups)]
 
 
 def read_columns(path: Path, names: Sequence[str], group: int | None = None) -> pa.Table:
     """Read columns of a file, or of one of its row groups; raises TableError if it lacks one."""
-    try:
-        with pq.ParquetFile(path) as file:
-            columns = file.read(list(names)) if group is None else file.read_row_group(group, list(names))
-    except pa.ArrowException as error:
-        raise _lacks(path, str(error)) from error
+    columns = read_parquet(path, ROWS, names, group)
     _require(names, columns.column_names, path)
     return columns
 
@@ -281,13 +275,10 @@ def read_columns(path: Path, names: Sequence[str], group: int | None = None) -> 
 def _require(names: Sequence[str], known: Sequence[str], path: Path) -> None:
     lacking = set(names) - set(known)
     if lacking:
-        raise _lacks(path, f"none called {min(lacking)}")
-
-
-def _lacks(path: Path, got: str) -> TableError:
-    return TableError(
-        f"{path}: expected the features of the experiment, got {got}. Run `terrablend features --overwrite`."
-    )
+        raise TableError(
+            f"{path}: expected the features of the experiment, got none called {min(lacking)}. "
+            "Run `terrablend features --overwrite`."
+        )
 
 
 def column_field(name: str, kind: pa.DataType, unit: str, text: str) -> pa.Field:
@@ -302,10 +293,10 @@ def feature_field(row: Mapping[str, str | int]) -> pa.Field:
 
 
 def count_rows(path: Path) -> int | None:
-    """Return how many rows a file holds; None without a file, or if a power cut left one without its end."""
+    """Return how many rows a file holds; None without a file, or if its end is not what was written."""
     try:
-        rows: int = pq.read_metadata(path).num_rows
-    except (FileNotFoundError, pa.ArrowException):
+        rows: int = read_footer(path, ROWS).num_rows
+    except TableError:
         return None
     return rows
 
@@ -333,11 +324,11 @@ def _write_scene(
     with (
         keep_open(),
         # The disk is waited for once, at the end of all scenes.
-        replacing(table_path(directory, scene), sync=False) as temporary,
         # Floats seldom repeat: dictionaries only cost time. Split by byte they compress better, and faster.
-        pq.ParquetWriter(
-            temporary,
+        parquet_writer(
+            table_path(directory, scene),
             schema,
+            sync=False,
             compression="lz4",
             write_statistics=False,
             use_dictionary=["scene"],

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
 from data.errors import MapError, MemberError
-from data.files import write_json
 from data.names import listed_name
 from data.progress import Track, untracked
+from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.workers import map_ordered
-from maps.member import MapsMember
+from maps.member import MapsMember, MemberRecord
 from maps.settings import FoldFile, MapsSettings
 from maps.source import check_map
 from maps.tags import read_table, row_of
@@ -74,16 +73,8 @@ def fit_member(
             "the blend. Its maps of val and test scenes are taken over, to be looked at.",
             name,
         )
-    write_json(
-        directory / "member.json",
-        {
-            "name": name,
-            "branch": "maps",
-            "settings": settings.model_dump(mode="json"),
-            "folds": catalogue.folds,
-            "classes": asdict(catalogue.classes),
-        },
-    )
+    record = MemberRecord(name, "maps", settings, catalogue.folds, catalogue.classes)
+    write_record(directory / "member.json", record)
 
 
 def _map_problems(

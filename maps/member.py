@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.files import read_json
 from data.maps.member import Prediction
+from data.records import FileKind, read_record
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Window, tile_windows
@@ -18,7 +19,20 @@ from maps.settings import MapsSettings
 from maps.source import open_reading
 from maps.tags import read_rows, row_of
 
-__all__ = ["MapsMember", "load_member", "map_files"]
+__all__ = ["MapsMember", "MemberRecord", "load_member", "map_files"]
+
+MEMBER = FileKind("a member that was checked", MemberError, "terrablend maps")
+
+
+@dataclass(frozen=True)
+class MemberRecord:
+    """``member.json``: where a member's maps lie, and what they tell."""
+
+    name: str
+    branch: Literal["maps"]
+    settings: MapsSettings
+    folds: tuple[int, ...]
+    classes: Classes
 
 
 @dataclass(frozen=True)
@@ -113,10 +127,5 @@ def load_member(directory: Path, root: Path, given: str | None = None) -> MapsMe
     MemberError
         If there is none.
     """
-    path = directory / "member.json"
-    if not path.exists():
-        raise MemberError(f"{directory}: expected a member that was checked, got none. Run `terrablend maps` first.")
-    about = read_json(path)
-    settings = MapsSettings.model_validate(about["settings"])
-    classes = Classes.from_dict(about["classes"])
-    return MapsMember(about["name"], settings, tuple(about["folds"]), classes, root, given)
+    record = read_record(directory / "member.json", MemberRecord, MEMBER)
+    return MapsMember(record.name, record.settings, record.folds, record.classes, root, given)

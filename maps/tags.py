@@ -28,7 +28,9 @@ def read_table(path: Path) -> pl.DataFrame:
         If it cannot be read.
     """
     try:
-        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path, glob=False)
+        return pl.read_csv(path, infer_schema_length=None, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise MapError(f"{path}: expected a CSV or parquet file, got: {error}. Correct its path.") from error
 

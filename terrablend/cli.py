@@ -50,6 +50,9 @@ MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.
 TrialCount = Annotated[
     int | None, typer.Option("--trials", min=1, help="Trials in all; as the experiment says by default.")
 ]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Read every scene again, and compare its pixels with those of the check.")
+]
 Describe = Annotated[bool, typer.Option("--describe", help="Show what each column is and how well it separates.")]
 Points = Annotated[
     Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
@@ -162,9 +165,13 @@ def check(run: "Run", verify: Verify = False) -> Iterable["Stage"]:
     run = replace(run, verify=verify)
     yield run.check
     if verify:
+        from data.survey.verification import verify_scenes
+
         done = [stage for stage in run.stages if run.folder.state(stage) == "done"]
         for stage in done:
             run.folder.verify(stage)
+        run.folder.require(run.check)
+        verify_scenes(run.load_catalogue(), run.executor, run.track)
         console.print(f"The user's files, and all that {', '.join(stage.name for stage in done)} wrote: as they were.")
     if run.folder.state(run.check) == "done":
         from data.survey.overview import summarise

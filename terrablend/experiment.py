@@ -34,6 +34,7 @@ from terrablend.branches import BRANCHES
 from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
 from terrablend.stacking import learning_order
+from terrablend.yaml_text import brief, parse_yaml
 
 __all__ = [
     "AnyExperiment",
@@ -48,7 +49,7 @@ __all__ = [
 NAME = r"^[\w-][\w.-]*$"
 """Of an experiment or a member: also that of a folder, and neither hidden nor the folder above."""
 
-MemberName = Annotated[str, Field(pattern=NAME)]
+MemberName = Annotated[str, Field(pattern=NAME, max_length=100)]
 
 
 class OfABranch:
@@ -67,6 +68,12 @@ class OfABranch:
 AnyMember = Annotated[MemberSettings, OfABranch(lambda branch: True)]
 TableMember = Annotated[MemberSettings, OfABranch(lambda branch: branch.reads_table)]
 
+MOST_PROBLEMS = 50
+"""Of an experiment file, that are listed."""
+
+DEEPEST_KEY = 20
+"""Dots in a key of --set."""
+
 LIBRARIES = (
     "terrablend",
     "numpy",
@@ -82,7 +89,7 @@ LIBRARIES = (
 class BaseExperiment(Settings):
     """What an experiment on scenes and one on a table have in common."""
 
-    name: str = Field(pattern=NAME, description="name of the experiment and of its run folder")
+    name: str = Field(pattern=NAME, max_length=100, description="name of the experiment and of its run folder")
     task: Task = Field(
         description="binary: a class and its background; multiclass: one of several classes a pixel; multilabel: any "
         "number of tags a scene"
@@ -226,9 +233,10 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
         are listed at once.
     """
     try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"{path}: expected an experiment file in YAML, got: {error}") from error
+    values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ExperimentError(f"{path}: expected keys such as name, task and scenes, got {type(values).__name__}.")
     kind = TableExperiment if "table" in values else Experiment
@@ -236,7 +244,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
         _override(kind, values, override)
     values = _expand(values, path)
     if isinstance(values.get("root"), str):
-        values["root"] = (path.parent.resolve() / Path(values["root"]).expanduser()).resolve()
+        values["root"] = _find_root(values["root"], path)
     experiment: AnyExperiment = _validate(kind, values, path)
     return experiment
 
@@ -285,13 +293,10 @@ def save_experiment(experiment: AnyExperiment, path: Path) -> None:
 
 def _override(kind: type[BaseExperiment], values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ExperimentError(f"--set {override}: expected KEY=VALUE, such as folds.count=5.")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ExperimentError(f"--set {override}: expected a value in YAML, got: {error}") from error
-    _set(kind, values, key, value, f"--set {override}")
+    if not equals or not key or key.count(".") > DEEPEST_KEY:
+        raise ExperimentError(f"--set {brief(override, plain=True)}: expected KEY=VALUE, such as folds.count=5.")
+    what = f"--set {brief(override, plain=True)}"
+    _set(kind, values, key, parse_yaml(text, what), what)
 
 
 def _set(kind: type[BaseExperiment], values: dict[str, Any], key: str, value: Any, what: str) -> None:
@@ -299,7 +304,9 @@ def _set(kind: type[BaseExperiment], values: dict[str, Any], key: str, value: An
     for parent in parents:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise ExperimentError(f"{what}: expected a key with keys below it, got the value {values!r} at {parent}.")
+            raise ExperimentError(
+                f"{what}: expected a key with keys below it, got the value {brief(values)} at {parent}."
+            )
     for name in spellings(list_settings(kind), key):
         # What the file says under another name of the same setting gives way.
         values.pop(name, None)
@@ -308,9 +315,20 @@ def _set(kind: type[BaseExperiment], values: dict[str, Any], key: str, value: An
 
 def _validate(kind: type[BaseExperiment], values: dict[str, Any], path: Path) -> Any:
     try:
-        return kind.model_validate(values)
+        experiment = kind.model_validate(values)
+        experiment.label_classes()
     except ValidationError as error:
         raise ExperimentError(f"{path}: " + _list_problems(error)) from error
+    except ExperimentError as error:
+        raise ExperimentError(f"{path}: {error}") from error
+    return experiment
+
+
+def _find_root(root: str, path: Path) -> Path:
+    try:
+        return (path.parent.resolve() / Path(root).expanduser()).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ExperimentError(f"{path}: root: expected a folder, got {brief(root)}: {error}.") from error
 
 
 def _expand(value: Any, path: Path) -> Any:
@@ -332,13 +350,16 @@ def _expand(value: Any, path: Path) -> Any:
 
 
 def _list_problems(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(part) for part in problem["loc"])
-        message = problem["msg"].removeprefix("Value error, ")
-        got = "" if problem["type"] in ("missing", "value_error") else f" Got {problem['input']!r}."
+    lines, total = [], error.error_count()
+    for problem in error.errors(include_url=False)[:MOST_PROBLEMS]:
+        where = ".".join(brief(str(part), plain=True) for part in problem["loc"])
+        message = brief(problem["msg"].removeprefix("Value error, "), 1000, plain=True)
+        got = "" if problem["type"] in ("missing", "value_error") else f" Got {brief(problem['input'])}."
         lines.append(f"{where + ': ' if where else ''}{message}{got}")
-    return lines[0] if len(lines) == 1 else f"{len(lines)} problems:\n" + "\n".join(f"  - {line}" for line in lines)
+    if total == 1:
+        return lines[0]
+    lines += [f"and {total - len(lines)} more"] * (total > len(lines))
+    return f"{total} problems:\n" + "\n".join(f"  - {line}" for line in lines)
 
 
 def _git_commit() -> str:

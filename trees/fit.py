@@ -3,15 +3,16 @@
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from data.files import replacing, write_json
+from data.files import hash_file, replacing
 from data.progress import Track, untracked
+from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from features.table import Columns
 from trees.learning import PixelRows, TrainingRows
+from trees.record import MemberRecord
 from trees.settings import DeviceName, TreeSettings
 from trees.tag_learning import TagRows
 
@@ -56,18 +57,16 @@ def fit_member(
     MemberError
         If the training rows lack a class altogether, or the settings do not suit the library.
     """
-    write_json(
-        directory / "member.json",
-        {
-            "name": rows.name,
-            "settings": rows.settings.model_dump(mode="json"),
-            "bands": rows.catalogue.bands,
-            "features": rows.learner.table.names,
-            "formulas": rows.formulas,
-            "classes": asdict(rows.catalogue.classes),
-            "made_with": {"terrablend": version("terrablend"), **rows.made_with},
-        },
+    record = MemberRecord(
+        rows.name,
+        rows.settings,
+        rows.catalogue.bands,
+        rows.learner.table.names,
+        rows.formulas,
+        rows.catalogue.classes,
+        {"terrablend": version("terrablend"), **rows.made_with},
     )
+    write_record(directory / "member.json", record)
     paths = {
         fold: directory / f"fold{fold}{rows.suffix}" for fold in (rows.catalogue.folds if folds is None else folds)
     }
@@ -75,9 +74,10 @@ def fit_member(
     for fold in track(todo, f"{rows.name}: folds", len(todo)):
         start = time.perf_counter()
         booster, facts = rows.fit(rows.settings, fold, seed)
-        write_json(directory / f"fold{fold}.json", {**facts, "importance": dict(booster.importance())})
         with replacing(paths[fold]) as temporary:
             booster.save(temporary)
+            facts = {**facts, "importance": dict(booster.importance()), "sha256": hash_file(temporary)}
+            write_record(directory / f"fold{fold}.json", facts)
         seconds = time.perf_counter() - start
         what = f"{booster.rounds} rounds on {facts['rows']} rows in {seconds:.0f} s"
         logger.info("%s, fold %d: %s", rows.name, fold, what)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.files import read_json
 from data.maps.member import Prediction
+from data.records import read_record, require_hash
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
@@ -21,7 +21,8 @@ from features.scene_features import SceneFeatureSet
 from trees.boosters.booster import Booster, predict_proba
 from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
-from trees.settings import Device, DeviceName, TreeSettings
+from trees.record import BOOSTER, MEMBER, FoldRecord, MemberRecord
+from trees.settings import Device, DeviceName
 from trees.tag_boosters import TagBoosters
 
 __all__ = ["TreeMember", "in_squares", "load_member"]
@@ -126,18 +127,16 @@ def load_member(
     MemberError
         If there is none, or a file of it does not fit the others.
     """
-    if not (directory / "member.json").exists():
-        raise MemberError(f"{directory}: expected a trained member, got none. Run `terrablend trees` first.")
-    about = read_json(directory / "member.json")
-    columns = about["bands"], about["features"], about["formulas"]
-    if about["classes"]["task"] == "multilabel":
+    record = read_record(directory / "member.json", MemberRecord, MEMBER)
+    columns = record.bands, record.features, record.formulas
+    if record.classes.task == "multilabel":
         feature_set: FeatureSet | SceneFeatureSet = SceneFeatureSet(*columns)
         kind: type[Booster] = TagBoosters
     else:
         feature_set = FeatureSet(*columns)
-        kind = LEARNERS[TreeSettings.model_validate(about["settings"]).booster].booster
-    boosters = _load_boosters(directory, kind, about["features"], device)
-    return TreeMember(about["name"], boosters, feature_set, len(about["classes"]["names"]), threads, executor)
+        kind = LEARNERS[record.settings.booster].booster
+    boosters = _load_boosters(directory, kind, record.features, device)
+    return TreeMember(record.name, boosters, feature_set, len(record.classes.names), threads, executor)
 
 
 @lru_cache(maxsize=8)
@@ -156,8 +155,12 @@ def _load_boosters(
     where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
     boosters = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):
-        booster = kind.load(path, where)
-        if list(booster.importance()) != features:
+        # Of bundles, which are verified as a whole, the boosters' records are no part.
+        known = (record := path.with_suffix(".json")).exists()
+        if known:
+            require_hash(path, read_record(record, FoldRecord, MEMBER).sha256, BOOSTER)
+        booster = kind.load(path, where, known)
+        if tuple(booster.importance()) != tuple(features):
             raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
         boosters[int(path.stem.removeprefix("fold"))] = booster
     return boosters

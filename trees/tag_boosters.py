@@ -11,11 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
+from data.records import FileKind, open_zip
 from trees.boosters.booster import Booster, predict_proba
 from trees.learning import LEARNERS
 from trees.settings import BoosterName, Device
 
 __all__ = ["TagBoosters"]
+
+
+ZIP = FileKind("a booster a tag", MemberError, "terrablend trees")
 
 
 class TagBoosters:
@@ -79,22 +83,18 @@ class TagBoosters:
                     archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_DEFLATED)
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
         """Read what `save` wrote; raises MemberError if it cannot."""
-        try:
-            with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
-                about = json.loads(archive.read("tags.json"))
-                booster = LEARNERS[about["booster"]].booster
-                boosters: list[Booster | float] = []
-                for number, tag in enumerate(about["tags"]):
-                    if tag in about["constant"]:
-                        boosters.append(about["constant"][tag])
-                    else:
-                        boosters.append(
-                            booster.load(Path(archive.extract(f"{number}{booster.suffix}", folder)), device)
-                        )
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise MemberError(f"{path}: expected a booster a tag, got: {error}. Train the member again.") from error
+        with open_zip(path, ZIP) as archive, tempfile.TemporaryDirectory() as folder:
+            about = json.loads(archive.read("tags.json"))
+            booster = LEARNERS[about["booster"]].booster
+            boosters: list[Booster | float] = []
+            for number, tag in enumerate(about["tags"]):
+                if tag in about["constant"]:
+                    boosters.append(float(about["constant"][tag]))
+                else:
+                    file = Path(archive.extract(f"{number}{booster.suffix}", folder))
+                    boosters.append(booster.load(file, device, known))
         return cls(about["booster"], about["tags"], boosters, about["features"])
 
     def importance(self) -> Mapping[str, float]:

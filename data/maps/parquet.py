@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from data.errors import MapError
-from data.files import replacing
 from data.maps.geotiff import quantise
+from data.records import FileKind, read_parquet, write_parquet
 
 __all__ = ["PART_SCENES", "part_name", "read_parts", "write_part"]
+
+PART = FileKind("tag maps written by Terrablend", MapError, "terrablend run")
 
 PART_SCENES = 1024
 """Most scenes of a file."""
@@ -47,8 +48,7 @@ def write_part(
     columns = [pa.array(ids, pa.string()), *map(pa.array, quantise(proba).T.copy())]
     metadata = json.dumps({**about, "classes": list(names)}, ensure_ascii=False)
     table = pa.Table.from_arrays(columns, ["id", *names], metadata={"terrablend": metadata})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    write_parquet(path, table)
 
 
 def read_parts(folder: Path) -> tuple[tuple[str, ...], dict[str, NDArray[np.uint16]]]:
@@ -89,13 +89,11 @@ def read_parts(folder: Path) -> tuple[tuple[str, ...], dict[str, NDArray[np.uint
 
 
 def _read_part(path: Path) -> pa.Table:
+    table = read_parquet(path, PART)
     try:
-        # `read_table` takes the file for a data set, in which names must differ.
-        with pq.ParquetFile(path) as file:
-            table = file.read()
-        known = json.loads(table.schema.metadata[b"terrablend"])["classes"]
-    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise MapError(f"{path}: expected tag maps written by Terrablend, got: {error}.") from error
+        known = json.loads((table.schema.metadata or {})[b"terrablend"])["classes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PART.damaged(path, "it names no classes") from error
     if table.column_names != ["id", *known] or set(table.schema.types[1:]) != {pa.uint16()}:
         raise MapError(f"{path}: expected tag maps written by Terrablend, got another table.")
     return table

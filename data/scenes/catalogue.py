@@ -1,17 +1,16 @@
 """The catalogue: every scene of an experiment with its files, grid, group, fold and statistics."""
 
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from data.errors import CatalogueError
-from data.files import replacing
+from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
 from data.scenes.scene import ImageFile, LabelFile, Scene, Split
@@ -52,8 +51,12 @@ SCHEMA = pa.schema(
         ("valid_pixels", pa.int64()),
         ("label_counts", pa.list_(pa.int64())),
         ("bands", pa.list_(BAND)),
+        ("digest", pa.string()),
+        ("label_digest", pa.string()),
     ]
 )
+
+CATALOGUE = FileKind("a catalogue", CatalogueError, "terrablend check")
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,28 @@ class SceneStatistics:
         empty without a label.
     bands : tuple of dict
         ``band``, ``count``, ``mean``, ``deviation``, ``minimum`` and ``maximum`` of each band's finite pixels.
+    digest, label_digest : str
+        SHA-256 of the pixels, and of the label indices: equal for scenes that are the same. Empty if unknown, or
+        without a label.
     """
 
     valid_pixels: int
     label_counts: tuple[int, ...] = ()
     bands: tuple[dict[str, Any], ...] = ()
+    digest: str = ""
+    label_digest: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a catalogue's file says of all of its scenes."""
+
+    classes: Classes
+    bands: tuple[str, ...]
+    histograms: tuple[Histogram, ...]
+
+
+ABOUT = TypeAdapter(About)
 
 
 @dataclass(frozen=True)
@@ -123,11 +143,8 @@ class Catalogue:
     def save(self, path: Path) -> None:
         """Write the catalogue as parquet, one row a scene."""
         rows = [_to_row(scene, self.statistics.get((scene.split, scene.id))) for scene in self.scenes]
-        histograms = [histogram.to_dict() for histogram in self.histograms]
-        about = {"classes": asdict(self.classes), "bands": self.bands, "histograms": histograms}
-        table = pa.Table.from_pylist(rows, SCHEMA).replace_schema_metadata({"terrablend": json.dumps(about)})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        about = ABOUT.dump_json(About(self.classes, self.bands, self.histograms))
+        write_parquet(path, pa.Table.from_pylist(rows, SCHEMA.with_metadata({"terrablend": about})))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -136,26 +153,18 @@ class Catalogue:
         Raises
         ------
         CatalogueError
-            If there is none, or it is not one of ours.
+            If there is none, it is damaged, or not one of this version.
         """
-        if not path.exists():
-            raise CatalogueError(f"{path}: expected a catalogue, got no such file. Run `terrablend check` first.")
+        table = read_parquet(path, CATALOGUE)
         try:
-            table = pq.read_table(path)
-            about = json.loads(table.schema.metadata[b"terrablend"])
-        except (pa.ArrowException, KeyError, TypeError) as error:
-            raise CatalogueError(
-                f"{path}: expected a catalogue, got another file. Run `terrablend check --overwrite`."
-            ) from error
-        if table.column_names != SCHEMA.names or "histograms" not in about:
-            raise CatalogueError(
-                f"{path}: expected a catalogue of this version, got another's. Run `terrablend check --overwrite`."
-            )
-        classes = Classes.from_dict(about["classes"])
+            about = ABOUT.validate_json((table.schema.metadata or {}).get(b"terrablend", b""))
+        except ValidationError as error:
+            raise CATALOGUE.damaged(path, "it is of another version") from error
+        if not table.schema.equals(SCHEMA):
+            raise CATALOGUE.damaged(path, "its columns are those of another version")
         pairs = [_from_row(row) for row in table.to_pylist()]
         statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
-        histograms = tuple(Histogram.from_dict(values) for values in about["histograms"])
-        return cls(classes, tuple(about["bands"]), tuple(scene for scene, _ in pairs), statistics, histograms)
+        return cls(about.classes, about.bands, tuple(scene for scene, _ in pairs), statistics, about.histograms)
 
     def with_folds(self, groups: dict[tuple[Split, str], str], folds: dict[str, int]) -> "Catalogue":
         """Return the catalogue with a group for each (split, id) given, and a fold for each training scene."""
@@ -191,6 +200,8 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "valid_pixels": found and found.valid_pixels,
         "label_counts": found and found.label_counts,
         "bands": found and list(found.bands),
+        "digest": found and found.digest,
+        "label_digest": found and found.label_digest,
     }
 
 
@@ -207,4 +218,5 @@ def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
     scene = Scene(row["id"], row["split"], images, grid, label, invalid, row["group"], row["fold"], tags)
     if row["valid_pixels"] is None:
         return scene, None
-    return scene, SceneStatistics(row["valid_pixels"], tuple(row["label_counts"]), tuple(row["bands"]))
+    counts, bands = tuple(row["label_counts"]), tuple(row["bands"])
+    return scene, SceneStatistics(row["valid_pixels"], counts, bands, row["digest"], row["label_digest"])

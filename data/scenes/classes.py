@@ -1,7 +1,7 @@
 """The classes of an experiment: names, ids in files, label indices in arrays, colours."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from data.errors import ExperimentError
 from data.scenes.colors import BACKGROUND_COLOR, PALETTE
@@ -76,12 +76,6 @@ class Classes:
             red, green, blue = settings[value].color or PALETTE[position % len(PALETTE)]
             colors.append((red, green, blue))
         return cls(task, ids, names, tuple(colors))
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Classes":
-        """Return the classes that ``dataclasses.asdict`` turned into plain values, also after a trip through JSON."""
-        colors = tuple((red, green, blue) for red, green, blue in values["colors"])
-        return cls(values["task"], tuple(values["ids"]), tuple(values["names"]), colors)
 
     @property
     def n_questions(self) -> int:

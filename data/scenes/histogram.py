@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,16 +98,6 @@ class Histogram:
     def overlap(self, first: str, second: str) -> float:
         """Return how far two splits' histograms overlap, 0 … 1: one minus the total variation distance."""
         return float(np.minimum(self.shares[first], self.shares[second]).sum())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {"band": self.band, "edges": self.edges, "shares": dict(self.shares)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the histogram that `to_dict` wrote, also after a trip through JSON."""
-        shares = {split: tuple(found) for split, found in values["shares"].items()}
-        return cls(values["band"], tuple(values["edges"]), shares)
 
 
 def bin_histogram(band: str, totals: Mapping[str, NDArray[np.int64]]) -> Histogram | None:

@@ -15,6 +15,9 @@ from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, Ta
 
 __all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "list_paths", "mask_rules"]
 
+LONGEST_ID = 200
+"""Bytes of a scene's id: the names of its maps, of at most 255 bytes, hold it."""
+
 
 @dataclass(frozen=True)
 class SceneFiles:
@@ -193,7 +196,7 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
     ExperimentError
         If the pattern has not exactly one {id}.
     CatalogueError
-        If no file matches.
+        If no file matches, or the name of one cannot be that of our files.
     """
     if pattern.count("{id}") != 1:
         raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's id.")
@@ -207,6 +210,7 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
         match = expression.fullmatch(path.relative_to(root).as_posix())
         # Hidden files are none of the user's: one that is being written, or was when its writer was killed.
         if match and not (begins_name and match["id"].startswith(".")):
+            _require_name(match["id"], path)
             found[match["id"]] = str(path)
     if not found:
         raise CatalogueError(
@@ -214,6 +218,18 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
             "Correct root or the pattern in the experiment file."
         )
     return found
+
+
+def _require_name(scene_id: str, path: Path) -> None:
+    """Refuse an id that names of maps, archives and tables cannot hold, before anything is computed."""
+    shown = ascii(path.name)
+    if not scene_id.isprintable() or re.search(r"[\ud800-\udfff]", str(path)):
+        raise CatalogueError(f"{shown[:300]}: expected a name of printable UTF-8, got another. Rename the file.")
+    size = len(scene_id.encode())
+    if size > LONGEST_ID:
+        raise CatalogueError(
+            f"{shown[:300]}: expected an id of at most {LONGEST_ID} bytes, got {size}. Rename the file."
+        )
 
 
 def _literal(text: str) -> str:

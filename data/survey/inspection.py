@@ -20,9 +20,9 @@ from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
 from data.scenes.scene import Scene, band_problem, keep_open, open_raster, read_grid, read_label, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
-from data.scenes.windows import Window
 from data.settings import SceneSettings
 from data.survey.discovery import SceneFiles, mask_rules
+from data.survey.verification import scene_strips
 from data.workers import map_ordered
 
 __all__ = ["Inspection", "build_catalogue", "inspect_scene"]
@@ -30,9 +30,6 @@ __all__ = ["Inspection", "build_catalogue", "inspect_scene"]
 logger = logging.getLogger(__name__)
 
 Invalid = tuple[tuple[str, tuple[int, ...]], ...]
-
-STRIP_PIXELS = 2**22
-"""Pixels held at a time while a scene is inspected."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,6 @@ class Inspection:
     scene : Scene or None
     statistics : SceneStatistics or None
         Both None where there are problems.
-    digest : str
-        SHA-256 of the pixels: equal for scenes that are the same.
     value_counts : ValueCounts or None
         How often values occur in each band; None where there are problems, and once it is counted.
     """
@@ -61,7 +56,6 @@ class Inspection:
     warnings: tuple[str, ...] = ()
     scene: Scene | None = None
     statistics: SceneStatistics | None = None
-    digest: str = ""
     value_counts: ValueCounts | None = None
 
 
@@ -178,28 +172,27 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspectio
     if problems:
         return Inspection(name, tuple(problems))
     try:
-        statistics, digest, value_counts = _read_statistics(scene, classes)
+        statistics, value_counts = _read_statistics(scene, classes)
     except TerrablendError as error:
         return Inspection(name, (str(error),))
     warnings = (
         [] if statistics.valid_pixels else [f"{name}: no valid pixel; nothing can be learned or predicted from it."]
     )
-    return Inspection(name, (), tuple(warnings), scene, statistics, digest, value_counts)
+    return Inspection(name, (), tuple(warnings), scene, statistics, value_counts)
 
 
-def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, str, ValueCounts]:
+def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, ValueCounts]:
     moments, value_counts = Moments.empty(len(scene.bands)), ValueCounts.empty(len(scene.bands))
     counts = np.zeros(len(classes.label_names), np.int64)
-    valid, digest = 0, hashlib.sha256()
-    rows = max(1, STRIP_PIXELS // scene.grid.width)
-    for row in range(0, scene.grid.height, rows):
-        window = Window(row, 0, min(rows, scene.grid.height - row), scene.grid.width)
+    valid, digest, label_digest = 0, hashlib.sha256(), hashlib.sha256()
+    for window in scene_strips(scene):
         pixels = read_scene(scene, window)
         moments, value_counts = moments.merge(Moments.of(pixels)), value_counts.merge(ValueCounts.of(pixels))
         valid += int(valid_mask(scene, pixels).sum())
         digest.update(pixels.tobytes())
         if scene.label is not None:
             label = read_label(scene, window)
+            label_digest.update(label.tobytes())
             counts += np.bincount(label[label != IGNORE], minlength=len(counts))
     bands = tuple(
         {
@@ -215,7 +208,8 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, s
     if scene.tags is not None:
         counts += read_tags(scene, len(counts))
     label_counts = tuple(counts.tolist()) if scene.label is not None or scene.tags is not None else ()
-    return SceneStatistics(valid, label_counts, bands), digest.hexdigest(), value_counts
+    labelled = label_digest.hexdigest() if scene.label is not None else ""
+    return SceneStatistics(valid, label_counts, bands, digest.hexdigest(), labelled), value_counts
 
 
 def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:
@@ -242,7 +236,7 @@ def _find_copies(inspections: Sequence[Inspection]) -> list[str]:
     copies = defaultdict(list)
     for inspection in inspections:
         if inspection.statistics and inspection.statistics.valid_pixels:
-            copies[inspection.digest].append(inspection.name)
+            copies[inspection.statistics.digest].append(inspection.name)
     return [
         f"{', '.join(names)}: the same pixels. Keep one of them, or group them with folds.group."
         for names in copies.values()

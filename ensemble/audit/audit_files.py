@@ -8,7 +8,9 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
+from data.errors import EnsembleError
 from data.files import fingerprint, replacing
+from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.catalogue import Catalogue
 from data.scenes.windows import Grid
 from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
@@ -16,7 +18,7 @@ from ensemble.audit.label_audit import Audit
 from ensemble.audit.outlines import to_coordinates, to_longitude_latitude, write_geojson
 from ensemble.audit.regions import Region
 
-__all__ = ["write_audit"]
+__all__ = ["read_audit", "write_audit"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,14 @@ FIELDS = ("scene", "label", "prediction", "area", "error", "confidence", "score"
 Features = list[tuple[Polygons, dict[str, Value]]]
 
 
+AUDIT = FileKind("an audit", EnsembleError, "terrablend ensemble")
+
+
+def read_audit(path: Path) -> pl.DataFrame:
+    """Read the regions of ``audit.parquet``; raises EnsembleError if it is missing or damaged."""
+    return pl.DataFrame(read_parquet(path, AUDIT))
+
+
 def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     """Write the regions and scenes whose labels should be checked.
 
@@ -43,8 +53,7 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     any such outline the file is not written, and an old one is removed.
     """
     ranked = [({"rank": rank, **_row(region)}, region) for rank, region in enumerate(audit.regions, 1)]
-    with replacing(folder / "audit.parquet") as temporary:
-        pl.DataFrame([row for row, _ in ranked], schema=SCHEMA).write_parquet(temporary)
+    write_parquet(folder / "audit.parquet", pl.DataFrame([row for row, _ in ranked], schema=SCHEMA).to_arrow())
     scenes = pl.DataFrame(
         {
             "rank": range(1, len(audit.scenes) + 1),

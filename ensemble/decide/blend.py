@@ -1,8 +1,7 @@
 """Blend members: the weighted mean of calibrated probabilities, or of their logits."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +40,6 @@ class Blend:
     weights: tuple[Weights, ...]
     space: Space = "probability"
     exclusive: bool = False
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Blend":
-        """Return the blend that ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        return cls(tuple(tuple(row) for row in values["weights"]), values["space"], values["exclusive"])
 
     @property
     def shares(self) -> Weights:

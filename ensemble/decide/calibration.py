@@ -1,6 +1,5 @@
 """Calibrate a member's probabilities, by out-of-fold pixels at their natural frequencies."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -41,11 +40,6 @@ class Calibration:
     method: Method = "none"
     values: tuple[tuple[float, ...], ...] = ()
     exclusive: bool = False
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Calibration":
-        """Return the calibration that ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        return cls(values["method"], tuple(tuple(curve) for curve in values["values"]), values["exclusive"])
 
     def apply(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Calibrate a member's map.

@@ -1,8 +1,7 @@
 """Choose among candidates by scores on folds left out, the simpler one unless another gains more than noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +34,6 @@ class Choice:
     gains: tuple[float | None, ...]
     errors: tuple[float | None, ...]
     chosen: int
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Choice":
-        """Return the choice that ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        names, scores, gains, errors = (tuple(values[key]) for key in ("names", "scores", "gains", "errors"))
-        return cls(names, scores, gains, errors, values["chosen"])
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ pays is chosen out of fold, like weights and thresholds; cleaning nothing is alw
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,11 +80,6 @@ class Cleaning:
     smooth: int = 0
     rules: tuple[Rule, ...] = ()
     background: bool = True
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Cleaning":
-        """Return the cleaning that ``dataclasses.asdict`` turned into plain values, also after a trip through JSON."""
-        return cls(**{**values, "rules": tuple(Rule(**rule) for rule in values["rules"])})
 
     @property
     def idle(self) -> bool:

@@ -1,8 +1,7 @@
 """A decision: how members' maps become labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,17 +34,6 @@ class Decision:
     blend: Blend | Stacked
     thresholds: Thresholds
     cleaning: Cleaning = field(default_factory=Cleaning)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Decision":
-        """Return the decision that ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        blend = values["blend"]
-        return cls(
-            tuple(Calibration.from_dict(one) for one in values["calibrations"]),
-            Blend.from_dict(blend) if "weights" in blend else Stacked.from_dict(blend),
-            tuple(values["thresholds"]),
-            Cleaning.from_dict(values["cleaning"]),
-        )
 
     @property
     def weights(self) -> Weights:

@@ -4,9 +4,7 @@ Wolpert 1992, "Stacked generalization". It starts from the geometric mean of all
 that a class of few pixels does not run away.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,12 +39,6 @@ class Stacked:
     coefficients: tuple[Weights, ...]
     intercepts: tuple[float, ...]
     exclusive: bool = False
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Stacked":
-        """Return what ``dataclasses.asdict`` turned into plain values, also after JSON."""
-        rows = tuple(tuple(row) for row in values["coefficients"])
-        return cls(rows, tuple(values["intercepts"]), values["exclusive"])
 
     @property
     def shares(self) -> Weights:

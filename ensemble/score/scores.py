@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from data.files import replacing
+from data.errors import EnsembleError
 from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta, nan_mean
+from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes, Task
 from ensemble.objective import Objective, objective_of
 from ensemble.score.evaluation import Evaluation
 from ensemble.score.intervals import Estimate, Interval, Resampled
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["OBJECTIVE", "label_metrics", "score_table", "suitable_metrics", "write_scores"]
+__all__ = ["OBJECTIVE", "label_metrics", "read_scores", "score_table", "suitable_metrics", "write_scores"]
 
 OBJECTIVE = "objective"
 """What is optimised, among the table's metrics; it may be none of the others."""
@@ -31,6 +32,8 @@ SCHEMA = {
     "low": pl.Float64,
     "high": pl.Float64,
 }
+
+SCORES = FileKind("a table of scores", EnsembleError, "terrablend ensemble")
 
 Row = dict[str, Any]
 
@@ -87,8 +90,12 @@ def score_table(
 
 def write_scores(table: pl.DataFrame, path: Path) -> None:
     """Write the table as parquet."""
-    with replacing(path) as temporary:
-        table.write_parquet(temporary)
+    write_parquet(path, table.to_arrow())
+
+
+def read_scores(path: Path) -> pl.DataFrame:
+    """Read what `write_scores` wrote; raises EnsembleError if it is missing or damaged."""
+    return pl.DataFrame(read_parquet(path, SCORES))
 
 
 def _rows(

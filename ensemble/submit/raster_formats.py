@@ -52,7 +52,7 @@ def check_probabilities(path: Path, predictions: Predictions) -> None:
 
 def write_kelp(path: Path, predictions: Predictions) -> None:
     """Write a tar of GeoTIFFs ``<id>_kelp.tif`` of 0 and 1, as the Kelp Wanted competition asks for."""
-    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+    with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
         for scene in sorted(predictions.scenes, key=lambda scene: scene.id):
             content = encode_raster(predictions.label_or_background(scene)[None], "GTiff", compress="deflate")
             # A member without time or owner: the same maps make the same archive.

@@ -182,7 +182,7 @@ def _replacing_table(path: Path, columns: Mapping[str, str]) -> Iterator[Any]:
 def _read_table(path: Path, columns: Mapping[str, str], content: str) -> list[tuple[Key, str]]:
     """Return the cells of each row but for its content, and that."""
     try:
-        table = pl.read_csv(path, infer_schema=False).fill_null("")
+        table = pl.read_csv(path, infer_schema=False, glob=False).fill_null("")
     except pl.exceptions.PolarsError as error:
         raise SubmissionError(
             f"{path}: expected a table, got: {error}. Run `terrablend submit --overwrite`."

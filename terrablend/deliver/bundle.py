@@ -30,6 +30,7 @@ from terrablend.deliver.model_record import describe_model
 from terrablend.experiment import LIBRARIES
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
+from terrablend.yaml_text import parse_yaml
 
 __all__ = ["open_model", "write_bundle"]
 
@@ -262,7 +263,7 @@ def _copy(path: Path, target: Path) -> None:
 def _copy_experiment(path: Path, target: Path) -> None:
     """Copy an experiment file, but for the folder where its scenes lay."""
     header, _, text = path.read_text("utf-8").partition("\n")
-    values = {**yaml.safe_load(text), "root": "."}
+    values = {**parse_yaml(text, str(path)), "root": "."}
     target.write_text(f"{header}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}", "utf-8")
 
 

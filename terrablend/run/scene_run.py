@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from data.errors import EnsembleError, SubmissionError
 from data.files import fingerprint, hash_file
 from data.maps.store import open_store, write_maps
@@ -24,6 +22,7 @@ from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
+from ensemble.score.scores import read_scores
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.submission import FORMATS, require_task, write_submission
 from ensemble.submit.submission_log import describe_submission, log_submission
@@ -228,7 +227,7 @@ class Run(BaseRun[Experiment]):
             self._map_scenes(ensemble, maps, scenes)
         predictions = Predictions(scenes, catalogue.classes, folder / "maps", tags, settings.columns)
         path = write_submission(settings.format, folder, predictions)
-        scores = pl.read_parquet(folder / "ensemble" / "scores.parquet")
+        scores = read_scores(folder / "ensemble" / "scores.parquet")
         made_from = fingerprint(self.submit.made_from)
         submitted = describe_submission(settings.format, path, ensemble, scores, made_from)
         log_submission(folder / "submissions.csv", submitted)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from data.scenes.scene import open_raster
+from ensemble.audit.audit_files import read_audit
 
 __all__ = ["JudgedAudit", "judge_audit"]
 
@@ -62,7 +62,7 @@ def judge_audit(audit: Path, coast: Path, positive: str = "kelp") -> JudgedAudit
     """
     truths = {}
     wrong = []
-    for region in pl.read_parquet(audit).iter_rows(named=True):
+    for region in read_audit(audit).iter_rows(named=True):
         scene = region["scene"]
         if scene not in truths:
             with open_raster(str(coast / "truth" / f"{scene}.tif")) as raster:

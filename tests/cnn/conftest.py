@@ -16,7 +16,7 @@ from cnn.member import CnnMember, load_member
 from cnn.network.model_file import model_path, write_tensors
 from cnn.network.network import build_network
 from cnn.settings import CnnSettings
-from data.files import write_json
+from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import ImageFile, LabelFile, Scene
@@ -171,8 +171,11 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
             "multiple": 4,
             "fixed_size": fixed_size,
             "folds": {"0": {}, "1": {}},
+            "parameters": 0,
+            "seed": 0,
+            "versions": {},
         }
-        write_json(tmp_path / "net" / "member.json", card)
+        write_record(tmp_path / "net" / "member.json", card)
         return load_member(tmp_path / "net", threads, "cpu")
 
     return make

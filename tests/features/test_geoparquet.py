@@ -10,6 +10,7 @@ from rasterio.crs import CRS
 from rasterio.warp import transform
 
 from data.errors import OutputError, TableError
+from data.records import write_parquet
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.scene import ImageFile, LabelFile, Scene, read_grid
 from features import FeatureSet, build_table
@@ -179,11 +180,11 @@ def test_a_place_without_longitude_and_latitude_is_refused_and_leaves_no_file(ma
 def test_rows_that_are_missing_or_of_other_columns_are_refused(make_table, tmp_path):
     directory, scenes = make_table((NORTH_UP, ZONE_33), (NORTH_UP, ZONE_33))
     last = table_path(directory, scenes[1])
-    pq.write_table(pq.read_table(last, partitioning=None).drop_columns("NDVI"), last)
+    write_parquet(last, pq.read_table(last, partitioning=None).drop_columns("NDVI"))
     with pytest.raises(TableError, match=r"s1\.parquet: expected the columns .*NDVI like the first scene"):
         write_points(directory, scenes, tmp_path / "points.parquet")
     last.unlink()
-    with pytest.raises(TableError, match=r"s1\.parquet: expected the rows of a scene, got no such file"):
+    with pytest.raises(TableError, match=r"s1\.parquet: expected the rows of scenes, got no such file"):
         write_points(directory, scenes, tmp_path / "points.parquet")
     assert not (tmp_path / "points.parquet").exists()
 
@@ -191,7 +192,7 @@ def test_rows_that_are_missing_or_of_other_columns_are_refused(make_table, tmp_p
 def test_a_table_without_rows_is_a_file_without_points(make_table, tmp_path):
     directory, scenes = make_table((NORTH_UP, ZONE_33))
     only = table_path(directory, scenes[0])
-    pq.write_table(pq.read_table(only, partitioning=None).slice(0, 0), only)
+    write_parquet(only, pq.read_table(only, partitioning=None).slice(0, 0))
     assert write_points(directory, scenes, tmp_path / "points.parquet") == 0
     assert len(pq.read_table(tmp_path / "points.parquet")) == 0
     assert "bbox" not in read_geo(tmp_path / "points.parquet")["columns"]["geometry"]

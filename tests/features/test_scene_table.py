@@ -7,13 +7,13 @@ import pytest
 
 import features.scene_table
 from data.errors import TableError
-from data.files import read_json
+from data.records import read_record
 from data.scenes.tags import read_tags
 from data.workers import open_executor
 from features.feature_set import FeatureSet
 from features.histograms import measure_edges
 from features.scene_features import SceneFeatureSet
-from features.scene_table import build_scene_table, open_rows, open_scene_table, scene_features
+from features.scene_table import EDGES, build_scene_table, open_rows, open_scene_table, scene_features
 from features.settings import AggregateSettings, FeatureSettings
 from features.table import build_table, open_table
 
@@ -155,7 +155,7 @@ def test_the_edges_of_histograms_are_kept_with_the_table(make_tagged, tmp_path, 
     settings = FeatureSettings(aggregate=aggregate)
     feature_set = scene_features(catalogue, settings, tmp_path, seed=1)
     edges = measure_edges(catalogue.scenes, FeatureSet(BANDS, ["red"]), 3, seed=1)
-    assert read_json(tmp_path / "edges.json") == {"NDVI": [0], "red": [*edges["red"]]}
+    assert read_record(tmp_path / "edges.json", dict, EDGES) == {"NDVI": [0], "red": [*edges["red"]]}
     low, high = edges["red"]
     assert feature_set.names == (
         "red_mean",

@@ -114,7 +114,7 @@ def test_a_table_without_a_row_is_refused(make_scenes, tmp_path):
 
 def test_missing_rows_and_columns_are_named(make_scenes, tmp_path):
     catalogue = make_scenes()
-    with pytest.raises(TableError, match=r"s0\.parquet: expected the rows of a scene"):
+    with pytest.raises(TableError, match=r"s0\.parquet: expected the rows of scenes"):
         open_table(tmp_path, catalogue.scenes, NAMES)
     build(catalogue, tmp_path)
     with pytest.raises(TableError, match=r"s0\.parquet: expected the features"):

@@ -66,5 +66,5 @@ def test_missing_rows_are_named(built):
     catalogue, pixels = built
     gone = table_path(pixels, catalogue.in_fold(0)[0])
     gone.unlink()
-    with pytest.raises(TableError, match=f"{gone.name}: expected the rows of a scene"):
+    with pytest.raises(TableError, match=f"{gone.name}: expected the rows of scenes"):
         list(predict_held_out(make_member({0: Echo([0])}), catalogue, pixels))

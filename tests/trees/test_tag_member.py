@@ -10,6 +10,7 @@ from data.files import read_json
 from data.maps.geotiff import quantise
 from data.maps.parquet import read_parts
 from data.maps.store import open_store, write_maps
+from data.records import write_parquet
 from data.workers import open_executor
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, open_scene_table
@@ -107,7 +108,7 @@ def test_the_model_of_a_fold_never_sees_the_tags_of_that_fold(fitted, tmp_path, 
     for name in ("label haze", "label rough"):
         label = pa.array(1 - rows[name].to_numpy())
         rows = rows.set_column(rows.schema.get_field_index(name), name, label)
-    pq.write_table(rows, path)
+    write_parquet(path, rows)
     fitted(catalogue, tmp_path / "again", booster=booster)
     for fold, same in ((0, True), (1, False)):
         before, after = (folder / f"fold{fold}.zip" for folder in (directory, tmp_path / "again"))
@@ -270,9 +271,12 @@ def test_a_fold_of_everything_is_refused(fitted, make_tagged, tmp_path):
 def test_files_that_hold_no_boosters_are_named(fitted, tmp_path):
     _, directory = fitted()
     (directory / "fold0.zip").write_bytes(b"PK nothing")
+    with pytest.raises(MemberError, match=r"fold0\.zip: expected the booster of its record, got"):
+        load_member(directory)
+    (directory / "fold0.json").unlink()
     with pytest.raises(MemberError, match=r"fold0\.zip: expected a booster a tag, got"):
         load_member(directory)
-    with pytest.raises(MemberError, match="expected a trained member, got none"):
+    with pytest.raises(MemberError, match="expected a trained member, got no such file"):
         load_member(tmp_path / "elsewhere")
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -6,16 +8,18 @@ import pytest
 import trees.learning
 import trees.member
 from data.errors import MemberError
-from data.files import read_json
+from data.files import hash_file, read_json
 from data.maps.geotiff import read_proba
 from data.maps.store import open_store, write_maps
+from data.records import read_record, write_parquet, write_record
 from data.scenes.scene import read_scene, valid_mask
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
 from trees import TreeMember, TreeSettings, fit_member, load_member, open_training_rows
-from trees.boosters.lightgbm_booster import LightGBMLearner
+from trees.boosters.lightgbm_booster import LightGBMBooster, LightGBMLearner
 from trees.learning import LEARNERS
+from trees.record import MEMBER, MemberRecord
 
 from ..conftest import BANDS, LAND
 
@@ -90,7 +94,7 @@ def test_the_model_of_a_fold_never_sees_the_labels_of_that_fold(fitted, tmp_path
         path = table_path(tmp_path / "pixels", scene)
         rows = pq.read_table(path, partitioning=None)
         label = pa.array(1 - rows["label"].to_numpy())
-        pq.write_table(rows.set_column(rows.schema.get_field_index("label"), "label", label), path)
+        write_parquet(path, rows.set_column(rows.schema.get_field_index("label"), "label", label))
     fitted(catalogue, settings, tmp_path / "again")
     suffix = LEARNERS[booster].booster.suffix
     for fold, same in ((0, True), (1, False)):
@@ -182,10 +186,27 @@ def test_training_rows_of_one_class_are_refused(fitted, make_scenes):
         fitted(make_scenes(positive_share=0))
 
 
+def test_a_booster_other_than_on_record_is_refused_before_its_library_reads_it(fitted, monkeypatch):
+    _, directory = fitted()
+    path = directory / "fold1.txt"
+    assert read_json(directory / "fold1.json")["sha256"] == hash_file(path)
+    path.write_text(path.read_text().replace("left_child=", "left_child=0 ", 1))
+    load = LightGBMBooster.load
+
+    def refuse_fold_1(file, *options):
+        assert file != path
+        return load(file, *options)
+
+    monkeypatch.setattr(LightGBMBooster, "load", refuse_fold_1)
+    with pytest.raises(MemberError, match=r"fold1\.txt: expected the booster of its record, got a damaged file"):
+        load_member(directory)
+
+
 def test_a_booster_of_other_features_is_refused(fitted):
     _, directory = fitted()
-    text = (directory / "member.json").read_text()
-    (directory / "member.json").write_text(text.replace('"NDVI"', '"EVI2"'))
+    record = read_record(directory / "member.json", MemberRecord, MEMBER)
+    features = tuple("EVI2" if name == "NDVI" else name for name in record.features)
+    write_record(directory / "member.json", replace(record, features=features))
     with pytest.raises(MemberError, match=r"fold0\.txt: expected a booster of the features in member\.json"):
         load_member(directory)
 

@@ -57,10 +57,11 @@ class Booster(Protocol):
         ...
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
         """Read a booster that `save` wrote; raises MemberError if it cannot.
 
-        On a GPU predict those whose library can.
+        On a GPU predict those whose library can. Unless the file is ``known`` to be what was written, it is looked at
+        before the library's own parser sees it, which many a damaged file would bring down.
         """
         ...
 

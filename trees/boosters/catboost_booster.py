@@ -7,6 +7,8 @@ import inspect
 import io
 import logging
 import math
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -49,6 +51,16 @@ METRICS: dict[StopName, str] = {
     "average_precision": "PRAUC:use_weights=true",
 }
 
+TRY = """
+import sys
+from pathlib import Path
+import numpy as np
+from trees.boosters.catboost_booster import CatBoostBooster
+booster = CatBoostBooster.load(Path(sys.argv[1]), known=True)
+booster.predict_proba(np.zeros((2, len(booster.importance())), np.float32))
+"""
+"""Python that ends in an error, or by a signal, where CatBoost cannot read a model."""
+
 DEEPEST, MOST_BINS = 16, 254
 """What CatBoost allows."""
 
@@ -86,13 +98,15 @@ class CatBoostBooster:
         self._model.save_model(str(path), format="cbm")
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
-        """Read CatBoost's binary format."""
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+        """Read CatBoost's binary format; a file that is not known is tried in a process of its own first."""
         catboost = _import_catboost()
+        if not known:
+            _try_alone(path)
         model = catboost.CatBoostClassifier()
         try:
             model.load_model(str(path), format="cbm")
-        except catboost.CatBoostError as error:
+        except (catboost.CatBoostError, ValueError) as error:
             raise unreadable(path, "a CatBoost model", error) from error
         return cls(model, device)
 
@@ -163,6 +177,16 @@ class CatBoostLearner(Learner):
         for name in ("model_guid", "train_finish_time"):
             model.get_metadata()[name] = ""
         return CatBoostBooster(model)
+
+
+def _try_alone(path: Path, seconds: float = 120) -> None:
+    """Load a model and predict by it in a process that it may end; raises MemberError if it does."""
+    if not path.is_file():
+        raise unreadable(path, "a CatBoost model", FileNotFoundError("no such file"))
+    try:
+        subprocess.run([sys.executable, "-c", TRY, str(path)], check=True, capture_output=True, timeout=seconds)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise unreadable(path, "a CatBoost model", RuntimeError("one that CatBoost cannot read")) from error
 
 
 def _import_catboost() -> ModuleType:

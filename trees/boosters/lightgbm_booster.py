@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from features.table import Block
 from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
+from trees.boosters.lightgbm_text import fields_of, numbers_of, sound_lightgbm_text, split_trees
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32
 from trees.settings import Device, TreeSettings
 
@@ -63,11 +64,12 @@ class LightGBMBooster:
         path.write_text(THREADS.sub("", self._model.model_to_string()), "utf-8")
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
         """Read LightGBM's text; it predicts on a CPU alone."""
         try:
-            return cls(lightgbm.Booster(model_str=path.read_text("utf-8")))
-        except (LightGBMError, UnicodeDecodeError) as error:
+            text = path.read_text("utf-8")
+            return cls(lightgbm.Booster(model_str=text if known else sound_lightgbm_text(text)))
+        except (LightGBMError, ValueError, KeyError, OSError) as error:
             raise unreadable(path, "a LightGBM model", error) from error
 
     def importance(self) -> Mapping[str, float]:
@@ -187,36 +189,32 @@ class _Sequence(lightgbm.Sequence):
 
 def _read_trees(text: str) -> Trees | None:
     """Read LightGBM's text, as of its version 4; None if a node does more than compare a feature with a value."""
-    head, *parts = text.partition("\nend of trees")[0].split("\nTree=")
-    about = dict(line.split("=", 1) for line in head.splitlines() if "=" in line)
+    head, bodies = split_trees(text)
+    about = fields_of(head)
     objective, *options = about["objective"].split()
     link, per_round = LINKS.get(objective), int(about["num_tree_per_iteration"])
     if link is None or "average_output" in head or (objective == "binary" and options != ["sigmoid:1"]):
         return None
     trees = []
-    for number, part in enumerate(parts):
-        fields = dict(line.split("=", 1) for line in part.splitlines() if "=" in line)
-        kind, threshold = _numbers(fields["decision_type"], np.int32), _numbers(fields["threshold"], np.float64)
+    for number, body in enumerate(bodies):
+        fields = fields_of(body)
+        kind, threshold = numbers_of(fields["decision_type"], np.int32), numbers_of(fields["threshold"], np.float64)
         missing = kind >> 2 & 3
         if fields["num_cat"] != "0" or fields.get("is_linear", "0") != "0" or (missing == MISSING_IS_ZERO).any():
             return None
         trees.append(
             Tree(
-                _numbers(fields["split_feature"], np.int32),
+                numbers_of(fields["split_feature"], np.int32),
                 _last_to_go_left(threshold),
                 # Where no value was missing in training, LightGBM takes NaN for 0.
                 np.where(missing == MISSING_IS_NAN, kind >> 1 & 1, threshold >= 0).astype(bool),
-                _numbers(fields["left_child"], np.int32),
-                _numbers(fields["right_child"], np.int32),
-                _numbers(fields["leaf_value"], np.float64)[:, None],
+                numbers_of(fields["left_child"], np.int32),
+                numbers_of(fields["right_child"], np.int32),
+                numbers_of(fields["leaf_value"], np.float64)[:, None],
                 number % per_round,
             )
         )
     return Trees.of(trees, np.zeros(per_round), int(about["max_feature_idx"]) + 1, link)
-
-
-def _numbers(text: str, kind: type[np.number]) -> NDArray[Any]:
-    return np.array(text.split(), kind)
 
 
 def _last_to_go_left(threshold: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -15,12 +15,16 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 from threadpoolctl import threadpool_limits
 
 from data.errors import MemberError
-from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
+from data.records import FileKind, open_zip
+from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares
 from trees.boosters.device import choose_device
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32, number_nodes
 from trees.settings import Device, TreeSettings
 
 __all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
+
+
+ARRAYS = FileKind("trees as arrays", MemberError, "terrablend trees")
 
 
 class SklearnBooster:
@@ -60,14 +64,11 @@ class SklearnBooster:
             archive.writestr(zipfile.ZipInfo("model.json"), json.dumps({"gain": self._gain, "rounds": self.rounds}))
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
         """Read what `save` wrote; it predicts on a CPU alone."""
-        try:
-            with zipfile.ZipFile(path) as archive:
-                about = json.loads(archive.read("model.json"))
+        with open_zip(path, ARRAYS) as archive:
+            about = json.loads(archive.read("model.json"))
             return cls(Trees.load(path), about["gain"], about["rounds"])
-        except (zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise unreadable(path, "trees as arrays", error) from error
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""

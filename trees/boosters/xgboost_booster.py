@@ -18,6 +18,7 @@ from data.errors import MemberError
 from features.table import Table
 from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
 from trees.boosters.device import choose_device
+from trees.boosters.xgboost_ubjson import check_xgboost_ubjson
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, number_nodes
 from trees.settings import Device, TreeSettings
 
@@ -73,12 +74,15 @@ class XGBoostBooster:
         path.write_bytes(self._model.save_raw("ubj"))
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu") -> Self:
+    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
         """Read XGBoost's UBJSON."""
         model = xgboost.Booster()
         try:
-            model.load_model(bytearray(path.read_bytes()))
-        except (XGBoostError, UnicodeDecodeError) as error:
+            data = path.read_bytes()
+            if not known:
+                check_xgboost_ubjson(data)
+            model.load_model(bytearray(data))
+        except (XGBoostError, ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
             raise unreadable(path, "an XGBoost model", error) from error
         return cls(model, device if _uses_cuda() else "cpu")
 

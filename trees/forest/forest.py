@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trees.forest.packets import PACKET, add_trees, bin_rows, find_cell
 
-__all__ = ["Forest", "Link", "Tree", "Trees", "build_forest", "floor_float32", "number_nodes"]
+__all__ = ["Forest", "Link", "Tree", "Trees", "build_forest", "check_children", "floor_float32", "number_nodes"]
 
 Link = Literal["sigmoid", "softmax", "identity"]
 
@@ -88,7 +88,21 @@ class Trees:
         """Read what `save` wrote; raises ValueError, OSError, KeyError or BadZipFile for anything else."""
         with np.load(path, allow_pickle=False) as arrays:
             values = {field.name: arrays[field.name] for field in fields(cls)}
-        return cls(**values | {"n_features": int(values["n_features"]), "link": str(values["link"])})
+        trees = cls(**values | {"n_features": int(values["n_features"]), "link": str(values["link"])})
+        trees.check()
+        return trees
+
+    def check(self) -> None:
+        """Refuse arrays that do not fit each other, which compiled code would not survive; raises ValueError."""
+        nodes = (self.feature, self.split, self.missing, self.left, self.right)
+        if len({len(values) for values in nodes}) > 1 or len(self.roots) != len(self.outputs) or self.leaves.ndim != 2:
+            raise ValueError("arrays of other sizes")
+        inner, last = self.feature, self.outputs + self.leaves.shape[1]
+        if not ((inner >= 0) & (inner < self.n_features)).all() or self.link not in get_args(Link):
+            raise ValueError("features that are none")
+        if not ((self.outputs >= 0) & (last <= len(self.base))).all():
+            raise ValueError("outputs that are none")
+        check_children(self.left, self.right, len(self.leaves), self.roots)
 
     @classmethod
     def of(cls, trees: Sequence[Tree], base: NDArray[np.floating], n_features: int, link: Link) -> Self:
@@ -234,6 +248,24 @@ def number_nodes(split: NDArray[np.bool_]) -> NDArray[np.intp]:
     array([ 0, -1,  1, -2, -3])
     """
     return np.where(split, split.cumsum() - 1, -(~split).cumsum())
+
+
+def check_children(left: NDArray[Any], right: NDArray[Any], n_leaves: int, roots: NDArray[Any] | None = None) -> None:
+    """Refuse children (N,), node or ~leaf, unless each place is a root or the child of one node before it; ValueError.
+
+    Examples
+    --------
+    >>> check_children(np.array([1, -1]), np.array([-3, -2]), 3)
+    """
+    if roots is None:
+        roots = np.array([0 if len(left) else -1])
+    children, parents = np.concatenate([left, right]), np.tile(np.arange(len(left)), 2)
+    places = np.sort(np.concatenate([children, roots]))
+    if (
+        not np.array_equal(places, np.arange(-n_leaves, len(left)))
+        or (children[children >= 0] <= parents[children >= 0]).any()
+    ):
+        raise ValueError("children that are not those of a tree")
 
 
 def floor_float32(value: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -1,10 +1,12 @@
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from data.errors import CatalogueError, ExperimentError
+from data.records import write_parquet
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.labels import label_values
@@ -12,6 +14,7 @@ from data.settings import ClassSettings, LabelSettings, SceneSettings
 from data.survey.discovery import find_scenes, list_paths
 from data.survey.inputs import read_inputs
 from data.survey.inspection import build_catalogue
+from data.survey.verification import verify_scenes
 from data.workers import open_executor
 
 FLOOD = Classes.from_settings("binary", {1: ClassSettings(name="flood")})
@@ -180,18 +183,52 @@ def test_another_parquet_file_is_no_catalogue(tmp_path):
     with pytest.raises(CatalogueError, match="Run `terrablend check` first"):
         Catalogue.load(tmp_path / "none.parquet")
     (tmp_path / "x.parquet").write_text(json.dumps({}))
-    with pytest.raises(CatalogueError, match="got another file"):
+    with pytest.raises(CatalogueError, match="got a damaged file or another's"):
         Catalogue.load(tmp_path / "x.parquet")
 
 
 def test_a_catalogue_of_another_version_is_to_be_made_again(root, tmp_path):
     path = tmp_path / "catalogue.parquet"
     build(root)[0].save(path)
-    pq.write_table(pq.read_table(path).drop_columns("label_colors"), path)
-    with pytest.raises(
-        CatalogueError, match=r"expected a catalogue of this version.*Run `terrablend check --overwrite`"
-    ):
+    write_parquet(path, pq.read_table(path).drop_columns("label_colors"))
+    with pytest.raises(CatalogueError, match=r"those of another version\. .*`terrablend check --overwrite`"):
         Catalogue.load(path)
+
+
+def test_a_scene_that_changed_with_its_size_and_time_is_found_by_its_pixels(root, write_raster):
+    catalogue, _ = build(root)
+    verify_scenes(catalogue)
+    rng = np.random.default_rng(1)
+    other = {
+        "img/a.tif": (rng.integers(0, 99, (2, 20, 30), np.int16), "pixels"),
+        "mask/m_a.tif": (rng.choice([0, 255], (20, 30)).astype(np.uint8), "labels"),
+    }
+    for name, (pixels, what) in other.items():
+        path = root / name
+        before, when = path.read_bytes(), path.stat()
+        write_raster(name, pixels)
+        os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
+        assert path.stat().st_size == when.st_size
+        message = rf"1 of 4 scenes are not as the check read them:\n.*scene a: expected the {what} of the check"
+        with pytest.raises(CatalogueError, match=message) as caught:
+            verify_scenes(catalogue)
+        assert str(path) in str(caught.value)
+        path.write_bytes(before)
+    verify_scenes(catalogue)
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"a\nb", b"x" * 201, "ä".encode() * 101])
+def test_names_that_maps_and_archives_cannot_have_are_refused_at_once(root, name):
+    (root / "img" / os.fsdecode(name + b".tif")).write_bytes((root / "img/a.tif").read_bytes())
+    with pytest.raises(CatalogueError, match="Rename the file") as caught:
+        find_scenes(SETTINGS, FLOOD, root)
+    assert str(caught.value).isprintable()
+
+
+def test_a_root_of_glob_characters_means_itself(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "run [1] *?"
+    root.rename(folder)
+    assert len(find_scenes(SETTINGS, FLOOD, folder)[0]) == 4
 
 
 @pytest.mark.real

@@ -1,10 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import TypeAdapter
 
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
 
@@ -112,4 +111,5 @@ def test_overlap_is_one_of_the_same_and_none_of_the_apart():
 
 def test_a_histogram_comes_back_from_json_as_it_was():
     histogram = bin_histogram("red", {"train": total(np.random.default_rng(5).normal(size=500))})
-    assert Histogram.from_dict(json.loads(json.dumps(histogram.to_dict()))) == histogram
+    adapter = TypeAdapter(Histogram)
+    assert adapter.validate_json(adapter.dump_json(histogram)) == histogram

@@ -1,10 +1,8 @@
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from sklearn.linear_model import LogisticRegression
 
 from data.errors import EnsembleError
@@ -85,7 +83,8 @@ def test_blends_come_back_from_json_and_do_without_members_of_no_weight():
         Stacked(((0.0, 0.4, 0.6), (0.0, 1.1, -0.1), (0.0, 0.5, 0.5)), (0.1, 0.0, -0.3), True),
     ]
     for blend in blends:
-        assert type(blend).from_dict(json.loads(json.dumps(asdict(blend)))) == blend
+        adapter = TypeAdapter(type(blend))
+        assert adapter.validate_json(adapter.dump_json(blend)) == blend
         assert blend.shares[0] == 0
         assert sum(blend.shares) == pytest.approx(1)
         np.testing.assert_array_equal(blend.take([1, 2]).apply(stored[1:]), blend.apply(stored))

@@ -1,10 +1,8 @@
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 from scipy.optimize import minimize_scalar
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -173,7 +171,8 @@ def test_none_changes_nothing():
 @pytest.mark.parametrize(("method", "values"), [("none", ()), *CURVES.items()])
 def test_a_calibration_comes_back_from_json(method, values):
     calibration = Calibration(method, (values, values), exclusive=True)
-    assert Calibration.from_dict(json.loads(json.dumps(asdict(calibration)))) == calibration
+    adapter = TypeAdapter(Calibration)
+    assert adapter.validate_json(adapter.dump_json(calibration)) == calibration
 
 
 def test_the_log_loss_is_that_of_scikit_learn():

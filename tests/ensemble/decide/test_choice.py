@@ -1,8 +1,6 @@
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from data.metrics.metric import METRICS
 from ensemble.decide.choice import Choice, choose, jackknife, jackknife_mean, standard_error
@@ -54,7 +52,8 @@ def test_a_score_without_meaning_never_wins_and_survives_json():
     choice = choose("abc", replicates([np.nan] * 3, [0.2] * 3, [np.nan] * 3), [False, False, True])
     assert choice.name == "b"
     assert choice.scores == (None, pytest.approx(0.2), None)
-    assert Choice.from_dict(json.loads(json.dumps(asdict(choice), allow_nan=False))) == choice
+    adapter = TypeAdapter(Choice)
+    assert adapter.validate_json(adapter.dump_json(choice)) == choice
 
 
 @pytest.mark.parametrize("objective", [objective_of(EnsembleSettings(), LAND), SCENE_MEAN])

@@ -1,12 +1,11 @@
-import json
 from collections import Counter
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pydantic import TypeAdapter
 from scipy import ndimage
 
 from data.errors import EnsembleError
@@ -197,7 +196,8 @@ def test_cleaning_nothing_gives_the_labels_back():
 
 def test_a_cleaning_comes_back_from_json():
     clean = Cleaning(8, 4, 1, (Rule(1, "dem > 0", 0), Rule(0, "NDVI > 0.6", 1)), background=True)
-    assert Cleaning.from_dict(json.loads(json.dumps(asdict(clean)))) == clean
+    adapter = TypeAdapter(Cleaning)
+    assert adapter.validate_json(adapter.dump_json(clean)) == clean
 
 
 def test_candidates_begin_with_nothing_and_the_simpler_come_first():

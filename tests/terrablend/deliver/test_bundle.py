@@ -1,12 +1,15 @@
 import hashlib
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import BundleError
 from data.files import read_json
+from ensemble.decide.blend import Blend
+from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
 from terrablend.run.scene_run import MODEL
@@ -44,10 +47,9 @@ def finished(stacked, terrablend):
 
 def give_weight(path, *names):
     """Give some members of an ensemble the same weight and the others none, whatever was found to be best."""
-    values = read_json(path)
-    row = [float(name in names) / len(names) for name in values["members"]]
-    values["decision"]["blend"] = {"weights": [row], "space": "probability", "exclusive": False}
-    path.write_text(json.dumps(values))
+    ensemble = Ensemble.load(path)
+    blend = Blend((tuple(float(name in names) / len(names) for name in ensemble.members),))
+    replace(ensemble, decision=replace(ensemble.decision, blend=blend)).save(path)
 
 
 @pytest.fixture

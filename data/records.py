@@ -1,0 +1,225 @@
+"""Our own files, read by one reader each kind: JSON by a model and its checksum, parquet by those of its pages.
+
+A damaged file is never taken for another: it is an error that names the file and the command that makes it again.
+"""
+
+import hashlib
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from data.errors import TerrablendError
+from data.files import fingerprint, hash_file, replacing, write_json
+
+__all__ = [
+    "CHECKSUM",
+    "FileKind",
+    "Number",
+    "open_zip",
+    "parquet_writer",
+    "read_footer",
+    "read_parquet",
+    "read_record",
+    "require_hash",
+    "write_parquet",
+    "write_record",
+]
+
+T = TypeVar("T")
+
+Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+"""A float; NaN is null in files."""
+
+CHECKSUM = "checksum"
+"""Key of a record: the fingerprint of all others."""
+
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What a damaged zip, or what is read of its entries, ends in."""
+
+TAIL = 8
+"""Bytes after a parquet file's footer: its length, and PAR1."""
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file is, and how it is made.
+
+    Parameters
+    ----------
+    name : str
+        With its article, such as "a catalogue".
+    error : type of TerrablendError
+        Raised where it is missing or damaged.
+    command : str
+        Makes it, such as ``terrablend check``.
+    """
+
+    name: str
+    error: type[TerrablendError]
+    command: str
+
+    def missing(self, path: Path) -> TerrablendError:
+        """Return the error that there is no file."""
+        return self.error(f"{path}: expected {self.name}, got no such file. Run `{self.command}` first.")
+
+    def damaged(self, path: Path, reason: object) -> TerrablendError:
+        """Return the error that a file is not what was written."""
+        lines = str(reason).splitlines() or [type(reason).__name__]
+        return self.error(
+            f"{path}: expected {self.name}, got a damaged file or another's: {lines[0][:300]}. "
+            f"Make it again: `{self.command} --overwrite`."
+        )
+
+
+def write_record(path: Path, record: Any) -> None:
+    """Write a dataclass or mapping as JSON with a checksum of its content, atomically; NaN as null."""
+    values = json.loads(TypeAdapter(type(record)).dump_json(record))
+    write_json(path, {**values, CHECKSUM: fingerprint(values)})
+
+
+def read_record(path: Path, model: type[T], kind: FileKind) -> T:
+    """Read a record that `write_record` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    model : type
+        Of the record: a dataclass, or a type of mapping.
+    kind : FileKind
+
+    Raises
+    ------
+    TerrablendError
+        Of the kind, if there is no file, its content is not what was written, or does not fit the model.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict) or CHECKSUM not in values:
+            raise ValueError("it has no checksum, as had none of an earlier version")
+        if values.pop(CHECKSUM) != fingerprint(values):
+            raise ValueError("its checksum is not that of its content")
+        record: T = TypeAdapter(model).validate_python(values)
+    except FileNotFoundError as error:
+        raise kind.missing(path) from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise kind.damaged(path, f"{where}: {problem['msg']}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise kind.damaged(path, error) from error
+    return record
+
+
+def require_hash(path: Path, sha256: str, kind: FileKind) -> None:
+    """Refuse a file that is not the one of a hash; raises the error of its kind."""
+    if not path.is_file():
+        raise kind.missing(path)
+    if hash_file(path) != sha256:
+        raise kind.damaged(path, "its hash is not the one on record")
+
+
+@contextmanager
+def open_zip(path: Path, kind: FileKind) -> Iterator[zipfile.ZipFile]:
+    """Open a zip once the checksum of each entry agrees; what goes wrong within is the error of its kind, too."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is not that of its content")
+            yield archive
+    except FileNotFoundError as error:
+        raise kind.missing(path) from error
+    except ZIP_ERRORS as error:
+        raise kind.damaged(path, error) from error
+
+
+@contextmanager
+def parquet_writer(path: Path, schema: pa.Schema, *, sync: bool = True, **options: Any) -> Iterator[pq.ParquetWriter]:
+    """Open a parquet file for writing, with checksums of its pages and footer; see `data.files.replacing`."""
+    with replacing(path, sync) as temporary:
+        with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **options) as writer:
+            yield writer
+        _seal(temporary)
+
+
+def write_parquet(path: Path, table: pa.Table, **options: Any) -> None:
+    """Write a table as parquet with checksums, atomically."""
+    with parquet_writer(path, table.schema, **options) as writer:
+        writer.write_table(table)
+
+
+def read_parquet(
+    path: Path, kind: FileKind, columns: Sequence[str] | None = None, group: int | None = None
+) -> pa.Table:
+    """Read a parquet file that `parquet_writer` wrote, or those of some columns that it has, or a row group.
+
+    Raises
+    ------
+    TerrablendError
+        Of the kind, if there is no file, or what is read of it is not what was written.
+    """
+    footer, names = read_footer(path, kind), None if columns is None else list(columns)
+    try:
+        # `read_table` takes the file for a data set, in which names must differ.
+        with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as file:
+            return file.read(names) if group is None else file.read_row_group(group, names)
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise kind.damaged(path, error) from error
+
+
+def read_footer(path: Path, kind: FileKind) -> pq.FileMetaData:
+    """Read what a parquet file says of itself, once its checksum agrees; raises as `read_parquet` does."""
+    try:
+        with path.open("rb") as stream:
+            end = stream.seek(0, 2)
+            stream.seek(max(end - TAIL, 0))
+            size = _footer_size(stream.read())
+            stream.seek(max(end - TAIL - size - hashlib.sha256().digest_size, 0))
+            seal, footer = stream.read(hashlib.sha256().digest_size), stream.read(size)
+        if hashlib.sha256(footer).digest() != seal:
+            raise ValueError("the checksum of its footer is not that of its content")
+        return pq.read_metadata(path)
+    except FileNotFoundError as error:
+        raise kind.missing(path) from error
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise kind.damaged(path, error) from error
+
+
+def _seal(path: Path) -> None:
+    """Put the SHA-256 of a parquet file's footer before it, where readers, who go by offsets, find nothing."""
+    with path.open("rb+") as stream:
+        end = stream.seek(-TAIL, 2)
+        size = _footer_size(stream.read())
+        stream.seek(end - size)
+        footer = stream.read()
+        stream.seek(end - size)
+        stream.write(hashlib.sha256(footer[:-TAIL]).digest() + footer)
+
+
+def _footer_size(tail: bytes) -> int:
+    if len(tail) < TAIL or tail[4:] != b"PAR1":
+        raise ValueError("it has no end")
+    size: int = struct.unpack("<I", tail[:4])[0]
+    return size
