@@ -41,7 +41,7 @@ class Decision:
         """Return the decision that ``dataclasses.asdict`` turned into plain values, also after JSON."""
         blend = values["blend"]
         return cls(
-            tuple(Calibration.from_dict(one) for one in values["calibrations"]),
+            tuple(Calibration.from_dict(calibration) for calibration in values["calibrations"]),
             Blend.from_dict(blend) if "weights" in blend else Stacked.from_dict(blend),
             tuple(values["thresholds"]),
             Cleaning.from_dict(values["cleaning"]),

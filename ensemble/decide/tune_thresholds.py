@@ -47,16 +47,16 @@ def tune_each(
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
     if inner.classes.task == "binary" and not inner.objective.by_scene:
         histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
-    found: dict[Wanted, TunedThresholds] = {}
+    tuned: dict[Wanted, TunedThresholds] = {}
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
-            found[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
+            tuned[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
         else:
             pool = inner.whole.take(np.isin(inner.whole.fold, parts))
             blended = decision.proba(pool.stored)
-            found[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
-    return found
+            tuned[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
+    return tuned
 
 
 def _bare(decision: Decision) -> Decision:
