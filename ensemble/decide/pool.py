@@ -42,7 +42,7 @@ class PixelPool:
     fold: NDArray[np.int16]
     scene: NDArray[np.int32]
 
-    def take(self, chosen: NDArray[np.bool_] | slice) -> "PixelPool":
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "PixelPool":
         """Return some of the pixels."""
         return PixelPool(
             self.stored[:, :, chosen], self.label[:, chosen], self.weight[chosen], self.fold[chosen], self.scene[chosen]
