@@ -97,9 +97,9 @@ def fit_ensemble(
     _require_scorable(pool, classes)
 
     inner = InnerFolds.of(pool, catalogue, objective, fixed_thresholds=settings.thresholds == "fixed")
-    found = _decide(inner, maps, train, settings, dict(branches or {}), masks, seed, track)
-    nested = {fold: found[inner.outside(fold)].decisions for fold in catalogue.folds}
-    final = found[inner.outside(None)]
+    decided = _decide(inner, maps, train, settings, dict(branches or {}), masks, seed, track)
+    nested = {fold: decided[inner.outside(fold)].decisions for fold in catalogue.folds}
+    final = decided[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
     used = _final_name(counted, maps.names, objective, settings, seed)
     evaluation = replace(counted, decisions=nested, final=used)
@@ -151,15 +151,15 @@ def _decide(
     joint = count_jointly(inner, maps, train, settings.blend, track)
     blenders = {BLEND: Blender(inner, calibrators, tuple(range(len(names))), settings.blend, joint)}
     for branch in sorted(set(branches.values())):
-        own = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
-        if 1 < len(own) < len(names):
-            blenders[alone(branch)] = Blender(inner, calibrators, own, settings.blend)
+        of_branch = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
+        if 1 < len(of_branch) < len(names):
+            blenders[alone(branch)] = Blender(inner, calibrators, of_branch, settings.blend)
     problems = [inner.outside(fold) for fold in (*inner.parts, None)]
     planned, choices = {}, {}
     for parts in track(problems, "calibration and weights", len(problems)):
         planned[parts], choices[parts] = _plan(parts, names, calibrators, blenders, settings)
     tuned = tune_each(
-        ((parts, decision) for parts, found in planned.items() for decision in found.values()),
+        ((parts, decision) for parts, of_parts in planned.items() for decision in of_parts.values()),
         inner,
         maps,
         train,
@@ -213,17 +213,17 @@ def _plan(
     # Log loss says which calibration is best; whether the score profits from any is seen of the blend.
     fitted: tuple[Method, ...] = tuple(methods)
     options = [fitted] if settings.calibration != "auto" or fitted == raw else [raw, fitted]
-    found: dict[str, Decision] = {}
-    for name, one in blenders.items():
-        kind, used, choice = one.choose(options, parts)
-        found[name] = replace(one.fit(kind, used, parts), thresholds=())
+    decisions: dict[str, Decision] = {}
+    for name, blender in blenders.items():
+        kind, used, choice = blender.choose(options, parts)
+        decisions[name] = replace(blender.fit(kind, used, parts), thresholds=())
         if choice:
             choices[name] = choice
         if name == BLEND:
-            found[UNCALIBRATED] = replace(one.fit(kind, raw, parts), thresholds=())
-    blend = found[BLEND]
+            decisions[UNCALIBRATED] = replace(blender.fit(kind, raw, parts), thresholds=())
+    blend = decisions[BLEND]
     members = {name: Decision(blend.calibrations, blenders[BLEND].alone(place), ()) for place, name in enumerate(names)}
-    return {**members, **found}, choices
+    return {**members, **decisions}, choices
 
 
 def _final_name(
@@ -237,11 +237,11 @@ def _final_name(
 
 
 def _require_scorable(pool: PixelPool, classes: Classes) -> None:
-    there = pool.label != IGNORE if classes.exclusive else pool.label == 1
-    found = sorted({int(fold) for fold in pool.fold[there.any(axis=0)]})
-    if len(found) < 2:
+    scorable = pool.label != IGNORE if classes.exclusive else pool.label == 1
+    folds = sorted({int(fold) for fold in pool.fold[scorable.any(axis=0)]})
+    if len(folds) < 2:
         what = "labelled pixels" if classes.exclusive else f"labelled {' or '.join(classes.names)}"
         raise EnsembleError(
             f"expected {what} in at least two folds, to decide on some and score on others, got it in "
-            f"{'fold ' + str(found[0]) if found else 'none'}. Label more scenes, or lower folds.count."
+            f"{'fold ' + str(folds[0]) if folds else 'none'}. Label more scenes, or lower folds.count."
         )

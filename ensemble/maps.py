@@ -86,11 +86,11 @@ class MemberMaps:
                     f"{some}{' …' if len(missing) > 3 else ''}. Train the member on all folds first: `terrablend run`."
                 )
             for scene in scenes:
-                found = store.names_of(scene)
-                if found != self.classes.names:
+                names = store.names_of(scene)
+                if names != self.classes.names:
                     raise EnsembleError(
                         f"member {member}, scene {scene.id}: expected maps of {', '.join(self.classes.names)}, "
-                        f"got {', '.join(found)}. Train the member again with these classes."
+                        f"got {', '.join(names)}. Train the member again with these classes."
                     )
 
 

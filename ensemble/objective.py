@@ -73,7 +73,7 @@ class Objective:
         """Return what the counts (…, 1, L, L + 1) of one question are scored by, or those of all, pooled."""
         if self.pooled or self.places is None:
             return self
-        return replace(self, places=tuple((0, label) for one, label in self.places if one == question))
+        return replace(self, places=tuple((0, label) for asked, label in self.places if asked == question))
 
     def score(self, counts: Counts) -> Scores:
         """Score pooled counts or, where scores are by scene, those of one; NaN where there is nothing to score."""
@@ -138,10 +138,10 @@ def _require_suitable(chosen: MetricSettings, classes: Classes) -> None:
             f"Nearest: {nearest(chosen.of, classes.label_names)}."
         )
     if classes.task == "multiclass" and not macro and name not in WHOLE and chosen.of is None:
-        one = f"ame one class: {{name: {name}, of: {classes.names[-1]}}}."
+        advice = f"ame one class: {{name: {name}, of: {classes.names[-1]}}}."
         raise EnsembleError(
             f"ensemble.metric: expected a score over all classes for the task multiclass, got {name}. "
-            f"{'N' if chosen.at_least else f'Use macro_{name}, or n'}{one}"
+            f"{'N' if chosen.at_least else f'Use macro_{name}, or n'}{advice}"
         )
     if classes.task != "multilabel":
         return

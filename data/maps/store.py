@@ -164,12 +164,12 @@ class ParquetStore:
 
     def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
         """Return the parts of each split; see `MapStore`."""
-        found = {}
+        parts = {}
         for split, folder in MAP_FOLDERS.items():
-            own = tuple(scene for scene in scenes if scene.split == split)
-            for number, start in enumerate(range(0, len(own), self.part_scenes)):
-                found[self.directory / folder / part_name(number)] = own[start : start + self.part_scenes]
-        return found
+            of_split = tuple(scene for scene in scenes if scene.split == split)
+            for number, start in enumerate(range(0, len(of_split), self.part_scenes)):
+                parts[self.directory / folder / part_name(number)] = of_split[start : start + self.part_scenes]
+        return parts
 
     def write(self, path: Path, member: Member, scenes: Sequence[Scene]) -> None:
         """Write a part; see `MapStore`."""

@@ -60,14 +60,14 @@ def blend_names(allowed: str, n_members: int, n_classes: int) -> tuple[str, ...]
         return (BEST,)
     grid, greedy = (CONVEX, CONVEX_LOGITS), (GREEDY, GREEDY_LOGITS)
     likeliest = (LIKELIEST, BY_CLASS) if n_classes > 1 else (LIKELIEST,)
-    found = {
+    fitted = {
         "equal": (),
         "convex": (*grid, *likeliest),
         "greedy": greedy,
         "stacked": (STACKED,),
         "auto": (*(grid if n_members == 2 else greedy), *likeliest, STACKED),
     }
-    return (*PLAIN_NAMES, *found[allowed])
+    return (*PLAIN_NAMES, *fitted[allowed])
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Blender:
             for name in self.names
             for methods in (options[:1] if name in (BEST, STACKED) else options[-1:] if name in LIKELY else options)
         ]
-        candidates.sort(key=lambda one: _intricacy(one[0], one[1] != options[0]))
+        candidates.sort(key=lambda candidate: _intricacy(candidate[0], candidate[1] != options[0]))
         if len(candidates) == 1 or len(parts) < 2:
             return *candidates[0], None
         replicates = [
@@ -149,7 +149,9 @@ class Blender:
 
     def calibrations(self, methods: tuple[Method, ...], parts: Parts) -> tuple[Calibration, ...]:
         """Return the calibration of each member fitted to some parts."""
-        return tuple(one.fit(method, parts) for one, method in zip(self.calibrators, methods, strict=True))
+        return tuple(
+            calibrator.fit(method, parts) for calibrator, method in zip(self.calibrators, methods, strict=True)
+        )
 
     def alone(self, member: int) -> Blend:
         """Return the blend that is one member."""
@@ -217,11 +219,11 @@ class Blender:
     ) -> Callable[[Weights], float]:
         exclusive = self.inner.classes.exclusive
         values = [spread_out(calibrated[member], space, exclusive) for member in self.members]
-        there = [(calibrated[member, :1] != NODATA).astype(np.float32) for member in self.members]
+        known = [(calibrated[member, :1] != NODATA).astype(np.float32) for member in self.members]
 
         def score(weights: Weights) -> float:
-            total, mass = np.zeros_like(values[0]), np.zeros_like(there[0])
-            for weight, value, seen in zip(weights, values, there, strict=True):
+            total, mass = np.zeros_like(values[0]), np.zeros_like(known[0])
+            for weight, value, seen in zip(weights, values, known, strict=True):
                 if weight > 0:
                     total += np.float32(weight) * value
                     mass += np.float32(weight) * seen
@@ -255,10 +257,10 @@ class Blender:
 
     def _stacked(self, calibrated: NDArray[np.uint16], chosen: NDArray[np.bool_]) -> Stacked:
         pool = self.inner.pool
-        found = fit_stacked(
+        stacked = fit_stacked(
             calibrated[list(self.members)], pool.label[:, chosen], pool.weight[chosen], self.inner.classes.exclusive
         )
-        return Stacked(self._rows(*found.coefficients), found.intercepts, found.exclusive)
+        return Stacked(self._rows(*stacked.coefficients), stacked.intercepts, stacked.exclusive)
 
 
 def _intricacy(name: str, calibrated: bool) -> int:

@@ -36,19 +36,19 @@ class Calibrator:
         stored = pool.stored[self.member]
         self._histograms, self._losses = {}, {}
         for part in np.unique(pool.fold).tolist():
-            here = pool.fold == part
-            label, weight = pool.label[:, here], pool.weight[here]
+            inside = pool.fold == part
+            label, weight = pool.label[:, inside], pool.weight[inside]
             known = np.broadcast_to(label != IGNORE, (len(stored), len(weight)))
             self._histograms[part] = np.stack(
                 [
                     logit_histogram(plane, positive, weight * seen)
                     for plane, positive, seen in zip(
-                        stored[:, here], is_class(label, len(stored), inner.classes.exclusive), known, strict=True
+                        stored[:, inside], is_class(label, len(stored), inner.classes.exclusive), known, strict=True
                     )
                 ]
             )
             if inner.classes.exclusive:
-                self._losses[part] = temperature_losses(stored[:, here], label[0], weight)
+                self._losses[part] = temperature_losses(stored[:, inside], label[0], weight)
 
     def fit(self, method: Method, parts: Parts) -> Calibration:
         """Return the calibration of a method, fitted to the pixels of some parts."""
@@ -80,10 +80,10 @@ class Calibrator:
         for method in METHODS:
             loss = np.zeros(len(pool.weight))
             for part in parts:
-                here = pool.fold == part
+                inside = pool.fold == part
                 calibration = self.fit(method, tuple(other for other in parts if other != part))
-                stored = calibration.apply(pool.stored[self.member][:, here])
-                loss[here] = log_loss(stored, pool.label[:, here], self.inner.classes.exclusive)
+                stored = calibration.apply(pool.stored[self.member][:, inside])
+                loss[inside] = log_loss(stored, pool.label[:, inside], self.inner.classes.exclusive)
             replicates.append(jackknife_mean(-loss, pool.weight, blocks))
         choice = choose(METHODS, np.stack(replicates), [method != "none" for method in METHODS])
         return METHODS[choice.chosen], choice

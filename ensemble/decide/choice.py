@@ -103,11 +103,11 @@ def jackknife(counts: NDArray[np.float64], blocks: NDArray[np.int64], objective:
         Scenes of a group are in one block.
     objective : Objective
     """
-    found = np.unique(blocks)
+    distinct = np.unique(blocks)
     if objective.by_scene:
-        parts = [counts, *(counts[blocks != block] for block in found if len(found) > 1)]
+        parts = [counts, *(counts[blocks != block] for block in distinct if len(distinct) > 1)]
         return np.array([float(objective.over(part)) for part in parts])
-    sums = np.stack([counts[blocks == block].sum(axis=0) for block in found])
+    sums = np.stack([counts[blocks == block].sum(axis=0) for block in distinct])
     total = sums.sum(axis=0)
     return np.asarray(objective.score(np.concatenate([total[None], total - sums])), np.float64)
 

@@ -95,8 +95,8 @@ def _choose(
     chosen: Sequence[bool],
     inner: InnerFolds,
 ) -> tuple[Cleaning, Choice]:
-    here = np.array(chosen)
-    replicates = [jackknife(counts[here, place], blocks[here], inner.objective) for place in range(len(candidates))]
+    used = np.array(chosen)
+    replicates = [jackknife(counts[used, place], blocks[used], inner.objective) for place in range(len(candidates))]
     names = [cleaning.words or "none" for cleaning in candidates]
     choice = choose(names, np.stack(replicates), [True] * len(candidates))
     return candidates[choice.chosen], choice
@@ -106,14 +106,14 @@ def _some(scenes: Sequence[Scene], inner: InnerFolds, seed: int) -> list[Scene]:
     """Return scenes of each part, in an order that is drawn, until they have enough pixels; at least one."""
     room = dict.fromkeys(inner.part_of.values(), MOST_PIXELS)
     drawn = sorted(scenes, key=lambda scene: (scene_rng(seed, scene.id).random(), scene.id))
-    found = []
+    some = []
     for scene in drawn:
         part = inner.part_of[scene.id]
         if room[part] > 0:
             window = _middle(scene)
             room[part] -= window.height * window.width
-            found.append(scene)
-    return sorted(found, key=lambda scene: scene.id)
+            some.append(scene)
+    return sorted(some, key=lambda scene: scene.id)
 
 
 def _middle(scene: Scene) -> Window:

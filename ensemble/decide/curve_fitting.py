@@ -66,13 +66,13 @@ def fit_curve(method: Method, histogram: Bins) -> tuple[float, ...]:
         return (max(slope, 0.0), offset)
     design = np.stack([np.log(proba), -np.log1p(-proba), np.ones(BINS)], axis=1)
     start, free = np.array([1.0, 1, 0]), np.ones(3, bool)
-    found = _fit_logistic(design, histogram, start)
-    if min(found[:2]) < 0:
+    values = _fit_logistic(design, histogram, start)
+    if min(values[:2]) < 0:
         # Kull et al.: a curve that falls is refitted without the part that makes it fall.
-        free[int(np.argmin(found[:2]))] = False
+        free[int(np.argmin(values[:2]))] = False
         rest = _fit_logistic(design[:, free], histogram, start[free])
-        found = [0.0, *rest] if not free[0] else [rest[0], 0.0, rest[1]]
-    return (max(found[0], 0.0), max(found[1], 0.0), found[2])
+        values = [0.0, *rest] if not free[0] else [rest[0], 0.0, rest[1]]
+    return (max(values[0], 0.0), max(values[1], 0.0), values[2])
 
 
 def _fit_logistic(design: Bins, histogram: Bins, start: NDArray[np.float64]) -> list[float]:
@@ -99,11 +99,11 @@ def _fit_logistic(design: Bins, histogram: Bins, start: NDArray[np.float64]) -> 
 
 def _fit_isotonic(proba: NDArray[np.float64], histogram: Bins) -> tuple[float, ...]:
     seen = histogram.sum(axis=0)
-    there = seen > 0
-    if not there.any():
+    filled = seen > 0
+    if not filled.any():
         return (0.0, 1.0, 0.0, 1.0)
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
-    model.fit(proba[there], (histogram[1][there] / seen[there]), sample_weight=seen[there])
+    model.fit(proba[filled], (histogram[1][filled] / seen[filled]), sample_weight=seen[filled])
     return (*model.X_thresholds_.tolist(), *model.y_thresholds_.tolist())
 
 
@@ -120,13 +120,13 @@ def temperature_losses(
     label : (n,) uint8
     weight : (n,) float64
     """
-    there = (stored[0] != NODATA) & (label != IGNORE)
-    logs = np.log(STORED).astype(np.float32)[stored[:, there]]
-    own = np.take_along_axis(logs, label[None, there].astype(np.int64), axis=0)[0]
+    known = (stored[0] != NODATA) & (label != IGNORE)
+    logs = np.log(STORED).astype(np.float32)[stored[:, known]]
+    labelled = np.take_along_axis(logs, label[None, known].astype(np.int64), axis=0)[0]
     losses = []
     for temperature in TEMPERATURES.astype(np.float32):
         whole = np.log(np.exp(logs / temperature).sum(axis=0))
-        losses.append(float(weight[there] @ (whole - own / temperature)))
+        losses.append(float(weight[known] @ (whole - labelled / temperature)))
     return np.array(losses)
 
 
@@ -136,7 +136,7 @@ def best_temperature(losses: NDArray[np.float64]) -> float:
     logs = np.log(TEMPERATURES)
     if not 0 < best < len(losses) - 1:
         return float(TEMPERATURES[best])
-    before, here, after = losses[best - 1 : best + 2]
-    bend = before - 2 * here + after
+    before, least, after = losses[best - 1 : best + 2]
+    bend = before - 2 * least + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
     return float(np.exp(logs[best] + shift * (logs[1] - logs[0])))

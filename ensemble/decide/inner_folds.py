@@ -80,10 +80,10 @@ class InnerFolds:
         pieces = -(-FEWEST_PARTS // len(folds))
         if pieces > 1:
             for position, fold in enumerate(folds):
-                here = fold_of == fold
-                _, within = np.unique(ranks[here], return_inverse=True)
-                part_of[here] = pieces * position + within % pieces
-                parts[fold] = tuple(np.unique(part_of[here]).tolist())
+                inside = fold_of == fold
+                _, within = np.unique(ranks[inside], return_inverse=True)
+                part_of[inside] = pieces * position + within % pieces
+                parts[fold] = tuple(np.unique(part_of[inside]).tolist())
         n_members, n_classes = pool.stored.shape[:2]
         size = max(min(VALUES // (n_members * n_classes), MOST_PIXELS), FEWEST_PIXELS)
         thinned = pool.thin(size // len(folds))

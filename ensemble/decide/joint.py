@@ -54,8 +54,8 @@ def joint_histogram(
 def bin_values(bins: int = 512) -> NDArray[np.float64]:
     """Return the probability that each bin stands for, (bins,): the mean of those that fall into it, 0 if none does."""
     table = _bin_table(bins)[:NODATA]
-    sums, found = np.bincount(table, np.arange(NODATA), bins), np.bincount(table, minlength=bins)
-    return sums / np.maximum(found, 1) / TOP
+    sums, counts = np.bincount(table, np.arange(NODATA), bins), np.bincount(table, minlength=bins)
+    return sums / np.maximum(counts, 1) / TOP
 
 
 def score_weights(
@@ -90,17 +90,17 @@ def score_weights(
     usual = bin_values(bins)
     rows, columns = np.nonzero(total.any(axis=0))
     # A member that has no prediction, or no weight, leaves the pixel to the other.
-    there = np.stack([rows < bins, columns < bins])
+    known = np.stack([rows < bins, columns < bins])
     planes = np.stack(
         [
-            _to_space(np.append(one, 0.5), space)[place]
-            for one, place in zip(values or (usual, usual), (rows, columns), strict=True)
+            _to_space(np.append(proba, 0.5), space)[place]
+            for proba, place in zip(values or (usual, usual), (rows, columns), strict=True)
         ]
     )
     pixels = total[:, rows, columns].astype(np.float64)
     scores = np.empty(len(weights))
     for position, weight in enumerate(weights):
-        shares = np.array([[weight], [1 - weight]]) * there
+        shares = np.array([[weight], [1 - weight]]) * known
         mass = shares.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             blended = _from_space((shares * planes).sum(axis=0) / mass, space)

@@ -116,16 +116,16 @@ def take_specks(label: Label, least: int, background: bool) -> None:
 
 def _vote(label: Label, radius: int) -> Label:
     side = (2 * radius + 1, 2 * radius + 1)
-    most, own = np.zeros(label.shape, np.int32), np.zeros(label.shape, np.int32)
+    most, votes_of_own = np.zeros(label.shape, np.int32), np.zeros(label.shape, np.int32)
     winner = label.copy()
     for value in _labels(label):
         mine = label == value
         votes = cv2.boxFilter(mine.astype(np.uint8), cv2.CV_32S, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
-        np.copyto(own, votes, where=mine)
+        np.copyto(votes_of_own, votes, where=mine)
         more = votes > most
         winner[more] = value
         most[more] = votes[more]
-    return np.where((own == most) | (label == IGNORE), label, winner)
+    return np.where((votes_of_own == most) | (label == IGNORE), label, winner)
 
 
 def _labels(label: Label) -> list[int]:
@@ -134,8 +134,8 @@ def _labels(label: Label) -> list[int]:
     for start in range(0, len(label), SIDE):
         # Numpy counts in eight bytes a pixel.
         counts += np.bincount(label[start : start + SIDE].ravel(), minlength=256)
-    found: list[int] = np.flatnonzero(counts[:IGNORE]).tolist()
-    return found
+    labels: list[int] = np.flatnonzero(counts[:IGNORE]).tolist()
+    return labels
 
 
 def _objects(mask: NDArray[np.bool_], connectivity: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

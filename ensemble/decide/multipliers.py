@@ -68,10 +68,10 @@ def tune_multipliers(
         return np.ones(n), np.zeros(n)
     logs = np.empty((len(folds), n))
     counts = np.zeros((n_scenes, len(SHARES), 1, n, n + 1))
-    for position, one in enumerate(folds):
-        out = fold == one
-        found = best_multipliers(stored[:, ~out], label[~out], weight[~out], objective, scene[~out])
-        logs[position] = np.log(found)
+    for position, left_out in enumerate(folds):
+        out = fold == left_out
+        best = best_multipliers(stored[:, ~out], label[~out], weight[~out], objective, scene[~out])
+        logs[position] = np.log(best)
         for share, power in enumerate(SHARES):
             prediction = decide(stored[:, out], np.exp(power * logs[position]).tolist(), exclusive=True)
             counts[:, share] += group_counts(label[None, out], prediction, weight[out], n, scene[out], n_scenes)
@@ -156,16 +156,16 @@ class _Pixels:
         total, seen = np.zeros(len(edges)), np.zeros(len(edges))
         for first in range(0, self.n_units, SCENES):
             last = min(first + SCENES, self.n_units)
-            here = slice(self.starts[first], self.starts[last])
+            pixels = slice(self.starts[first], self.starts[last])
             # Pixels by unit, place between the edges, label and rival; the last plane has those without a prediction.
             moved = np.zeros((last - first, len(edges) + 2, n, n))
             _move(
-                self.logs[here],
-                self.stored[0, here],
+                self.logs[pixels],
+                self.stored[0, pixels],
                 shift.astype(np.float32),
-                self.label[here],
-                self.weight[here],
-                self.unit[here] - first,
+                self.label[pixels],
+                self.weight[pixels],
+                self.unit[pixels] - first,
                 place,
                 edges[0],
                 edges[1] - edges[0],

@@ -42,7 +42,7 @@ class PixelPool:
     fold: NDArray[np.int16]
     scene: NDArray[np.int32]
 
-    def take(self, chosen: NDArray[np.bool_] | slice) -> "PixelPool":
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.intp] | slice) -> "PixelPool":
         """Return some of the pixels."""
         return PixelPool(
             self.stored[:, :, chosen], self.label[:, chosen], self.weight[chosen], self.fold[chosen], self.scene[chosen]
@@ -52,11 +52,11 @@ class PixelPool:
         """Return a sample of about ``per_fold`` pixels of each fold; what one fold holds does not change another's."""
         chosen, weight = np.ones(len(self.weight), bool), self.weight.copy()
         for fold in np.unique(self.fold):
-            here = np.flatnonzero(self.fold == fold)
-            step = -(-len(here) // per_fold)
+            inside = np.flatnonzero(self.fold == fold)
+            step = -(-len(inside) // per_fold)
             # Within a scene pixels are ordered by label, so every step-th is a fair share of each.
-            chosen[here] = np.arange(len(here)) % step == 0
-            weight[here] *= step
+            chosen[inside] = np.arange(len(inside)) % step == 0
+            weight[inside] *= step
         return replace(self.take(chosen), weight=weight[chosen])
 
 
@@ -127,14 +127,14 @@ def share_out(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     quotas = np.ones(counts.shape[1], np.int64)
     left = size
     for rank, label in enumerate(np.argsort(counts.sum(axis=0), kind="stable")):
-        there = counts[:, label]
+        pixels = counts[:, label]
         share = left // (counts.shape[1] - rank)
-        low, high = 1, max(int(there.max()), 1)
+        low, high = 1, max(int(pixels.max()), 1)
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if np.minimum(there, middle).sum() <= share else (low, middle - 1)
+            low, high = (middle, high) if np.minimum(pixels, middle).sum() <= share else (low, middle - 1)
         quotas[label] = low
-        left = max(left - int(np.minimum(there, low).sum()), 0)
+        left = max(left - int(np.minimum(pixels, low).sum()), 0)
     return quotas
 
 
@@ -156,13 +156,14 @@ def _sample_scene(
     height, width = scene.grid.height, scene.grid.width
     # As wide as the scene, so that pixels that are counted strip by strip are counted row by row.
     strips = [*tile_windows(height, width, (max(strip_pixels // width, 1), width))]
-    there = np.zeros(n_labels, np.int64)
+    pixels = np.zeros(n_labels, np.int64)
     for strip in strips:
-        there += np.bincount(maps.label(scene, strip).ravel(), minlength=256)[:n_labels]
+        pixels += np.bincount(maps.label(scene, strip).ravel(), minlength=256)[:n_labels]
     rng = scene_rng(seed, scene.id)
     # Which of a label's pixels, counted row by row, are drawn.
     drawn = [
-        np.sort(rng.choice(count, min(count, quota), replace=False)) for count, quota in zip(there, quotas, strict=True)
+        np.sort(rng.choice(count, min(count, quota), replace=False))
+        for count, quota in zip(pixels, quotas, strict=True)
     ]
     row, col = np.concatenate(_find_pixels(maps, scene, strips, drawn), axis=1)
     stored = np.empty((len(maps.names), len(maps.classes.names), len(row)), np.uint16)
@@ -171,7 +172,7 @@ def _sample_scene(
         inside = (down >= 0) & (down < window.height) & (right >= 0) & (right < window.width)
         stored[:, :, inside] = values[:, :, down[inside], right[inside]]
     label = np.repeat(np.arange(n_labels, dtype=np.uint8), [len(ranks) for ranks in drawn])
-    weight = there / np.maximum([len(ranks) for ranks in drawn], 1)
+    weight = pixels / np.maximum([len(ranks) for ranks in drawn], 1)
     return PixelPool(
         stored,
         label[None],

@@ -65,11 +65,11 @@ class Stacked:
             `NODATA` where no member predicted anything.
         """
         shape = (-1, *[1] * (calibrated.ndim - 2))
-        logits, there = member_logits(calibrated, self.exclusive)
+        logits, known = member_logits(calibrated, self.exclusive)
         total = np.asarray(self.intercepts, np.float32).reshape(shape) * np.ones_like(logits[0])
         for member, weight in enumerate(np.asarray(self.coefficients, np.float32).T):
             total += weight.reshape(shape) * logits[member]
-        return mix(total, there[None].astype(np.float32), "logit", self.exclusive)
+        return mix(total, known[None].astype(np.float32), "logit", self.exclusive)
 
 
 def member_logits(calibrated: NDArray[np.uint16], exclusive: bool) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -118,7 +118,7 @@ def fit_stacked(
         slope = np.column_stack([np.einsum("kn,mkn->km", wrong, logits), wrong.sum(axis=1)])
         return worth + PULL / 2 * float(((values - start) ** 2).sum()), (slope + PULL * (values - start)).ravel()
 
-    found = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_STEPS})
-    values = found.x.reshape(start.shape)
+    fitted = minimize(loss, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": MOST_STEPS})
+    values = fitted.x.reshape(start.shape)
     rows = tuple(tuple(row) for row in values[:, :-1].tolist())
     return Stacked(rows, tuple(values[:, -1].tolist()), exclusive)

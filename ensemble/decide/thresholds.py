@@ -67,8 +67,8 @@ def decide(stored: NDArray[np.uint16], thresholds: Sequence[float], exclusive: b
 def is_class(label: NDArray[np.uint8], n_classes: int, exclusive: bool) -> NDArray[np.bool_]:
     """Return where labels (Q, …) say that each class is there, (n_classes, …): what a map of probabilities is of."""
     classes = np.arange(n_classes, dtype=np.uint8).reshape(-1, *[1] * (label.ndim - 1))
-    there: NDArray[np.bool_] = label == (classes if exclusive else np.uint8(1))
-    return there
+    positive: NDArray[np.bool_] = label == (classes if exclusive else np.uint8(1))
+    return positive
 
 
 def threshold_bin(threshold: float) -> int:

@@ -12,6 +12,7 @@ from data.scenes.scene import Scene
 from ensemble.decide.calibration import Calibration
 from ensemble.decide.decision import Decision
 from ensemble.decide.inner_folds import InnerFolds, Parts
+from ensemble.decide.pool import PixelPool
 from ensemble.decide.stacked import Stacked
 from ensemble.decide.threshold_curves import block_histograms
 from ensemble.decide.threshold_tuning import TunedThresholds, tune_binary, tune_pool
@@ -19,6 +20,9 @@ from ensemble.decide.thresholds import plain_thresholds, score_histogram
 from ensemble.maps import MemberMaps
 
 __all__ = ["tune_each"]
+
+BLENDED = 1 << 15
+"""Pixels that are blended at a time."""
 
 Wanted = tuple[Parts, Decision]
 """Parts, and what was decided on them; its thresholds do not matter yet."""
@@ -47,16 +51,24 @@ def tune_each(
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
     if inner.classes.task == "binary" and not inner.objective.by_scene:
         histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
-    found: dict[Wanted, TunedThresholds] = {}
+    tuned: dict[Wanted, TunedThresholds] = {}
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
-            found[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
+            tuned[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
         else:
-            pool = inner.whole.take(np.isin(inner.whole.fold, parts))
-            blended = decision.proba(pool.stored)
-            found[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
-    return found
+            chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
+            blended = _blend(decision, inner.whole, chosen)
+            # What the members say of so many pixels is not copied.
+            pool = replace(inner.whole, stored=inner.whole.stored[:0]).take(chosen)
+            tuned[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
+    return tuned
+
+
+def _blend(decision: Decision, pool: PixelPool, chosen: NDArray[np.intp]) -> NDArray[np.uint16]:
+    """Return the blend (n_classes, n_chosen) of some pixels, made of a few at a time."""
+    parts = np.array_split(chosen, -(-len(chosen) // BLENDED) or 1)
+    return np.concatenate([decision.proba(pool.stored[:, :, part]) for part in parts], axis=1)
 
 
 def _bare(decision: Decision) -> Decision:

@@ -70,28 +70,28 @@ def ablate(
     """
     pooled = evaluation.pool(settings.n_resamples, seed)
     final = pooled[evaluation.final].score(objective)
-    found = []
+    ablations = []
     for name, candidate, what in _left_out(evaluation, branches):
         estimate = pooled[candidate].score(objective)
         score, gain = (
             estimate.interval(settings.confidence_level),
             (final - estimate).interval(settings.confidence_level),
         )
-        found.append(Ablation(name, candidate, score, gain, _say_worth(what, gain)))
-    if found:
+        ablations.append(Ablation(name, candidate, score, gain, _say_worth(what, gain)))
+    if ablations:
         n_groups = len(set(evaluation.groups.values()))
         few = ", so few that they are narrower than they should be" if n_groups < FEW_GROUPS else ""
         logger.info("left out, with %s intervals over %d groups%s:", f"{settings.confidence_level:.0%}", n_groups, few)
-    for one in found:
-        logger.info("%s: %s %.4f; %s", one.name, objective.title, one.score.value, one.verdict)
-    return found
+    for ablation in ablations:
+        logger.info("%s: %s %.4f; %s", ablation.name, objective.title, ablation.score.value, ablation.verdict)
+    return ablations
 
 
 def _left_out(evaluation: Evaluation, branches: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """Yield what is left, the candidate, and what it lacks."""
     names = {branch: branch.upper() if branch == "cnn" else branch for branch in branches.values()}
     for branch in names if len(names) > 1 else ():
-        members = [member for member, own in branches.items() if own == branch]
+        members = [member for member, of_member in branches.items() if of_member == branch]
         lacking = " and ".join(f"the {name}" for other, name in names.items() if other != branch)
         yield f"{names[branch]} alone", members[0] if len(members) == 1 else alone(branch), lacking
     for candidate, step in STEPS.items():

@@ -84,9 +84,9 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
     header = set(rows[0]) if rows else set()
     by_pixel = {"row", "col"} <= header
     if not rows or not {"scene", "class"} <= header or not (by_pixel or {"x", "y"} <= header):
-        found = ", ".join(sorted(map(str, header))) or "no row"
+        columns = ", ".join(sorted(map(str, header))) or "no row"
         raise LabelError(
-            f"{path}: expected points in columns scene, class, and row and col or x and y, got {found}. "
+            f"{path}: expected points in columns scene, class, and row and col or x and y, got {columns}. "
             "Write a header with these names, and a row a point."
         )
     points: dict[tuple[str, int, int], Point] = {}
@@ -132,7 +132,7 @@ def score_sample(
     LabelError
         As `read_sample` raises it, and if a mapped class has fewer than two points.
     """
-    grids = {scene: read_grid(str(found))[0] for scene, found in maps.items()}
+    grids = {scene: read_grid(str(file))[0] for scene, file in maps.items()}
     points = read_sample(path, grids, classes)
     n_labels = len(classes.label_names)
     drawn: dict[str, list[Point]] = {}

@@ -68,8 +68,8 @@ class Estimate:
     def intervals(self, confidence_level: float) -> list[Interval]:
         """Return each score with its percentile interval; resamples in which it has no meaning are left out."""
         return [
-            Interval(float(one), *_percentiles(many[np.isfinite(many)], confidence_level))
-            for one, many in zip(np.atleast_1d(self.value), np.atleast_2d(self.resampled.T), strict=True)
+            Interval(float(value), *_percentiles(resampled[np.isfinite(resampled)], confidence_level))
+            for value, resampled in zip(np.atleast_1d(self.value), np.atleast_2d(self.resampled.T), strict=True)
         ]
 
     def interval(self, confidence_level: float) -> Interval:

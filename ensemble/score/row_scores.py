@@ -55,7 +55,7 @@ def score_rows(
     folds: Sequence[int] = np.unique(fold).tolist()
     return RowScores(
         _scores(label, proba, weight, classes),
-        {one: _scores(label[fold == one], proba[fold == one], weight[fold == one], classes) for one in folds},
+        {k: _scores(label[fold == k], proba[fold == k], weight[fold == k], classes) for k in folds},
     )
 
 

@@ -67,7 +67,7 @@ def areas_of_run(
     if classes.task == "multilabel":
         return {}
     by_split = {evaluation.split: evaluation for evaluation in evaluations}
-    found: dict[Split, Areas] = {}
+    areas: dict[Split, Areas] = {}
     for split in SPLITS:
         scenes = catalogue.split(split)
         if not scenes:
@@ -78,16 +78,16 @@ def areas_of_run(
         else:
             pixels = mapped_pixels(maps, scenes, decision, classes, masks, track)
         grids = {scene.id: scene.grid for scene in scenes}
-        found[split] = areas_of_evaluation(evaluation, pixels, grids, classes, settings, seed)
+        areas[split] = areas_of_evaluation(evaluation, pixels, grids, classes, settings, seed)
         assumed = "their labels are a fair sample" if split in by_split else "their maps err as those out of fold"
-        logger.info("areas of %d %s scenes, if %s: %s", len(scenes), split, assumed, found[split].words())
-    return found
+        logger.info("areas of %d %s scenes, if %s: %s", len(scenes), split, assumed, areas[split].words())
+    return areas
 
 
 def write_areas(areas: Mapping[Split, Areas], path: Path) -> None:
     """Write the areas as CSV, one line a split and class; areas in m², or in pixels where grids are not metric."""
     text = io.StringIO()
-    rows = [row for split, one in areas.items() for row in _rows(split, one)]
+    rows = [row for split, of_split in areas.items() for row in _rows(split, of_split)]
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

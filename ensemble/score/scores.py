@@ -84,7 +84,7 @@ def score_table(
         - ``fold K``: pooled within a fold; and ``folds``: their mean, the least and the most.
     """
     objective = objective_of(settings, classes)
-    rows = [row for one in evaluations for row in _rows(one, classes, objective, settings, seed)]
+    rows = [row for evaluation in evaluations for row in _rows(evaluation, classes, objective, settings, seed)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
