@@ -50,9 +50,6 @@ MemberToTune = Annotated[str, typer.Argument(metavar="MEMBER", help="The member.
 TrialCount = Annotated[
     int | None, typer.Option("--trials", min=1, help="Trials in all; as the experiment says by default.")
 ]
-Verify = Annotated[
-    bool, typer.Option("--verify", help="Read every scene again, and compare its pixels with those of the check.")
-]
 Describe = Annotated[bool, typer.Option("--describe", help="Show what each column is and how well it separates.")]
 Points = Annotated[
     Path | None, typer.Option("--points", help="Also write the table as GeoParquet points to this file.")
