@@ -295,6 +295,7 @@ class RunFolder:
         self._save(stage, record.model_copy(update={"state": "clearing"}))
         if record.files:
             self._remove(record.files)
+            _remove_empty(outputs)
             return
         for path in outputs:
             if path.is_dir():
@@ -319,6 +320,14 @@ class RunFolder:
             f"{self.path}: the result of {stage.name} was made with other settings ({'; '.join(changes[:3])}). "
             f"Rebuild it with `{stage.command} --overwrite`, or keep it and choose another folder: --run."
         )
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders that hold nothing, and what they hold of such."""
+    for top in folders:
+        for folder in sorted([top, *top.rglob("*")], reverse=True):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
