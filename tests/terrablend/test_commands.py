@@ -297,7 +297,7 @@ class TestBadInput:
         small_coast.write_text("name: [")
         outcome = terrablend("check", small_coast)
         assert outcome.code == 2
-        assert f"{small_coast}: expected an experiment file in YAML" in outcome.err
+        assert f"{small_coast}, line 1, column 8: expected plain YAML" in outcome.err
 
     def test_an_unwritable_run_folder(self, small_coast, terrablend, tmp_path):
         (tmp_path / "file").touch()

@@ -334,7 +334,7 @@ def test_a_page_and_grids_of_the_scenes_held_out_are_rendered(
     page = (tmp_path / "fold0.html").read_text("utf-8")
     assert "&lt;net&gt;: fold 0" in page
     assert "3 of 3 epochs" in page
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 7
     assert 'src="fold0-scenes/epoch3.png"' in page
     assert {path.name for path in (tmp_path / "fold0-scenes").iterdir()} == {"epoch2.png", "epoch3.png"}
     with Image.open(tmp_path / "fold0-scenes/epoch3.png") as grid:
