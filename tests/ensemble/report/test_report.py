@@ -135,7 +135,4 @@ def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, 
     part = page[page.index('<section id="areas">') : page.index('<section id="thresholds">')]
     for area in fitted.areas["train"].area:
         assert format_count(area.value) in part
-    assert "4.3 s" in page
-    assert "2 h 05 min" in page
-    assert '<i style="left: 0; width: 100.0%"></i>' in page
     assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)
