@@ -151,17 +151,17 @@ class SceneCurves:
 
     def _changes(self, question: int, others: Floats | float) -> tuple[Ints, Ints, Floats, Floats]:
         """Return at which value of which scene its score changes by how much, and what each scores above them all."""
-        values, scenes, taken = self._steps[question]
-        nothing = self.at(question, NODATA) + others
-        counts = nothing[scenes]
-        counts[:, :, 0] -= taken
-        counts[:, :, 1] += taken
+        values, scenes, split = self._steps[question]
+        own = self.at(question, NODATA)
+        nothing, counts = own + others, own[scenes]
+        counts[:, :, :2] = split
+        counts += others if isinstance(others, float) else others[scenes]
         alone, scores = (score_question(self._objective, question, some) for some in (nothing, counts))
         before = np.where(np.diff(scenes, prepend=-1) != 0, alone[scenes], np.concatenate([[0.0], scores])[:-1])
         return values, scenes, np.nan_to_num(scores - before), alone
 
     def _step(self, question: int) -> tuple[Ints, Ints, Floats]:
-        """Return the values that occur in each scene, from above, and the pixels by label that have at least these."""
+        """Return the values that occur in each scene, from above, and the pixels by label below and from each on."""
         known = (self._label[question] != IGNORE) & (self._stored[question] != NODATA)
         stored, scene = self._stored[question][known].astype(np.int64), self._scene[known].astype(np.int64)
         order = np.lexsort((-stored, scene))
@@ -171,9 +171,12 @@ class SceneCurves:
         taken = np.cumsum(taken, axis=0)
         first = np.flatnonzero(np.diff(scene, prepend=-1))
         before = np.concatenate([np.zeros((1, 2)), taken])[first]
-        taken -= np.repeat(before, np.diff(first, append=len(scene)), axis=0)
+        size = np.diff(first, append=len(scene))
+        taken -= np.repeat(before, size, axis=0)
+        # Both ends of the same sums, so that where nothing is left there is 0, and not what rounding leaves.
+        left = np.repeat(taken[first + size - 1], size, axis=0) - taken
         last = np.flatnonzero((np.diff(scene, append=-1) != 0) | (np.diff(stored, append=-1) != 0))
-        return stored[last], scene[last], taken[last]
+        return stored[last], scene[last], np.stack([left, taken], axis=-1)[last]
 
 
 def score_question(objective: Objective, question: int, counts: Floats) -> Floats:

@@ -3,7 +3,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, fbeta_score
 
@@ -109,6 +109,7 @@ def scene_counts(pool, prediction):
 
 @settings(max_examples=20)
 @given(st.integers(0, 1000), st.sampled_from(["dice", "f2", "macro_iou", "accuracy"]), st.sampled_from(["skip", 0, 1]))
+@example(272, "macro_iou", 1)
 def test_the_mean_over_scenes_is_known_for_every_threshold(seed, name, empty):
     pool = make_pool(seed, n=120)
     wanted = objective({"name": name, "over": "scenes", "empty": empty})
