@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import TOP
 from data.scenes.classes import IGNORE, Classes
-from ensemble.decide.blend import Blend
-from ensemble.decide.joint import joint_histogram, score_weights
-from ensemble.decide.threshold_tuning import tune_binary
-from ensemble.decide.thresholds import best_threshold, score_histogram
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.thresholds import best_threshold, score_histogram
+from ensemble.decide.thresholds.threshold_tuning import tune_binary
+from ensemble.decide.weights.joint import joint_histogram, score_weights
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
 

@@ -28,10 +28,10 @@ from data.scenes.classes import Classes
 from data.scenes.scene import LabelFile, Scene, Split, maybe_ungeoreferenced
 from data.scenes.windows import Grid
 from ensemble import Ensemble, EnsembleSettings, fit_ensemble
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
-from ensemble.decide.thresholds import plain_thresholds
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.thresholds import plain_thresholds
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
 

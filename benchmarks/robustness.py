@@ -34,9 +34,9 @@ from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
 from data.scenes.scene import ImageFile, LabelFile, Scene
 from data.scenes.windows import Grid
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.ensemble import Ensemble
 from features.description import ColumnFacts, TableFacts, load_facts, save_facts
 from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm, load_explanation

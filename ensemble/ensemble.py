@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from data.errors import EnsembleError
 from data.records import FileKind, Number, read_record, write_record
 from data.scenes.classes import Classes
-from ensemble.decide.choice import Choice
-from ensemble.decide.decision import Decision
-from ensemble.decide.thresholds import Thresholds
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.thresholds import Thresholds
+from ensemble.decide.sample.choice import Choice
 
 __all__ = ["Ensemble"]
 

@@ -13,18 +13,18 @@ from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
-from ensemble.decide.blenders import Blender, count_jointly
-from ensemble.decide.calibration import Method
-from ensemble.decide.calibrators import Calibrator
-from ensemble.decide.choice import Choice
-from ensemble.decide.cleaners import choose_cleanings
-from ensemble.decide.cleaning import Masks, candidate_cleanings, no_masks
-from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import InnerFolds, Parts
-from ensemble.decide.pool import PixelPool, sample_pool
-from ensemble.decide.threshold_tuning import TunedThresholds
-from ensemble.decide.thresholds import plain_thresholds
-from ensemble.decide.tune_thresholds import tune_each
+from ensemble.decide.calibration.calibrators import Calibrator
+from ensemble.decide.cleaning.cleaners import choose_cleanings
+from ensemble.decide.decision.calibration import Method
+from ensemble.decide.decision.cleaning import Masks, candidate_cleanings, no_masks
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.thresholds import plain_thresholds
+from ensemble.decide.sample.choice import Choice
+from ensemble.decide.sample.inner_folds import InnerFolds, Parts
+from ensemble.decide.sample.pool import PixelPool, sample_pool
+from ensemble.decide.thresholds.threshold_tuning import TunedThresholds
+from ensemble.decide.thresholds.tune_thresholds import tune_each
+from ensemble.decide.weights.blenders import Blender, count_jointly
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.objective import Objective, objective_of

@@ -11,7 +11,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Split
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import Audit, audit_labels
-from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
 from ensemble.maps import open_maps

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.files import fingerprint
 from data.maps.geotiff import dequantise, map_writer, write_class_map
 from data.scenes.scene import Scene
-from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps
 from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty

@@ -11,8 +11,8 @@ from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
 from ensemble.audit.regions import Evidence, Region, count_contradictions, find_regions, weigh_evidence
-from ensemble.decide.cleaning import Masks, no_masks
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.cleaning import Masks, no_masks
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import Evaluation
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import TOP
 from data.pages.numbers import format_area, format_count, format_number
-from ensemble.decide.thresholds import threshold_bin
+from ensemble.decide.decision.thresholds import threshold_bin
 from ensemble.report.curves import Reliability, average_precision, count_reliability, precision_recall
 from ensemble.report.score_counts import CELLS, JointCounts, ScoreCounts
 from ensemble.report.section import Row

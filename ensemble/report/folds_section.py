@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from data.pages.axis import Axis
-from ensemble.decide.choice import Choice
+from ensemble.decide.sample.choice import Choice
 from ensemble.report.scores_section import objective_rows
 from ensemble.report.section import ReportSource, Row
 

@@ -12,7 +12,7 @@ from data.pages.numbers import format_percent
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.maps import MemberMaps
 from ensemble.report.section import ReportSource, Row
 from ensemble.report.thumbnails import Quicklook, draw_scene, draw_thumbnails

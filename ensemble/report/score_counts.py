@@ -10,7 +10,7 @@ from data.maps.geotiff import NODATA, TOP
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE
-from ensemble.decide.thresholds import is_class, threshold_bin
+from ensemble.decide.decision.thresholds import is_class, threshold_bin
 from ensemble.maps import MemberMaps
 
 __all__ = [

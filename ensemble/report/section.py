@@ -8,7 +8,7 @@ from typing import Any
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from ensemble.decide.cleaning import Masks, no_masks
+from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.fitted import FittedEnsemble
 from ensemble.maps import MemberMaps
 from ensemble.objective import Objective, objective_of

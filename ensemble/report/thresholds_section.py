@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from data.pages.page import label_marks
-from ensemble.decide.blend import Blend
-from ensemble.decide.decision import Decision, calibrate
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.decision import Decision, calibrate
 from ensemble.report.areas_section import HECTARE
 from ensemble.report.explorer import Blendable, explorer_data, explorer_rows
 from ensemble.report.score_counts import CELLS, Stored, gather_scores, threshold_edges

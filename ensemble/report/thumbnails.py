@@ -11,8 +11,8 @@ from data.pages.quicklook import draw_errors, label_palette, richest_window
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
-from ensemble.decide.cleaning import Masks, no_masks
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.cleaning import Masks, no_masks
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.evaluation import decide_scene
 

@@ -14,8 +14,8 @@ from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
-from ensemble.decide.cleaning import Cleaning, Masks, no_masks
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.cleaning import Cleaning, Masks, no_masks
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.intervals import Resampled, resample_groups
 

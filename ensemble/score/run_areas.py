@@ -11,8 +11,8 @@ from data.files import replacing
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Split
-from ensemble.decide.cleaning import Masks, no_masks
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.cleaning import Masks, no_masks
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import MemberMaps
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.areas import Areas

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.scenes.scene import Scene, keep_open, read_scene
 from data.scenes.windows import tile_windows
-from ensemble.decide.cleaning import Masks
+from ensemble.decide.decision.cleaning import Masks
 from features.bases import Bases
 from features.formula import Formula
 

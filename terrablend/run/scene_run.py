@@ -15,7 +15,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue
-from ensemble.decide.cleaning import Masks
+from ensemble.decide.decision.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import fit_and_measure
 from ensemble.maps import MemberMaps, open_maps

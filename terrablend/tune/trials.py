@@ -16,8 +16,8 @@ from data.metrics.confusion import plain_prediction, weighted_counts
 from data.progress import untracked
 from data.scenes.classes import IGNORE
 from data.scenes.tags import read_map_label
-from ensemble.decide.threshold_curves import coarsen
-from ensemble.decide.thresholds import histogram_counts, score_histogram
+from ensemble.decide.decision.thresholds import histogram_counts, score_histogram
+from ensemble.decide.thresholds.threshold_curves import coarsen
 from features.branch import Rows, TableBranch
 from terrablend.branches import branch_of
 from terrablend.experiment import E, change_experiment

@@ -13,19 +13,19 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import BLEND, EnsembleSettings, fit_ensemble
-from ensemble.decide.blend import Blend
-from ensemble.decide.blenders import BEST, CONVEX, STACKED, Blender, count_jointly
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.calibrators import Calibrator
-from ensemble.decide.cleaners import choose_cleanings
-from ensemble.decide.cleaning import Cleaning, no_masks
-from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import InnerFolds
-from ensemble.decide.pool import PixelPool, sample_pool
-from ensemble.decide.threshold_curves import block_histograms
-from ensemble.decide.threshold_tuning import tune_binary
-from ensemble.decide.thresholds import decide, score_histogram
-from ensemble.decide.tune_thresholds import tune_each
+from ensemble.decide.calibration.calibrators import Calibrator
+from ensemble.decide.cleaning.cleaners import choose_cleanings
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.cleaning import Cleaning, no_masks
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.thresholds import decide, score_histogram
+from ensemble.decide.sample.inner_folds import InnerFolds
+from ensemble.decide.sample.pool import PixelPool, sample_pool
+from ensemble.decide.thresholds.threshold_curves import block_histograms
+from ensemble.decide.thresholds.threshold_tuning import tune_binary
+from ensemble.decide.thresholds.tune_thresholds import tune_each
+from ensemble.decide.weights.blenders import BEST, CONVEX, STACKED, Blender, count_jointly
 from ensemble.maps import open_maps
 from ensemble.objective import objective_of
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED, alone

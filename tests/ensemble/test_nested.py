@@ -13,9 +13,9 @@ from data.metrics.metric import METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_scores
-from ensemble.decide import tune_thresholds
-from ensemble.decide.threshold_tuning import tune_binary
-from ensemble.decide.thresholds import decide
+from ensemble.decide.decision.thresholds import decide
+from ensemble.decide.thresholds import tune_thresholds
+from ensemble.decide.thresholds.threshold_tuning import tune_binary
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
 

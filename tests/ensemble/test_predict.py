@@ -10,9 +10,9 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene, maybe_ungeoreferenced
 from data.scenes.windows import Grid
 from ensemble import Ensemble, fit_ensemble, score_table
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import open_maps
 from ensemble.predict import model_id, predict_tags, write_prediction
 from ensemble.submit.submission_log import describe_submission, hash_files

@@ -12,7 +12,7 @@ from cnn.settings import CnnSettings
 from data.errors import ExperimentError
 from data.maps.geotiff import map_tags, read_map
 from data.scenes.catalogue import Catalogue
-from ensemble.decide.blend import Blend
+from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction

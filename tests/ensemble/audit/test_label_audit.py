@@ -13,10 +13,10 @@ from data.scenes.windows import Grid, Window
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import CROP, audit_labels
 from ensemble.audit.regions import count_contradictions, find_regions, weigh_evidence
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.cleaning import Cleaning, Rule
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.cleaning import Cleaning, Rule
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import open_maps
 from ensemble.score.evaluation import BLEND, Evaluation
 

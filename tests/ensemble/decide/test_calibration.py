@@ -9,8 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from data.maps.geotiff import NODATA, TOP, quantise
-from ensemble.decide.calibration import METHODS, STORED, Calibration, log_loss
-from ensemble.decide.curve_fitting import (
+from ensemble.decide.calibration.curve_fitting import (
     BIN_OF,
     MIDDLES,
     best_temperature,
@@ -18,6 +17,7 @@ from ensemble.decide.curve_fitting import (
     logit_histogram,
     temperature_losses,
 )
+from ensemble.decide.decision.calibration import METHODS, STORED, Calibration, log_loss
 
 CURVES = {
     "temperature": (1.7,),

@@ -3,7 +3,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from data.metrics.metric import METRICS
-from ensemble.decide.choice import Choice, choose, jackknife, jackknife_mean, standard_error
+from ensemble.decide.sample.choice import Choice, choose, jackknife, jackknife_mean, standard_error
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
 

@@ -10,8 +10,8 @@ from scipy import ndimage
 
 from data.errors import EnsembleError
 from data.scenes.classes import Classes
-from ensemble.decide.cleaning import Cleaning, Rule, candidate_cleanings
-from ensemble.decide.label_filters import majority
+from ensemble.decide.decision.cleaning import Cleaning, Rule, candidate_cleanings
+from ensemble.decide.decision.label_filters import majority
 from ensemble.settings import EnsembleSettings
 
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from data.maps.geotiff import NODATA, TOP
-from ensemble.decide.blend import Blend
-from ensemble.decide.joint import bin_values, joint_histogram, score_weights
-from ensemble.decide.thresholds import best_threshold, score_histogram
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.thresholds import best_threshold, score_histogram
+from ensemble.decide.weights.joint import bin_values, joint_histogram, score_weights
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 

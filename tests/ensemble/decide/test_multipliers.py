@@ -5,10 +5,10 @@ from hypothesis import strategies as st
 
 from data.maps.geotiff import NODATA, quantise
 from data.metrics.confusion import weighted_counts
-from ensemble.decide.multipliers import best_multipliers
-from ensemble.decide.pool import PixelPool
-from ensemble.decide.threshold_tuning import tune_pool
-from ensemble.decide.thresholds import decide
+from ensemble.decide.decision.thresholds import decide
+from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds.multipliers import best_multipliers
+from ensemble.decide.thresholds.threshold_tuning import tune_pool
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 

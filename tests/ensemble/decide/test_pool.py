@@ -8,7 +8,7 @@ from data.maps.geotiff import map_writer, read_map
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from data.scenes.windows import Grid
-from ensemble.decide.pool import sample_pool, share_out
+from ensemble.decide.sample.pool import sample_pool, share_out
 from ensemble.maps import open_maps
 
 

@@ -10,11 +10,11 @@ from sklearn.metrics import f1_score, fbeta_score
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.confusion import weighted_counts
 from data.scenes.classes import Classes
-from ensemble.decide import one_standard_error
-from ensemble.decide.pool import PixelPool
-from ensemble.decide.threshold_curves import SceneCurves, block_histograms, coarsen
-from ensemble.decide.threshold_tuning import tune_binary, tune_pool
-from ensemble.decide.thresholds import decide, score_histogram
+from ensemble.decide.decision.thresholds import decide, score_histogram
+from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds import one_standard_error
+from ensemble.decide.thresholds.threshold_curves import SceneCurves, block_histograms, coarsen
+from ensemble.decide.thresholds.threshold_tuning import tune_binary, tune_pool
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 

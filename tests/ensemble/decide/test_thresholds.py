@@ -6,7 +6,13 @@ from sklearn.metrics import precision_recall_curve
 
 from data.maps.geotiff import NODATA, TOP, quantise
 from data.metrics.confusion import confusion_counts, question_counts
-from ensemble.decide.thresholds import best_threshold, decide, histogram_counts, plain_thresholds, score_histogram
+from ensemble.decide.decision.thresholds import (
+    best_threshold,
+    decide,
+    histogram_counts,
+    plain_thresholds,
+    score_histogram,
+)
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 

@@ -12,7 +12,7 @@ from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
 from data.pages.numbers import format_count, format_number
 from data.scenes.classes import IGNORE
-from ensemble.decide.thresholds import decide, threshold_bin
+from ensemble.decide.decision.thresholds import decide, threshold_bin
 from ensemble.report.curves import average_precision, count_reliability, precision_recall
 from ensemble.report.explorer import Blendable, best_edge, explorer_data, explorer_rows, threshold_texts
 from ensemble.report.score_counts import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.scenes.classes import Classes
-from ensemble.decide.cleaning import Cleaning
+from ensemble.decide.decision.cleaning import Cleaning
 from ensemble.maps import open_maps
 from ensemble.report.gallery_section import draw_gallery, errors_text, showing_order
 from ensemble.score.evaluation import BLEND, Evaluation

@@ -11,9 +11,9 @@ from PIL import Image
 from data.pages.numbers import format_count
 from data.pages.quicklook import ERROR_COLORS, richest_window
 from data.scenes.windows import Grid, Window
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.fitted import fit_and_measure
 from ensemble.maps import open_maps
 from ensemble.report.page import SECTIONS, write_report

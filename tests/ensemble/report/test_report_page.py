@@ -10,7 +10,7 @@ import pytest
 from data.maps.geotiff import NODATA, TOP
 from data.metrics.metric import CLASS_METRICS
 from data.pages.numbers import format_count, format_number
-from ensemble.decide.decision import calibrate
+from ensemble.decide.decision.decision import calibrate
 from ensemble.maps import open_maps
 from ensemble.report.score_counts import JointCounts, ScoreCounts, count_joint, truth_of
 

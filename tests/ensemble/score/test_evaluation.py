@@ -11,7 +11,7 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import MAP, EnsembleSettings, evaluate_class_maps, score_table
-from ensemble.decide.cleaning import Cleaning, Rule
+from ensemble.decide.decision.cleaning import Cleaning, Rule
 from ensemble.maps import open_maps
 from ensemble.score.evaluation import decide_scene, evaluate_members, mapped_pixels
 

@@ -6,7 +6,7 @@ import pytest
 
 from data.scenes.catalogue import Catalogue
 from ensemble import BLEND, EnsembleSettings
-from ensemble.decide.cleaning import Cleaning
+from ensemble.decide.decision.cleaning import Cleaning
 from ensemble.maps import open_maps
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.evaluation import evaluate_members, mapped_pixels

@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import BundleError
 from data.files import read_json
-from ensemble.decide.blend import Blend
+from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model

@@ -13,9 +13,9 @@ from data.survey.discovery import find_scenes
 from data.survey.inspection import build_catalogue
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import audit_labels
-from ensemble.decide.blend import Blend
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.maps import open_maps
 from ensemble.score.evaluation import BLEND, Evaluation
 from terrablend.experiment import load_scene_experiment

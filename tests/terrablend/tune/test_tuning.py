@@ -12,7 +12,7 @@ from data.errors import EnsembleError, ExperimentError
 from data.maps.geotiff import TOP
 from data.scenes.classes import Classes
 from ensemble import EnsembleSettings
-from ensemble.decide.thresholds import histogram_counts, score_histogram
+from ensemble.decide.decision.thresholds import histogram_counts, score_histogram
 from ensemble.objective import objective_of
 from terrablend.experiment import change_experiment, load_experiment
 from terrablend.search import TuneSettings

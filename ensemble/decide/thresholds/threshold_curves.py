@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
-from ensemble.decide.one_standard_error import resample
-from ensemble.decide.thresholds import histogram_counts
+from ensemble.decide.decision.thresholds import histogram_counts
+from ensemble.decide.thresholds.one_standard_error import resample
 from ensemble.objective import Objective
 
 __all__ = ["PooledCurves", "SceneCurves", "ThresholdCurves", "block_histograms", "coarsen"]

@@ -11,10 +11,10 @@ from data.metrics.confusion import question_counts
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
-from ensemble.decide.choice import Choice, choose, jackknife
-from ensemble.decide.cleaning import Cleaning, Masks
-from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import InnerFolds, Parts
+from ensemble.decide.decision.cleaning import Cleaning, Masks
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.sample.choice import Choice, choose, jackknife
+from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.maps import MemberMaps
 
 __all__ = ["choose_cleanings"]

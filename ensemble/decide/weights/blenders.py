@@ -12,16 +12,16 @@ from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
-from ensemble.decide.blend import Blend, Space, Weights, mix, spread_out
-from ensemble.decide.calibration import STORED, Calibration, Method
-from ensemble.decide.calibrators import Calibrator
-from ensemble.decide.choice import Choice, choose
-from ensemble.decide.decision import Decision, calibrate
-from ensemble.decide.inner_folds import InnerFolds, Parts
-from ensemble.decide.joint import bin_values, joint_histogram, score_weights
-from ensemble.decide.stacked import Stacked, fit_stacked
-from ensemble.decide.thresholds import is_class
-from ensemble.decide.weights import grid_weights, likeliest_weights, select_greedily, take_best
+from ensemble.decide.calibration.calibrators import Calibrator
+from ensemble.decide.decision.blend import Blend, Space, Weights, mix, spread_out
+from ensemble.decide.decision.calibration import STORED, Calibration, Method
+from ensemble.decide.decision.decision import Decision, calibrate
+from ensemble.decide.decision.stacked import Stacked, fit_stacked
+from ensemble.decide.decision.thresholds import is_class
+from ensemble.decide.sample.choice import Choice, choose
+from ensemble.decide.sample.inner_folds import InnerFolds, Parts
+from ensemble.decide.weights.joint import bin_values, joint_histogram, score_weights
+from ensemble.decide.weights.weights import grid_weights, likeliest_weights, select_greedily, take_best
 from ensemble.maps import MemberMaps
 
 __all__ = ["Blender", "blend_names", "count_jointly"]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA, TOP
-from ensemble.decide.calibration import LOGIT, STORED
+from ensemble.decide.decision.calibration import LOGIT, STORED
 
 __all__ = ["Blend", "Space", "Weights", "mix", "spread_out", "to_stored"]
 

@@ -9,8 +9,8 @@ from data.compiled import compiled
 from data.maps.geotiff import NODATA
 from data.metrics.confusion import group_counts
 from data.scenes.classes import IGNORE
-from ensemble.decide.one_standard_error import resample, shrink_to_plain
-from ensemble.decide.thresholds import best_choice, decide
+from ensemble.decide.decision.thresholds import best_choice, decide
+from ensemble.decide.thresholds.one_standard_error import resample, shrink_to_plain
 from ensemble.objective import Objective
 
 __all__ = ["best_multipliers", "tune_multipliers"]
@@ -42,7 +42,7 @@ def tune_multipliers(
 
     They are found without each fold in turn; their geometric mean is raised to a power from 0, the plain argmax, to 1.
     Which, is chosen by the score of every fold left out: the least power that is not clearly worse than the best, see
-    `ensemble.decide.one_standard_error`. What the fitting pixels alone would gain is mostly luck, as scenes are few.
+    `one_standard_error`. What the fitting pixels alone would gain is mostly luck, as scenes are few.
 
     Parameters
     ----------

@@ -11,9 +11,9 @@ from data.maps.geotiff import NODATA
 from data.metrics.confusion import group_counts
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
-from ensemble.decide.choice import jackknife
-from ensemble.decide.pool import PixelPool
-from ensemble.decide.thresholds import Thresholds, best_choice, decide, histogram_counts, plain_thresholds
+from ensemble.decide.decision.thresholds import Thresholds, best_choice, decide, histogram_counts, plain_thresholds
+from ensemble.decide.sample.choice import jackknife
+from ensemble.decide.sample.pool import PixelPool
 from ensemble.objective import Objective
 
 __all__ = ["InnerFolds", "Parts"]

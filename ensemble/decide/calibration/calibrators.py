@@ -6,11 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scenes.classes import IGNORE
-from ensemble.decide.calibration import METHODS, Calibration, Method, log_loss
-from ensemble.decide.choice import Choice, choose, jackknife_mean
-from ensemble.decide.curve_fitting import Bins, best_temperature, fit_curve, logit_histogram, temperature_losses
-from ensemble.decide.inner_folds import InnerFolds, Parts
-from ensemble.decide.thresholds import is_class
+from ensemble.decide.calibration.curve_fitting import (
+    Bins,
+    best_temperature,
+    fit_curve,
+    logit_histogram,
+    temperature_losses,
+)
+from ensemble.decide.decision.calibration import METHODS, Calibration, Method, log_loss
+from ensemble.decide.decision.thresholds import is_class
+from ensemble.decide.sample.choice import Choice, choose, jackknife_mean
+from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 
 __all__ = ["Calibrator"]
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.decide.blend import Blend, Weights
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.cleaning import Cleaning
-from ensemble.decide.stacked import Stacked
-from ensemble.decide.thresholds import Thresholds, decide
+from ensemble.decide.decision.blend import Blend, Weights
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.cleaning import Cleaning
+from ensemble.decide.decision.stacked import Stacked
+from ensemble.decide.decision.thresholds import Thresholds, decide
 
 __all__ = ["Decision", "calibrate"]
 

@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import Classes
-from ensemble.decide.multipliers import tune_multipliers
-from ensemble.decide.one_standard_error import BLOCKS, CAUTION, shrink_to_plain, spread_of
-from ensemble.decide.pool import PixelPool
-from ensemble.decide.threshold_curves import PooledCurves, SceneCurves, ThresholdCurves, block_histograms, coarsen
-from ensemble.decide.thresholds import HALF, Thresholds, best_choice, plain_thresholds, score_histogram
+from ensemble.decide.decision.thresholds import HALF, Thresholds, best_choice, plain_thresholds, score_histogram
+from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds.multipliers import tune_multipliers
+from ensemble.decide.thresholds.one_standard_error import BLOCKS, CAUTION, shrink_to_plain, spread_of
+from ensemble.decide.thresholds.threshold_curves import (
+    PooledCurves,
+    SceneCurves,
+    ThresholdCurves,
+    block_histograms,
+    coarsen,
+)
 from ensemble.objective import Objective
 
 __all__ = ["TunedThresholds", "tune_binary", "tune_pool"]
@@ -51,17 +57,17 @@ def tune_binary(
     the counts of all tags are pooled, that of one tag is sought beside those of the others, in turn. For a ratio of
     sums, such as F-beta, IoU and accuracy, the end of that is the best of all combinations: if no single threshold can
     raise the ratio beyond λ, each maximises its tag's share in numerator − λ denominator, and so they maximise the sum
-    (Dinkelbach 1967). From the best each is shrunk towards 0.5, see `ensemble.decide.one_standard_error`. A class
+    (Dinkelbach 1967). From the best each is shrunk towards 0.5, see `one_standard_error`. A class
     without positives keeps 0.5.
 
     Parameters
     ----------
     histograms : (n_folds, K, 2, 65536) float64
-        As `ensemble.decide.thresholds.score_histogram` counts each class of each fold.
+        As `ensemble.decide.decision.thresholds.score_histogram` counts each class of each fold.
     objective : Objective
         Of pooled counts.
     groups : (n_blocks, K, 2, 1025) float64, optional
-        The same, or a sample of it, by blocks of scenes, as `block_histograms` of `ensemble.decide.threshold_curves`
+        The same, or a sample of it, by blocks of scenes, as `block_histograms` of `threshold_curves`
         counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     caution : float
         Standard errors that a threshold may be worse than the best.

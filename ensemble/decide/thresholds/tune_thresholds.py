@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
-from ensemble.decide.calibration import Calibration
-from ensemble.decide.decision import Decision
-from ensemble.decide.inner_folds import InnerFolds, Parts
-from ensemble.decide.pool import PixelPool
-from ensemble.decide.stacked import Stacked
-from ensemble.decide.threshold_curves import block_histograms
-from ensemble.decide.threshold_tuning import TunedThresholds, tune_binary, tune_pool
-from ensemble.decide.thresholds import plain_thresholds, score_histogram
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.stacked import Stacked
+from ensemble.decide.decision.thresholds import plain_thresholds, score_histogram
+from ensemble.decide.sample.inner_folds import InnerFolds, Parts
+from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds.threshold_curves import block_histograms
+from ensemble.decide.thresholds.threshold_tuning import TunedThresholds, tune_binary, tune_pool
 from ensemble.maps import MemberMaps
 
 __all__ = ["tune_each"]

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from data.compiled import compiled
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import IGNORE
-from ensemble.decide.blend import Space
-from ensemble.decide.thresholds import histogram_counts
+from ensemble.decide.decision.blend import Space
+from ensemble.decide.decision.thresholds import histogram_counts
 from ensemble.objective import Objective
 
 __all__ = ["bin_values", "joint_histogram", "score_weights"]

@@ -6,7 +6,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
-from ensemble.decide.calibration import LOGIT, STORED, Method
+from ensemble.decide.decision.calibration import LOGIT, STORED, Method
 
 __all__ = ["BINS", "Bins", "best_temperature", "fit_curve", "logit_histogram", "temperature_losses"]
 

@@ -15,7 +15,7 @@ from data.errors import EnsembleError
 from data.names import nearest
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
-from ensemble.decide.label_filters import fill_holes, majority, take_specks
+from ensemble.decide.decision.label_filters import fill_holes, majority, take_specks
 from ensemble.settings import CleaningSettings, EnsembleSettings, RuleSettings
 
 __all__ = ["Cleaning", "Masks", "Rule", "candidate_cleanings", "no_masks"]

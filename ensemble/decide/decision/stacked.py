@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 
 from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
-from ensemble.decide.blend import LOGITS, LOGS, Weights, mix
-from ensemble.decide.thresholds import is_class
+from ensemble.decide.decision.blend import LOGITS, LOGS, Weights, mix
+from ensemble.decide.decision.thresholds import is_class
 
 __all__ = ["Stacked", "fit_stacked"]
 

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ensemble.decide.blend import Weights
+from ensemble.decide.decision.blend import Weights
 
 __all__ = ["grid_weights", "likeliest_weights", "select_greedily", "take_best"]
 

@@ -1,0 +1,1 @@
+"""Learn how labels are cleaned."""

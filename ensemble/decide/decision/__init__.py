@@ -1,0 +1,1 @@
+"""What a decision is, and how it is applied to maps."""

@@ -1,0 +1,1 @@
+"""Learn thresholds and multipliers."""

@@ -1,0 +1,1 @@
+"""Learn how members are weighted."""
