@@ -1,5 +1,6 @@
 """Choose the device, the precision and the threads that a network runs with."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from data.errors import MemberError
 from data.workers import cores
 
 __all__ = ["Machine", "choose_device", "choose_precision", "fast_on_cpu", "limit_threads"]
+
+logger = logging.getLogger(__name__)
 
 MOST_WORKERS = 8
 """Processes that read crops for a GPU at most: more only wait."""
@@ -58,12 +61,15 @@ def choose_precision(name: PrecisionName, device: torch.device, on_cpu: torch.dt
     Parameters
     ----------
     name : {"auto", "float32", "bfloat16", "float16"}
-        float16 is for GPUs: in its place a CPU computes in float32.
+        float16 is for GPUs, bfloat16 for processors that have instructions for it: else a CPU computes in float32.
     device : torch.device
     on_cpu : torch.dtype
         What auto means on a CPU. On a GPU it is 16 bits wide, bfloat16 where there are instructions for it.
     """
     if name == "float16" and device.type == "cpu":
+        return torch.float32
+    if name == "bfloat16" and device.type == "cpu" and fast_on_cpu() != torch.bfloat16:
+        logger.warning("precision bfloat16: this CPU has no instructions for it, so float32 is used: it is faster here")
         return torch.float32
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cnn.inputs.settings import AugmentSettings, NormaliseSettings
+from cnn.known_weights import KNOWN_WEIGHTS
 from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
 from data.settings import OneOrMore, aliases
@@ -64,7 +65,8 @@ class CnnSettings(MemberSettings):
     )
     encoder: str = Field(
         "resnet34",
-        description="encoder: its name in smp, or `tu-` and its name in timm",
+        description="encoder: its name in smp, or `tu-` and its name in timm; weights that `terrablend weights` lists "
+        "bring their own",
         json_schema_extra=aliases("encoder_name", "backbone"),
     )
     encoder_depth: int | None = Field(
@@ -85,8 +87,9 @@ class CnnSettings(MemberSettings):
     )
     pretrained: str | None = Field(
         None,
-        description="weights to start from: a name on the hub such as `imagenet`, or a local file (that of an earlier "
-        "run must not have seen these scenes, or their scores are too good); default: random weights",
+        description="weights to start from: a name that `terrablend weights` lists, one on the hub such as `imagenet`, "
+        "or a local file (that of an earlier run must not have seen these scenes, or their scores are too good); "
+        "default: random weights",
         json_schema_extra=aliases("encoder_weights"),
     )
     input_conv_init: InputInitName = Field(
@@ -334,6 +337,14 @@ class CnnSettings(MemberSettings):
             return values
         return cls.with_defaults(values, OTHERWISE.get(values.get("optimizer", values.get("optim")), {}))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_weights(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        known = KNOWN_WEIGHTS.get(str(values.get("pretrained", values.get("encoder_weights"))))
+        return cls.with_defaults(values, {"encoder": known.encoder}) if known else values
+
     @field_validator("stack")
     @classmethod
     def _names_differ(cls, names: list[str]) -> list[str]:
@@ -345,6 +356,8 @@ class CnnSettings(MemberSettings):
     def _training_makes_sense(self) -> "CnnSettings":
         if self.freeze != "none" and self.pretrained is None:
             raise ValueError(f"expected pretrained weights to freeze, got freeze: {self.freeze} without pretrained")
+        if self.normalise.by == "pretrained" and self.pretrained is None:
+            raise ValueError("expected pretrained weights, got normalise: pretrained without pretrained")
         watched = [key for key in ("monitor", "patience", "pictures") if getattr(self, key) is not None]
         if watched and self.validation_fraction == 0:
             raise ValueError(

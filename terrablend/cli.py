@@ -362,6 +362,15 @@ def settings(
 
 
 @app.command()
+def weights(verbose: Verbose = False) -> None:
+    """List the weights that networks can start from, and which of them are on this machine."""
+    with plain_endings(verbose):
+        from cnn.known_weights import KNOWN_WEIGHTS, describe_weights
+
+        typer.echo(describe_weights(KNOWN_WEIGHTS.values()), nl=False)
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the images and labels lie.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Experiment file to write.")] = Path("experiment.yaml"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -80,7 +81,12 @@ class Normalisation:
         return cls(tuple(values["offset"]), tuple(values["scale"]), values["clip"])
 
 
-def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], names: Sequence[str]) -> Normalisation:
+def fit_normalisation(
+    settings: NormaliseSettings,
+    spreads: Sequence[Spread],
+    names: Sequence[str],
+    learned: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> Normalisation:
     """Fit a normalisation to some scenes; a constant channel becomes 0.
 
     Parameters
@@ -90,6 +96,8 @@ def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], na
         Of the scenes, at least one.
     names : sequence of str
         Of the channels.
+    learned : mapping of str to (float, float)
+        Offset and scale that pretrained weights were learned with, by channel.
 
     Raises
     ------
@@ -106,11 +114,11 @@ def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], na
             f"inputs: expected training scenes with data in each of them, got none in {', '.join(empty)}. "
             "Leave them out of inputs, or check scenes.nodata."
         )
+    given = settings.scale if isinstance(settings.scale, dict) else dict.fromkeys(names, settings.scale)
+    divisors = named_weights("normalise.scale", given, names, [1.0] * len(names))
     if settings.by == "fixed":
-        given = settings.scale if isinstance(settings.scale, dict) else dict.fromkeys(names, settings.scale)
-        scales = named_weights("normalise.scale", given, names, [1.0] * len(names))
-        return Normalisation((0.0,) * len(names), scales, settings.clip)
-    if settings.by == "zscore":
+        return Normalisation((0.0,) * len(names), divisors, settings.clip)
+    if settings.by in ("zscore", "pretrained"):
         offset, scale = moments.mean, moments.deviation
     else:
         shares = (settings.low, settings.high)
@@ -118,6 +126,10 @@ def fit_normalisation(settings: NormaliseSettings, spreads: Sequence[Spread], na
         low, high = (np.where(known, end, 0.0) for end in ends)
         offset, scale = (low + high) / 2, (high - low) / 2
     scale = np.where(scale > 0, scale, 1.0)
+    if settings.by == "pretrained":
+        for place, (name, divisor) in enumerate(zip(names, divisors, strict=True)):
+            if name in learned:
+                offset[place], scale[place] = (value * divisor for value in learned[name])
     return Normalisation(tuple(offset.tolist()), tuple(scale.tolist()), settings.clip)
 
 

@@ -14,15 +14,16 @@ class NormaliseSettings(Settings):
 
     shorthand: ClassVar[str] = "by"
 
-    by: Literal["zscore", "quantile", "minmax", "fixed"] = Field(
+    by: Literal["zscore", "quantile", "minmax", "fixed", "pretrained"] = Field(
         "zscore",
         description="zscore: to mean 0 and standard deviation 1; quantile: quantiles `low` and `high` to -1 and 1; "
-        "minmax: extremes to -1 and 1; fixed: divided by `scale`",
+        "minmax: extremes to -1 and 1; fixed: divided by `scale`; pretrained: divided by `scale`, then as the "
+        "pretrained weights were learned, and zscore for channels that they do not know",
     )
     low: float = Field(0.02, ge=0, le=1, description="quantile that becomes -1, as a share of the pixels")
     high: float = Field(0.98, ge=0, le=1, description="quantile that becomes 1, as a share of the pixels")
     scale: float | dict[str, float] = Field(
-        1.0, description="fixed: divisor of all channels, or of each by name, 1 if not named"
+        1.0, description="fixed and pretrained: divisor of all channels, or of each by name, 1 if not named"
     )
     per_scene: bool = Field(False, description="measure each scene by itself, not all training scenes together")
     clip: float | None = Field(
@@ -36,9 +37,9 @@ class NormaliseSettings(Settings):
         scales = self.scale.values() if isinstance(self.scale, dict) else [self.scale]
         if not all(scale > 0 for scale in scales):
             raise ValueError(f"expected scales above 0, got {self.scale}")
-        if self.by == "fixed" and self.per_scene:
+        if self.by in ("fixed", "pretrained") and self.per_scene:
             raise ValueError(
-                "expected by: zscore, quantile or minmax with per_scene, got fixed, which measures nothing"
+                f"expected by: zscore, quantile or minmax with per_scene, got {self.by}, which measures nothing"
             )
         return self
 

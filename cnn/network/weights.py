@@ -1,37 +1,23 @@
-"""Load the weights that a network starts from: from the hub, a local file, or an earlier run.
+"""Put weights into a network to start from: of the hub, a package, a local file or an earlier run.
 
 Weights that see the input channels are matched to ours *by name*: pretrained ones know red, green and blue, those of
 an earlier run the channels it was trained on.
 """
 
 import logging
-import socket
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from threading import Thread
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import Callable, Sequence
 
-import huggingface_hub.constants
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from cnn.network.model_file import read_tensors
 from cnn.network.network import create
+from cnn.network.weight_files import RGB, read_weights
 from cnn.settings import CnnSettings, InputInitName
 from data.errors import MemberError
 
 __all__ = ["adapt_channels", "load_weights"]
 
 logger = logging.getLogger(__name__)
-
-RGB = ("red", "green", "blue")
-FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
-PATIENCE = 0.5
-"""Seconds that a connection to the hub may take; its own client tries for half a minute before it gives up."""
 
 
 def load_weights(network: nn.Module, settings: CnnSettings, channels: Sequence[str], outputs: int) -> None:
@@ -57,11 +43,8 @@ def load_weights(network: nn.Module, settings: CnnSettings, channels: Sequence[s
     """
     if settings.pretrained is None:
         return
-    path = Path(settings.pretrained).expanduser()
-    if path.suffix in FILE_SUFFIXES:
-        state, source_channels = _read_file(path, settings)
-    else:
-        state, source_channels = _read_hub(settings, outputs), RGB
+    weights = read_weights(settings, outputs)
+    state, source_channels = weights.state, weights.channels
     state_dict = network.state_dict()
     loaded = {key: state[key] for key in state_dict if key in state}
     missing = [
@@ -148,103 +131,3 @@ def _unnamed(weight: Tensor, settings: CnnSettings) -> tuple[str, ...]:
             f"got {weight.shape[1]} channels. Use a file that Terrablend wrote, or one for RGB images."
         )
     return RGB
-
-
-def _read_file(path: Path, settings: CnnSettings) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
-    """Return the tensors of a file under our names, and its input channels if it names them."""
-    if not path.is_file():
-        raise MemberError(
-            f"pretrained {path}: expected a file, got no such file. Correct the path, or `pretrained: null`."
-        )
-    if path.suffix == ".safetensors":
-        state, about = read_tensors(path)
-        channels = tuple(about["inputs"]) if about else None
-    else:
-        state, channels = _load_torch(path), None
-    if not any(key.startswith("encoder.") for key in state):
-        # timm's and torchvision's files hold the encoder alone; smp keeps a timm encoder in `encoder.model`.
-        prefix = "encoder.model." if settings.encoder.startswith("tu-") else "encoder."
-        state = {prefix + key.removeprefix("model."): tensor for key, tensor in state.items()}
-    return state, channels
-
-
-def _load_torch(path: Path) -> dict[str, Tensor]:
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # What torch raises on a file that it cannot read has no common base.
-        raise MemberError(
-            f"pretrained {path}: expected tensors as torch.save writes them, got: {error}. "
-            "Save the model's state_dict again, or as safetensors."
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(wrapper), dict):
-            state = state[wrapper]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise MemberError(
-            f"pretrained {path}: expected the state_dict of a model, got something else. Save that alone."
-        )
-    return state
-
-
-def _read_hub(settings: CnnSettings, outputs: int) -> dict[str, Tensor]:
-    """Return an encoder's weights from the hub's cache on this machine, or from the hub."""
-    # timm names the variant within the encoder's name, and takes no other.
-    tag = True if settings.encoder.startswith("tu-") else settings.pretrained
-    advice = (
-        f"Write `pretrained: null`, or a local file's path, or run once where {huggingface_hub.constants.ENDPOINT} "
-        "can be reached: the weights are kept."
-    )
-    try:
-        with torch.random.fork_rng(devices=[]):
-            try:
-                with _offline():
-                    network = create(settings, len(RGB), outputs, tag)
-            except OSError:
-                _reach_hub()
-                network = create(settings, len(RGB), outputs, tag)
-    except (OSError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise MemberError(
-            f"pretrained {settings.pretrained}: expected those of the encoder {settings.encoder} in the hub's cache or "
-            f"on the hub, got neither: {reason}. {advice}"
-        ) from error
-    return {f"encoder.{key}": tensor for key, tensor in network.encoder.state_dict().items()}
-
-
-@contextmanager
-def _offline() -> Iterator[None]:
-    """Let the hub's client look into its cache only."""
-    before = huggingface_hub.constants.HF_HUB_OFFLINE
-    huggingface_hub.constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        huggingface_hub.constants.HF_HUB_OFFLINE = before
-
-
-def _reach_hub() -> None:
-    """Raise OSError at once if there is no way to the hub, or to the proxy that stands before it."""
-    if huggingface_hub.constants.HF_HUB_OFFLINE:
-        raise OSError("HF_HUB_OFFLINE is set")
-    hub = urlsplit(huggingface_hub.constants.ENDPOINT)
-    proxies = {} if urllib.request.proxy_bypass(hub.hostname or "") else urllib.request.getproxies()
-    proxy = proxies.get(hub.scheme) or proxies.get("all")
-    gate = urlsplit(proxy if "://" in proxy else f"http://{proxy}") if proxy else hub
-    address = gate.hostname or "", gate.port or (443 if gate.scheme == "https" else 80)
-    failures: list[OSError | None] = []
-
-    def connect() -> None:
-        try:
-            socket.create_connection(address, PATIENCE).close()
-        except OSError as error:
-            failures.append(error)
-        else:
-            failures.append(None)
-
-    # In a thread of its own: nothing limits the time that looking up a name takes.
-    attempt = Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(PATIENCE)
-    failure = failures[0] if failures else TimeoutError(f"no answer from {address[0]} in {PATIENCE} s")
-    if failure is not None:
-        raise failure

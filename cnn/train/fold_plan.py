@@ -11,10 +11,10 @@ from cnn.crops.crops import Crops, SceneStore
 from cnn.crops.placement import CropPlan
 from cnn.crops.scene_weights import weigh_scenes
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
-from cnn.inputs.settings import NormaliseSettings
 from cnn.losses.loss_terms import parse_loss
 from cnn.losses.pixel_losses import LossOptions, WeightedLoss
 from cnn.losses.tag_losses import TagLoss
+from cnn.network.weight_files import read_scaling
 from cnn.settings import CnnSettings
 from cnn.train.heads import check_head
 from cnn.train.validation import Tiles
@@ -100,7 +100,7 @@ def plan_fold(
         raise MemberError(f"fold {fold}: expected training scenes in other folds, got none. Use more than one fold.")
     seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
     try:
-        normalisations = fit_normalisations(settings.normalise, store, learned, held_out)
+        normalisations = fit_normalisations(settings, store, learned, held_out)
         crops = build_crops(store, catalogue, learned, normalisations, settings, side, seed)
     except MemberError as error:
         raise MemberError(f"the scenes outside fold {fold}: {error}") from error
@@ -147,14 +147,16 @@ def check_names(settings: CnnSettings, catalogue: Catalogue, channels: Sequence[
 
 
 def fit_normalisations(
-    settings: NormaliseSettings, store: SceneStore, scenes: Sequence[Scene], others: Sequence[Scene] = ()
+    settings: CnnSettings, store: SceneStore, scenes: Sequence[Scene], others: Sequence[Scene] = ()
 ) -> dict[str, Normalisation]:
     """Fit the normalisation of each scene, by its id: that of ``scenes`` together, or its own."""
-    if settings.per_scene:
+    normalise = settings.normalise
+    if normalise.per_scene:
         return {
-            scene.id: fit_normalisation(settings, [store.spread(scene)], store.names) for scene in (*scenes, *others)
+            scene.id: fit_normalisation(normalise, [store.spread(scene)], store.names) for scene in (*scenes, *others)
         }
-    whole = fit_normalisation(settings, [store.spread(scene) for scene in scenes], store.names)
+    learned = read_scaling(settings) if normalise.by == "pretrained" else {}
+    whole = fit_normalisation(normalise, [store.spread(scene) for scene in scenes], store.names, learned)
     return {scene.id: whole for scene in (*scenes, *others)}
 
 

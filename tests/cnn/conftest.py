@@ -179,3 +179,9 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
         return load_member(tmp_path / "net", threads, "cpu")
 
     return make
+
+
+@pytest.fixture
+def bfloat16_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor with instructions for bfloat16; torch emulates them where there are none."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})

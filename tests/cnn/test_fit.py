@@ -191,6 +191,7 @@ def test_scenes_that_do_not_fit_in_memory_give_the_same_network(
     assert (tmp_path / "held/fold0.safetensors").read_bytes() == (tmp_path / "read/fold0.safetensors").read_bytes()
 
 
+@pytest.mark.usefixtures("bfloat16_cpu")
 def test_bfloat16_trains_and_predicts_probabilities(catalogue: Catalogue, tiny: CnnSettings, tmp_path: Path) -> None:
     settings = tiny.model_copy(update={"precision": "bfloat16"})
     fit_member("net", settings, catalogue, tmp_path, **OPTIONS, folds=[0])

@@ -74,6 +74,7 @@ def test_each_scene_has_a_normalisation_of_its_own_if_asked(make_member: Make, s
     assert np.abs(proba - other)[seen].max() > 0.01, "or the test shows nothing"
 
 
+@pytest.mark.usefixtures("bfloat16_cpu")
 def test_fewer_bits_change_probabilities_a_little(make_member: Make, scene: Scene) -> None:
     exact, short = (proba_of(make_member(predict_precision=name), scene) for name in ("float32", "bfloat16"))
     np.testing.assert_array_equal(np.isnan(exact), np.isnan(short))
@@ -90,6 +91,7 @@ def test_openvino_says_what_torch_says(make_member: Make, scene: Scene, tta: str
     assert sys.modules["openvino_telemetry"] is None, "or OpenVINO tells its makers"
 
 
+@pytest.mark.usefixtures("bfloat16_cpu")
 def test_openvino_computes_with_fewer_bits_too(make_member: Make, scene: Scene) -> None:
     exact = proba_of(make_member(predict_precision="float32", predict_engine="openvino"), scene)
     short = proba_of(make_member(predict_precision="bfloat16", predict_engine="openvino"), scene)

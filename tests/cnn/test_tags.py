@@ -79,7 +79,7 @@ def store_of(catalogue: Catalogue) -> SceneStore:
 
 def crops_of(catalogue: Catalogue, **values: Any) -> Any:
     settings, store = tiny(**values), store_of(catalogue)
-    normal = fit_normalisations(settings.normalise, store, catalogue.scenes)
+    normal = fit_normalisations(settings, store, catalogue.scenes)
     return build_crops(store, catalogue, catalogue.scenes, normal, settings, settings.crop, 5)
 
 
@@ -320,7 +320,7 @@ class Brightness(torch.nn.Module):
 def test_validation_is_that_of_a_slow_loop_over_scenes(make_tagged: Any, side: int) -> None:
     catalogue = make_tagged(5)
     store, scenes = store_of(catalogue), catalogue.scenes
-    normal = fit_normalisations(tiny().normalise, store, scenes)
+    normal = fit_normalisations(tiny(), store, scenes)
     tiles, loss = Tiles(store, scenes, normal, side), TagLoss({"bce": 1.0}, [1.0] * 3, [1.0] * 3)
     batches = torch.utils.data.DataLoader(tiles, 3)
     found = validate(
@@ -393,7 +393,7 @@ def test_scenes_larger_than_a_crop_have_the_mean_of_their_squares(
     whole = proba_of(member, catalogue.scenes, [0])
     applied = member.apply_fold(0).eval()
     store = SceneStore(member.channels, catalogue.scenes, (), 1e9, 0, truth=truth_of(catalogue.classes))
-    normal = fit_normalisations(member.settings.normalise, store, catalogue.scenes)
+    normal = fit_normalisations(member.settings, store, catalogue.scenes)
     tiles = Tiles(store, catalogue.scenes, normal, 16)
     for number, scene in enumerate(catalogue.scenes):
         windows = [tiles.window(k) for k in range(len(tiles)) if tiles.places[k][0] == number]

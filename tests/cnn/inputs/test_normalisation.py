@@ -117,7 +117,7 @@ def test_each_scene_by_itself_is_what_it_is_in_prediction(make_scene: Callable[.
     scenes = [make_scene("one", 1030, 40), make_scene("two", shift=500.0)]
     store = SceneStore(feature_set, scenes, (1,), 1e9, 0, quantiles=by == "quantile")
     how = NormaliseSettings(by=by, per_scene=True)  # type: ignore[arg-type]
-    own = fit_normalisations(how, store, scenes[:1], scenes[1:])
+    own = fit_normalisations(CnnSettings(normalise=how), store, scenes[:1], scenes[1:])
     assert own["one"] != own["two"]
     for scene in scenes:
         assert own[scene.id] == fit_normalisation(how, [measure_spread(feature_set, scene)], NAMES)
@@ -129,7 +129,7 @@ def test_each_scene_by_itself_is_what_it_is_in_prediction(make_scene: Callable[.
 def test_scenes_that_are_only_watched_have_no_say(make_scene: Callable[..., Scene]) -> None:
     scenes = [make_scene("one"), make_scene("two", shift=500.0)]
     store = SceneStore(FeatureSet(("red", "nir", "qa"), NAMES), scenes, (1,), 1e9, 0)
-    fitted = fit_normalisations(NormaliseSettings(), store, scenes[:1], scenes[1:])
+    fitted = fit_normalisations(CnnSettings(), store, scenes[:1], scenes[1:])
     assert fitted["one"] == fitted["two"]
     assert fitted["one"] == fit_normalisation(NormaliseSettings(), [store.spread(scenes[0])], NAMES)
 

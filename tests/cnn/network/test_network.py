@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import cnn.network.weights
+import cnn.network.hub
 from cnn.network.model_file import write_tensors
 from cnn.network.network import (
     architecture_names,
@@ -105,7 +105,7 @@ def test_pretrained_weights_without_hub_or_cache_fail_at_once(
         raise ConnectionRefusedError
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    with pytest.raises(MemberError, match=r"pretrained imagenet: expected .*`pretrained: null`, or a local file"):
+    with pytest.raises(MemberError, match=r"pretrained imagenet: expected .*`pretrained: null`, a local file"):
         load_weights(build_network(settings, 4, 1), settings, ["red", "green", "blue", "nir"], 1)
     assert tried == ([] if offline else [0.5]), "one connection at most, and half a second for it"
 
@@ -123,9 +123,9 @@ def test_a_network_that_swallows_everything_is_not_waited_for(
         answered.set()
         raise TimeoutError
 
-    monkeypatch.setattr(cnn.network.weights.socket, "create_connection", never)
-    monkeypatch.setattr(cnn.network.weights.urllib.request, "getproxies", lambda: {"https": proxy} if proxy else {})
-    monkeypatch.setattr(cnn.network.weights.urllib.request, "proxy_bypass", lambda host: False)
+    monkeypatch.setattr(cnn.network.hub.socket, "create_connection", never)
+    monkeypatch.setattr(cnn.network.hub.urllib.request, "getproxies", lambda: {"https": proxy} if proxy else {})
+    monkeypatch.setattr(cnn.network.hub.urllib.request, "proxy_bypass", lambda host: False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.example")

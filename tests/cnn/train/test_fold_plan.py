@@ -130,7 +130,7 @@ def test_unknown_names_are_refused_before_any_scene_is_read(
 def test_an_epoch_shows_the_area_of_the_scenes_once_on_any_scale(catalogue: Catalogue, tiny: CnnSettings) -> None:
     scenes = catalogue.outside_fold(0)
     store = SceneStore(FeatureSet(catalogue.bands, ["red", "nir"]), scenes, target_labels(catalogue.classes), 1e9, 0)
-    fitted = fit_normalisations(tiny.normalise, store, scenes)
+    fitted = fit_normalisations(tiny, store, scenes)
     counts = [
         len(build_crops(store, catalogue, scenes, fitted, tiny.model_copy(update=change), 16, 0))
         for change in ({"steps": None}, {"steps": None, "resize": 2.0}, {"steps": 7})
@@ -148,7 +148,7 @@ def test_crops_are_placed_on_the_positive_class_or_on_any(
         scenes = which.outside_fold(0)
         store = SceneStore(FeatureSet(which.bands, ["red"]), scenes, target_labels(which.classes), 1e9, 0)
         settings = tiny.model_copy(update={"crop_weights": weights})
-        crops = build_crops(store, which, scenes, fit_normalisations(tiny.normalise, store, scenes), settings, 16, 0)
+        crops = build_crops(store, which, scenes, fit_normalisations(tiny, store, scenes), settings, 16, 0)
         assert crops.placement.positive_share == share
         expected = [1.0] if which is catalogue else [1.0, 2.0, 7.0]
         assert crops.placement.targets.tolist() == expected
