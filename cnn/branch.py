@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.known_weights import describe_weights
 from cnn.settings import OF_TAGS, CnnSettings
 from data.scenes.classes import Classes
 from features.branch import Branch, Loading, ModelInput, Range, Training
@@ -81,5 +82,6 @@ BRANCH = Branch(
     tag_defaults=OF_TAGS,
     first_members=lambda bands: {"unet": {"branch": "cnn", "inputs": [*bands]}},
     export=export,
+    starts=describe_weights,
 )
 """Convolutional networks on crops of the scenes."""

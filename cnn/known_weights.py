@@ -3,7 +3,7 @@
 Facts are those of the packages, of TorchGeo's documentation and of the papers cited.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
@@ -225,7 +225,7 @@ def find_package_file(place: Package) -> Path | None:
     return Path(str(installed.locate_file(files[0]))) if files else None
 
 
-def describe_weights(known: Iterable[KnownWeights]) -> str:
+def describe_weights() -> str:
     """Return what there is to start from, in words: a paragraph each."""
     return "\n".join(
         dedent(f"""\
@@ -236,5 +236,5 @@ def describe_weights(known: Iterable[KnownWeights]) -> str:
               licence: {weights.licence}; {weights.reference}
               {"at hand" if weights.place.at_hand else f"not at hand: {weights.place}"}
         """)
-        for weights in known
+        for weights in KNOWN_WEIGHTS.values()
     )

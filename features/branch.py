@@ -250,6 +250,8 @@ class Branch(Generic[S]):
         ``first_members(bands)`` returns the members, by name, that `terrablend init` writes into a first file.
     export : callable, optional
         ``export(member, path, folds)`` writes a member's models for use without Terrablend.
+    starts : callable, optional
+        Says in words what trained weights members can start from.
     """
 
     name: str
@@ -267,6 +269,7 @@ class Branch(Generic[S]):
     tag_defaults: Mapping[str, Any] = field(default_factory=dict)
     first_members: Callable[[Sequence[str]], dict[str, dict[str, Any]]] = lambda bands: {}
     export: Callable[[Any, Path, Sequence[int] | None], object] | None = None
+    starts: Callable[[], str] | None = None
 
     @property
     def reads_table(self) -> bool:

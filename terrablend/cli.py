@@ -363,11 +363,9 @@ def settings(
 
 @app.command()
 def weights(verbose: Verbose = False) -> None:
-    """List the weights that networks can start from, and which of them are on this machine."""
+    """List the weights that models can start from, and which of them are on this machine."""
     with plain_endings(verbose):
-        from cnn.known_weights import KNOWN_WEIGHTS, describe_weights
-
-        typer.echo(describe_weights(KNOWN_WEIGHTS.values()), nl=False)
+        typer.echo("\n".join(branch.starts() for branch in BRANCHES.values() if branch.starts), nl=False)
 
 
 @app.command()

@@ -319,7 +319,15 @@ def test_ctrl_c_in_the_middle_of_a_stage_is_one_message_and_loses_nothing(small_
     run = tmp_path / "run"
     command = [sys.executable, "-m", "terrablend", "run", str(small_coast), "--run", str(run), "--workers", "2"]
     slow = ["--set", "members.unet.steps=100000"]
-    process = subprocess.Popen([*command, *slow], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [*command, *slow],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # In the background tests themselves ignore it.
+    )
     deadline = time.monotonic() + 120
     while not (run / "stages" / "unet.json").exists():
         assert time.monotonic() < deadline
