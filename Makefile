@@ -1,6 +1,8 @@
 # Every target sets up .venv/ by itself; all that is needed is Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+# A test file at a time on every core, at most four: each loads torch anew.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 QUICK := tests/data tests/ensemble/decide tests/ensemble/score tests/trees/forest
 
 .PHONY: demo test test-quick test-slow coverage lint check bench clean
@@ -9,18 +11,18 @@ demo: .venv/ready
 	$(BIN)/terrablend demo
 
 test: .venv/ready
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 # Under a minute: the rooms that need no torch, before a commit.
 test-quick: .venv/ready
-	$(BIN)/pytest --quiet -m "not slow and not real" $(QUICK)
+	$(BIN)/pytest --quiet $(PARALLEL) -m "not slow and not real" $(QUICK)
 
 # What is slow and rare, before a release.
 test-slow: .venv/ready
 	$(BIN)/pytest -m slow
 
 coverage: .venv/ready
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .

@@ -68,7 +68,7 @@ def test_a_forest_predicts_what_the_library_predicts(kind, labels, extra_trees):
 @KINDS
 @LABELS
 def test_many_trees_agree_with_the_library(kind, labels):
-    booster = fitted(kind, labels, size=5000, rounds=300, leaves=63, learning_rate=0.1)
+    booster = fitted(kind, labels, size=5000, rounds=120, leaves=63, learning_rate=0.1)
     rows = odd_rows(booster.forest, 5000, 1)
     np.testing.assert_allclose(booster.forest.predict_proba(rows), booster.predict_proba(rows), rtol=0, atol=1e-5)
 
