@@ -101,7 +101,7 @@ def fit_ensemble(
     nested = {fold: decided[inner.outside(fold)].decisions for fold in catalogue.folds}
     final = decided[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
-    used = _final_name(counted, maps.names, objective, settings, seed)
+    used = _final_name(counted, maps.names, objective)
     evaluation = replace(counted, decisions=nested, final=used)
     chosen = final.decisions[used]
     weights = dict(zip(maps.names, chosen.weights, strict=True))
@@ -113,9 +113,9 @@ def fit_ensemble(
         spread_=final.tuned[used].spread,
         kept_default_=final.tuned[used].kept_default,
         choices_=final.choices,
-        score_=float(evaluation.pool(settings.n_resamples, seed)[used].score(objective).value),
+        score_=float(evaluation.by_group()[used].score(objective).value),
         verdict_=verdict_text(
-            evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings, seed
+            evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings
         ),
     )
     logger.info("%s", ensemble.verdict_)
@@ -226,11 +226,9 @@ def _plan(
     return {**members, **decisions}, choices
 
 
-def _final_name(
-    evaluation: Evaluation, members: tuple[str, ...], objective: Objective, settings: EnsembleSettings, seed: int
-) -> str:
+def _final_name(evaluation: Evaluation, members: tuple[str, ...], objective: Objective) -> str:
     """Return the candidate to use: the blend if it beats the best member by its nested score, else that member."""
-    pooled = evaluation.pool(settings.n_resamples, seed)
+    pooled = evaluation.by_group()
     scores = {name: float(pooled[name].score(objective).value) for name in (*members, BLEND)}
     best = max(members, key=lambda name: -np.inf if np.isnan(scores[name]) else scores[name])
     return BLEND if scores[BLEND] > scores[best] else best

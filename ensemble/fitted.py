@@ -84,8 +84,8 @@ def fit_and_measure(
     return FittedEnsemble(
         ensemble,
         tuple(evaluations),
-        score_table(evaluations, catalogue.classes, settings, seed),
-        tuple(ablate(nested, branches, objective, settings, seed)),
-        areas_of_run(evaluations, maps, catalogue, ensemble.decision, settings, seed=seed, masks=masks, track=track),
+        score_table(evaluations, catalogue.classes, settings),
+        tuple(ablate(nested, branches, objective, settings)),
+        areas_of_run(evaluations, maps, catalogue, ensemble.decision, settings, masks=masks, track=track),
         audit_labels(maps, catalogue, nested, masks, track=track),
     )

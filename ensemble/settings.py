@@ -54,9 +54,11 @@ class EnsembleSettings(Settings):
     sample: int = Field(
         500_000, ge=1000, description="most pixels that are fitted to; binary thresholds and all scores use every pixel"
     )
-    n_resamples: int = Field(1000, ge=10, description="bootstrap resamples of the groups behind each interval")
     confidence_level: float = Field(
         0.95, gt=0, lt=1, description="share of cases in which an interval holds the score of other groups"
+    )
+    smallest_gain: float = Field(
+        0.002, ge=0, description="the smallest gain that matters: what cannot gain so much adds nothing"
     )
 
 

@@ -1,7 +1,7 @@
 """Scores from confusion counts; the meaning of each names what it pools and over which classes.
 
 All take counts (…, n_labels, n_labels + 1) as `data.metrics.confusion.confusion_counts` gives them and reduce the last
-two axes, so one call scores any number of thresholds or bootstrap resamples. A score without a pixel to it is NaN.
+two axes, so one call scores any number of thresholds or groups left out. A score without a pixel to it is NaN.
 """
 
 from collections.abc import Callable

@@ -37,7 +37,13 @@ def _split_values(areas: Areas) -> Row:
             areas.mapped, shares, areas.area, areas.user, areas.producer, strict=True
         )
     ]
-    return {"axis": axis, "rows": rows, "overall": asdict(areas.overall), "metric": areas.metric}
+    return {
+        "axis": axis,
+        "rows": rows,
+        "overall": asdict(areas.overall),
+        "metric": areas.metric,
+        "labelled": areas.labelled,
+    }
 
 
 def _divide(area: Interval, unit: float) -> dict[str, float]:

@@ -15,6 +15,7 @@ from ensemble.objective import Objective
 from ensemble.report.section import ReportSource, Row
 from ensemble.score.ablation import Ablation
 from ensemble.score.evaluation import PLAIN, UNCALIBRATED, UNCLEANED
+from ensemble.score.intervals import FEWEST
 from ensemble.score.scores import OBJECTIVE, label_metrics, suitable_metrics
 
 __all__ = ["objective_rows", "score_values"]
@@ -37,11 +38,14 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
     gain_axis = Axis.spanning([0.0, *_ends(gains)])
     ranked = sorted(scored, key=lambda candidate: -_or_least(scored[candidate]["value"]))
     counts, value = evaluation.total(final), _lookup(scores)
+    enough = evaluation.by_group()[final].lies_in_enough(classes.places)
     by_class = label_metrics(classes)
     return {
         "split": split,
         "n_scenes": len(evaluation.groups),
         "n_groups": len(set(evaluation.groups.values())),
+        "rare": [label for label, sure in zip(classes.label_names, enough, strict=True) if not sure],
+        "fewest": FEWEST,
         "final": final,
         "axis": axis,
         "gain_axis": gain_axis if gains else None,
@@ -64,7 +68,7 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
                 "pooled": [value(candidate, "", name, "pooled") for candidate in ranked],
                 "scenes": [value(candidate, "", name, "scene mean") for candidate in ranked],
             }
-            for name, metric in suitable_metrics(classes.task).items()
+            for name, metric in suitable_metrics(classes).items()
         ],
         "metrics": list(by_class.values()),
         "classes": [

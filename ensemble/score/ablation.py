@@ -9,7 +9,7 @@ from data.pages.numbers import format_minus
 from ensemble.objective import Objective
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone
 from ensemble.score.intervals import Interval
-from ensemble.score.verdict import judge_gain
+from ensemble.score.verdict import FEW_GROUPS, judge_gain
 from ensemble.settings import EnsembleSettings
 
 __all__ = ["Ablation", "ablate"]
@@ -18,9 +18,6 @@ logger = logging.getLogger(__name__)
 
 STEPS = {UNCALIBRATED: "calibration", PLAIN: "thresholds", UNCLEANED: "cleaning"}
 """Candidate → the step that it lacks."""
-
-FEW_GROUPS = 10
-"""Groups below which intervals are too narrow (Cameron, Gelbach and Miller 2008, doi:10.1162/rest.90.3.414)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class Ablation:
 
 
 def ablate(
-    evaluation: Evaluation, branches: Mapping[str, str], objective: Objective, settings: EnsembleSettings, seed: int
+    evaluation: Evaluation, branches: Mapping[str, str], objective: Objective, settings: EnsembleSettings
 ) -> list[Ablation]:
     """Score the blend without each branch and each step, against what is used.
 
@@ -61,27 +58,23 @@ def ablate(
         Member → ``trees`` or ``cnn``. A branch is only asked about where there are both.
     objective : Objective
     settings : EnsembleSettings
-    seed : int
 
     Returns
     -------
     ablations : list of Ablation
         Branches first, then the steps that there are; also logged.
     """
-    pooled = evaluation.pool(settings.n_resamples, seed)
-    final = pooled[evaluation.final].score(objective)
+    by_group, level = evaluation.by_group(), settings.confidence_level
+    final = by_group[evaluation.final].score(objective)
     ablations = []
     for name, candidate, what in _left_out(evaluation, branches):
-        estimate = pooled[candidate].score(objective)
-        score, gain = (
-            estimate.interval(settings.confidence_level),
-            (final - estimate).interval(settings.confidence_level),
-        )
-        ablations.append(Ablation(name, candidate, score, gain, _say_worth(what, gain)))
+        estimate = by_group[candidate].score(objective)
+        score, gain = estimate.interval(level), (final - estimate).interval(level)
+        ablations.append(Ablation(name, candidate, score, gain, _say_worth(what, gain, settings.smallest_gain)))
     if ablations:
         n_groups = len(set(evaluation.groups.values()))
-        few = ", so few that they are narrower than they should be" if n_groups < FEW_GROUPS else ""
-        logger.info("left out, with %s intervals over %d groups%s:", f"{settings.confidence_level:.0%}", n_groups, few)
+        few = ", so few that they may be too narrow" if n_groups < FEW_GROUPS else ""
+        logger.info("left out, with %s intervals over %d groups%s:", f"{level:.0%}", n_groups, few)
     for ablation in ablations:
         logger.info("%s: %s %.4f; %s", ablation.name, objective.title, ablation.score.value, ablation.verdict)
     return ablations
@@ -100,11 +93,14 @@ def _left_out(evaluation: Evaluation, branches: Mapping[str, str]) -> Iterator[t
             yield candidate.removeprefix(f"{BLEND}, "), candidate, step
 
 
-def _say_worth(what: str, gain: Interval) -> str:
-    judgement = judge_gain(gain)
-    if judgement == "no difference":
+def _say_worth(what: str, gain: Interval, smallest: float) -> str:
+    if gain.low == gain.high == 0:
         return f"{what} added nothing"
-    lost = gain.value < 0 and judgement == "more than chance"
-    verb = "lost" if lost else "gained" if gain.value > 0 else "added nothing:"
+    judgement = judge_gain(gain, smallest)
+    said = {
+        "more than chance": f"{what} gained {{}}: more than chance",
+        "adds nothing": f"{what} added nothing: {{}}",
+        "harms": f"{what} harmed: {{}}",
+    }.get(judgement, f"no gain of {what} is shown: {{}}" if math.isfinite(gain.low) else f"{what}: {{}}, {judgement}")
     ends = f" ({gain.low:+.4f} to {gain.high:+.4f})" if math.isfinite(gain.low) else ""
-    return format_minus(f"{what} {verb} {gain.value:+.4f}{ends}: {judgement}")
+    return format_minus(said.format(f"{gain.value:+.4f}{ends}"))

@@ -5,20 +5,21 @@ Environment 148, doi:10.1016/j.rse.2014.02.015; the strata are the classes of th
 """
 
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 from data.metrics.metric import CLASS_METRICS, METRICS
 from data.scenes.classes import Classes
-from data.scenes.windows import Grid
-from ensemble.score.areas import Areas, mapped_area
+from data.scenes.scene import Scene
+from ensemble.score.areas import Areas, pixel_sizes
 from ensemble.score.evaluation import Evaluation
-from ensemble.score.intervals import Interval, Resampled, Score
+from ensemble.score.intervals import GroupCounts, Interval, Places, Score, spread_of
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["adjust_counts", "areas_of_evaluation", "areas_of_groups", "areas_of_sample"]
+__all__ = ["Mapped", "adjust_counts", "areas_of_evaluation", "areas_of_groups", "areas_of_sample"]
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +60,10 @@ def areas_of_sample(
 ) -> Areas:
     """Estimate from a design sample: pixels drawn at random within each mapped class.
 
+    Intervals are those of Jeffreys' posterior: the share of a label among all pixels of a mapped class is Beta(k + ½,
+    n - k + ½) where k of n points have it. Unlike those of the paper they hold, too, where an error is so rare that the
+    sample shows few of it or none (docs/trust.md).
+
     Parameters
     ----------
     counts : (n_labels, n_labels + 1) int64
@@ -67,88 +72,176 @@ def areas_of_sample(
         m² or pixels of each mapped class.
     labels : sequence of str
     confidence_level : float
-        Of the intervals, such as 0.95; they are symmetric (equation 13), but cut off at nothing and at all there is.
+        Of the intervals, such as 0.95.
     metric : bool
         Whether ``mapped`` is in m².
     """
-    shares = adjust_counts(counts, mapped)
-    drawn = counts[:, :-1].sum(axis=0)
+    shares, total = adjust_counts(counts, mapped), mapped.sum()
+    tail = (1 - confidence_level) / 2
+
+    def intervals(values: Floats, drawn: Floats, unit: float = 1.0) -> tuple[Interval, ...]:
+        low, high = np.quantile(drawn, (tail, 1 - tail), axis=0)
+        ends = np.minimum(low, values), np.maximum(high, values)
+        return tuple(Interval(*map(float, three)) for three in unit * np.stack([values, *ends], axis=1))
+
+    posterior = _posterior_shares(counts, mapped)
+    right = np.diagonal(posterior, axis1=1, axis2=2)
+    area = posterior.sum(axis=2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        weights = mapped / mapped.sum()
-        rate = counts[:, :-1] / drawn
-        # Variance of the rate of each label among the points of each mapped class.
-        variance = np.where(weights > 0, rate * (1 - rate) / (drawn - 1), 0)
-        right = np.diagonal(variance)
-        area = shares.sum(axis=1)
-        producer = CLASS_METRICS["recall"].score(shares)
-        of_area = weights**2 * variance
-        others = of_area.sum(axis=1) - np.diagonal(of_area)
-        # Equations 5, 6, 7 and 10; in 7 numbers of pixels cancel to shares.
-        overall_variance = np.diagonal(of_area).sum()
-        producer_variance = ((1 - producer) ** 2 * np.diagonal(of_area) + producer**2 * others) / area**2
-    z = NormalDist().inv_cdf((1 + confidence_level) / 2)
-    total = mapped.sum()
-
-    def intervals(values: Floats, variances: Floats, most: float = 1.0) -> tuple[Interval, ...]:
-        halves = z * np.sqrt(variances)
-        ends = np.clip([values - halves, values + halves], 0, most)
-        return tuple(Interval(*map(float, three)) for three in np.vstack([values, ends]).T)
-
+        user, producer = right / (mapped / total), right / area
     return Areas(
         labels=tuple(labels),
         mapped=tuple(mapped.tolist()),
-        area=intervals(area * total, of_area.sum(axis=1) * total**2, total),
-        user=intervals(CLASS_METRICS["precision"].score(shares), right),
-        producer=intervals(producer, producer_variance),
-        overall=intervals(np.atleast_1d(METRICS["accuracy"].score(shares)), np.atleast_1d(overall_variance))[0],
+        area=intervals(shares.sum(axis=1), area, total),
+        user=intervals(CLASS_METRICS["precision"].score(shares), user),
+        producer=intervals(CLASS_METRICS["recall"].score(shares), producer),
+        overall=intervals(np.atleast_1d(METRICS["accuracy"].score(shares)), right.sum(axis=1, keepdims=True))[0],
         metric=metric,
     )
 
 
-def areas_of_groups(
-    counts: Resampled, mapped: Floats, labels: Sequence[str], confidence_level: float, *, metric: bool
-) -> Areas:
-    """Estimate from labelled scenes, taken as a sample of the mapped area.
+def _posterior_shares(counts: NDArray[np.int64], mapped: Floats, n_draws: int = 20_000) -> Floats:
+    """Return draws (n_draws, n_labels, n_labels) of the share of the mapped area by label and mapped class."""
+    seen = counts[:, :-1]
+    rng = np.random.default_rng(0)
+    rates = rng.beta(seen + 0.5, seen.sum(axis=0) - seen + 0.5, size=(n_draws, *seen.shape))
+    with np.errstate(invalid="ignore"):
+        shares: Floats = rates * np.nan_to_num(mapped / mapped.sum())
+    return shares
 
-    Pixels of a scene resemble each other and are no independent draws, so the intervals are not those of equations 5
-    to 10 but a bootstrap over groups of scenes. It is taken for granted that the map errs on the mapped area as often,
-    class by class, as on the labelled pixels.
+
+@dataclass(frozen=True)
+class Mapped:
+    """What is mapped, scene by scene, and what of it is labelled.
 
     Parameters
     ----------
-    counts : Resampled
-        Of the labelled scenes, of one question.
-    mapped : (n_labels,) float64
+    area : (n_scenes, n_labels) float64
         m² or pixels of each mapped class.
-    labels : sequence of str
-    confidence_level : float
+    labelled : (n_scenes, n_labels, n_labels) float64
+        Those that are labelled, by label and mapped class; zeros where nothing is.
+    group : sequence of str
+        Of each scene.
     metric : bool
-        Whether ``mapped`` is in m².
+        Whether areas are in m².
     """
 
-    def estimate(score: Score) -> tuple[Interval, ...]:
-        return tuple(
-            counts.pooled(lambda some: score(adjust_counts(some[..., 0, :, :], mapped))).intervals(confidence_level)
+    area: Floats
+    labelled: Floats
+    group: Sequence[str]
+    metric: bool
+
+    @property
+    def rest(self) -> Floats:
+        """What is mapped and not labelled, (n_scenes, n_labels)."""
+        rest: Floats = np.round(np.maximum(self.area - self.labelled.sum(axis=1), 0), 6)
+        return rest
+
+
+def areas_of_groups(counts: GroupCounts, target: Mapped, labels: Sequence[str], confidence_level: float) -> Areas:
+    """Estimate from labelled scenes: the labelled area as it is, and the rest by how the map errs elsewhere.
+
+    It is taken for granted that the map errs on the rest as often, class by class, as on the labelled pixels. Two
+    things make that uncertain: the rates of errors, which other groups of labelled scenes would have given otherwise
+    (see `ensemble.score.intervals.spread_of`), and the scenes of the rest themselves, which differ from each other as
+    the labelled ones do. Where all is labelled nothing is uncertain, and there is no interval.
+
+    Parameters
+    ----------
+    counts : GroupCounts
+        Of the labelled scenes, of one question.
+    target : Mapped
+        What is mapped.
+    labels : sequence of str
+    confidence_level : float
+    """
+    mapped, rest, known = target.area.sum(axis=0), target.rest.sum(axis=0), target.labelled.sum(axis=(0, 2))
+    places = [(0, label) for label in range(len(labels))]
+
+    def rated(some: Floats) -> Floats:
+        area: Floats = rest.sum() * adjust_counts(some[..., 0, :, :], rest).sum(axis=-1)
+        return area
+
+    def accuracies(score: Score, at: Places) -> list[Interval]:
+        return counts.pooled(lambda some: score(adjust_counts(some[..., 0, :, :], mapped)), at).intervals(
+            confidence_level
         )
 
+    estimate, spread = counts.pooled(rated, places), _spread_of_scenes(counts, target)
+    area = []
+    for label, value in enumerate(estimate.value.tolist()):
+        interval = Interval(value, np.nan, np.nan)
+        if estimate.enough[label] and 0 < value < rest.sum() and np.isfinite(estimate.without[:, label]).all():
+            error, freedom = spread_of(value, estimate.without[:, label])
+            interval = _area_interval(
+                value, rest.sum(), (error**2, spread[label]), (freedom, counts.n_groups - 1), confidence_level
+            )
+        area.append(Interval(*(float(known[label] + end) for end in asdict(interval).values())))
     return Areas(
         labels=tuple(labels),
         mapped=tuple(mapped.tolist()),
-        area=estimate(lambda shares: mapped.sum() * shares.sum(axis=-1)),
-        user=estimate(CLASS_METRICS["precision"].score),
-        producer=estimate(CLASS_METRICS["recall"].score),
-        overall=estimate(METRICS["accuracy"].score)[0],
-        metric=metric,
+        area=tuple(area),
+        user=tuple(accuracies(CLASS_METRICS["precision"].score, places)),
+        producer=tuple(accuracies(CLASS_METRICS["recall"].score, places)),
+        overall=accuracies(METRICS["accuracy"].score, ())[0],
+        metric=target.metric,
+        labelled=float(1 - rest.sum() / mapped.sum()) if mapped.sum() else 0.0,
     )
+
+
+def _area_interval(
+    value: float, whole: float, variances: tuple[float, float], freedoms: tuple[float, float], confidence_level: float
+) -> Interval:
+    """Return an area with its interval on the logit scale of its share of the whole (Satterthwaite 1946)."""
+    variance = sum(variances)
+    parts = [part**2 / freedom for part, freedom in zip(variances, freedoms, strict=True)]
+    freedom = variance**2 / sum(parts) if variance > 0 else np.inf
+    share = value / whole
+    half = float(student.ppf((1 + confidence_level) / 2, freedom)) * np.sqrt(variance) / whole / (share * (1 - share))
+    low, high = whole / (1 + np.exp(-(np.log(share / (1 - share)) + np.array([-half, half]))))
+    return Interval(value, float(low), float(high))
+
+
+def _spread_of_scenes(counts: GroupCounts, target: Mapped) -> Floats:
+    """Return how much the area of each class in the rest varies because its scenes do, as a variance.
+
+    The labelled scenes show it: their labels less what the rates of all say of their maps, as shares of the scene. So
+    do their groups, whose scenes resemble each other; the larger of the two counts.
+    """
+    seen = counts.scenes[:, 0, :, :-1].astype(np.float64)
+    total = seen.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates = np.nan_to_num(total / total.sum(axis=0))
+    surplus = seen.sum(axis=2) - seen.sum(axis=1) @ rates.T
+    variances = []
+    for of_labelled, of_rest in (
+        (np.arange(len(seen)), np.arange(len(target.area))),
+        (counts.group, np.unique(target.group, return_inverse=True)[1]),
+    ):
+        residual, size = _sum_by(of_labelled, surplus), _sum_by(of_labelled, seen.sum(axis=(1, 2)))[:, None]
+        n_units = np.count_nonzero(size)
+        # Weighted by size: of a few pixels the share says little.
+        squares = np.divide(residual**2, size, out=np.zeros_like(residual), where=size > 0).sum(axis=0) / size.sum()
+        square = (_sum_by(of_rest, target.rest.sum(axis=1)) ** 2).sum()
+        variances.append(squares * square * n_units / max(n_units - 1, 1))
+    spread: Floats = np.maximum(*variances)
+    return spread
+
+
+def _sum_by(unit: NDArray[np.integer], values: Floats) -> Floats:
+    sums = np.zeros((int(unit.max()) + 1, *values.shape[1:]))
+    np.add.at(sums, unit, values)
+    return sums
 
 
 def areas_of_evaluation(
     evaluation: Evaluation,
     mapped: Mapping[str, NDArray[np.int64]],
-    grids: Mapping[str, Grid],
+    scenes: Sequence[Scene],
     classes: Classes,
     settings: EnsembleSettings,
-    seed: int,
+    *,
+    labelled: bool,
 ) -> Areas:
     """Estimate the areas of mapped scenes from an evaluation of the map's errors.
 
@@ -158,13 +251,20 @@ def areas_of_evaluation(
         Its labelled pixels are the reference. Out-of-fold counts serve scenes mapped by the same decision.
     mapped : mapping
         Scene → pixels of each label that its map shows, such as ``evaluation.mapped[evaluation.final]``.
-    grids : mapping
-        Mapped scene → its grid.
+    scenes : sequence of Scene
+        Those that are mapped.
     classes : Classes
         Not of a multilabel task: tags have no area.
     settings : EnsembleSettings
-    seed : int
+    labelled : bool
+        Whether the evaluation is one of these scenes.
     """
-    area, metric = mapped_area(mapped, grids)
-    counts = evaluation.pool(settings.n_resamples, seed)[evaluation.final]
-    return areas_of_groups(counts, area, classes.label_names, settings.confidence_level, metric=metric)
+    sizes, metric = pixel_sizes(scene.grid for scene in scenes)
+    area = np.stack([mapped[scene.id] * size for scene, size in zip(scenes, sizes, strict=True)])
+    own = np.zeros((*area.shape, area.shape[1]))
+    if labelled:
+        counts = evaluation.counts[evaluation.final]
+        own = np.stack([counts[scene.id][0, :, :-1] * size for scene, size in zip(scenes, sizes, strict=True)])
+    target = Mapped(area, own, [scene.group or scene.id for scene in scenes], metric)
+    reference = evaluation.by_group()[evaluation.final]
+    return areas_of_groups(reference, target, classes.label_names, settings.confidence_level)

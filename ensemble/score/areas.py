@@ -1,20 +1,16 @@
 """Areas of each class: mapped and estimated, in words and tables."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from data.pages.numbers import format_minus
 from data.scenes.windows import Grid
 from ensemble.score.intervals import Interval
 
-__all__ = ["Areas", "mapped_area", "pixel_area"]
-
-Floats = NDArray[np.float64]
+__all__ = ["Areas", "pixel_area", "pixel_sizes"]
 
 LARGE = 1e10
 """Mapped m² from which on areas are given in km², below in ha."""
@@ -36,6 +32,8 @@ class Areas:
     overall : Interval
         Share of the mapped area that is right.
     metric : bool
+    labelled : float
+        Share of the mapped area that is labelled: of it the area is known.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +43,7 @@ class Areas:
     producer: tuple[Interval, ...]
     overall: Interval
     metric: bool
+    labelled: float = 0.0
 
     @property
     def unit(self) -> tuple[str, float]:
@@ -56,7 +55,7 @@ class Areas:
     def words(self) -> str:
         """Write the area of each class in one line."""
         texts = (
-            f"{label} {self._write(area.value)} {self.unit[0]} ({self._range(area)}; mapped {self._write(mapped)})"
+            f"{label} {self._write(area.value)} {self.unit[0]} ({self._range(area, '; ')}mapped {self._write(mapped)})"
             for label, area, mapped in zip(self.labels, self.area, self.mapped, strict=True)
         )
         return ", ".join(texts)
@@ -83,30 +82,15 @@ class Areas:
         text = f"{area / size:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         return format_minus(text) if math.isfinite(area) else "–"
 
-    def _range(self, area: Interval) -> str:
-        return f"{self._write(area.low)}–{self._write(area.high)}" if math.isfinite(area.low) else "–"
+    def _range(self, area: Interval, after: str = "") -> str:
+        return f"{self._write(area.low)}–{self._write(area.high)}{after}" if math.isfinite(area.low) else ""
 
 
-def mapped_area(pixels: Mapping[str, NDArray[np.int64]], grids: Mapping[str, Grid]) -> tuple[Floats, bool]:
-    """Add up what scenes' maps show of each label.
-
-    Parameters
-    ----------
-    pixels : mapping
-        Scene → (n_labels,) int64.
-    grids : mapping
-        Scene → Grid.
-
-    Returns
-    -------
-    mapped : (n_labels,) float64
-        m² if the pixels of every scene have a known size, else pixels.
-    metric : bool
-    """
-    sizes = {scene: pixel_area(grids[scene]) for scene in pixels}
-    metric = all(size is not None for size in sizes.values())
-    parts = [count * ((sizes[scene] or 1.0) if metric else 1.0) for scene, count in pixels.items()]
-    return np.sum(parts, axis=0, dtype=np.float64), metric
+def pixel_sizes(grids: Iterable[Grid]) -> tuple[list[float], bool]:
+    """Return the area of a pixel of each grid, and whether that is in m²: else one, where any is unknown."""
+    sizes = [pixel_area(grid) for grid in grids]
+    known = [size for size in sizes if size is not None]
+    return (known, True) if len(known) == len(sizes) else ([1.0] * len(sizes), False)
 
 
 def pixel_area(grid: Grid) -> float | None:

@@ -10,19 +10,23 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import rowcol
+from scipy.stats import beta
 
 from data.errors import LabelError
 from data.maps.geotiff import read_class_map
 from data.names import nearest
-from data.pages.numbers import format_percent
+from data.pages.numbers import format_count, format_number, format_percent
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import read_grid
 from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample
-from ensemble.score.areas import Areas, mapped_area
+from ensemble.score.areas import Areas, pixel_sizes
 
 __all__ = ["Point", "SampleScores", "read_sample", "score_sample"]
+
+MATTERS = 0.1
+"""Share of a class's estimated area that may be overlooked in a mapped class without a word."""
 
 FEWEST = 2
 """Points that a mapped class needs, since of a single one no deviation is known."""
@@ -50,12 +54,15 @@ class SampleScores:
     counts : (n_labels, n_labels + 1) int64
         The points, as `data.metrics.confusion.confusion_counts` counts pixels.
     areas : Areas
+    unsettled : tuple of str
+        In words: of which class none was seen in a mapped class so large that there could be much of it all the same.
     """
 
     points: int
     unmapped: int
     counts: NDArray[np.int64]
     areas: Areas
+    unsettled: tuple[str, ...] = ()
 
 
 def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list[Point]:
@@ -145,7 +152,8 @@ def score_sample(
         pixels[scene] = np.bincount(label.ravel(), minlength=IGNORE + 1)[:n_labels]
         for point in drawn.get(scene, []):
             counts[point.label, min(int(label[point.row, point.col]), n_labels)] += 1
-    mapped, metric = mapped_area(pixels, grids)
+    sizes, metric = pixel_sizes(grids[scene] for scene in pixels)
+    mapped = np.sum([count * size for count, size in zip(pixels.values(), sizes, strict=True)], axis=0)
     few = list(_too_few(counts, mapped, classes))
     if few:
         raise LabelError(
@@ -153,7 +161,25 @@ def score_sample(
             "Draw more points where the map shows it."
         )
     areas = areas_of_sample(counts, mapped, classes.label_names, confidence_level, metric=metric)
-    return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas)
+    unsettled = tuple(_unsettled(counts, areas, confidence_level))
+    return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas, unsettled)
+
+
+def _unsettled(counts: NDArray[np.int64], areas: Areas, confidence_level: float) -> Iterator[str]:
+    """Yield where no omission was seen that could still be more than `MATTERS` of a class's estimated area."""
+    drawn, whole = counts[:, :-1].sum(axis=0), sum(areas.mapped)
+    for label, area in zip(range(len(counts)), areas.area, strict=True):
+        for stratum, mapped in enumerate(areas.mapped):
+            could_be = float(beta.ppf((1 + confidence_level) / 2, 0.5, drawn[stratum] + 0.5)) if mapped else 0.0
+            if label != stratum and not counts[label, stratum] and 0 < MATTERS * area.value < could_be * mapped:
+                # The upper end of Jeffreys' interval after n points without any is nearly its value of one over n.
+                enough = math.ceil(could_be * (drawn[stratum] + 0.5) * mapped / (MATTERS * area.value))
+                yield (
+                    f"no {areas.labels[label]} among {drawn[stratum]} points on {areas.labels[stratum]} "
+                    f"({format_percent(mapped / whole)} of the map): there could still be "
+                    f"{format_number(could_be * mapped / area.value, 1)} times the estimated area of "
+                    f"{areas.labels[label]} there. {format_count(enough)} points without any would leave a tenth of it"
+                )
 
 
 def _too_few(counts: NDArray[np.int64], mapped: NDArray[np.float64], classes: Classes) -> Iterator[str]:

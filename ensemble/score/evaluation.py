@@ -17,7 +17,7 @@ from data.scenes.windows import Window
 from ensemble.decide.decision.cleaning import Cleaning, Masks, no_masks
 from ensemble.decide.decision.decision import Decision
 from ensemble.maps import MemberMaps
-from ensemble.score.intervals import Resampled, resample_groups
+from ensemble.score.intervals import GroupCounts
 
 __all__ = [
     "BLEND",
@@ -94,12 +94,11 @@ class Evaluation:
             [counts for scene, counts in self.counts[candidate].items() if fold is None or self.folds[scene] == fold]
         )
 
-    def pool(self, n_resamples: int, seed: int) -> dict[str, Resampled]:
-        """Return each candidate's counts with resamples of the groups, the same for every candidate."""
+    def by_group(self) -> dict[str, GroupCounts]:
+        """Return each candidate's counts by group, numbered alike for every candidate."""
         place = {name: position for position, name in enumerate(sorted(set(self.groups.values())))}
-        draws = resample_groups(len(place), n_resamples, seed)
         return {
-            name: Resampled(self.stack(name), np.array([place[self.groups[scene]] for scene in counts]), draws)
+            name: GroupCounts(self.stack(name), np.array([place[self.groups[scene]] for scene in counts]))
             for name, counts in self.counts.items()
         }
 

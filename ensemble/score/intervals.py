@@ -1,21 +1,30 @@
 """Intervals: how far a score could move if other groups had been labelled."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
+from data.metrics.metric import labelled
 from data.pages.numbers import format_number
 from ensemble.objective import Objective
 
-__all__ = ["Estimate", "Interval", "Resampled", "Score", "resample_groups"]
+__all__ = ["FEWEST", "Estimate", "GroupCounts", "Interval", "Places", "Score", "spread_of"]
 
 Score = Callable[[Any], NDArray[np.float64]]
 """Counts (…, Q, n_labels, n_labels + 1) → scores (…) or, of each of the names of labels, (…, n)."""
+Places = Sequence[tuple[int, int]]
+"""Questions and labels."""
+
+Floats = NDArray[np.float64]
+
+FEWEST = 4
+"""Groups in which a class must lie for an interval: of fewer nothing can be said about others."""
 
 
 @dataclass(frozen=True)
@@ -47,29 +56,38 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score, or one of each label, and the same of every bootstrap resample of the groups.
+    """A score, or one of each label, and the same without each group.
 
-    The difference of two estimates is paired: taken within each resample, so that what is hard for both, such as a
-    cloudy scene, does not widen its interval.
+    The difference of two estimates is paired: taken without the same group of both, so that what is hard for both, such
+    as a cloudy scene, does not widen its interval.
 
     Parameters
     ----------
     value : () or (n,) float64
-    resampled : (n_resamples, …) float64
-        Empty with a single group: it allows no statement about others.
+    without : (n_groups, …) float64
+    enough : () or (n,) bool
+        Whether what is scored lies in groups enough for an interval.
+    gain : bool
+        Whether it is a difference, which has no bounds.
     """
 
-    value: NDArray[np.float64]
-    resampled: NDArray[np.float64]
+    value: Floats
+    without: Floats
+    enough: NDArray[np.bool_]
+    gain: bool = False
 
     def __sub__(self, other: "Estimate") -> "Estimate":
-        return Estimate(self.value - other.value, self.resampled - other.resampled)
+        return Estimate(self.value - other.value, self.without - other.without, self.enough & other.enough, gain=True)
 
     def intervals(self, confidence_level: float) -> list[Interval]:
-        """Return each score with its percentile interval; resamples in which it has no meaning are left out."""
+        """Return each score with its interval: by Student's t and what leaving out each group does to the score.
+
+        Scores from 0 to 1 have theirs on the logit scale, so that it ends within these bounds. See `spread_of`.
+        """
+        values, without = np.atleast_1d(self.value), np.atleast_2d(self.without.T)
         return [
-            Interval(float(value), *_percentiles(resampled[np.isfinite(resampled)], confidence_level))
-            for value, resampled in zip(np.atleast_1d(self.value), np.atleast_2d(self.resampled.T), strict=True)
+            Interval(float(value), *self._ends(value, others, confidence_level) if enough else (math.nan, math.nan))
+            for value, others, enough in zip(values, without, np.atleast_1d(self.enough), strict=True)
         ]
 
     def interval(self, confidence_level: float) -> Interval:
@@ -77,71 +95,116 @@ class Estimate:
         (only,) = self.intervals(confidence_level)
         return only
 
+    def _ends(self, value: float, without: Floats, confidence_level: float) -> tuple[float, float]:
+        every = np.append(without, value)
+        if not np.isfinite(every).all():
+            return math.nan, math.nan
+        bounded = not self.gain and every.min() >= 0 and every.max() <= 1
+        center, others = (_logit(value), _logit(without)) if bounded else (value, without)
+        error, freedom = spread_of(center, others)
+        half = error * float(student.ppf((1 + confidence_level) / 2, freedom))
+        ends = np.array([center - half, center + half])
+        low, high = 1 / (1 + np.exp(-ends)) if bounded else ends
+        return float(low), float(high)
+
 
 @dataclass(frozen=True)
-class Resampled:
-    """Counts of scenes, and how often each scene's group is drawn in each bootstrap resample.
+class GroupCounts:
+    """Counts of scenes, and the group of each.
 
     Parameters
     ----------
-    scenes : (n_scenes, …) int64
+    scenes : (n_scenes, …, Q, n_labels, n_labels + 1) int64
         Confusion counts.
     group : (n_scenes,) int64
-        0 … n_groups - 1.
-    draws : (n_resamples, n_groups) int64
-        As `resample_groups` returns them; the same for all that is to be compared.
+        0 … n_groups - 1, the same for all that is to be compared.
     """
 
     scenes: NDArray[np.int64]
     group: NDArray[np.int64]
-    draws: NDArray[np.int64]
 
-    def pooled(self, score: Score) -> Estimate:
-        """Score the counts of all scenes together."""
-        total = self.scenes.sum(axis=0).astype(np.float64)
-        return Estimate(np.asarray(score(total)), np.asarray(score(self._totals)))
+    def pooled(self, score: Score, places: Places = ()) -> Estimate:
+        """Score the counts of all scenes together.
+
+        Parameters
+        ----------
+        score : callable
+        places : sequence of (int, int)
+            What is scored: the one place of each score, or all places that a single score is made of.
+        """
+        total = self._sums.sum(axis=0)
+        value = np.asarray(score(total))
+        enough = self.lies_in_enough(places)
+        if value.ndim == 0 or not places:
+            enough = np.full(value.shape, enough.all())
+        return Estimate(value, np.asarray(score(total - self._sums)), enough)
 
     def scene_mean(self, score: Score) -> Estimate:
         """Score each scene, and average over those in which the score has a meaning."""
         scores = np.asarray(score(self.scenes))
         seen = np.isfinite(scores)
-        sums, counts = np.where(seen, scores, 0), seen.astype(np.float64)
+        sums, counts = self._add(np.where(seen, scores, 0)), self._add(seen)
+        total, number = sums.sum(axis=0), counts.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            return Estimate(sums.sum(axis=0) / counts.sum(axis=0), self._add(sums) / self._add(counts))
+            return Estimate(total / number, (total - sums) / (number - counts), (counts > 0).sum(axis=0) >= FEWEST)
 
     def score(self, objective: Objective) -> Estimate:
         """Score by what was optimised, whichever way that adds scenes up."""
-        return self.scene_mean(objective.score) if objective.by_scene else self.pooled(objective.score)
+        if objective.by_scene:
+            return self.scene_mean(objective.score)
+        return self.pooled(objective.score, () if objective.pooled else objective.places or ())
+
+    def lies_in_enough(self, places: Places) -> NDArray[np.bool_]:
+        """Return whether each place lies in groups enough; one that is nowhere, in map or label, asks for none."""
+        if not places:
+            return np.array([self.n_groups >= FEWEST])
+        questions, labels = map(list, zip(*places, strict=True))
+        groups = (labelled(self._sums) > 0).sum(axis=0)[questions, labels]
+        total = self._sums.sum(axis=0)
+        nowhere = (labelled(total) + total[..., :-1].sum(axis=-2))[questions, labels] == 0
+        enough: NDArray[np.bool_] = (groups >= FEWEST) | nowhere
+        return enough
+
+    @property
+    def n_groups(self) -> int:
+        """The number of groups."""
+        return int(self.group.max()) + 1
 
     @cached_property
-    def _totals(self) -> NDArray[np.float64]:
+    def _sums(self) -> Floats:
+        """The counts of each group."""
         return self._add(self.scenes)
 
-    def _add(self, scenes: NDArray[Any]) -> NDArray[np.float64]:
-        """Sum a value of each scene over each resample, (n_resamples, …)."""
-        n_groups = self.draws.shape[1]
-        shape = scenes.shape[1:]
-        if n_groups < 2:
-            return np.empty((0, *shape))
-        sums = np.zeros((n_groups, *shape))
-        np.add.at(sums, self.group, scenes)
-        draws, flat = self.draws.astype(np.float64), sums.reshape(n_groups, -1)
-        if scenes.dtype.kind == "i":
-            # BLAS adds in an order that depends on its threads; counts are exact in any order up to 2^53.
-            return (draws @ flat).reshape(-1, *shape)
-        added: NDArray[np.float64] = np.einsum("rg,gv->rv", draws, flat)
-        return added.reshape(-1, *shape)
+    def _add(self, values: NDArray[Any]) -> Floats:
+        sums = np.zeros((self.n_groups, *values.shape[1:]))
+        np.add.at(sums, self.group, values)
+        return sums
 
 
-def resample_groups(n_groups: int, n_resamples: int, seed: int) -> NDArray[np.int64]:
-    """Return how often each group is drawn in each bootstrap resample, (n_resamples, n_groups)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_resamples)
+def spread_of(value: float, without: Floats) -> tuple[float, float]:
+    """Return the standard error of a score by leaving out each group, and its degrees of freedom.
+
+    The error is the root of the summed squares of what leaving out a group changes: a jackknife, in its cautious form
+    (Hansen 2024, "Jackknife standard errors for clustered regression"). Where few groups make most of that sum it is
+    known as badly as if there were these alone. So the degrees of freedom are Satterthwaite's, from how uneven the
+    squares are, at least 2 and below the number of groups (Bell and McCaffrey 2002).
+
+    Parameters
+    ----------
+    value : float
+    without : (n_groups,) float64
+
+    Examples
+    --------
+    >>> spread_of(0.5, np.array([0.4, 0.6, 0.4, 0.6]))
+    (0.2, 3.0)
+    """
+    squares = (without - value) ** 2
+    n, mean, uneven = len(squares), float(squares.mean()), float(squares.var(ddof=1))
+    freedom = 2 * n * mean**2 / uneven if uneven > 0 else math.inf
+    return math.sqrt(squares.sum()), min(n - 1.0, max(freedom, 2.0))
 
 
-def _percentiles(values: NDArray[np.float64], confidence_level: float) -> tuple[float, float]:
-    if not len(values):
-        return float("nan"), float("nan")
-    tail = (1 - confidence_level) / 2 * 100
-    low, high = np.percentile(values, (tail, 100 - tail))
-    return float(low), float(high)
+def _logit(share: Any) -> Any:
+    inside = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.log(inside / (1 - inside))

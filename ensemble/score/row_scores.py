@@ -64,7 +64,7 @@ def _scores(
 ) -> dict[str, float]:
     names = classes.label_names
     counts = weighted_counts(label, plain_prediction(proba), weight.astype(np.float64), len(names))
-    scores = {metric.title: float(metric.score(counts[None])) for metric in suitable_metrics(classes.task).values()}
+    scores = {metric.title: float(metric.score(counts[None])) for metric in suitable_metrics(classes).values()}
     scores |= {
         f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].score(counts), strict=True)
     }

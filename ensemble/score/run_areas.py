@@ -33,14 +33,13 @@ def areas_of_run(
     decision: Decision,
     settings: EnsembleSettings,
     *,
-    seed: int,
     masks: Masks = no_masks,
     track: Track = untracked,
 ) -> dict[Split, Areas]:
     """Estimate how much of each class there is in the scenes of each split.
 
-    Training scenes are mapped out of fold, val scenes by the ensemble; the reference of both are their own labels,
-    which are taken for a sample of what is mapped. Test scenes have no labels: it is taken for granted that their map
+    Training scenes are mapped out of fold, val scenes by the ensemble; where they are labelled the area is known, and
+    their labels are taken for a sample of the rest. Test scenes have no labels: it is taken for granted that their map
     errs, class by class, as often as the out-of-fold maps do. Where test scenes are of other landscapes, draw a design
     sample there instead: ``terrablend evaluate --sample``.
 
@@ -53,7 +52,6 @@ def areas_of_run(
     decision : Decision
         The one that is used.
     settings : EnsembleSettings
-    seed : int
     masks : callable
         Scene → where the condition of each cleaning rule holds.
     track : Track
@@ -77,10 +75,12 @@ def areas_of_run(
             pixels = evaluation.mapped[evaluation.final]
         else:
             pixels = mapped_pixels(maps, scenes, decision, classes, masks, track)
-        grids = {scene.id: scene.grid for scene in scenes}
-        areas[split] = areas_of_evaluation(evaluation, pixels, grids, classes, settings, seed)
-        assumed = "their labels are a fair sample" if split in by_split else "their maps err as those out of fold"
-        logger.info("areas of %d %s scenes, if %s: %s", len(scenes), split, assumed, areas[split].words())
+        labelled = split in by_split
+        areas[split] = found = areas_of_evaluation(evaluation, pixels, scenes, classes, settings, labelled=labelled)
+        assumed = "if their labels are a fair sample" if labelled else "if their maps err as those out of fold"
+        if found.labelled == 1:
+            assumed = "by their labels"
+        logger.info("areas of %d %s scenes, %s: %s", len(scenes), split, assumed, found.words())
     return areas
 
 

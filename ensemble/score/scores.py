@@ -1,7 +1,6 @@
 """The table of scores: every candidate, every metric, pooled, by scene, class and fold, with intervals."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,12 @@ import numpy as np
 import polars as pl
 
 from data.errors import EnsembleError
-from data.metrics.metric import CLASS_METRICS, METRICS, Metric, fbeta, nan_mean
+from data.metrics.metric import CLASS_METRICS, METRICS, Metric
 from data.records import FileKind, read_parquet, write_parquet
-from data.scenes.classes import Classes, Task
+from data.scenes.classes import Classes
 from ensemble.objective import Objective, objective_of
 from ensemble.score.evaluation import Evaluation
-from ensemble.score.intervals import Estimate, Interval, Resampled
+from ensemble.score.intervals import Estimate, GroupCounts, Interval
 from ensemble.settings import EnsembleSettings
 
 __all__ = ["OBJECTIVE", "label_metrics", "read_scores", "score_table", "suitable_metrics", "write_scores"]
@@ -33,25 +32,25 @@ SCHEMA = {
     "high": pl.Float64,
 }
 
+WAYS = {"micro": "", "macro": "macro_"}
+"""How scores of tags are averaged, and what the names of objectives begin with then."""
+
 SCORES = FileKind("a table of scores", EnsembleError, "terrablend ensemble")
 
 Row = dict[str, Any]
 
 
-def suitable_metrics(task: Task) -> dict[str, Metric]:
+def suitable_metrics(classes: Classes) -> dict[str, Objective]:
     """Return the scores of whole maps that suit a task, by name: those of one positive class only where there is one.
 
-    Of tags, ``micro`` adds the counts of all tags before it scores, ``macro`` averages the scores of the tags. Counts
-    are (…, Q, n_labels, n_labels + 1).
+    Of tags, ``micro`` adds the counts of all tags before it scores, ``macro`` averages the scores of the tags.
     """
-    if task != "multilabel":
-        names = [name for name in METRICS if task == "binary" or name not in ("dice", "iou")]
-        return {name: _of_map(METRICS[name]) for name in names}
-    of_tag = {"dice": CLASS_METRICS["dice"], "f2": fbeta(2), "iou": CLASS_METRICS["iou"]}
+    if classes.task == "multilabel":
+        names = {f"{way}_{name}": f"{key}{name}" for name in ("dice", "f2", "iou") for way, key in WAYS.items()}
+    else:
+        names = {name: name for name in METRICS if classes.task == "binary" or name not in ("dice", "iou")}
     return {
-        key: scored
-        for name, metric in of_tag.items()
-        for key, scored in ((f"micro_{name}", _micro(metric)), (f"macro_{name}", _macro(metric)))
+        key: objective_of(EnsembleSettings.model_validate({"metric": name}), classes) for key, name in names.items()
     }
 
 
@@ -60,9 +59,7 @@ def label_metrics(classes: Classes) -> dict[str, Metric]:
     return {name: _of_labels(metric, classes) for name, metric in CLASS_METRICS.items()}
 
 
-def score_table(
-    evaluations: Sequence[Evaluation], classes: Classes, settings: EnsembleSettings, seed: int
-) -> pl.DataFrame:
+def score_table(evaluations: Sequence[Evaluation], classes: Classes, settings: EnsembleSettings) -> pl.DataFrame:
     """Score every candidate.
 
     Parameters
@@ -70,7 +67,6 @@ def score_table(
     evaluations : sequence of Evaluation
     classes : Classes
     settings : EnsembleSettings
-    seed : int
 
     Returns
     -------
@@ -84,7 +80,7 @@ def score_table(
         - ``fold K``: pooled within a fold; and ``folds``: their mean, the least and the most.
     """
     objective = objective_of(settings, classes)
-    rows = [row for evaluation in evaluations for row in _rows(evaluation, classes, objective, settings, seed)]
+    rows = [row for evaluation in evaluations for row in _rows(evaluation, classes, objective, settings)]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -98,10 +94,8 @@ def read_scores(path: Path) -> pl.DataFrame:
     return pl.DataFrame(read_parquet(path, SCORES))
 
 
-def _rows(
-    evaluation: Evaluation, classes: Classes, objective: Objective, settings: EnsembleSettings, seed: int
-) -> Iterator[Row]:
-    pooled = evaluation.pool(settings.n_resamples, seed)
+def _rows(evaluation: Evaluation, classes: Classes, objective: Objective, settings: EnsembleSettings) -> Iterator[Row]:
+    pooled = evaluation.by_group()
     final = _estimates(pooled[evaluation.final], classes, objective)
     for candidate, counts in pooled.items():
         place = {"split": evaluation.split, "candidate": candidate}
@@ -118,14 +112,14 @@ def _rows(
             yield place | row
 
 
-def _estimates(counts: Resampled, classes: Classes, objective: Objective) -> dict[tuple[str, bool, str], Estimate]:
+def _estimates(counts: GroupCounts, classes: Classes, objective: Objective) -> dict[tuple[str, bool, str], Estimate]:
     """Return all scores of a candidate by scope, whether they are those of each label, and name."""
     estimates = {("scene mean" if objective.by_scene else "pooled", False, OBJECTIVE): counts.score(objective)}
-    for name, metric in suitable_metrics(classes.task).items():
-        estimates["pooled", False, name] = counts.pooled(metric.score)
-        estimates["scene mean", False, name] = counts.scene_mean(metric.score)
+    for name, whole in suitable_metrics(classes).items():
+        estimates["pooled", False, name] = counts.score(whole)
+        estimates["scene mean", False, name] = counts.scene_mean(whole.score)
     for name, metric in label_metrics(classes).items():
-        estimates["pooled", True, name] = counts.pooled(metric.score)
+        estimates["pooled", True, name] = counts.pooled(metric.score, classes.places)
     return estimates
 
 
@@ -135,7 +129,7 @@ def _fold_rows(evaluation: Evaluation, candidate: str, classes: Classes, objecti
     for fold in folds:
         scenes = evaluation.stack(candidate, fold)
         scores.setdefault(OBJECTIVE, []).append(float(objective.over(scenes)))
-        for name, metric in suitable_metrics(classes.task).items():
+        for name, metric in suitable_metrics(classes).items():
             scores.setdefault(name, []).append(float(metric.score(scenes.sum(axis=0))))
     for name, values in scores.items():
         for fold, value in zip(folds, values, strict=True):
@@ -149,27 +143,7 @@ def _row(scope: str, label: str, metric: str, interval: Interval) -> Row:
     return place | {"value": interval.value, "low": interval.low, "high": interval.high}
 
 
-def _of_map(metric: Metric) -> Metric:
-    return replace(metric, score=lambda counts: metric.score(counts[..., 0, :, :]))
-
-
 def _of_labels(metric: Metric, classes: Classes) -> Metric:
     questions, labels = map(list, zip(*classes.places, strict=True))
     meaning = metric.meaning.replace("class", "tag") if classes.task == "multilabel" else metric.meaning
     return Metric(metric.title, meaning, lambda counts: metric.score(counts)[..., questions, labels])
-
-
-def _micro(metric: Metric) -> Metric:
-    return Metric(
-        f"micro {metric.title}",
-        f"{metric.title} of all tags together",
-        lambda counts: metric.score(counts.sum(axis=-3))[..., 1],
-    )
-
-
-def _macro(metric: Metric) -> Metric:
-    return Metric(
-        f"macro {metric.title}",
-        f"mean over the tags of each one's {metric.title}, pooled over all scenes",
-        lambda counts: nan_mean(metric.score(counts)[..., 1]),
-    )

@@ -5,25 +5,41 @@ from collections.abc import Sequence
 
 from ensemble.objective import Objective
 from ensemble.score.evaluation import BLEND, Evaluation
-from ensemble.score.intervals import Interval
+from ensemble.score.intervals import FEWEST, Interval
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["gain_text", "judge_gain", "verdict_text"]
+__all__ = ["FEW_GROUPS", "gain_text", "judge_gain", "verdict_text"]
 
 
-def judge_gain(gain: Interval) -> str:
+FEW_GROUPS = 6
+"""Groups below which no simulation has shown that intervals hold what they promise (docs/trust.md)."""
+
+
+def judge_gain(gain: Interval, smallest: float) -> str:
     """Return what the interval of a paired difference allows to conclude.
 
-    >>> judge_gain(Interval(0.002, -0.001, 0.004)), judge_gain(Interval(0.02, 0.01, 0.03))
-    ('could be chance', 'more than chance')
-    >>> judge_gain(Interval(0.0, 0.0, 0.0)), judge_gain(Interval(0.1, float("nan"), float("nan")))
-    ('no difference', 'a single group, which says nothing of chance')
+    Parameters
+    ----------
+    gain : Interval
+    smallest : float
+        The smallest gain that matters: what cannot be that much is nothing.
+
+    Examples
+    --------
+    >>> judge_gain(Interval(0.02, 0.01, 0.03), 0.002), judge_gain(Interval(-0.02, -0.03, -0.01), 0.002)
+    ('more than chance', 'harms')
+    >>> judge_gain(Interval(0.002, -0.001, 0.004), 0.002), judge_gain(Interval(0.0, -0.001, 0.001), 0.002)
+    ('no gain shown; it could be up to +0.0040', 'adds nothing')
+    >>> judge_gain(Interval(0.1, float("nan"), float("nan")), 0.002)
+    'too few groups for an interval'
     """
-    if gain.value == 0 and not (gain.low < 0 or gain.high > 0):
-        return "no difference"
     if not math.isfinite(gain.low):
-        return "a single group, which says nothing of chance"
-    return "could be chance" if gain.low <= 0 <= gain.high else "more than chance"
+        return "too few groups for an interval"
+    if gain.high < 0:
+        return "harms"
+    if gain.high < smallest:
+        return "adds nothing"
+    return "more than chance" if gain.low > 0 else f"no gain shown; it could be up to {gain.high:+.4f}"
 
 
 def gain_text(gain: Interval, confidence_level: float) -> str:
@@ -43,7 +59,6 @@ def verdict_text(
     used: Sequence[str],
     objective: Objective,
     settings: EnsembleSettings,
-    seed: int,
 ) -> str:
     """Write whether blending pays.
 
@@ -56,46 +71,51 @@ def verdict_text(
         Those that have any weight in the end.
     objective : Objective
     settings : EnsembleSettings
-    seed : int
     """
-    pooled = evaluation.pool(settings.n_resamples, seed)
-    estimates = {name: pooled[name].score(objective) for name in (*members, BLEND)}
+    by_group = evaluation.by_group()
+    estimates = {name: by_group[name].score(objective) for name in (*members, BLEND)}
     scores = {name: float(estimate.value) for name, estimate in estimates.items()}
     best = max(members, key=lambda name: -math.inf if math.isnan(scores[name]) else scores[name])
-    title = objective.title
+    title, n_groups = objective.title, by_group[BLEND].n_groups
+    few = f" Of {n_groups} groups alone intervals may be too narrow." if FEWEST <= n_groups < FEW_GROUPS else ""
     if len(members) == 1:
         return f"One member, {best}: {title} {scores[best]:.4f} out of fold. There is nothing to blend."
     gain = (estimates[BLEND] - estimates[best]).interval(settings.confidence_level)
     scored = f"{title} {scores[BLEND]:.4f} out of fold, {best} alone {scores[best]:.4f}"
-    difference, unused = gain_text(gain, settings.confidence_level), [name for name in members if name not in used]
+    difference, judgement = gain_text(gain, settings.confidence_level), judge_gain(gain, settings.smallest_gain)
+    unused = _listed([name for name in members if name not in used])
     if len(used) == 1:
-        lost = f"{_listed(unused)} {'adds' if len(unused) == 1 else 'add'} nothing here, so {used[0]} is used alone"
-        if judge_gain(gain) == "no difference" and used[0] == best:
-            return f"{lost}: {title} {scores[best]:.4f} out of fold, and every fold's blend does the same."
-        if gain.value <= 0:
-            return f"{lost}: the blend reaches {scored} ({difference})."
-        return (
-            f"The blends chosen fold by fold reach {scored} ({difference}), but on all folds together {used[0]} alone "
-            "is best and is used alone."
-        )
-    without = f" {_listed(unused)} got no weight." if unused else ""
+        many = len(members) > 2
+        if gain.value > 0:
+            said = (
+                f"The blends chosen fold by fold reach {scored} ({difference}), but on all folds together {used[0]} "
+                "alone is best and is used alone"
+            )
+        elif judgement in ("adds nothing", "harms"):
+            what = {"adds nothing": "add nothing here", "harms": "harm"}[judgement]
+            verb = what if many else what.replace("add", "adds").replace("harm", "harms")
+            said = f"{unused} {verb}, so {used[0]} is used alone: the blend reaches {scored} ({difference})"
+        else:
+            said = f"{used[0]} is used alone, {judgement}: the blend reaches {scored} ({difference})"
+        return f"{said}.{few}"
+    without = f" {unused} got no weight." if unused else ""
     if gain.value <= 0:
         return (
             f"Out of fold blending does not pay: {scored} ({difference}). It is used as it was chosen on all folds "
-            f"together.{without}"
+            f"together.{without}{few}"
         )
-    judgement = judge_gain(gain)
     if judgement == "more than chance":
-        return f"The blend pays: {scored}, a gain of {difference}.{without}"
-    which = "which could be chance" if judgement == "could be chance" else f"from {judgement}"
-    return f"The blend reaches {scored}: a gain of {difference}, {which}.{without}"
+        return f"The blend pays: {scored}, a gain of {difference}.{without}{few}"
+    return f"The blend reaches {scored}: {difference}; {judgement}.{without}{few}"
 
 
 def _listed(names: Sequence[str]) -> str:
     """Name some members, the first few of many.
 
-    >>> _listed(["a"]), _listed(["a", "b", "c"]), _listed(["a", "b", "c", "d", "e"])
-    ('a', 'a, b and c', 'a, b, c and 2 others')
+    >>> _listed([]), _listed(["a"]), _listed(["a", "b", "c"]), _listed(["a", "b", "c", "d", "e"])
+    ('', 'a', 'a, b and c', 'a, b, c and 2 others')
     """
+    if not names:
+        return ""
     shown = [*names[:3], f"{len(names) - 3} others"] if len(names) > 4 else list(names)
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))

@@ -54,7 +54,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     ExperimentError
         If the task is multilabel.
     """
-    classes, settings, seed = _classes(experiment), experiment.ensemble, experiment.seed
+    classes, settings = _classes(experiment), experiment.ensemble
     pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
     root = Path(pattern.anchor)
     files, mapped = find_files(pattern.relative_to(root).as_posix(), root), _class_maps(maps)
@@ -72,9 +72,10 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
         for name, path in ((name, files[name]) for name in names)
     }
     evaluation = evaluate_class_maps([(mapped[name], scene) for name, scene in scenes.items()], classes)
-    scores = score_table([evaluation], classes, settings, seed)
-    grids = {name: scene.grid for name, scene in scenes.items()}
-    areas = areas_of_evaluation(evaluation, evaluation.mapped[MAP], grids, classes, settings, seed)
+    scores = score_table([evaluation], classes, settings)
+    areas = areas_of_evaluation(
+        evaluation, evaluation.mapped[MAP], [*scenes.values()], classes, settings, labelled=True
+    )
     counts = evaluation.total(MAP)
     lines = [
         f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
@@ -85,7 +86,9 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
         "",
         *_class_lines(scores, classes),
         "",
-        "Areas, if the labelled pixels are a fair sample of what is mapped:",
+        "Areas: all that is mapped is labelled, so these are the areas of the labels."
+        if areas.labelled == 1
+        else "Areas, if the labelled pixels are a fair sample of what is mapped:",
         *areas.lines(),
     ]
     return "\n".join(lines)
@@ -133,8 +136,9 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
             for name, row in zip(classes.label_names, scores.counts, strict=True)
         ),
         "",
-        f"Stratified by the map’s classes (Olofsson et al. 2014), {confidence_level:.0%} intervals:",
+        f"Stratified by the map’s classes (Olofsson et al. 2014), {confidence_level:.0%} intervals (Jeffreys):",
         *scores.areas.lines(),
+        *(f"Warning: {place}." for place in scores.unsettled),
     ]
     return "\n".join(lines)
 
@@ -157,7 +161,7 @@ def _score_lines(scores: pl.DataFrame, classes: Classes) -> Iterator[str]:
     """Yield a table of scores over all classes: pooled, and as the mean over scenes."""
     whole = scores.filter(pl.col("label") == "")
     yield f"{'':<14}{'pooled':>24}{'mean over scenes':>24}"
-    for name, metric in suitable_metrics(classes.task).items():
+    for name, metric in suitable_metrics(classes).items():
         row = {row["scope"]: row for row in whole.filter(pl.col("metric") == name).rows(named=True)}
         yield f"{metric.title:<14}{_score(row['pooled'], 4):>24}{_score(row['scene mean'], 4):>24}"
 

@@ -19,7 +19,7 @@ from ensemble.report.section import ReportSource, RunFacts
 KELP = Classes("binary", (1,), ("kelp",), ((230, 159, 0),))
 LAND = Classes("multiclass", (0, 1, 5), ("water", "rock", "kelp"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
 SHAPE = (24, 31)
-SETTINGS = EnsembleSettings(sample=4000, n_resamples=50)
+SETTINGS = EnsembleSettings(sample=4000)
 
 
 def noisy(classes, strength, seed, where=None, bias=0):
@@ -122,7 +122,7 @@ def report(make_catalogue, make_members, tmp_path):
         directories = make_members(catalogue, **members)
         ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
         fitted = FittedEnsemble(
-            ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS, seed=0)
+            ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS)
         )
         run = RunFacts("coast", quicklook, features=features, explanations=explanations)
         maps = open_maps(directories, catalogue.classes)

@@ -33,7 +33,7 @@ from ensemble.settings import CleaningSettings
 
 from .conftest import KELP, LAND
 
-SETTINGS = EnsembleSettings(sample=4000, n_resamples=50, cleaning="none")
+SETTINGS = EnsembleSettings(sample=4000, cleaning="none")
 TAGS = Classes("multilabel", (1, 2, 3), ("cloud", "road", "water"), ((0, 0, 0), (9, 9, 9), (0, 0, 255)))
 
 
@@ -256,7 +256,7 @@ def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):
 def test_the_ablation_has_the_blend_without_each_step(make_catalogue, make_members):
     catalogue = make_catalogue()
     members = make_members(catalogue, a=(2, 0), b=(1.6, 1), c=(1.6, 2))
-    settings = EnsembleSettings(sample=4000, n_resamples=50, calibration="platt")
+    settings = EnsembleSettings(sample=4000, calibration="platt")
     branches = {"a": "trees", "b": "cnn", "c": "cnn"}
     _, (evaluation,) = fit_ensemble(members, catalogue, settings, seed=0, branches=branches)
     expected = {"a", "b", "c", BLEND, UNCALIBRATED, PLAIN, UNCLEANED, alone("cnn")}
@@ -295,7 +295,7 @@ def test_no_step_of_a_folds_decision_changes_with_its_labels(make_catalogue, mak
     n = len(classes.label_names)
     catalogue = make_catalogue(classes, folds=4, n_scenes=12)
     members = make_members(catalogue, a=(2, 0), b=(1.5, 1), c=(1.2, 2))
-    settings = EnsembleSettings(sample=4000, n_resamples=50, cleaning=CleaningSettings(min_size=[0, 4], smooth=[0, 1]))
+    settings = EnsembleSettings(sample=4000, cleaning=CleaningSettings(min_size=[0, 4], smooth=[0, 1]))
     _, (before,) = fit_ensemble(members, catalogue, settings, seed=0, branches={"a": "trees", "b": "cnn", "c": "cnn"})
     values = (*((value, (value + 1) % n) for value in range(n)), (255, 255))
     scenes = [replace(s, label=replace(s.label, values=values)) if s.fold == 3 else s for s in catalogue.scenes]
@@ -338,7 +338,7 @@ def test_tags_are_decided_and_scored_scene_by_scene(write_tag_maps):
         )
         for place, name in enumerate(("good", "noise"))
     }
-    settings = EnsembleSettings(n_resamples=50)
+    settings = EnsembleSettings()
     ensemble, (evaluation,) = fit_ensemble(members, Catalogue(TAGS, (), scenes), settings, seed=0)
     assert ensemble.used == ("good",)
     assert len(ensemble.thresholds_) == 3

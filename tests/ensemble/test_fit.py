@@ -20,7 +20,7 @@ from ensemble.report.section import ReportSource, RunFacts
 
 from .conftest import KELP, LAND, noisy
 
-SETTINGS = EnsembleSettings(n_resamples=200, sample=20_000)
+SETTINGS = EnsembleSettings(sample=20_000)
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND])
@@ -149,7 +149,7 @@ def test_scores_and_report_tell_what_was_found(make_catalogue, write_maps, tmp_p
     catalogue = make_catalogue(classes)
     members = {name: write_maps(name, catalogue, noisy(classes, 3, seed)) for seed, name in enumerate(("one", "two"))}
     ensemble, evaluations = fit_ensemble(members, catalogue, SETTINGS, seed=0)
-    scores = score_table(evaluations, classes, SETTINGS, seed=0)
+    scores = score_table(evaluations, classes, SETTINGS)
     row = scores.filter(
         (pl.col("candidate") == BLEND)
         & (pl.col("scope") == "pooled")

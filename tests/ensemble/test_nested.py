@@ -18,10 +18,12 @@ from ensemble.decide.thresholds import tune_thresholds
 from ensemble.decide.thresholds.threshold_tuning import tune_binary
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
+from ensemble.score.intervals import Interval
+from ensemble.score.verdict import judge_gain
 
 from .conftest import KELP, LAND
 
-SETTINGS = EnsembleSettings(sample=4000, n_resamples=100, calibration="none", cleaning="none")
+SETTINGS = EnsembleSettings(sample=4000, calibration="none", cleaning="none")
 
 
 def relabel(catalogue, folds, meaning):
@@ -105,12 +107,14 @@ def test_the_verdict_says_what_the_paired_interval_says(make_catalogue, make_mem
     for how in ({"a": (2, 0), "b": (2, 0)}, {"a": (2, 0), "b": (1.6, 1)}, {"a": (3, 0, 0), "b": (3, 1, 1)}):
         members = make_members(catalogue, **how)
         ensemble, evaluations = fit_ensemble(members, catalogue, SETTINGS, seed=0)
-        table = score_table(evaluations, KELP, SETTINGS, seed=0)
+        table = score_table(evaluations, KELP, SETTINGS)
         # The rows of gains are what is used minus the others, and against `a` the blend was weighed.
         gains = table.filter((table["scope"] == "gain") & (table["metric"] == "objective")).rows(named=True)
         row = next(row for row in gains if row["candidate"] == ("a" if evaluations[0].final == BLEND else BLEND))
-        row = row if evaluations[0].final == BLEND else {"value": -row["value"], "low": -row["high"]}
-        words = "adds nothing" if row["value"] <= 0 else "could be chance" if row["low"] <= 0 else "The blend pays"
+        ends = [row["value"], row["low"], row["high"]]
+        ends = ends if evaluations[0].final == BLEND else [-ends[0], -ends[2], -ends[1]]
+        words = judge_gain(Interval(*ends), SETTINGS.smallest_gain)
+        words = {"more than chance": "The blend pays"}.get(words, words)
         assert words in ensemble.verdict_
         said.add(words)
     assert {"adds nothing", "The blend pays"} <= said
@@ -173,7 +177,7 @@ def test_the_same_seed_gives_the_same_bytes_and_large_scenes_the_same_counts(
     for name in ("one", "two"):
         ensemble, evaluations = fit_ensemble(members, catalogue, settings, seed=0)
         ensemble.save(tmp_path / f"{name}.json")
-        write_scores(score_table(evaluations, KELP, settings, 0), tmp_path / f"{name}.parquet")
+        write_scores(score_table(evaluations, KELP, settings), tmp_path / f"{name}.parquet")
         found.append(evaluations[0])
     for suffix in ("json", "parquet"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
@@ -187,7 +191,7 @@ def test_the_score_table_names_scopes_and_pairs_differences(make_catalogue, make
     catalogue = make_catalogue()
     members = make_members(catalogue, a=(2, 0), b=(1.6, 1))
     _, evaluations = fit_ensemble(members, catalogue, SETTINGS, seed=0)
-    table = score_table(evaluations, KELP, SETTINGS, seed=0)
+    table = score_table(evaluations, KELP, SETTINGS)
     dice = table.filter((table["metric"] == "dice") & (table["label"] == ""))
     assert set(dice["scope"]) == {"pooled", "gain", "scene mean", "scene gain", "fold 0", "fold 1", "fold 2", "folds"}
     value = {row["candidate"]: row for row in dice.filter(dice["scope"] == "pooled").rows(named=True)}

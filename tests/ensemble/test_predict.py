@@ -83,7 +83,7 @@ def test_nothing_is_sure_where_no_member_predicted(fitted, tmp_path):
 
 def test_a_submission_is_remembered_by_the_score_and_interval_of_what_is_used(fitted, tmp_path):
     ensemble, evaluations, *_ = fitted(KELP)
-    scores = score_table(evaluations, KELP, SETTINGS, 0)
+    scores = score_table(evaluations, KELP, SETTINGS)
     (tmp_path / "a.tar").write_bytes(b"1")
     found = describe_submission("kelp", tmp_path / "a.tar", ensemble, scores, "made")
     rows = scores.filter(pl.col("value") == ensemble.score_, pl.col("scope") == "pooled", pl.col("split") == "train")

@@ -34,7 +34,6 @@ SETTINGS = (
     "members.classifier.crop=32",
     "members.classifier.freeze=none",
     "members.classifier.tta=none",
-    "ensemble.n_resamples=50",
     "ensemble.calibration=none",
     *(setting.format("classifier") for setting in SMALL_NETWORK),
     "members.classifier.steps=20",

@@ -28,7 +28,6 @@ SETTINGS = (
     "members.lightgbm.rounds=15",
     "members.unet.crop=32",
     "members.unet.tta=none",
-    "ensemble.n_resamples=50",
     *(setting.format("unet") for setting in SMALL_NETWORK),
     "members.unet.steps=30",
     "members.unet.learning_rate=0.01",

@@ -29,7 +29,6 @@ SETTINGS = (
     "members.unet.crop=64",
     "members.unet.epochs=4",
     "members.unet.steps=12",
-    "ensemble.n_resamples=50",
 )
 
 

@@ -35,7 +35,6 @@ SETTINGS = (
     "members.unet.crop=64",
     "members.unet.epochs=6",
     "members.unet.steps=12",
-    "ensemble.n_resamples=50",
 )
 
 

@@ -57,7 +57,7 @@ EXPERIMENT = {
             "steps": 2,
         },
     },
-    "ensemble": {"metric": "dice", "n_resamples": 50},
+    "ensemble": {"metric": "dice"},
     "submission": {"format": "kelp"},
 }
 

@@ -20,7 +20,7 @@ from ensemble.report.section import ReportSource, RunFacts
 from ..conftest import quicklook
 
 TAGS = Classes("multilabel", (0, 1, 2), ("haze", "road", "water"), ((0, 0, 255), (90, 90, 90), (230, 159, 0)))
-SETTINGS = EnsembleSettings(sample=2000, n_resamples=20)
+SETTINGS = EnsembleSettings(sample=2000)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_report_of_tags_has_cards_and_signs_but_no_maps(tags, browse, tmp_pa
     maps = open_maps(members, TAGS)
     ensemble, (nested,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
     path = tmp_path / "report.html"
-    scores, audit = score_table([nested], TAGS, SETTINGS, 0), audit_labels(maps, catalogue, nested)
+    scores, audit = score_table([nested], TAGS, SETTINGS), audit_labels(maps, catalogue, nested)
     fitted = FittedEnsemble(ensemble, (nested,), scores, audit=audit)
     write_report(path, ReportSource(fitted, RunFacts("tags", quicklook), maps, catalogue, SETTINGS))
     page = path.read_text("utf-8")

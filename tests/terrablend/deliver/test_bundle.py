@@ -24,7 +24,7 @@ STACKED = {
         "forest": {**SMALL, "booster": "random_forest"},
         "unet": {**EXPERIMENT["members"]["unet"], "stack": ["lightgbm"]},
     },
-    "ensemble": {"metric": "dice", "n_resamples": 50},
+    "ensemble": {"metric": "dice"},
 }
 
 

@@ -67,7 +67,7 @@ def test_maps_are_scored_against_labels_in_words_and_tables(coast, terrablend):
 def test_areas_of_labelled_maps_are_told_in_hectares(coast, terrablend):
     folder, label, prediction = coast
     text = terrablend("evaluate", folder / "coast.yaml", folder / "maps", folder / "labels").out
-    assert "if the labelled pixels are a fair sample of what is mapped:" in text
+    assert "Areas: all that is mapped is labelled, so these are the areas of the labels." in text
     kelp = [line for line in text.splitlines() if line.startswith("kelp")][-1]
     mapped, area = [word for word in kelp.split(" ") if word][1:3]
     # A pixel is a hectare. Every mapped pixel is labelled, so the area is that of the labels there.

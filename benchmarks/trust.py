@@ -1,0 +1,307 @@
+"""Can the numbers be trusted? Worlds whose truth is known, and what Terrablend says of samples of them.
+
+    python benchmarks/trust.py --worlds 300 --seed 0
+
+Prints a line for each cell: what was found, and the goal. The last line counts the goals that are met and names those
+that are not; then the exit status is 1. A cell misses its goal if it is outside by more than two standard errors.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from data.metrics.metric import METRICS
+from ensemble.score.area_estimates import Mapped, areas_of_groups, areas_of_sample
+from ensemble.score.intervals import GroupCounts
+from ensemble.score.verdict import judge_gain
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+POPULATION = 1500
+"""Groups, one scene each, whose score is the truth."""
+
+GROUPS = (6, 12, 30, 100)
+COVERED = (0.92, 0.98)
+SMALLEST = 0.002
+
+
+@dataclass(frozen=True)
+class World:
+    """What scenes and two members' maps of them are drawn from.
+
+    Parameters
+    ----------
+    n_labels : int
+    share : float
+        Of positives; with more labels the spread of their frequencies is all that varies.
+    share_spread : float
+        Standard deviation over groups of the logit of the share.
+    side, smooth : int, float
+        Pixels of a scene, and of the blur of its objects.
+    strength : tuple of float
+        How far apart each member's logits of label and other are.
+    common : float
+        Share of the members' noise that they have in common.
+    lacking : float
+        Share of groups in which the last label is not.
+    """
+
+    n_labels: int = 2
+    share: float = 0.2
+    share_spread: float = 0.8
+    side: int = 20
+    smooth: float = 2.0
+    strength: tuple[float, float] = (2.5, 2.0)
+    common: float = 0.5
+    lacking: float = 0.0
+
+
+WORLDS = {
+    "Dice": World(),
+    "Dice, rare and uneven": World(share=0.02, share_spread=1.5, side=24, smooth=1.0),
+    "macro IoU": World(4),
+    "macro IoU, a class in half the groups": World(4, lacking=0.5),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Something that was measured, and between what it should lie.
+
+    Parameters
+    ----------
+    name : str
+    found, error : float
+        With its standard error.
+    goal : (float, float)
+    note : str
+    """
+
+    name: str
+    found: float
+    error: float
+    goal: tuple[float, float]
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met, as far as can be told."""
+        return self.goal[0] - 2 * self.error <= self.found <= self.goal[1] + 2 * self.error
+
+    @property
+    def line(self) -> str:
+        """Write the cell."""
+        goal = f"{self.goal[0]:g} to {self.goal[1]:g}"
+        return f"{'met ' if self.met else 'MISS'}  {self.name:<78}{self.found:>8.3f}   goal {goal:<14}{self.note}"
+
+
+def share_cell(name: str, hits: Sequence[bool], goal: tuple[float, float], note: str = "") -> Cell:
+    """Return the cell of a share."""
+    share = float(np.mean(hits))
+    return Cell(name, share, math.sqrt(max(share * (1 - share), 0.01) / len(hits)), goal, note)
+
+
+def draw_fields(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> Floats:
+    """Return smooth noise (…, H, W) of unit variance."""
+    field = ndimage.gaussian_filter(rng.normal(size=shape), (0,) * (len(shape) - 2) + (sigma, sigma), mode="wrap")
+    scaled: Floats = field / field.std(axis=(-2, -1), keepdims=True)
+    return scaled
+
+
+def draw_scenes(world: World, n: int, rng: np.random.Generator) -> tuple[Counts, Floats]:
+    """Return the labels (n, H, W) of scenes, and two members' probabilities (n, 2, n_labels, H, W)."""
+    labels, size = world.n_labels, (world.side, world.side)
+    if labels == 2:
+        logit = np.log(world.share / (1 - world.share)) + world.share_spread * rng.normal(size=n)
+        field = draw_fields(rng, (n, *size), world.smooth)
+        cut = [np.quantile(one, 1 / (1 + np.exp(level))) for one, level in zip(field, logit, strict=True)]
+        label = (field > np.reshape(cut, (n, 1, 1))).astype(np.int64)
+        prior = np.array([0.0, np.log(world.share / (1 - world.share))])
+    else:
+        prior = np.linspace(0, -0.8, labels)
+        level = prior + world.share_spread / 2 * rng.normal(size=(n, labels))
+        level[rng.random(n) < world.lacking, -1] = -99
+        label = (draw_fields(rng, (n, labels, *size), world.smooth) + level[..., None, None]).argmax(axis=1)
+    noise = [draw_fields(rng, (n, many, labels, *size), 1.0) for many in (1, 2)]
+    strength = np.array(world.strength) * np.exp(0.3 * rng.normal(size=(n, 2)) - 0.045)
+    shift = 0.35 * (rng.normal(size=(n, 1, labels)) + rng.normal(size=(n, 2, labels)))
+    signal = np.moveaxis(np.eye(labels)[label], -1, 1)[:, None] * strength[..., None, None, None]
+    seen = signal + np.sqrt(world.common) * noise[0] + np.sqrt(1 - world.common) * noise[1]
+    scale = np.array(world.strength)[:, None, None, None] / (np.sqrt(2) if labels == 2 else 1)
+    proba = np.exp(scale * seen + (prior + shift)[..., None, None])
+    return label, proba / proba.sum(axis=2, keepdims=True)
+
+
+def count_scenes(label: Counts, proba: Floats) -> Counts:
+    """Return the confusion counts (n, 1, n_labels, n_labels + 1) of the likeliest labels."""
+    n, labels = proba.shape[:2]
+    cell = (np.arange(n)[:, None, None] * labels + label) * (labels + 1) + proba.argmax(axis=1)
+    size = n * labels * (labels + 1)
+    return np.bincount(cell.ravel(), minlength=size).reshape(n, 1, labels, labels + 1)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Confusion counts of a member and of a blend of two with equal weights, on every scene of a world."""
+
+    member: Counts
+    blend: Counts
+
+    @classmethod
+    def of(cls, world: World, seed: int) -> "Population":
+        """Draw it."""
+        label, proba = draw_scenes(world, POPULATION, np.random.default_rng([seed, 1]))
+        return cls(count_scenes(label, proba[:, 0]), count_scenes(label, proba.mean(axis=1)))
+
+    def samples(self, n: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+        """Yield ``count`` samples of n scenes, as places."""
+        for number in range(count):
+            yield np.random.default_rng([seed, n, number]).choice(POPULATION, n, replace=False)
+
+
+def score_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield how often intervals of a score and of a gain hold those of the population."""
+    for name, population in populations.items():
+        labels = population.member.shape[-2]
+        metric, places = ("dice", [(0, 1)]) if labels == 2 else ("macro_iou", [(0, label) for label in range(labels)])
+        score = one_question(METRICS[metric].score)  # type: ignore[index]
+        truth = [float(score(counts.sum(axis=0))) for counts in (population.member, population.blend)]
+        for n in GROUPS:
+            found: dict[str, list[tuple[bool, float]]] = {"score": [], "gain": []}
+            for sample in population.samples(n, 4 * worlds, seed):
+                member, blend = (
+                    GroupCounts(counts[sample], np.arange(n)).pooled(score, places)
+                    for counts in (population.member, population.blend)
+                )
+                for what, estimate, true in (
+                    ("score", member, truth[0]),
+                    ("gain", blend - member, truth[1] - truth[0]),
+                ):
+                    interval = estimate.interval(0.95)
+                    if math.isfinite(interval.low):
+                        found[what].append((interval.low <= true <= interval.high, interval.high - interval.low))
+            for what, some in found.items():
+                if len(some) >= worlds / 10:
+                    hits, widths = zip(*some, strict=True)
+                    note = f"median width {np.median(widths):.3f}"
+                    yield share_cell(f"interval of {name}, {what}, {n} groups", hits, COVERED, note)
+
+
+def rare_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield how often an interval is printed of a macro score whose class lies in one to three groups."""
+    population = populations["macro IoU, a class in half the groups"]
+    score, places = one_question(METRICS["macro_iou"].score), [(0, label) for label in range(4)]
+    has = np.flatnonzero(population.member[:, 0, 3].sum(axis=1) > 0)
+    lacks = np.flatnonzero(population.member[:, 0, 3].sum(axis=1) == 0)
+    for few in (1, 2, 3):
+        printed = []
+        for number in range(worlds):
+            rng = np.random.default_rng([seed, few, number])
+            sample = np.concatenate([rng.choice(has, few, replace=False), rng.choice(lacks, 12 - few, replace=False)])
+            estimate = GroupCounts(population.member[sample], np.arange(12)).pooled(score, places)
+            printed.append(math.isfinite(estimate.interval(0.95).low))
+        yield Cell(f"an interval of a macro score whose class lies in {few} groups", float(np.mean(printed)), 0, (0, 0))
+
+
+def area_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield how often the interval of a class's area in scenes without labels holds it."""
+    for name in ("Dice", "Dice, rare and uneven"):
+        counts = populations[name].member
+        for n in (12, 30, 100):
+            for n_test in (5, 30, 300):
+                hits = []
+                for sample in populations[name].samples(n + n_test, worlds, seed):
+                    train, test = counts[sample[:n]], counts[sample[n:], 0, :, :2]
+                    target = Mapped(
+                        test.sum(axis=1).astype(float), np.zeros((n_test, 2, 2)), [*map(str, sample[n:])], False
+                    )
+                    area = areas_of_groups(GroupCounts(train, np.arange(n)), target, ("a", "b"), 0.95).area[1]
+                    hits.append(area.low <= test[:, 1].sum() <= area.high)
+                yield share_cell(f"area in {n_test} test scenes, {name}, {n} groups", hits, (0.9, 0.99))
+
+
+def design_cells(worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield how often the interval of a design sample holds the area of a class of which a little is overlooked."""
+    mapped = np.array([0.98, 0.02]) * 1e6
+    for omission in (0.0005, 0.002, 0.01):
+        for points in (50, 200, 1000):
+            rng, hits = np.random.default_rng([seed, points]), []
+            truth = mapped[1] * 0.85 + mapped[0] * omission
+            for _ in range(2 * worlds):
+                right, overlooked = rng.binomial(points, 0.85), rng.binomial(points, omission)
+                counts = np.array([[points - overlooked, points - right, 0], [overlooked, right, 0]])
+                area = areas_of_sample(counts, mapped, ("a", "b"), 0.95, metric=False).area[1]
+                hits.append(area.low <= truth <= area.high)
+            yield share_cell(f"area by {points} points a class, omission {omission:.2%}", hits, (0.9, 0.99))
+
+
+def verdict_cells(worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield how often wrong words are said on a second member: that it adds nothing, or that it surely gains."""
+    score = one_question(METRICS["dice"].score)
+    for world in (
+        World(strength=(2.5, 2.3), common=0.75),
+        World(strength=(2.5, 2.4), common=0.3),
+        World(strength=(2.5, 0.0)),
+    ):
+        population = Population.of(world, seed)
+        true = float(score(population.blend.sum(axis=0)) - score(population.member.sum(axis=0)))
+        for n in GROUPS:
+            said = []
+            for sample in population.samples(n, worlds, seed):
+                member, blend = (
+                    GroupCounts(counts[sample], np.arange(n)).pooled(score, [(0, 1)])
+                    for counts in (population.member, population.blend)
+                )
+                said.append(judge_gain((blend - member).interval(0.95), SMALLEST))
+            wrong = ("more than chance",) if true < 0 else ("adds nothing", "harms")
+            yield share_cell(
+                f"wrong words on a second member, true gain {true:+.3f}, {n} groups",
+                [one in wrong for one in said],
+                (0, 0.05),
+                f"shown in {np.mean([one == 'more than chance' for one in said]):.0%}",
+            )
+
+
+def one_question(score: Callable[[Floats], Floats]) -> Callable[[Floats], Floats]:
+    """Return the score of counts that have an axis of a single question."""
+    return lambda counts: score(counts[..., 0, :, :])
+
+
+def cells(worlds: int, seed: int) -> Iterator[Cell]:
+    """Yield everything that is measured."""
+    populations = {name: Population.of(world, seed) for name, world in WORLDS.items()}
+    yield from score_cells(populations, worlds, seed)
+    yield from rare_cells(populations, worlds, seed)
+    yield from area_cells(populations, worlds, seed)
+    yield from design_cells(worlds, seed)
+    yield from verdict_cells(worlds, seed)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--worlds", type=int, default=300, help="simulations of a cell; of the cheap ones several times"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    found = []
+    for cell in cells(options.worlds, options.seed):
+        print(cell.line, flush=True)
+        found.append(cell)
+    missed = [cell.name for cell in found if not cell.met]
+    print(
+        f"{len(found) - len(missed)} of {len(found)} goals met" + (f"; missed: {'; '.join(missed)}" if missed else "")
+    )
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
