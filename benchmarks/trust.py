@@ -155,25 +155,27 @@ class Population:
     blend: Counts
 
     @classmethod
-    def of(cls, world: World, seed: int) -> "Population":
+    def of(cls, world: World, seed: int, scenes: int = POPULATION) -> "Population":
         """Draw it."""
-        label, proba = draw_scenes(world, POPULATION, np.random.default_rng([seed, 1]))
+        label, proba = draw_scenes(world, scenes, np.random.default_rng([seed, 1]))
         return cls(count_scenes(label, proba[:, 0]), count_scenes(label, proba.mean(axis=1)))
 
     def samples(self, n: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
         """Yield ``count`` samples of n scenes, as places."""
         for number in range(count):
-            yield np.random.default_rng([seed, n, number]).choice(POPULATION, n, replace=False)
+            yield np.random.default_rng([seed, n, number]).choice(len(self.member), n, replace=False)
 
 
-def score_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
+def score_cells(
+    populations: dict[str, Population], worlds: int, seed: int, groups: Sequence[int] = GROUPS
+) -> Iterator[Cell]:
     """Yield how often intervals of a score and of a gain hold those of the population."""
     for name, population in populations.items():
         labels = population.member.shape[-2]
         metric, places = ("dice", [(0, 1)]) if labels == 2 else ("macro_iou", [(0, label) for label in range(labels)])
         score = one_question(METRICS[metric].score)  # type: ignore[index]
         truth = [float(score(counts.sum(axis=0))) for counts in (population.member, population.blend)]
-        for n in GROUPS:
+        for n in groups:
             found: dict[str, list[tuple[bool, float]]] = {"score": [], "gain": []}
             for sample in population.samples(n, 4 * worlds, seed):
                 member, blend = (
@@ -210,12 +212,18 @@ def rare_cells(populations: dict[str, Population], worlds: int, seed: int) -> It
         yield Cell(f"an interval of a macro score whose class lies in {few} groups", float(np.mean(printed)), 0, (0, 0))
 
 
-def area_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
+def area_cells(
+    populations: dict[str, Population],
+    worlds: int,
+    seed: int,
+    groups: Sequence[int] = (12, 30, 100),
+    scenes: Sequence[int] = (5, 30, 300),
+) -> Iterator[Cell]:
     """Yield how often the interval of a class's area in scenes without labels holds it."""
     for name in ("Dice", "Dice, rare and uneven"):
         counts = populations[name].member
-        for n in (12, 30, 100):
-            for n_test in (5, 30, 300):
+        for n in groups:
+            for n_test in scenes:
                 hits = []
                 for sample in populations[name].samples(n + n_test, worlds, seed):
                     train, test = counts[sample[:n]], counts[sample[n:], 0, :, :2]

@@ -121,9 +121,7 @@ def report(make_catalogue, make_members, tmp_path):
     def write(catalogue, features=None, explanations=(), **members):
         directories = make_members(catalogue, **members)
         ensemble, evaluations = fit_ensemble(directories, catalogue, SETTINGS, seed=0)
-        fitted = FittedEnsemble(
-            ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS)
-        )
+        fitted = FittedEnsemble(ensemble, tuple(evaluations), score_table(evaluations, catalogue.classes, SETTINGS))
         run = RunFacts("coast", quicklook, features=features, explanations=explanations)
         maps = open_maps(directories, catalogue.classes)
         write_report(tmp_path / "report.html", ReportSource(fitted, run, maps, catalogue, SETTINGS))

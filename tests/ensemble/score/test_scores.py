@@ -106,7 +106,9 @@ def test_a_gain_is_what_is_used_minus_the_candidate_without_the_same_groups(clas
     for name, metric in suitable_metrics(classes).items():
         row = table.filter((pl.col("scope") == "gain") & (pl.col("metric") == name) & (pl.col("label") == ""))
         gain = (by_group["two"].score(metric) - by_group["one"].score(metric)).interval(0.95)
-        assert row.select("value", "low", "high").row(0) == pytest.approx((gain.value, gain.low, gain.high), nan_ok=True)
+        assert row.select("value", "low", "high").row(0) == pytest.approx(
+            (gain.value, gain.low, gain.high), nan_ok=True
+        )
     iou = {
         (row["candidate"], row["scope"]): row["value"]
         for row in table.filter((pl.col("metric") == "iou") & (pl.col("label") == classes.names[-1])).rows(named=True)

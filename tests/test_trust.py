@@ -1,0 +1,47 @@
+"""A small version of benchmarks/trust.py: the cheap cells, of few worlds."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[1] / "benchmarks/trust.py"
+
+
+@pytest.fixture(scope="module")
+def trust():
+    spec = importlib.util.spec_from_file_location("trust", PATH)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["trust"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["trust"]
+
+
+@pytest.fixture(scope="module")
+def populations(trust):
+    names = ("Dice", "Dice, rare and uneven")
+    return {name: trust.Population.of(trust.WORLDS[name], 0, scenes=400) for name in names}
+
+
+def missed(cells):
+    return [cell.line for cell in cells if not cell.met]
+
+
+def test_intervals_of_scores_and_gains_cover(trust, populations):
+    assert not missed(trust.score_cells(populations, 25, 0, groups=(6, 30)))
+
+
+def test_intervals_of_areas_cover(trust, populations):
+    assert not missed(trust.area_cells(populations, 40, 0, groups=(12,), scenes=(5, 30)))
+
+
+def test_intervals_of_points_cover(trust):
+    assert not missed(trust.design_cells(10, 0))
+
+
+def test_a_cell_outside_its_goal_by_more_than_two_errors_is_missed(trust):
+    assert trust.Cell("a", 0.90, 0.01, (0.92, 0.98)).met
+    assert not trust.Cell("a", 0.89, 0.01, (0.92, 0.98)).met
+    assert trust.share_cell("b", [True] * 19 + [False], (0.92, 0.98)).met
