@@ -1,13 +1,14 @@
 # Every target sets up .venv/ by itself; all that is needed is Python 3.11+ and make.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # A test file at a time on every core, at most four: each loads torch anew.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 QUICK := tests/data tests/ensemble/decide tests/ensemble/score tests/trees/forest
 
 .PHONY: demo test test-quick test-slow coverage lint check bench clean
 
-demo: .venv/ready
+demo: .venv/installed
 	$(BIN)/terrablend demo
 
 test: .venv/ready
@@ -41,11 +42,16 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/tree_rows.py
 	$(BIN)/python benchmarks/tree_gpu.py
 
-.venv/ready: pyproject.toml constraints.txt
+# What the product needs and no more.
+.venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "expected Python 3.11 or newer, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/ready: .venv/installed
+	$(INSTALL) --editable '.[dev]'
 	touch $@
 
 clean:

@@ -362,6 +362,18 @@ def settings(
 
 
 @app.command()
+def doctor(verbose: Verbose = False) -> None:
+    """Say what is installed, what this machine can do, and what about it is odd; exit status 1 if it will not work."""
+    with plain_endings(verbose):
+        from terrablend.start.doctor import describe_findings, examine
+
+        text, broken = describe_findings(examine(Path()))
+        typer.echo(text)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
 def weights(verbose: Verbose = False) -> None:
     """List the weights that models can start from, and which of them are on this machine."""
     with plain_endings(verbose):
