@@ -64,6 +64,13 @@ def export(member: Any, path: Path, folds: Sequence[int] | None) -> float:
     return export_member(member, path, folds)
 
 
+def machine() -> Iterator[tuple[str, str, str]]:
+    """Yield what this machine offers networks."""
+    from cnn.machine import describe_machine
+
+    return describe_machine()
+
+
 BRANCH = Branch(
     name="cnn",
     help="Train the members of the CNN branch and write their maps.",
@@ -83,5 +90,6 @@ BRANCH = Branch(
     first_members=lambda bands: {"unet": {"branch": "cnn", "inputs": [*bands]}},
     export=export,
     starts=describe_weights,
+    machine=machine,
 )
 """Convolutional networks on crops of the scenes."""

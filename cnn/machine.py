@@ -12,7 +12,7 @@ from cnn.settings import PrecisionName
 from data.errors import MemberError
 from data.workers import cores
 
-__all__ = ["Machine", "choose_device", "choose_precision", "fast_on_cpu", "limit_threads"]
+__all__ = ["Machine", "choose_device", "choose_precision", "describe_machine", "fast_on_cpu", "limit_threads"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +83,22 @@ def fast_on_cpu() -> torch.dtype:
     # Releases of torch that cannot tell what a CPU has are given float32.
     known: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return torch.bfloat16 if known.get("avx512_bf16") or known.get("amx_bf16") else torch.float32
+
+
+def describe_machine() -> Iterator[tuple[str, str, str]]:
+    """Yield what this machine offers networks: subject, fact, and what is odd about it, if anything."""
+    built = torch.version.cuda
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        yield "GPU", f"{', '.join(names)}; CUDA {built}", ""
+    else:
+        odd = (
+            "torch is the CUDA build, of several GB, and there is no GPU: the CPU build serves as well "
+            "(uv pip install --torch-backend cpu --reinstall torch)"
+        )
+        yield "GPU", "none", odd if built else ""
+    fast = fast_on_cpu() == torch.bfloat16
+    yield "bfloat16 on the CPU", "yes" if fast else "no instructions for it: float32 is used", ""
 
 
 @contextmanager

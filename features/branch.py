@@ -252,6 +252,8 @@ class Branch(Generic[S]):
         ``export(member, path, folds)`` writes a member's models for use without Terrablend.
     starts : callable, optional
         Says in words what trained weights members can start from.
+    machine : callable
+        Yields what this machine offers such models: subject, fact, and what is odd about it, if anything.
     """
 
     name: str
@@ -270,6 +272,7 @@ class Branch(Generic[S]):
     first_members: Callable[[Sequence[str]], dict[str, dict[str, Any]]] = lambda bands: {}
     export: Callable[[Any, Path, Sequence[int] | None], object] | None = None
     starts: Callable[[], str] | None = None
+    machine: Callable[[], Iterator[tuple[str, str, str]]] = lambda: iter(())
 
     @property
     def reads_table(self) -> bool:

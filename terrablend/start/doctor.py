@@ -52,7 +52,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("Python", f"{platform.python_version()} on {platform.platform()}")
     yield from _libraries(requires("terrablend") or ())
     yield from _processor()
-    yield from _torch()
+    yield from _branches()
     yield _gdal()
     yield from _disks(folder)
 
@@ -120,25 +120,13 @@ def _processor() -> Iterator[Finding]:
         yield Finding("OMP_NUM_THREADS", threads, "" if threads == str(usable) else odd)
 
 
-def _torch() -> Iterator[Finding]:
-    import torch
-
-    from cnn.machine import fast_on_cpu
-
-    built = torch.version.cuda
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
-        yield Finding("GPU", f"{names}; CUDA {built}")
-    else:
-        odd = (
-            "torch is the CUDA build, of several GB, and there is no GPU: the CPU build serves as well "
-            "(uv pip install --torch-backend cpu --reinstall torch)"
-        )
-        yield Finding("GPU", "none", odd if built else "")
-    fast = fast_on_cpu() == torch.bfloat16
-    yield Finding("bfloat16 on the CPU", "yes" if fast else "no instructions for it: float32 is used")
-    at_hand = [line for branch in BRANCHES.values() if branch.starts for line in branch.starts().splitlines()]
-    yield Finding("pretrained weights", f"{at_hand.count('  at hand')} of the known ones at hand: terrablend weights")
+def _branches() -> Iterator[Finding]:
+    for branch in BRANCHES.values():
+        for subject, text, odd in branch.machine():
+            yield Finding(subject, text, odd)
+        if branch.starts:
+            at_hand = branch.starts().splitlines().count("  at hand")
+            yield Finding("pretrained weights", f"{at_hand} of the known ones at hand: terrablend weights")
 
 
 def _gdal() -> Finding:
