@@ -8,7 +8,7 @@ from pathlib import Path
 # first library that uses it is loaded, so it is set before any is.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-PACKAGES = "data features trees cnn maps ensemble recipes".split()
+PACKAGES = ("data", "features", "trees", "cnn", "maps", "ensemble", "recipes")
 """Packages beside this one, with names that files of a user's may have too."""
 
 
