@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from data.errors import FeatureError
-from features.formula import Formula, compile_formula
+from features.formula import DEPTH, Formula, compile_formula
 from features.indices import INDICES, LETTERS, dates_of, indices_of, letter_bands
 
 __all__ = ["Base", "Bases"]
@@ -100,6 +100,8 @@ class Bases:
         if name in self._within:
             trail = " → ".join((*self._within, name))
             raise FeatureError(f"formula {name}: expected no formula that uses itself, got {trail}.")
+        if len(self._within) > DEPTH:
+            raise FeatureError(f"formula {self._within[0]}: expected at most {DEPTH} formulas in a chain, got more.")
         self._within.append(name)
         text = self.formulas[name]
         known: dict[str, Formula | str] = {}

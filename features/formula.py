@@ -16,12 +16,29 @@ from data.errors import FeatureError
 __all__ = ["Formula", "compile_formula", "is_condition"]
 
 Plane = NDArray[np.float32]
-Node = Callable[[Mapping[str, Plane]], Any]
 
 CHUNK = 16_384
 """Pixels that are evaluated at a time: what comes in between then stays in the processor's cache."""
 
 DEPTH = 100
+"""Levels of nesting, those of formulas that a formula uses among them."""
+
+
+class Chunk(dict[str, Plane]):
+    """Planes by name, and what formulas made of them, so that one that is used often is computed once."""
+
+    def __init__(self, planes: Mapping[str, Plane]) -> None:
+        super().__init__(planes)
+        self.made: dict[Node, Any] = {}
+
+    def make(self, part: "Node") -> Any:
+        """Return what a formula makes of the planes."""
+        if part not in self.made:
+            self.made[part] = _finite(part(self))
+        return self.made[part]
+
+
+Node = Callable[[Chunk], Any]
 
 OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
@@ -61,11 +78,14 @@ class Formula:
     text : str
     names : frozenset of str
         The planes that it needs.
+    depth : int
+        Levels of nesting, those of formulas that it uses among them.
     """
 
     text: str
     names: frozenset[str]
     _apply: Node
+    depth: int = 0
 
     def __call__(self, planes: Mapping[str, Plane]) -> Plane:
         """Evaluate on planes of one shape.
@@ -82,7 +102,7 @@ class Formula:
         with np.errstate(all="ignore"):
             for start in range(0, len(values), CHUNK):
                 part = slice(start, start + CHUNK)
-                values[part] = self._apply({name: plane[part] for name, plane in flat.items()})
+                values[part] = self._apply(Chunk({name: plane[part] for name, plane in flat.items()}))
         values[~np.isfinite(values)] = np.nan
         return values.reshape(shape)
 
@@ -119,7 +139,7 @@ def compile_formula(text: str, known: Mapping[str, Formula | str] | None = None)
     apply = builder.build(tree.body, 0)
     if isinstance(apply, float):
         raise FeatureError(f"formula {text!r}: expected the name of a band in it, got a constant.")
-    return Formula(text, frozenset(builder.names), apply)
+    return Formula(text, frozenset(builder.names), apply, builder.depth)
 
 
 def is_condition(text: str) -> bool:
@@ -141,14 +161,13 @@ class _Builder:
     def __init__(self, text: str, known: Mapping[str, Formula | str]) -> None:
         self.text, self.known = text, known
         self.names: set[str] = set()
+        self.depth = 0
 
     def build(self, node: ast.expr, depth: int) -> Node | float:
-        if depth > DEPTH:
-            raise FeatureError(f"formula {self.text[:60]!r}…: expected at most {DEPTH} levels of nesting, got more.")
-
+        self._deepen(depth)
         match node:
             case ast.Name(id=name):
-                return self._plane(name)
+                return self._plane(name, depth)
             case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
                 return self._number(value)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
@@ -172,12 +191,21 @@ class _Builder:
             f"{', '.join(FUNCTIONS)}, got {ast.unparse(node)}."
         )
 
-    def _plane(self, name: str) -> Node:
+    def _deepen(self, depth: int) -> None:
+        self.depth = max(self.depth, depth)
+        if depth > DEPTH:
+            raise FeatureError(
+                f"formula {self.text[:60]!r}…: expected at most {DEPTH} levels of nesting, those of formulas that it "
+                "uses among them, got more."
+            )
+
+    def _plane(self, name: str, depth: int) -> Node:
         meant = self.known.get(name, name)
         if isinstance(meant, Formula):
+            self._deepen(depth + meant.depth + 1)
             self.names |= meant.names
             part = meant._apply
-            return lambda planes: _finite(part(planes))
+            return lambda planes: planes.make(part)
         self.names.add(meant)
         return lambda planes: planes[meant]
 

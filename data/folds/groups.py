@@ -3,12 +3,12 @@
 import csv
 import json
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from data.errors import FoldError
@@ -130,14 +130,21 @@ def _linked_pairs(
     return pairs
 
 
-def _match_pattern(scenes: Sequence[Scene], pattern: str) -> dict[str, str]:
+def _match_pattern(scenes: Sequence[Scene], pattern: str, *, patience: float = 1.0) -> dict[str, str]:
+    """Return what a pattern finds in the scenes' ids; on one id it may look for ``patience`` seconds."""
     try:
-        expression = re.compile(pattern)
-    except re.error as error:
+        expression = regex.compile(pattern)
+    except regex.error as error:
         raise FoldError(f"folds.group.pattern {pattern!r}: expected a regular expression, got: {error}.") from error
     names = {}
     for scene in scenes:
-        match = expression.search(scene.id)
+        try:
+            match = expression.search(scene.id, timeout=patience)
+        except TimeoutError as error:
+            raise FoldError(
+                f"folds.group.pattern {pattern!r}: expected an answer within {patience:g} s, got none on the id "
+                f"{scene.id}. Write it without repetitions of repetitions, such as (a+)+."
+            ) from error
         name = match and (match[1] if expression.groups else match[0])
         if name:
             names[scene.id] = name

@@ -230,3 +230,9 @@ def test_a_formula_that_uses_itself_by_a_change_is_refused():
 @pytest.mark.parametrize("name", ["NDVI_meen_r3", "NDVI_mean_r0", "SI_mask"])
 def test_a_misspelt_statistic_of_an_index_is_not_blamed_on_the_bands(name):
     assert "expected the bands" not in Bases(["red", "green", "blue", "nir"], {}).why_unknown(name)
+
+
+def test_a_chain_of_formulas_has_an_end():
+    chain = {f"f{step}": f"f{step - 1}" if step else "red" for step in range(5000)}
+    with pytest.raises(FeatureError, match="expected at most 100 formulas in a chain"):
+        Bases(["red"], dict(reversed(chain.items())))

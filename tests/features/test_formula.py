@@ -1,3 +1,5 @@
+from functools import reduce
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -152,6 +154,19 @@ def test_a_known_name_stands_for_a_formula_or_for_another_plane():
     np.testing.assert_array_equal(
         evaluate("NDVI > low", {"NDVI": ndvi}, nir08=[3, 1], red=[1, 1], low=[0.4, 0.4]), np.float32([1, 0])
     )
+
+
+def test_a_formula_that_others_use_twice_is_computed_once():
+    formula = compile_formula("a")
+    for _ in range(49):  # Computed at each use the last would take 2 ** 49 steps.
+        formula = compile_formula("half + half", {"half": formula})
+    np.testing.assert_array_equal(formula({"a": np.float32([3, NAN])}), np.float32([3 * 2.0**49, NAN]))
+
+
+def test_a_chain_of_formulas_is_as_deep_as_one_formula_may_be():
+    steps = ["-last"] * 1000
+    with pytest.raises(FeatureError, match="those of formulas that it uses among them"):
+        reduce(lambda last, text: compile_formula(text, {"last": last}), steps, compile_formula("a"))
 
 
 def test_a_plane_may_be_named_like_a_function():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import FoldError, SceneError
-from data.folds.groups import connected_components, group_scenes, linking_rules
+from data.folds.groups import _match_pattern, connected_components, group_scenes, linking_rules
 from data.folds.similarity import BLOCKS, Thumbnails, read_thumbnails, similar_pairs
 from data.scenes.footprints import overlapping_pairs, touching_pairs
 from data.scenes.scene import ImageFile, Scene, maybe_ungeoreferenced
@@ -91,6 +91,11 @@ def test_ids_that_do_not_match_the_pattern_are_listed(tmp_path):
         group_scenes([scene_at("a1"), scene_at("8"), scene_at("7")], GroupSettings(pattern="[a-z]"), tmp_path)
     with pytest.raises(FoldError, match="expected a regular expression"):
         group_scenes([scene_at("a1")], GroupSettings(pattern="("), tmp_path)
+
+
+def test_a_pattern_that_would_look_for_ever_is_given_up():
+    with pytest.raises(FoldError, match=r"expected an answer within 0\.01 s, got none on the id a{40}!"):
+        _match_pattern([scene_at("a" * 40 + "!")], "(a|aa)+$", patience=0.01)
 
 
 @pytest.mark.parametrize(
