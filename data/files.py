@@ -18,6 +18,7 @@ import numpy as np
 from data.errors import OutputError
 
 __all__ = [
+    "LEFTOVER",
     "TIMINGS",
     "clear_leftovers",
     "fingerprint",
@@ -35,7 +36,7 @@ __all__ = [
 TIMINGS = "timings.json"
 """Name of the files of what was measured: it differs from run to run, as nothing else does."""
 
-LEFTOVER = re.compile(r"\.(writing|plain|members|bundle)-(?P<host>.+)-(?P<process>\d+)-\w+(\.\w+)*")
+LEFTOVER = re.compile(r"\.(writing|plain|members|bundle)-(?P<host>.+)-(?P<process>\d+)-\w+(\.[\w-]+)*")
 """Names that `temporary_prefix` begins."""
 
 
@@ -70,9 +71,13 @@ def temporary_prefix(kind: str) -> str:
 
 
 def clear_leftovers(folder: Path, *below: str) -> None:
-    """Remove what processes that were killed on this machine left in a folder, and anywhere in some below it."""
-    paths = [*folder.glob(".*"), *(path for name in below for path in (folder / name).rglob(".*"))]
-    for path in paths:
+    """Remove what processes that were killed on this machine left in a folder, beside files and in folders below it."""
+    places = [folder / name for name in below]
+    for path in (
+        *folder.glob(".*"),
+        *(path for place in places for path in place.parent.glob(".*")),
+        *(path for place in places for path in place.rglob(".*")),
+    ):
         match = LEFTOVER.fullmatch(path.name)
         if match and match["host"] == _host() and not _is_alive(int(match["process"])):
             if path.is_dir():

@@ -75,11 +75,14 @@ class FileKind:
         Raised where it is missing or damaged.
     command : str
         Makes it, such as ``terrablend check``.
+    advice : str
+        What to do where it is damaged; by default to make it again.
     """
 
     name: str
     error: type[TerrablendError]
     command: str
+    advice: str = ""
 
     def missing(self, path: Path) -> TerrablendError:
         """Return the error that there is no file."""
@@ -90,7 +93,7 @@ class FileKind:
         lines = str(reason).splitlines() or [type(reason).__name__]
         return self.error(
             f"{path}: expected {self.name}, got a damaged file or another's: {lines[0][:300]}. "
-            f"Make it again: `{self.command} --overwrite`."
+            + (self.advice or f"Make it again: `{self.command} --overwrite`.")
         )
 
 

@@ -56,7 +56,12 @@ def read_rows(path: Path, settings: MapsSettings, classes: Sequence[str]) -> dic
         twice = next(name for name in ids if ids.count(name) > 1)
         raise MapError(f"{path}: expected one row a scene, got two of {twice}. Remove one of them.")
     factor = 1.0 if settings.scale is None else SCALES.get(str(settings.scale), settings.scale)
-    proba = table.select(pl.col(*classes).cast(pl.Float32)).to_numpy() * np.float32(factor)
+    try:
+        proba = table.select(pl.col(*classes).cast(pl.Float32)).to_numpy() * np.float32(factor)
+    except pl.exceptions.PolarsError as error:
+        raise MapError(
+            f"{path}: expected probabilities, got: {str(error).splitlines()[0]}. Correct the table."
+        ) from error
     low, high = (float(value) for value in (np.nanmin(proba, initial=0), np.nanmax(proba, initial=0)))
     if low < -SLACK or high > 1 + SLACK:
         raise MapError(f"{path}: expected probabilities in [0, 1], got {low:.4g} to {high:.4g}. Write their scale.")

@@ -3,6 +3,7 @@
 import inspect
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+INTERRUPTED = 128 + signal.SIGINT
+"""What Typer makes of Ctrl-C."""
 
 Source = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file, or the folder of an earlier run.")]
 RunPath = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<name> by default.")]
@@ -84,11 +88,16 @@ def plain_endings(verbose: bool) -> Iterator[None]:
         console.print(f"[bold red]error:[/] {escape(describe_fault(error))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
-        # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as
-        # killed by it, whatever exit status follows; CPython takes the mark off when it next runs a text.
-        exec("")
-        console.print("interrupted: what was finished is kept. Give the same command again to go on.")
+        tell_interrupted()
         raise typer.Exit(2) from stop
+
+
+def tell_interrupted() -> None:
+    """Say that the process ends because it was asked to."""
+    # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as killed by
+    # it, whatever exit status follows; CPython takes the mark off when it next runs a text.
+    exec("")
+    console.print("interrupted: what was finished is kept. Give the same command again to go on.")
 
 
 def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
@@ -427,7 +436,14 @@ def main() -> None:
     """Run the command line."""
     # Asked to end by the system it ends as by Ctrl-C: workers with it, and what was finished is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    try:
+        app()
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Before and after a command, while Typer looks at the words of it.
+        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
+            raise
+        tell_interrupted()
+        sys.exit(2)
 
 
 def _chosen(run: "Run", suits: Callable[[Branch[Any]], bool], member: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import Field, GetCoreSchemaHandler, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, ValidationError, field_validator, model_validator
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import tagged_union_schema
 
@@ -49,7 +49,17 @@ __all__ = [
 NAME = r"^[\w-][\w.-]*$"
 """Of an experiment or a member: also that of a folder, and neither hidden nor the folder above."""
 
-MemberName = Annotated[str, Field(pattern=NAME, max_length=100)]
+STAGES = re.compile(r"check|features|ensemble|submit|(explain|tune)-.*", re.IGNORECASE)
+"""Names of the records of other stages, which lie beside those of the members."""
+
+
+def _require_own_name(name: str) -> str:
+    if STAGES.fullmatch(name):
+        raise ValueError(f"expected a name that no stage has, got {name}. Rename the member")
+    return name
+
+
+MemberName = Annotated[str, Field(pattern=NAME, max_length=100), AfterValidator(_require_own_name)]
 
 
 class OfABranch:

@@ -155,7 +155,7 @@ def _load_boosters(
     where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
     boosters = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):
-        # Of bundles, which are verified as a whole, the boosters' records are no part.
+        # A member that somebody put together has no records of its boosters.
         known = (record := path.with_suffix(".json")).exists()
         if known:
             require_hash(path, read_record(record, FoldRecord, MEMBER).sha256, BOOSTER)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from data.errors import MemberError
 from data.files import fingerprint, replacing
 from data.records import CHECKSUM
 
-__all__ = ["model_path", "read_about", "read_tensors", "write_tensors"]
+__all__ = ["model_path", "read_about", "read_saved", "read_tensors", "write_tensors"]
 
 KEY = "terrablend"
 """One header entry holds everything: the order of several entries is not the same from run to run."""
@@ -56,6 +57,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:
         raise MemberError(f"{path}: expected a safetensors file, got: {error}. Remove it and train again.") from error
     return tensors, facts
+
+
+def read_saved(path: Path, mmap: bool = False) -> Any:
+    """Read what `torch.save` wrote, tensors and plain values alone, once the checksum of each entry agrees.
+
+    Raises
+    ------
+    Exception
+        What torch raises on a file that it cannot read has no common base.
+    """
+    # As torch writes them since version 1.6, files are zips; of earlier ones nothing tells whether they are sound.
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {damaged} is not that of its content")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
 
 
 def read_about(path: Path) -> dict[str, Any]:

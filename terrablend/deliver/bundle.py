@@ -14,6 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from typing import IO, Annotated
@@ -21,9 +22,19 @@ from typing import IO, Annotated
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
-from data.errors import BundleError, MemberError
-from data.files import hash_file, replacing, require_replaceable, sync_files, temporary_prefix, write_json
+from data.errors import BundleError, MemberError, TerrablendError
+from data.files import (
+    clear_leftovers,
+    hash_file,
+    replacing,
+    require_replaceable,
+    sync_files,
+    temporary_prefix,
+    write_json,
+)
+from data.scenes.catalogue import Catalogue
 from data.settings import Settings
+from data.survey.verification import verify_scenes
 from ensemble.predict import model_id
 from terrablend.branches import branch_of
 from terrablend.deliver.model_record import describe_model
@@ -103,21 +114,26 @@ def write_bundle(run: Run, out: Path) -> None:
     ------
     EnsembleError, MemberError
         If the run has no ensemble, or a member that it uses is not trained on every fold.
+    RunError, CatalogueError
+        If a file is not as the run wrote it, or a scene that is there not as it was read.
     BundleError
-        If the folder is there already.
+        If the folder is there already, and is not the same bundle.
     OutputError
         If the zip is there already, and is no bundle.
     """
-    if out.suffix != ".zip" and out.exists():
-        raise BundleError(f"{out}: expected a new folder, got one that is there. Remove it, or choose another: -o.")
-    require_replaceable(out, _is_bundle)
+    if out.suffix == ".zip":
+        require_replaceable(out, _is_bundle)
+    elif out.exists() and not (out / MANIFEST).is_file():
+        raise _no_new_folder(out)
     ensemble, catalogue = run.load_ensemble(), run.load_catalogue()
     out.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(out.parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=temporary_prefix("bundle")) as temporary:
         folder = Path(temporary) / out.stem
         for name in learning_order(run.experiment.members, ensemble.used):
             _copy_member(run, name, folder / "members" / name, len(catalogue.folds))
         run.require_models(ensemble)
+        _require_as_written(run, catalogue)
         _copy(run.folder.path / "ensemble" / "ensemble.json", folder / "ensemble" / "ensemble.json")
         _copy_experiment(run.folder.path / "experiment.yaml", folder / "experiment.yaml")
         parts = {path: (file.sha256, file.size) for path, file in _hashes(folder).items()}
@@ -133,11 +149,29 @@ def write_bundle(run: Run, out: Path) -> None:
         write_json(folder / MANIFEST, manifest.model_dump(mode="json"))
         if out.suffix == ".zip":
             _zip(folder, out)
+        elif out.exists():
+            # That very bundle, written before a kill, is as good as new.
+            if (out / MANIFEST).read_bytes() != (folder / MANIFEST).read_bytes():
+                raise _no_new_folder(out)
+            with open_model(out):
+                pass
         else:
             sync_files(path for path in folder.rglob("*") if path.is_file())
             folder.replace(out)
     size = sum(file.size for file in hashes.values())
     logger.info("bundle %s: %d files, %.1f MB, in %s", manifest.model, len(hashes), size / 1e6, out)
+
+
+def _require_as_written(run: Run, catalogue: Catalogue) -> None:
+    """Refuse a run that has other files than it wrote, or scenes, where they are still there, that it has not read."""
+    for stage in run.stages:
+        run.folder.verify_files(stage)
+    there = tuple(scene for scene in catalogue.scenes if all(Path(image.path).exists() for image in scene.images))
+    verify_scenes(replace(catalogue, scenes=there), run.executor, run.track)
+
+
+def _no_new_folder(out: Path) -> BundleError:
+    return BundleError(f"{out}: expected a new folder, got one that is there. Remove it, or choose another: -o.")
 
 
 @contextmanager
@@ -163,7 +197,8 @@ def open_model(path: Path) -> Iterator[Path]:
         return
     if not path.is_file():
         raise BundleError(f"{path}: expected a run folder or a bundle, got no such file. Correct the path.")
-    with tempfile.TemporaryDirectory(prefix="terrablend-bundle-") as temporary:
+    clear_leftovers(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("bundle")) as temporary:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
@@ -180,7 +215,15 @@ def open_model(path: Path) -> Iterator[Path]:
                 f"{path}: expected the zip of a bundle, got: {error}. Ask for it again, or write it again with "
                 "`terrablend bundle`."
             ) from error
-        yield Path(temporary)
+        try:
+            yield Path(temporary)
+        except TerrablendError as error:
+            said, inside = str(error), f"{temporary}/"
+            if inside not in said:
+                raise
+            # The user knows no unpacked files, and can make none of them again.
+            found = re.split(r"(?<=\w)\. (?=[A-Z])", said.replace(inside, ""))[0]
+            raise BundleError(f"{path}: {found.rstrip('.')}. {AGAIN}") from error
 
 
 def _verify(path: Path, names: list[str], read: Callable[[str], IO[bytes]], target: Path | None) -> None:
@@ -245,13 +288,14 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _copy_member(run: Run, name: str, folder: Path, n_folds: int) -> None:
-    about, *models = run.model_files(name)
+    files = run.model_files(name)
+    models = [path for path in files if path.suffix != ".json"]
     if len(models) != n_folds and branch_of(run.member_settings(name)).computes:
         raise MemberError(
             f"member {name}: expected a model of each of {n_folds} folds, got {len(models)} in "
             f"{run.member_path(name)}. Train it on all folds first: `terrablend run`."
         )
-    for path in (about, *models):
+    for path in files:
         _copy(path, folder / path.name)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from data.errors import ExperimentError, SceneError
-from data.files import require_replaceable, temporary_prefix
+from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
 from data.maps.member import Member
 from data.maps.store import map_path, open_store
@@ -77,6 +77,7 @@ def predict_scenes(
     for path in outputs:
         require_replaceable(path, lambda path: is_prediction(path) and path.resolve() not in sources)
     out.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("members")) as temporary:
         folder = Path(temporary)
         members = [run.load_member(name, folder, given.get(name)) for name in order]

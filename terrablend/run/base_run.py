@@ -57,7 +57,8 @@ class BaseRun(ABC, Generic[E]):
         Where scenes are worked on in parallel.
     track : Track
     verify : bool
-        Whether to read every file of the user's again, though its size and time are as they were.
+        Whether to read every file of the user's again, though its size and time are as they were: once, and not those
+        whose digests are in the catalogue.
     """
 
     experiment: E
@@ -195,12 +196,24 @@ class BaseRun(ABC, Generic[E]):
             return {}
         path = self.folder.path / "inputs.json"
         known = load_inputs(path)
-        files = read_inputs(paths, self.experiment.root, {} if self.verify else known)
+        again = {path for path in paths if self.verify and path not in self._read | self._digested}
+        self._read.update(again)
+        files = read_inputs(paths, self.experiment.root, known, again)
         if self.folder.is_ours and known | files != known:
             # What is not remembered is read again.
             with suppress(OSError):
                 write_json(path, known | files)
         return {name: file.sha256 for name, file in files.items()}
+
+    @cached_property
+    def _read(self) -> set[Path]:
+        """Files of the user's that were read again."""
+        return set()
+
+    @cached_property
+    def _digested(self) -> set[Path]:
+        """Files of the user's whose content the catalogue has a digest of."""
+        return set()
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote."""
@@ -214,6 +227,11 @@ class BaseRun(ABC, Generic[E]):
     def load_explanation(self, name: str) -> Explanation:
         """Return what the boosters of a member look at."""
         return load_explanation(self.folder.path / "explain" / f"{name}.json")
+
+    @property
+    def file(self) -> Path:
+        """The experiment file."""
+        return self.source / "experiment.yaml" if self.source.is_dir() else self.source
 
     @property
     def members_folder(self) -> Path:

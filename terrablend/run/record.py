@@ -6,13 +6,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from data.errors import RunError
-from data.files import TIMINGS, fingerprint, hash_file, write_json
+from data.files import TIMINGS, fingerprint, hash_file
+from data.records import FileKind, read_record, write_record
 from data.settings import Settings
 
 __all__ = ["FileRecord", "StageRecord", "changed_files", "list_files", "load_record", "record_files"]
+
+
+RECORD = FileKind(
+    "the record of a stage",
+    RunError,
+    "terrablend run",
+    "Move it away, with the results of the stage, and run the stage again.",
+)
 
 
 class FileRecord(NamedTuple):
@@ -49,25 +58,12 @@ class StageRecord(Settings):
 
     def save(self, path: Path) -> None:
         """Write the record."""
-        write_json(path, self.model_dump(mode="json"))
+        write_record(path, self)
 
 
 def load_record(path: Path) -> StageRecord:
-    """Read the record of a stage.
-
-    Raises
-    ------
-    RunError
-        If it is damaged.
-    """
-    try:
-        return StageRecord.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise RunError(
-            f"{path}: expected the record of a stage, got a damaged one ({problem}). "
-            "Move it away, with the results of the stage, and run the stage again."
-        ) from error
+    """Read the record of a stage; raises RunError if it is damaged."""
+    return read_record(path, StageRecord, RECORD)
 
 
 def list_files(folder: Path, outputs: tuple[str, ...]) -> list[str]:

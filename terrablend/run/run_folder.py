@@ -95,6 +95,7 @@ class RunFolder:
         """Make the folder that of a run, and keep other processes from working in it."""
         self.claim()
         with lock_folder(self.path):
+            clear_leftovers(self.path)
             yield
 
     @property
@@ -138,8 +139,18 @@ class RunFolder:
             Naming the stage, the first file that is not, and the command that makes it again.
         """
         self.require(stage)
+        self.verify_files(stage)
+
+    def verify_files(self, stage: Stage) -> None:
+        """Refuse any other bytes than a stage wrote when it was done, whatever it would be made from now.
+
+        Raises
+        ------
+        RunError
+            As `verify` does.
+        """
         record = self._record(stage.name)
-        if record is None or stage.name in self._verified:
+        if record is None or record.state != "done" or stage.name in self._verified:
             return
         if changed := changed_files(self.path, record.files, content=True):
             raise RunError(

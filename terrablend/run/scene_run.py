@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.errors import EnsembleError, SubmissionError
+from data.errors import EnsembleError, SubmissionError, TerrablendError
 from data.files import fingerprint, hash_file
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
@@ -39,8 +39,8 @@ from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
 
-MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip)")
-"""Files of a member's folder that hold a model; its maps and the story of its training are not needed to apply it."""
+MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip|json)")
+"""Files of a member's folder that hold a model, or its hash; its maps and the story of its training are not needed."""
 
 EXTRA_MAPS = ("proba", "uncertainty")
 """Folders of what a submission may hold beside class maps."""
@@ -130,7 +130,15 @@ class Run(BaseRun[Experiment]):
 
     @cached_property
     def _files(self) -> tuple[list[SceneFiles], list[str]]:
-        return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
+        try:
+            return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
+        except TerrablendError as error:
+            raise type(error)(f"{self.file}: {error}") from error
+
+    @cached_property
+    def _digested(self) -> set[Path]:
+        images = {Path(image.path) for files in self._files[0] for image in files.images}
+        return images | {Path(files.label.path) for files in self._files[0] if files.label is not None}
 
     def _input_files(self) -> list[Path]:
         groups = self.experiment.folds.group.file

@@ -8,7 +8,8 @@ import numpy as np
 import polars as pl
 
 from data.errors import ExperimentError
-from data.files import replacing, write_json
+from data.files import write_json
+from data.records import write_parquet
 from data.scenes.catalogue import Catalogue
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
@@ -85,8 +86,7 @@ class TableRun(BaseRun[TableExperiment]):
             }
             frames.append(pl.DataFrame(columns | dict(zip(probas, proba.T, strict=True))))
         held_out = pl.concat(frames).sort("row")
-        with replacing(directory / "oof.parquet") as temporary:
-            held_out.write_parquet(temporary)
+        write_parquet(directory / "oof.parquet", held_out.to_arrow())
         proba = held_out.select(probas).to_numpy()
         label, weight, fold_of = (held_out[column].to_numpy() for column in ("label", "weight", "fold"))
         scores = score_rows(label, proba, weight, fold_of, classes)

@@ -26,7 +26,6 @@ class Trial:
     folds : tuple of float
         Of each fold, if all were learned.
     end : {"done", "stopped early", "failed"}
-    seconds : float
     """
 
     number: int
@@ -34,7 +33,6 @@ class Trial:
     score: float
     folds: tuple[float, ...]
     end: str
-    seconds: float
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from data.errors import ExperimentError, TerrablendError
-from data.files import replacing
+from data.files import TIMINGS, read_json, replacing, write_json
 from ensemble.objective import Objective, objective_of
 from ensemble.settings import EnsembleSettings
 from features.branch import Range, Space
@@ -65,7 +65,8 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
         Of the member.
     trials : int
     directory : Path
-        Gets ``study.db``, which Optuna's own tools read, ``trials.csv``, ``index.html`` and ``best.yaml``.
+        Gets ``study.db``, which Optuna's own tools read, ``trials.csv``, ``index.html`` and ``best.yaml``, and in
+        ``timings.json`` the seconds of each trial.
 
     Raises
     ------
@@ -76,13 +77,15 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
     member = Trials(run, name, directory / "work")
     with quiet_optuna():
         study = open_study(directory)
-        try_as_written(study, member, metric)
+        with timing(directory, 0):
+            try_as_written(study, member, metric)
         tried = len(finished_trials(study))
         for number in run.track(range(tried, trials), f"{name}: trials", max(trials - tried, 0)):
             # What is tried next depends on the seed and the trials that ended, not on interruptions.
             seed = run.experiment.seed + number
             study.sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=False)
-            try_next(study, member, space, metric)
+            with timing(directory, number + 1):
+                try_next(study, member, space, metric)
         member.close()
         result = read_study(study, name, space, metric)
     write_table(result, directory / "trials.csv")
@@ -91,6 +94,17 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
     save_experiment(best, directory / "best.yaml")
     for line in describe(result):
         logger.info("%s", line)
+
+
+@contextmanager
+def timing(directory: Path, number: int) -> Iterator[None]:
+    """Note the seconds of a trial in a file apart: they differ from run to run, as nothing else does."""
+    begun = time.perf_counter()
+    yield
+    path = directory / TIMINGS
+    seconds = read_json(path) if path.exists() else {}
+    if str(number) not in seconds:
+        write_json(path, {**seconds, str(number): round(time.perf_counter() - begun, 1)})
 
 
 def search_space(experiment: AnyExperiment, name: str, source: Path) -> Space:
@@ -161,23 +175,23 @@ def open_study(directory: Path) -> optuna.Study:
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials that came to their own end: those that were interrupted say nothing."""
     return [
-        trial for trial in study.get_trials(deepcopy=False) if "seconds" in trial.user_attrs and trial.state in ENDS
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state in ENDS and trial.user_attrs.get("end") == ENDS[trial.state]
     ]
 
 
 def try_as_written(study: optuna.Study, member: Trials[E], metric: Objective) -> None:
     """Score the settings as they are written, once."""
     if "as_written" not in study.user_attrs:
-        begun = time.perf_counter()
         score, folds = nested_scores(list(member.count({})), metric)
-        seconds = time.perf_counter() - begun
-        study.set_user_attr("as_written", {"score": score, "folds": folds, "seconds": seconds})
+        study.set_user_attr("as_written", {"score": score, "folds": folds})
 
 
 def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objective) -> None:
     """Try what the study suggests, fold by fold; what falls behind the others is stopped."""
     trial = study.ask()
-    begun, counted = time.perf_counter(), []
+    counted: list[Counts] = []
     n_folds, end = len(member.catalogue.folds), TrialState.COMPLETE
     try:
         for counts in member.count(suggest(trial, space)):
@@ -191,7 +205,8 @@ def try_next(study: optuna.Study, member: Trials[E], space: Space, metric: Objec
         end = TrialState.FAIL
     score, folds = nested_scores(counted, metric) if end is TrialState.COMPLETE else (None, [])
     trial.set_user_attr("folds", folds)
-    trial.set_user_attr("seconds", time.perf_counter() - begun)
+    # One that is stopped from here on is told to have failed, which is not the end that it names.
+    trial.set_user_attr("end", ENDS[end])
     study.tell(trial, score, end)
 
 
@@ -244,11 +259,10 @@ def read_study(study: optuna.Study, name: str, space: Space, metric: Objective) 
             trial.value if trial.value is not None else math.nan,
             tuple(trial.user_attrs["folds"]),
             ENDS[trial.state],
-            trial.user_attrs["seconds"],
         )
         for number, trial in enumerate(finished_trials(study), 1)
     )
-    as_written = Trial(0, {}, written["score"], tuple(written["folds"]), "done", written["seconds"])
+    as_written = Trial(0, {}, written["score"], tuple(written["folds"]), "done")
     importance: dict[str, float] = {}
     if len({trial.score for trial in trials if trial.end == "done"}) >= FEWEST:
         importance = optuna.importance.get_param_importances(study)
@@ -280,7 +294,6 @@ def write_table(result: SearchResult, path: Path) -> None:
             "end": trial.end,
             result.metric.name: trial.score,
             **{f"{result.metric.name}_fold{number}": value for number, value in enumerate(trial.folds)},
-            "seconds": round(trial.seconds, 1),
             **{key: describe_value(value) for key, value in trial.values.items()},
         }
         for trial in (result.as_written, *result.trials)

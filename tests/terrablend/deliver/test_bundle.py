@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
+from terrablend.run.record import load_record, record_files
 from terrablend.run.scene_run import MODEL
 from trees.learning import LEARNERS
 
@@ -41,15 +43,18 @@ def finished(stacked, terrablend):
     if not (folder / "ensemble" / "ensemble.json").exists():
         outcome = terrablend("run", stacked, "--run", folder, "--workers", 1)
         assert outcome.code == 0, outcome.err
-        give_weight(folder / "ensemble" / "ensemble.json", *STACKED["members"])
+        give_weight(folder, *STACKED["members"])
     return folder
 
 
-def give_weight(path, *names):
-    """Give some members of an ensemble the same weight and the others none, whatever was found to be best."""
+def give_weight(folder, *names):
+    """Give some members of a run the same weight and the others none, as if that had been found to be best."""
+    path, record = folder / "ensemble" / "ensemble.json", folder / "stages" / "ensemble.json"
     ensemble = Ensemble.load(path)
     blend = Blend((tuple(float(name in names) / len(names) for name in ensemble.members),))
     replace(ensemble, decision=replace(ensemble.decision, blend=blend)).save(path)
+    files = record_files(folder, ("ensemble",))
+    load_record(record).model_copy(update={"files": files}).save(record)
 
 
 @pytest.fixture
@@ -119,13 +124,9 @@ def test_a_bundle_holds_all_members_that_are_needed_and_nothing_of_the_machine_i
 def test_members_without_weight_stay_behind_unless_another_is_stacked_on_them(
     finished, terrablend, tmp_path, used, needed
 ):
-    path = finished / "ensemble" / "ensemble.json"
-    before = path.read_text()
-    give_weight(path, used)
-    try:
-        assert terrablend("bundle", finished, "-o", tmp_path / "small").code == 0
-    finally:
-        path.write_text(before)
+    run = shutil.copytree(finished, tmp_path / "run")
+    give_weight(run, used)
+    assert terrablend("bundle", run, "-o", tmp_path / "small").code == 0
     assert sorted(folder.name for folder in (tmp_path / "small" / "members").iterdir()) == needed
 
 
@@ -141,7 +142,8 @@ def test_every_kind_of_model_file_is_taken():
     for learner in LEARNERS.values():
         assert MODEL.fullmatch(f"fold12{learner.booster.suffix}")
     assert MODEL.fullmatch("fold0.safetensors")
-    for name in ("fold0.json", "fold0.csv", "fold0.ckpt", "fold0.txt.py", "afold0.txt"):
+    assert MODEL.fullmatch("fold0.json")
+    for name in ("fold0.csv", "fold0.ckpt", "fold0.txt.py", "afold0.txt"):
         assert not MODEL.fullmatch(name)
 
 

@@ -2,12 +2,24 @@
 
 import json
 import os
+import re
 import shutil
 
 import pytest
 
-from data.errors import EnsembleError, OutputError, RunError
-from data.files import read_json
+from data.errors import (
+    BundleError,
+    CatalogueError,
+    EnsembleError,
+    ExperimentError,
+    MemberError,
+    OutputError,
+    RunError,
+    SceneError,
+    TerrablendError,
+)
+from data.files import hash_file, read_json
+from data.survey import inputs
 from terrablend.deliver.bundle import open_model, write_bundle
 from terrablend.deliver.evaluate import evaluate_maps
 from terrablend.deliver.predict import predict_scenes
@@ -99,18 +111,93 @@ def test_every_file_that_an_experiment_names_is_an_input_and_a_changed_one_is_na
         run.folder.carry_out(run.check)
 
 
+def change_byte(path):
+    """Change a file, not its size and time."""
+    times, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def test_a_file_that_changed_with_its_size_and_time_is_noticed_where_that_is_asked_for(world):
     experiment, folder = world
     run = open_run(experiment, folder)
     assert run.folder.state(run.check) == "done"
-    path = next((experiment.parent / "train").glob("*.tif"))
-    times, content = path.stat(), bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    change_byte(experiment.parent / "groups.json")
     assert open_run(experiment, folder).folder.state(open_run(experiment, folder).check) == "done"
     again = open_run(experiment, folder, verify=True)
     assert again.folder.state(again.check) == "stale"
+
+
+def test_where_all_is_read_again_each_file_is_read_once(world, monkeypatch):
+    experiment, folder = world
+    run = open_run(experiment, folder)
+    assert run.folder.state(run.ensemble) == "done"
+    hashed = []
+    monkeypatch.setattr(inputs, "hash_file", lambda path: hashed.append(path.name) or hash_file(path))
+    again = open_run(experiment, folder, verify=True)
+    assert {again.folder.state(stage) for stage in again.stages} == {"done"}
+    # Scenes have digests in the catalogue, by which they are compared.
+    assert hashed == ["groups.json"]
+
+
+@pytest.mark.parametrize("changed", ["scene", "members/lightgbm/oof"])
+def test_a_run_that_is_no_longer_what_it_was_is_not_bundled(world, tmp_path, changed):
+    experiment, folder = world
+    place = experiment.parent / "train" if changed == "scene" else folder / changed
+    path = min(place.glob("*.tif"))
+    change_byte(path)
+    run = open_run(experiment, folder)
+    with pytest.raises(TerrablendError, match=re.escape(path.name)):
+        write_bundle(run, tmp_path / "model.zip")
+    assert not (tmp_path / "model.zip").exists()
+    shutil.rmtree(place)
+    if changed == "scene":
+        # Where the scenes are no longer there is nothing to compare.
+        write_bundle(open_run(folder / "experiment.yaml", folder), tmp_path / "model.zip")
+
+
+def test_a_bundle_that_was_whole_before_a_kill_is_taken_for_written_and_another_is_left_alone(world, tmp_path):
+    _, folder = world
+    run, out = open_run(folder / "experiment.yaml", folder), tmp_path / "model"
+    write_bundle(run, out)
+    (tmp_path / ".bundle-host-1-left").mkdir()
+    before = contents(out)
+    write_bundle(run, out)
+    assert contents(out) == before
+    assert "members/lightgbm/fold0.json" in before
+    (out / "manifest.json").write_bytes(before["manifest.json"].replace(b"small", b"other"))
+    with pytest.raises(BundleError, match="expected a new folder"):
+        write_bundle(run, out)
+
+
+def test_an_error_within_a_zip_names_the_zip_and_no_unpacked_file(world, tmp_path):
+    _, folder = world
+    path = tmp_path / "model.zip"
+    write_bundle(open_run(folder / "experiment.yaml", folder), path)
+    with (
+        pytest.raises(BundleError, match=r"model\.zip: members/a\.txt: expected a model\. Do not use it"),
+        open_model(path) as inside,
+    ):
+        raise MemberError(f"{inside}/members/a.txt: expected a model. Make it again.")
+    with pytest.raises(SceneError, match=r"^a\.tif: expected a scene"), open_model(path):
+        raise SceneError("a.tif: expected a scene.")
+
+
+@pytest.mark.parametrize("name", ["check", "Features", "ensemble", "submit", "explain-lightgbm", "tune-x"])
+def test_no_member_has_the_name_of_a_stage(made, tmp_path, name):
+    text = (made / "coast" / "small.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(text.replace("  lightgbm:", f"  {name}:"))
+    with pytest.raises(ExperimentError, match=rf"a\.yaml: members\..*expected a name that no stage has, got {name}"):
+        load_scene_experiment(tmp_path / "a.yaml")
+
+
+def test_what_cannot_be_found_names_the_experiment_file(made, tmp_path):
+    text = (made / "coast" / "small.yaml").read_text()
+    (tmp_path / "a.yaml").write_text(text.replace("root: .", f"root: {made / 'coast'}").replace("train/", "trian/"))
+    run = open_run(tmp_path / "a.yaml", tmp_path / "run")
+    with pytest.raises(CatalogueError, match=r"a\.yaml: .*trian.*expected scenes, got no matching file"):
+        run.folder.carry_out(run.check)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +227,7 @@ def test_a_member_that_was_trained_anew_after_the_ensemble_is_not_applied(world,
         lambda: predict_scenes(run, [image], tmp_path / "out"),
         lambda: write_bundle(run, tmp_path / "model.zip"),
     ):
-        with pytest.raises(EnsembleError, match=r"fold0\.txt: .*the stage ensemble is stale.*terrablend ensemble"):
+        with pytest.raises(EnsembleError, match=r"fold0\.json: .*the stage ensemble is stale.*terrablend ensemble"):
             deliver()
     assert not (tmp_path / "out").exists()
     before = run.load_ensemble()

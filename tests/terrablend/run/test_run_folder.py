@@ -243,7 +243,7 @@ def test_what_killed_processes_left_is_cleared_when_a_stage_starts_and_nothing_e
 def test_a_damaged_record_is_one_message_that_names_it(steps, text):
     steps.folder.carry_out(steps.table())
     (steps.folder.path / "stages" / "features.json").write_text(text)
-    with pytest.raises(RunError, match=r"stages/features.json: expected the record of a stage, got a damaged one"):
+    with pytest.raises(RunError, match=r"stages/features.json: expected the record of a stage, got a damaged file"):
         RunFolder(steps.folder.path).carry_out(steps.table())
 
 

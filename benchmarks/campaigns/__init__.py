@@ -1,0 +1,1 @@
+"""Campaigns of `benchmarks/robustness.py`: what is killed, damaged or refused, and how it must end."""
