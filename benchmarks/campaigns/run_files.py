@@ -28,7 +28,7 @@ def make_run_files(lab: Lab) -> Iterator[Kind]:
     train, test = (catalogue.split(split)[0].id for split in ("train", "test"))
     for name in run.experiment.members:
         # Loading compares what it finds with the records.
-        for file in run.model_files(name):
+        for file in (file for file in run.model_files(name) if "1" not in file.stem):
             yield Kind(f"{name}, {file.name}", file, lambda path, name=name: _read_member(run, name))
         stage = run.member(name)
         yield _map_kind(f"{name}, map", folder / "members" / name / "oof" / f"{train}.tif", run, stage)
@@ -81,15 +81,15 @@ def _bundle_kinds(lab: Lab) -> Iterator[Kind]:
             return [read_map(path).tobytes() for path in maps]
 
     yield Kind("bundle", path, apply)
-    for name, part in entries.items():
-        yield Kind(f"bundle, {name}", path, apply, part=part, wrap=partial(_zip_with, entries, name, anew=False))
-        if name != MANIFEST:
-            # Nothing in it tells what an experiment or a map was.
-            anew = partial(_zip_with, entries, name, anew=True)
-            yield Kind(f"bundle listed anew, {name}", path, apply, sealed=False, part=part, wrap=anew)
     unpacked = lab.reference / "model"
-    for file in sorted(path for path in unpacked.rglob("*") if path.is_file()):
-        yield Kind(f"unpacked, {file.relative_to(unpacked)}", file, lambda path: apply(unpacked))
+    for name in (MANIFEST, "experiment.yaml", "members/lightgbm/fold0.txt"):
+        wrap = partial(_zip_with, entries, name, anew=False)
+        yield Kind(f"bundle, {name}", path, apply, part=entries[name], wrap=wrap)
+        yield Kind(f"unpacked, {name}", unpacked / name, lambda path: apply(unpacked))
+    for name in sorted(entries.keys() - {MANIFEST}):
+        # Nothing tells what the experiment file of a bundle was.
+        anew = partial(_zip_with, entries, name, anew=True)
+        yield Kind(f"bundle listed anew, {name}", path, apply, sealed=False, part=entries[name], wrap=anew)
 
 
 def _zip_with(entries: Mapping[str, bytes], name: str, part: bytes, anew: bool) -> bytes:
