@@ -1,7 +1,7 @@
 """Fitting with everything that is measured of it: what the report shows and a run keeps."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -72,14 +72,19 @@ def fit_and_measure(
     *,
     seed: int,
     branches: Mapping[str, str],
+    caveats: Sequence[str] = (),
     masks: Masks = no_masks,
     track: Track = untracked,
 ) -> FittedEnsemble:
-    """Fit the ensemble, score it, and measure what is reported of it; parameters as of `ensemble.fit.fit_ensemble`."""
+    """Fit the ensemble, score it, and measure what is reported of it; parameters as of `ensemble.fit.fit_ensemble`.
+
+    ``caveats`` are sentences that whoever reads the verdict must know: they are added to it.
+    """
     maps, objective = open_maps(members, catalogue.classes), objective_of(settings, catalogue.classes)
     ensemble, evaluations = fit_ensemble(
         members, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
     )
+    ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))
     nested = evaluations[0]
     return FittedEnsemble(
         ensemble,

@@ -51,8 +51,8 @@ class Objective:
     places : tuple of (int, int), optional
         The questions and labels whose scores are averaged.
     empty : float, optional
-        By scene: what a class that is not in the scene's label scores if it is not predicted either; None: it is left
-        out.
+        By scene: what a class that is not in the scene's label scores if it is not predicted either, 0 where the scene
+        has no prediction at all; None: it is left out.
     """
 
     name: str
@@ -89,8 +89,10 @@ class Objective:
             # Whatever is predicted there: the same scenes are to count for every threshold.
             scores = np.where(labelled(counts)[..., questions, labels] > 0, scores, np.nan)
         elif self.empty is not None:
+            # Where nothing at all was predicted, nothing was found to be absent.
             seen = counts.sum(axis=(-2, -1))[..., questions] > 0
-            scores = np.where(np.isnan(scores) & seen, self.empty, scores)
+            predicted = counts[..., :-1].sum(axis=(-2, -1))[..., questions] > 0
+            scores = np.where(np.isnan(scores) & seen, np.where(predicted, self.empty, 0), scores)
         return nan_mean(scores)
 
     def over(self, counts: Counts) -> Scores:

@@ -24,6 +24,24 @@ class TuneSettings(Settings):
     search: dict[str, Range | list[Any]] = Field(
         {}, description="dotted keys of the experiment file, each with its range or its values"
     )
+    compared: dict[str, int] = Field(
+        {},
+        description="member → settings that were compared on these folds to find its own; `terrablend tune` writes it "
+        "into best.yaml, and reports say it",
+    )
+
+    @property
+    def caveats(self) -> list[str]:
+        """What a reader of scores must know of members whose settings were chosen by them, in sentences."""
+        return [
+            f"The settings of {name} are the best of {count} that were compared on these folds, which flatters it."
+            for name, count in self.compared.items()
+        ]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What reports depend on."""
+        return {"compared": self.compared} if self.compared else {}
 
 
 def suggest(trial: "optuna.Trial", space: Space) -> dict[str, Any]:

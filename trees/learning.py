@@ -3,7 +3,6 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from data.names import named_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from features.scene_table import open_rows
-from features.table import Columns, Table
+from features.table import Columns
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMLearner
@@ -87,7 +86,8 @@ class TrainingRows(ABC):
         table = open_rows(pixels, catalogue, columns)
         kind = LEARNERS[settings.booster]
         self.made_with: Mapping[str, str] = {kind.library: _library_version(kind.library, name)}
-        self.learner = kind(self._weighted(table, settings), catalogue.classes.n_labels, threads, device)
+        self.learner = kind(table, catalogue.classes.n_labels, threads, device)
+        self._given = _given_weights(settings, self.labels)
         self._weight = table.weight.astype(np.float64)
         scenes = {scene.id: scene for scene in catalogue.split("train")}
         self._fold = np.array([scenes[name].fold for name in table.scenes])[table.scene]
@@ -128,10 +128,6 @@ class TrainingRows(ABC):
         for places, features in table.batches(self._fold == fold):
             yield table.label[places], self._weight[places], predict_proba(booster, features, self.learner.threads)
 
-    @abstractmethod
-    def _weighted(self, table: Table, settings: TreeSettings) -> Table:
-        """Return the table with the weights that rows have in learning."""
-
 
 class PixelRows(TrainingRows):
     """The rows of the pixel table: one booster predicts all classes."""
@@ -140,10 +136,11 @@ class PixelRows(TrainingRows):
         """Learn from the rows outside a fold; raises MemberError if they lack a class altogether."""
         learner, outside = self.learner, self._fold != fold
         self._require_labels(outside, fold)
+        learner.relabel(learner.table.label, self._weigh(settings, outside))
         held = np.zeros(len(outside), bool)
         if learner.stops and settings.validation_fraction > 0:
             rng = np.random.default_rng([seed, fold])
-            label, weight = learner.table.label[outside], learner.table.weight[outside]
+            label, weight = learner.label[outside], learner.weight[outside]
             held[outside] = hold_out_groups(self._group[outside], label, weight, settings.validation_fraction, rng)
             if not held.any():
                 logger.warning(
@@ -169,8 +166,17 @@ class PixelRows(TrainingRows):
         if absent:
             logger.warning("%s, fold %d: no row of %s outside this fold", self.name, fold, ", ".join(absent))
 
-    def _weighted(self, table: Table, settings: TreeSettings) -> Table:
-        return replace(table, weight=_weigh(table, settings, self.labels))
+    def _weigh(self, settings: TreeSettings, outside: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return the weight of each row in learning, by the labels of those outside the fold; 1 in their mean."""
+        label, whole = self.learner.table.label, settings.sample_weight == "none"
+        weight = np.ones(len(label)) if whole else self._weight
+        by_label = self._given
+        if by_label is None:
+            totals = np.bincount(label[outside], weight[outside], len(self.labels))
+            by_label = np.divide(totals.sum(), totals, out=np.zeros(len(totals)), where=totals > 0)
+        weight = weight * np.asarray(by_label)[label]
+        relative: NDArray[np.float32] = (weight / weight[outside].mean()).astype(np.float32)
+        return relative
 
 
 def fit_part(
@@ -227,15 +233,9 @@ def _check_settings(name: str, settings: TreeSettings, classes: Classes) -> None
         )
 
 
-def _weigh(table: Table, settings: TreeSettings, labels: Sequence[str]) -> NDArray[np.float32]:
-    """Return the weight of each row in learning, 1 in the mean."""
-    weight = np.ones(len(table)) if settings.sample_weight == "none" else table.weight.astype(np.float64)
-    totals = np.bincount(table.label, weight, len(labels))
+def _given_weights(settings: TreeSettings, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the weight of each label, or of a row that has a tag; None if balanced, by the rows that are learned."""
     if settings.class_weights == "balanced":
-        by_label = np.divide(totals.sum(), totals, out=np.zeros(len(labels)), where=totals > 0)
-    else:
-        given = {} if settings.class_weights == "none" else settings.class_weights
-        by_label = np.array(named_weights("class_weights", given, labels, [1.0] * len(labels)))
-    weight = weight * by_label[table.label]
-    relative: NDArray[np.float32] = (weight / weight.mean()).astype(np.float32)
-    return relative
+        return None
+    given = {} if settings.class_weights == "none" else settings.class_weights
+    return named_weights("class_weights", given, labels, [1.0] * len(labels))

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from data.folds.hold_out import hold_out_scenes
-from data.names import named_weights
-from features.table import Table
 from trees.boosters.booster import Booster
 from trees.learning import TrainingRows, fit_part
 from trees.settings import TreeSettings
@@ -70,11 +68,6 @@ class TagRows(TrainingRows):
         learned = TagBoosters(settings.booster, self.labels, boosters, self.learner.table.names)
         return learned, {"rows": rows, "tags": facts, "importance_by_tag": learned.importances()}
 
-    def _weighted(self, table: Table, settings: TreeSettings) -> Table:
-        # Every tag weighs the rows anew, see `_weigh`.
-        self._given = _given_weights(settings, self.labels)
-        return table
-
     def _hold_out(self, settings: TreeSettings, fold: int, seed: int) -> NDArray[np.bool_]:
         share = settings.validation_fraction if self.learner.stops else 0
         held = hold_out_scenes(self.catalogue, fold, share, np.random.default_rng([seed, fold]))
@@ -87,14 +80,6 @@ class TagRows(TrainingRows):
         weight = np.where(label == 1, (rows - count) / count if self._given is None else self._given[index], 1.0)
         relative: NDArray[np.float32] = (weight / weight[outside].mean()).astype(np.float32)
         return relative
-
-
-def _given_weights(settings: TreeSettings, tags: tuple[str, ...]) -> tuple[float, ...] | None:
-    """Return the weight of a row that has a tag, for each tag; None if balanced with the rows that lack it."""
-    if settings.class_weights == "balanced":
-        return None
-    given = {} if settings.class_weights == "none" else settings.class_weights
-    return named_weights("class_weights", given, tags, [1.0] * len(tags))
 
 
 def _has_both(label: NDArray[np.uint8], chosen: NDArray[np.bool_]) -> bool:

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from data.folds.similarity import Thumbnails, similar_pairs
 from data.scenes.catalogue import Catalogue
-from data.scenes.footprints import has_footprint, touching_pairs
+from data.scenes.footprints import has_footprint, overlapping_pairs, touching_pairs
 
-__all__ = ["LeakageReport", "leakage_report"]
+__all__ = ["LeakageReport", "leakage_report", "leakage_warning"]
 
 EXAMPLES = 3
 
@@ -32,6 +32,8 @@ class LeakageReport:
         Groups that lie in several folds; empty unless something went wrong.
     georeferenced : int
         Scenes, of all splits, that could be compared by where they lie.
+    overlapping : tuple of (scene, scene)
+        Training scenes that show the same ground but lie in different folds.
     neighbours : tuple of (scene, scene)
         Training scenes that touch or overlap on the ground but lie in different folds.
     duplicates : tuple of (scene, scene) or None
@@ -53,6 +55,7 @@ class LeakageReport:
     labelled: Mapping[str, tuple[int, ...]]
     split_groups: tuple[str, ...]
     georeferenced: int
+    overlapping: tuple[tuple[str, str], ...]
     neighbours: tuple[tuple[str, str], ...]
     duplicates: tuple[tuple[str, str], ...] | None
     outside: Mapping[str, int]
@@ -63,8 +66,19 @@ class LeakageReport:
 
     @property
     def leaks(self) -> bool:
-        """Whether a group or a near-duplicate lies in several folds."""
-        return bool(self.split_groups or self.duplicates)
+        """Whether a group, the same ground or a near-duplicate lies in several folds."""
+        return bool(self.split_groups or self.overlapping or self.duplicates)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What makes scores too good, in sentences; nothing where nothing leaks."""
+        said = _leak_sentences(self.split_groups, self.overlapping)
+        if self.duplicates:
+            said.append(
+                f"{_many(len(self.duplicates), 'pair')} of near-duplicates in different folds "
+                f"({_first_pair(self.duplicates)}), so scores are too good: set folds.group.similar."
+            )
+        return said
 
     def lines(self) -> list[str]:
         """Return the report as text, a line for each matter."""
@@ -81,6 +95,7 @@ class LeakageReport:
             lines.append(f"scenes without {what}: {sum(self.blank)} of {sum(self.scenes)} ({folds})")
         if self.georeferenced:
             lines.append(f"scene pairs across folds that touch or overlap on the ground: {_pairs(self.neighbours)}")
+            lines.append(f"scene pairs across folds that overlap: {_pairs(self.overlapping)}")
         else:
             lines.append("no scene is georeferenced: which are neighbours on the ground cannot be told")
         if self.duplicates is not None:
@@ -120,9 +135,6 @@ def leakage_report(
     scenes, folds, train = catalogue.scenes, catalogue.folds, catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])
     fold_of = np.array([scene.fold for scene in train])
-    folds_of_group: dict[str, set[int | None]] = {}
-    for scene in train:
-        folds_of_group.setdefault(scene.group, set()).add(scene.fold)
 
     touching = touching_pairs(scenes)
     alike = None if thumbnails is None else similar_pairs(thumbnails, similarity)
@@ -136,8 +148,9 @@ def leakage_report(
             name: tuple(int(counts[fold_of == fold, label].sum()) for fold in folds)
             for label, name in enumerate(catalogue.classes.label_names)
         },
-        split_groups=tuple(sorted(group for group, found in folds_of_group.items() if len(found) > 1)),
+        split_groups=_split_groups(catalogue),
         georeferenced=sum(has_footprint(scene) for scene in scenes),
+        overlapping=_across_folds(catalogue, overlapping_pairs(scenes)),
         neighbours=_across_folds(catalogue, touching),
         duplicates=None if alike is None else _across_folds(catalogue, alike),
         outside=outside,
@@ -146,6 +159,32 @@ def leakage_report(
         unit="scene" if classes.task == "multilabel" else "px",
         blank=() if classes.task == "multiclass" else tuple(int(bare[fold_of == fold].sum()) for fold in folds),
     )
+
+
+def leakage_warning(catalogue: Catalogue) -> list[str]:
+    """Return sentences on groups and on ground that lie in several folds, for whoever reads the scores."""
+    return _leak_sentences(_split_groups(catalogue), _across_folds(catalogue, overlapping_pairs(catalogue.scenes)))
+
+
+def _leak_sentences(split_groups: Sequence[str], overlapping: Sequence[tuple[str, str]]) -> list[str]:
+    said = []
+    if split_groups:
+        said.append(
+            f"{_many(len(split_groups), 'group')} ({_first(split_groups)}) split over folds: scores are too good."
+        )
+    if overlapping:
+        said.append(
+            f"{_many(len(overlapping), 'pair')} of training scenes in different folds overlap on the ground "
+            f"({_first_pair(overlapping)}), so scores are too good: set folds.group.overlap."
+        )
+    return said
+
+
+def _split_groups(catalogue: Catalogue) -> tuple[str, ...]:
+    folds: dict[str, set[int | None]] = {}
+    for scene in catalogue.split("train"):
+        folds.setdefault(scene.group, set()).add(scene.fold)
+    return tuple(sorted(group for group, found in folds.items() if len(found) > 1))
 
 
 def _across_folds(catalogue: Catalogue, pairs: NDArray[np.int64]) -> tuple[tuple[str, str], ...]:
@@ -167,7 +206,11 @@ def _beside_training(catalogue: Catalogue, pairs: NDArray[np.int64]) -> dict[str
 def _pairs(pairs: Sequence[tuple[str, str]]) -> str:
     if not pairs:
         return "none"
-    return f"{len(pairs)} ({_first(['–'.join(pair) for pair in pairs])})"
+    return f"{len(pairs)} ({_first_pair(pairs)})"
+
+
+def _first_pair(pairs: Sequence[tuple[str, str]]) -> str:
+    return _first(["–".join(pair) for pair in pairs])
 
 
 def _first(names: Sequence[str]) -> str:

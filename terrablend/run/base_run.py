@@ -323,6 +323,9 @@ class BaseRun(ABC, Generic[E]):
         catalogue, report = plan_folds(catalogue, settings, self.experiment.root, self.experiment.seed, self.track)
         for line in report.lines():
             logger.info("%s", line)
+        for warning in report.warnings:
+            logger.warning("%s", warning)
+        warnings = [*report.warnings, *warnings]
         with replacing(self.folder.path / "folds.txt") as temporary:
             temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
         write_check_page(

@@ -9,6 +9,7 @@ from typing import Any
 
 from data.errors import EnsembleError, SubmissionError, TerrablendError
 from data.files import fingerprint, hash_file
+from data.folds.leakage import leakage_warning
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import Catalogue
@@ -64,7 +65,7 @@ class Run(BaseRun[Experiment]):
         reads = (self.check, *map(self.member, self.experiment.members), *self._explained)
         # Formulas can be in the conditions of rules.
         formulas = {"formulas": self.formulas} if self.experiment.ensemble.rules else {}
-        settings = {**self.settings_record("ensemble", "seed"), **formulas}
+        settings = {**self.settings_record("ensemble", "seed"), **formulas, **self.experiment.tune.record}
         return self.stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
 
     @cached_property
@@ -200,6 +201,7 @@ class Run(BaseRun[Experiment]):
             experiment.ensemble,
             seed=experiment.seed,
             branches=branches,
+            caveats=[*leakage_warning(catalogue), *experiment.tune.caveats],
             masks=self.masks,
             track=self.track,
         )

@@ -46,7 +46,7 @@ def tune_stage(run: BaseRun[E], name: str, trials: int) -> Stage:
     record = {
         **run.settings_record("features", "seed"),
         "member": run.member_record(name),
-        "tune": run.experiment.tune.model_dump(mode="json", exclude={"trials"}),
+        "tune": run.experiment.tune.model_dump(mode="json", exclude={"trials", "compared"}),
     }
     outputs = f"tune/{name}"
     work = partial(tune_member, run, name, trials, run.folder.path / outputs)
@@ -90,7 +90,10 @@ def tune_member(run: BaseRun[E], name: str, trials: int, directory: Path) -> Non
         result = read_study(study, name, space, metric)
     write_table(result, directory / "trials.csv")
     write_tuning_page(result, directory / "index.html", run.experiment.name)
-    best = change_experiment(run.experiment, result.best.values, run.source)
+    # Settings that an earlier search found were themselves the best of some.
+    earlier = run.experiment.tune.compared.get(name, 1)
+    compared = {f"tune.compared.{name}": earlier + len(result.trials)}
+    best = change_experiment(run.experiment, {**result.best.values, **compared}, run.source)
     save_experiment(best, directory / "best.yaml")
     for line in describe(result):
         logger.info("%s", line)

@@ -93,6 +93,15 @@ def test_a_scene_without_a_labelled_pixel_never_counts():
             assert float(objective(metric, KELP).over(counts)) == 1
 
 
+def test_a_scene_of_which_nothing_was_predicted_is_not_found_empty():
+    counts = np.zeros((3, 1, 2, 3))
+    counts[0] = [[4, 0, 0], [0, 4, 0]]
+    counts[1, 0, 0] = [3, 0, 1]
+    counts[2, 0, 0] = [0, 0, 4]
+    found = objective({"name": "dice", "over": "scenes", "empty": 1}, KELP)
+    assert found.score(counts).tolist() == [1, 1, 0]
+
+
 def test_the_mean_over_scenes_of_macro_scores_leaves_out_classes_that_a_scene_lacks():
     label, found = np.uint8([0, 0, 1, 1]), np.uint8([0, 2, 1, 1])
     counts = np.stack([confusion_counts(*pair, 3)[None] for pair in ((label, found), (np.uint8([2, 2]),) * 2)])

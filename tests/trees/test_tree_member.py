@@ -169,6 +169,20 @@ def test_class_weights_raise_and_lower_what_a_class_counts(fitted, make_scenes, 
     assert np.nanmean(proba) == pytest.approx(mean, rel=0.3)
 
 
+def test_balanced_weights_do_not_know_the_labels_of_the_fold_held_out(fitted, make_scenes, tmp_path):
+    settings = SETTINGS.model_copy(update={"class_weights": "balanced"})
+    catalogue, _ = fitted(make_scenes(n_scenes=6), settings)
+    texts = []
+    for changed in (False, True):
+        rows = open_training_rows("lgbm", settings, catalogue, tmp_path / "pixels", FeatureSet(BANDS, NAMES))
+        if changed:
+            rows.learner.table.label[rows._fold == 0] = 1
+        booster, _ = rows.fit(settings, 0, 0)
+        booster.save(tmp_path / "booster.txt")
+        texts.append((tmp_path / "booster.txt").read_bytes())
+    assert texts[0] == texts[1]
+
+
 def test_weights_of_classes_that_there_are_not_are_refused(fitted):
     with pytest.raises(MemberError, match=r"expected names among background, kelp, got kelpp\. Nearest: kelp"):
         fitted(settings=SETTINGS.model_copy(update={"class_weights": {"kelpp": 2.0}}))

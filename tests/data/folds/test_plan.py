@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import FoldError
-from data.folds.leakage import leakage_report
+from data.folds.leakage import leakage_report, leakage_warning
 from data.folds.plan import assign_folds, plan_folds
 from data.folds.similarity import BLOCKS, Thumbnails
 from data.scenes.catalogue import Catalogue, SceneStatistics
@@ -261,6 +261,20 @@ def test_neighbours_in_different_folds_are_reported():
     assert report.neighbours == (("train1", "train2"),)
     assert "touch or overlap on the ground: 1 (train1–train2)" in "\n".join(report.lines())
     assert not report.leaks
+    assert report.warnings == leakage_warning(replace(catalogue, scenes=scenes)) == []
+
+
+def test_ground_in_two_folds_leaks_and_is_warned_of():
+    catalogue = catalogue_of([(0, 0), (5, 0), (20, 0), (50, 0)], [5, 5, 5, 5])
+    scenes = tuple(replace(s, group=s.id, fold=fold) for s, fold in zip(catalogue.scenes, (0, 1, 1, 0), strict=True))
+    report = leakage_report(replace(catalogue, scenes=scenes))
+    assert report.leaks
+    assert report.overlapping == (("train0", "train1"),)
+    assert report.warnings == leakage_warning(replace(catalogue, scenes=scenes))
+    assert report.warnings == [
+        "1 pair of training scenes in different folds overlap on the ground (train0–train1), so scores are too good: "
+        "set folds.group.overlap."
+    ]
 
 
 def test_near_duplicates_in_different_folds_are_reported():

@@ -63,6 +63,7 @@ def test_a_search_leaves_a_table_a_page_and_the_experiment_with_the_best_setting
     assert trials["members.lightgbm.leaves"][1:].is_between(3, 31).all()
     assert set(trials["members.lightgbm.booster"][1:]) == {"lightgbm", "hist_gradient_boosting"}
     best = trials.filter(pl.col("end") == "done").sort("dice", descending=True).row(0, named=True)
+    assert load_experiment(folder / "best.yaml").tune.compared == {"lightgbm": 9}
     found = load_experiment(folder / "best.yaml").members["lightgbm"]
     assert best["trial"] > 0
     assert found.leaves == best["members.lightgbm.leaves"]
@@ -279,3 +280,12 @@ def test_the_score_that_is_raised_is_that_of_the_ensemble_unless_another_is_name
     unsuitable = change_experiment(experiment, {"tune.metric": {"name": "dice", "of": "rock"}}, tmp_path)
     with pytest.raises(EnsembleError, match="expected of to be one of"):
         objective_to_raise(unsuitable)
+
+
+def test_whoever_reads_the_scores_of_tuned_settings_is_told_how_many_were_compared():
+    assert TuneSettings().caveats == []
+    tuned = TuneSettings(compared={"lightgbm": 31})
+    assert tuned.caveats == [
+        "The settings of lightgbm are the best of 31 that were compared on these folds, which flatters it."
+    ]
+    assert tuned.record == {"compared": {"lightgbm": 31}}
