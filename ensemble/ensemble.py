@@ -77,6 +77,10 @@ class Ensemble:
         places = [self.members.index(name) for name in self.used]
         return self.decision.take(places).proba(np.asarray(stored))
 
+    def show(self, blended: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Turn a blended map into the probabilities that are shown; see `Decision.show`."""
+        return self.decision.show(blended)
+
     def decide(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Turn a blended map into label indices (Q, H, W), 255 where nothing was predicted."""
         return self.decision.label(blended)

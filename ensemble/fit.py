@@ -14,6 +14,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
 from ensemble.decide.calibration.calibrators import Calibrator
+from ensemble.decide.calibration.shown import fit_shown
 from ensemble.decide.cleaning.cleaners import choose_cleanings
 from ensemble.decide.decision.calibration import Method
 from ensemble.decide.decision.cleaning import Masks, candidate_cleanings, no_masks
@@ -102,8 +103,12 @@ def fit_ensemble(
     final = decided[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
     used = _final_name(counted, maps.names, objective)
+    nested = {
+        fold: {**decisions, used: _calibrated(decisions[used], inner, inner.outside(fold))}
+        for fold, decisions in nested.items()
+    }
     evaluation = replace(counted, decisions=nested, final=used)
-    chosen = final.decisions[used]
+    chosen = _calibrated(final.decisions[used], inner, inner.outside(None))
     weights = dict(zip(maps.names, chosen.weights, strict=True))
     ensemble = Ensemble(
         classes=classes,
@@ -224,6 +229,10 @@ def _plan(
     blend = decisions[BLEND]
     members = {name: Decision(blend.calibrations, blenders[BLEND].alone(place), ()) for place, name in enumerate(names)}
     return {**members, **decisions}, choices
+
+
+def _calibrated(decision: Decision, inner: InnerFolds, parts: Parts) -> Decision:
+    return replace(decision, shown=fit_shown(inner, decision, parts))
 
 
 def _final_name(evaluation: Evaluation, members: tuple[str, ...], objective: Objective) -> str:

@@ -58,7 +58,7 @@ def write_prediction(
     class_map : Path
         Class ids, with colours and names.
     proba_map : Path, optional
-        Gets the blended probabilities, before thresholds and cleaning.
+        Gets the blended probabilities, calibrated; thresholds and cleaning have no part in them.
     uncertainty_map : Path, optional
         Gets the measures of `measure_uncertainty`, a band each.
     masks : Masks
@@ -74,10 +74,11 @@ def write_prediction(
         for window, stored in maps.windows(scene):
             blended = ensemble.proba(stored)
             label[:, *window.slices] = ensemble.decide(blended)
+            shown = ensemble.show(blended)
             if proba:
-                proba.write(window, dequantise(blended))
+                proba.write(window, dequantise(shown))
             if uncertainty:
-                uncertainty.write(window, measure_uncertainty(blended, stored))
+                uncertainty.write(window, measure_uncertainty(shown, stored))
     [cleaned] = ensemble.clean(label, masks(scene))
     write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
 

@@ -134,11 +134,12 @@ def _weigh_scene(maps: MemberMaps, scene: Scene, decision: Decision, classes: Cl
     odds, error = np.zeros(label.shape, np.float32), np.zeros(label.shape, np.uint16)
     for window, stored in maps.windows(scene):
         blended = decision.proba(stored)
+        shown = decision.show(blended)
         prediction[:, *window.slices] = decision.label(blended)
         for question, labelled in enumerate(label):
             planes, part = slice(None) if classes.exclusive else [question], (question, *window.slices)
             evidence = weigh_evidence(
-                stored[:, planes], decision.weights, blended[planes], labelled[window.slices], prediction[part]
+                stored[:, planes], decision.weights, shown[planes], labelled[window.slices], prediction[part]
             )
             odds[part], error[part] = evidence.odds, evidence.error
     if not decision.cleaning.idle:

@@ -164,7 +164,7 @@ def test_a_prediction_is_the_decision_on_the_members_maps(make_catalogue, make_m
     blended = ensemble.proba(maps.read(catalogue.scenes[0]))
     [label] = ensemble.clean(ensemble.decide(blended))
     np.testing.assert_array_equal(read_class_map(tmp_path / "classes.tif", LAND), label)
-    np.testing.assert_array_equal(read_map(tmp_path / "proba.tif"), blended)
+    np.testing.assert_array_equal(read_map(tmp_path / "proba.tif"), ensemble.show(blended))
 
 
 def test_the_same_seed_gives_the_same_bytes_and_large_scenes_the_same_counts(

@@ -43,9 +43,10 @@ def test_maps_are_what_the_ensemble_makes_of_the_members_maps(fitted, tmp_path, 
     write_prediction(ensemble, replace(maps, most_bytes=100), scene, *paths)
     stored = maps.read(scene)
     blended = ensemble.proba(stored)
-    np.testing.assert_array_equal(read_map(paths[1]), blended)
+    shown = ensemble.show(blended)
+    np.testing.assert_array_equal(read_map(paths[1]), shown)
     np.testing.assert_array_equal(read_class_map(paths[0], classes)[None], ensemble.clean(ensemble.decide(blended)))
-    expected = measure_uncertainty(blended, stored)
+    expected = measure_uncertainty(shown, stored)
     np.testing.assert_allclose(read_proba(paths[2]), expected, atol=1e-5)
     assert map_names(paths[2]) == UNCERTAINTIES
     for path in paths:

@@ -1,7 +1,7 @@
 """A decision: how members' maps become labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +28,15 @@ class Decision:
         The threshold of each class or, of exclusive ones, its multiplier.
     cleaning : Cleaning
         What is done to the labels of a whole scene.
+    shown : Calibration
+        Of the blended probabilities, before they are shown to anyone; labels are made without it.
     """
 
     calibrations: tuple[Calibration, ...]
     blend: Blend | Stacked
     thresholds: Thresholds
     cleaning: Cleaning = field(default_factory=Cleaning)
+    shown: Calibration = field(default_factory=Calibration)
 
     @property
     def weights(self) -> Weights:
@@ -44,7 +47,7 @@ class Decision:
         """Return the decision for the maps of some members alone; the others must have no weight."""
         chosen = list(members)
         calibrations = tuple(self.calibrations[member] for member in chosen)
-        return Decision(calibrations, self.blend.take(chosen), self.thresholds, self.cleaning)
+        return replace(self, calibrations=calibrations, blend=self.blend.take(chosen))
 
     def proba(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Calibrate and blend members' maps, (n_members, n_classes, …) → (n_classes, …), as stored."""
@@ -52,6 +55,10 @@ class Decision:
         if len(used) < len(stored):
             return self.take(used).proba(stored[used])
         return self.blend.apply(calibrate(self.calibrations, stored))
+
+    def show(self, blended: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Turn a blended map (n_classes, …) into probabilities that hold: of those with 0.9 nine in ten are right."""
+        return self.shown.apply(blended)
 
     def label(self, blended: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """Turn a blended map (n_classes, …) into labels (Q, …), not yet cleaned."""
