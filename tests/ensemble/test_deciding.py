@@ -308,8 +308,13 @@ def test_no_step_of_a_folds_decision_changes_with_its_labels(make_catalogue, mak
     }
     turned = Catalogue(classes, (), tuple(scenes), statistics)
     _, (after,) = fit_ensemble(members, turned, settings, seed=0, branches={"a": "trees", "b": "cnn", "c": "cnn"})
-    assert repr(after.decisions[3]) == repr(before.decisions[3])
-    assert all(after.decisions[fold] != before.decisions[fold] for fold in (0, 1, 2))
+
+    def decided(evaluation, fold):
+        # Probabilities are calibrated to be shown of the candidate that is used, which all folds choose.
+        return {name: replace(one, shown=Calibration()) for name, one in evaluation.decisions[fold].items()}
+
+    assert repr(decided(after, 3)) == repr(decided(before, 3))
+    assert all(decided(after, fold) != decided(before, fold) for fold in (0, 1, 2))
 
 
 def catalogue_fold(catalogue, key):
