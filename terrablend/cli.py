@@ -267,6 +267,9 @@ def predict(
     uncertainty: Annotated[
         bool, typer.Option("--uncertainty", help="Also map entropy, margin and the members' disagreement.")
     ] = False,
+    applicability: Annotated[
+        bool, typer.Option("--applicability", help="Also map where the scene is unlike what was learned from.")
+    ] = False,
     maps: Annotated[
         list[str] | None,
         typer.Option("--maps", help="NAME=PATTERN with {id}: a member's maps of these scenes, by another tool."),
@@ -282,7 +285,7 @@ def predict(
 
         with open_model(model) as folder:
             run = open_scene_run(folder, device=device, workers=workers, track=bars)
-            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()))
+            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability)
 
 
 @app.command()

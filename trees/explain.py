@@ -20,9 +20,9 @@ from data.scenes.catalogue import Catalogue
 from features.description import weighted_quantiles
 from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from features.scene_table import open_rows
+from features.subsample import sample_by_weight, sample_rows
 from trees.boosters.booster import Booster, predict_proba
 from trees.member import TreeMember
-from trees.subsample import sample_by_weight, sample_rows
 
 __all__ = ["Budget", "explain_member"]
 
@@ -98,9 +98,9 @@ def explain_member(
 ) -> Explanation:
     """Explain which columns the boosters of a member use, and how.
 
-    Columns are shuffled in a sample of the rows, see `trees.subsample.sample_rows`, where scenes with tags are drawn by
-    the rarest tag that they have: each row gets the value of a row of its fold that is drawn by weight (Breiman 2001,
-    doi:10.1023/A:1010933404324). SHAP values are the library's own.
+    Columns are shuffled in a sample of the rows, see `features.subsample.sample_rows`, where scenes with tags are drawn
+    by the rarest tag that they have: each row gets the value of a row of its fold that is drawn by weight (Breiman
+    2001, doi:10.1023/A:1010933404324). SHAP values are the library's own.
     The more trees and columns there are, the smaller the sample, so that the work is bounded.
 
     Parameters

@@ -61,21 +61,27 @@ def dequantise(stored: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 class MapWriter:
-    """An open probability map; made by `map_writer`."""
+    """An open map of probabilities, or of other values from 0; made by `map_writer`."""
 
-    def __init__(self, raster: Any, path: Path) -> None:
+    def __init__(self, raster: Any, path: Path, tops: Sequence[float]) -> None:
         self._raster, self._path = raster, path
+        self._tops = np.array(tops, np.float32)[:, None, None]
 
     def write(self, window: Window, proba: NDArray[np.float32]) -> None:
-        """Write the probabilities (n, height, width) of one window."""
+        """Write the values (n, height, width) of one window."""
         area = RasterWindow(window.col, window.row, window.width, window.height)
         with writing_pixels(self._path):
-            self._raster.write(quantise(proba), window=area)
+            self._raster.write(quantise(proba / self._tops), window=area)
 
 
 @contextmanager
 def map_writer(
-    path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, str], cloud_optimized: bool = False
+    path: Path,
+    grid: Grid,
+    names: Sequence[str],
+    tags: Mapping[str, str],
+    cloud_optimized: bool = False,
+    tops: Sequence[float] | None = None,
 ) -> Iterator[MapWriter]:
     """Open a probability map for writing; it appears under its name once it is complete.
 
@@ -92,15 +98,18 @@ def map_writer(
     cloud_optimized : bool
         Whether it is handed on: with overviews, for readers anywhere, rather than written and read here as fast
         as can be.
+    tops : sequence of float, optional
+        Largest value of each band, beyond which values are cut; 1 by default.
     """
+    tops = tops or [1.0] * len(names)
     with (
         replacing_cog(path, "average") if cloud_optimized else replacing(path) as temporary,
         _create(temporary, grid, len(names), "uint16", NODATA, predictor="2") as raster,
     ):
-        raster.scales = [1 / TOP] * len(names)
+        raster.scales = [top / TOP for top in tops]
         raster.descriptions = tuple(names)
         raster.update_tags(**tags)
-        yield MapWriter(raster, path)
+        yield MapWriter(raster, path, tops)
 
 
 def read_map(path: Path, window: Window | None = None) -> NDArray[np.uint16]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from data.pages.numbers import format_percent
 from data.pages.page import label_marks, write_page
 from data.pages.quicklook import ERROR_COLORS
+from ensemble.report.applicability_section import applicability_values
 from ensemble.report.areas_section import area_values
 from ensemble.report.audit_section import audit_values
 from ensemble.report.features_section import feature_values
@@ -26,6 +27,7 @@ SECTIONS = (
     Section("folds", "Fold by fold", "report_folds.html", fold_values),
     Section("features", "Features", "report_features.html", feature_values),
     Section("trees", "Feature importance", "report_trees.html", tree_values),
+    Section("applicability", "Unlike training", "report_applicability.html", applicability_values),
     Section("audit", "Labels to check", "report_audit.html", audit_values),
     Section("scenes", "Scenes", "report_scenes.html", gallery_values),
 )

@@ -15,6 +15,7 @@ from ensemble.objective import Objective, objective_of
 from ensemble.report.thumbnails import Quicklook
 from ensemble.score.evaluation import Evaluation
 from ensemble.settings import EnsembleSettings
+from features.applicability import Measure
 from features.description import TableFacts
 from features.explanation import Explanation
 
@@ -40,6 +41,8 @@ class RunFacts:
         What the columns of the pixel table are.
     explanations : sequence of Explanation
         How tree members use the columns that ``features`` describes.
+    applicability : callable, optional
+        (scene, window) → layers of `features.applicability.LAYERS`.
     """
 
     name: str
@@ -47,6 +50,7 @@ class RunFacts:
     notes: Sequence[str] = ()
     features: TableFacts | None = None
     explanations: Sequence[Explanation] = ()
+    applicability: Measure | None = None
 
 
 @dataclass(frozen=True)

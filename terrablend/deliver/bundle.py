@@ -39,6 +39,7 @@ from ensemble.predict import model_id
 from terrablend.branches import branch_of
 from terrablend.deliver.model_record import describe_model
 from terrablend.experiment import LIBRARIES
+from terrablend.run.base_run import applicability_file
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 from terrablend.yaml_text import parse_yaml
@@ -135,6 +136,8 @@ def write_bundle(run: Run, out: Path) -> None:
         run.require_models(ensemble)
         _require_as_written(run, catalogue)
         _copy(run.folder.path / "ensemble" / "ensemble.json", folder / "ensemble" / "ensemble.json")
+        if member := run.applicable_member(ensemble):
+            _copy(run.folder.path / applicability_file(member), folder / applicability_file(member))
         _copy_experiment(run.folder.path / "experiment.yaml", folder / "experiment.yaml")
         parts = {path: (file.sha256, file.size) for path, file in _hashes(folder).items()}
         write_json(folder / RECORD, describe_model(run, ensemble, catalogue, parts))

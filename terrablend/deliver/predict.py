@@ -14,9 +14,10 @@ from data.scenes.scene import Scene, read_grid
 from data.survey.discovery import image_files, mask_rules
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
-from ensemble.predict import predict_tags, write_prediction
+from ensemble.predict import model_tags, predict_tags, write_prediction
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
+from features.applicability import write_applicability
 from terrablend.branches import branch_of
 from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
@@ -26,12 +27,17 @@ __all__ = ["CLASSES", "name_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
 
-CLASSES, PROBA, UNCERTAINTY = "_classes", "_proba", "_uncertainty"
+CLASSES, PROBA, UNCERTAINTY, APPLICABILITY = "_classes", "_proba", "_uncertainty", "_applicability"
 """What the names of maps end in: none has the name of its scene."""
 
 
 def predict_scenes(
-    run: Run, scenes: Sequence[str], out: Path, uncertainty: bool = False, given: Mapping[str, str] | None = None
+    run: Run,
+    scenes: Sequence[str],
+    out: Path,
+    uncertainty: bool = False,
+    given: Mapping[str, str] | None = None,
+    applicability: bool = False,
 ) -> None:
     """Write the probability map and the class map of each scene, or the table of their tags.
 
@@ -48,6 +54,8 @@ def predict_scenes(
         Whether to write ``<name>_uncertainty.tif`` too.
     given : mapping of str to str, optional
         Pattern with {id} of the maps of these scenes, for each member that computes none.
+    applicability : bool
+        Whether to write ``<name>_applicability.tif`` too: where the scene is unlike what was learned from.
 
     Raises
     ------
@@ -66,12 +74,18 @@ def predict_scenes(
     if twice:
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
     tagged = ensemble.classes.task == "multilabel"
-    if tagged and uncertainty:
-        raise ExperimentError("--uncertainty: expected scenes to map, got the task multilabel. Leave it out.")
+    if tagged and (uncertainty or applicability):
+        option = "--uncertainty" if uncertainty else "--applicability"
+        raise ExperimentError(f"{option}: expected scenes to map, got the task multilabel. Leave it out.")
+    measured = run.applicable_member(ensemble) if applicability else None
+    if applicability and measured is None:
+        raise ExperimentError(
+            f"--applicability: expected a member that learned from the pixel table, got {', '.join(ensemble.used)}. "
+            "Leave it out, or add a member of trees."
+        )
     order, given = learning_order(run.experiment.members, ensemble.used), given or {}
     _require_maps(run, order, given)
-    kinds = (CLASSES, PROBA, UNCERTAINTY) if uncertainty else (CLASSES, PROBA)
-    tagged = ensemble.classes.task == "multilabel"
+    kinds = [CLASSES, PROBA, *[UNCERTAINTY] * uncertainty, *[APPLICABILITY] * applicability]
     outputs = [out / "tags.csv"] if tagged else [out / f"{name}{kind}.tif" for name in names for kind in kinds]
     sources = {Path(image.path).resolve() for scene in opened for image in scene.images}
     for path in outputs:
@@ -91,6 +105,9 @@ def predict_scenes(
             maps = _apply_members(members, ensemble, [scene], folder)
             classes, proba, doubts = (out / f"{scene.id}{kind}.tif" for kind in (CLASSES, PROBA, UNCERTAINTY))
             write_prediction(ensemble, maps, scene, classes, proba, doubts if uncertainty else None, run.masks)
+            if measured is not None:
+                path, facts = out / f"{scene.id}{APPLICABILITY}.tif", {"scene": scene.id, **model_tags(ensemble)}
+                write_applicability(run.load_applicability(measured), run.formulas, scene, path, facts)
             for member in members:
                 map_path(folder / member.name, scene).unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)

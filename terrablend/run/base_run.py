@@ -20,6 +20,7 @@ from data.scenes.catalogue import Catalogue
 from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
 from data.workers import cores
+from features.applicability import Applicability, learn_applicability, load_applicability, weigh_columns
 from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.explanation import Explanation, load_explanation
@@ -31,7 +32,7 @@ from terrablend.experiment import E, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order
 
-__all__ = ["BaseRun"]
+__all__ = ["BaseRun", "applicability_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class BaseRun(ABC, Generic[E]):
     def explain(self, name: str) -> Stage:
         """Explain what the models of a member that learned from the table look at."""
         reads, work = (self.check, self.features, self.member(name)), partial(self._explain, name)
-        outputs = (f"explain/{name}.json",)
+        outputs = (f"explain/{name}.json", *(() if self._has_tags else (applicability_file(name),)))
         return self.stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self.settings_record("seed"))
 
     def member_settings(self, name: str) -> MemberSettings:
@@ -227,6 +228,10 @@ class BaseRun(ABC, Generic[E]):
     def load_explanation(self, name: str) -> Explanation:
         """Return what the boosters of a member look at."""
         return load_explanation(self.folder.path / "explain" / f"{name}.json")
+
+    def load_applicability(self, name: str) -> Applicability:
+        """Return what tells where a member may be applied."""
+        return load_applicability(self.folder.path / applicability_file(name))
 
     @property
     def file(self) -> Path:
@@ -363,6 +368,20 @@ class BaseRun(ABC, Generic[E]):
         assert table is not None
         explanation = table.explain(loading, catalogue, self.pixels, self.experiment.seed, self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")
+        if not self._has_tags:
+            weights = weigh_columns(explanation)
+            rows = open_rows(self.pixels, catalogue, list(weights))
+            applicability = learn_applicability(rows, catalogue, weights, seed=self.experiment.seed)
+            applicability.save(self.folder.path / applicability_file(name))
+
+    @property
+    def _has_tags(self) -> bool:
+        return self.experiment.task == "multilabel"
+
+
+def applicability_file(member: str) -> str:
+    """Return where in a run folder lies what tells a member's area of applicability."""
+    return f"explain/applicability/{member}.json"
 
 
 def _jsonable(value: Any) -> Any:

@@ -27,6 +27,7 @@ from ensemble.score.scores import read_scores
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.submission import FORMATS, require_task, write_submission
 from ensemble.submit.submission_log import describe_submission, log_submission
+from features.applicability import ScopedMeasure
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, scene_features
@@ -87,6 +88,12 @@ class Run(BaseRun[Experiment]):
         """Return the files that apply a member: what it is, and its models."""
         folder = self.member_path(name)
         return [folder / "member.json", *sorted(path for path in folder.glob("fold*") if MODEL.fullmatch(path.name))]
+
+    def applicable_member(self, ensemble: Ensemble) -> str | None:
+        """Return the member by whose columns the ensemble's area of applicability is told: its first of the table."""
+        if self._has_tags:
+            return None
+        return next((name for name in ensemble.used if name in self._of_table), None)
 
     def require_models(self, ensemble: Ensemble) -> None:
         """Refuse members that are others than the ensemble was fitted to.
@@ -163,10 +170,6 @@ class Run(BaseRun[Experiment]):
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
         return build_catalogue(files, problems, settings, classes, self.executor, self.track)
 
-    @property
-    def _has_tags(self) -> bool:
-        return self.experiment.task == "multilabel"
-
     def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
         return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)
 
@@ -207,19 +210,27 @@ class Run(BaseRun[Experiment]):
         )
         maps = open_maps(members, catalogue.classes)
         source = ReportSource(
-            fitted, self._run_facts(), maps, catalogue, experiment.ensemble, masks=self.masks, track=self.track
+            fitted,
+            self._run_facts(fitted.ensemble),
+            maps,
+            catalogue,
+            experiment.ensemble,
+            masks=self.masks,
+            track=self.track,
         )
         write_report(folder / "report.html", source)
         models = self._hash_models(experiment.members)
         replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, catalogue)
 
-    def _run_facts(self) -> RunFacts:
+    def _run_facts(self, ensemble: Ensemble) -> RunFacts:
+        member = self.applicable_member(ensemble)
         return RunFacts(
             self.experiment.name,
             quicklook,
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
             features=self.load_facts() if self._of_table else None,
             explanations=[self.load_explanation(name) for name in self._of_table],
+            applicability=None if member is None else ScopedMeasure(self.load_applicability(member), self.formulas),
         )
 
     def _submit(self) -> None:

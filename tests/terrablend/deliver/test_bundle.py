@@ -5,16 +5,20 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 
 from data.errors import BundleError
 from data.files import read_json
+from data.scenes.scene import maybe_ungeoreferenced
 from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
 from terrablend.run.record import load_record, record_files
 from terrablend.run.scene_run import MODEL
+from terrablend.start.coast import NODATA
 from trees.learning import LEARNERS
 
 from ..conftest import EXPERIMENT, write_small_coast
@@ -93,7 +97,8 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
     image = min((stacked.parent / "test").glob("*.tif"))
     unpacked = unpack(packed, tmp_path / "unpacked")
     for name, model in (("run", finished), ("zip", packed), ("folder", unpacked)):
-        outcome = terrablend("predict", model, image, "-o", tmp_path / name, "--uncertainty", "--workers", 1)
+        more = ("--uncertainty", "--applicability", "--workers", 1)
+        outcome = terrablend("predict", model, image, "-o", tmp_path / name, *more)
         assert outcome.code == 0, outcome.err
     maps = contents(tmp_path / "run")
     assert {name.removeprefix(image.stem) for name in maps} == {
@@ -101,7 +106,16 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
         "_classes.tif.aux.xml",
         "_proba.tif",
         "_uncertainty.tif",
+        "_applicability.tif",
     }
+    with maybe_ungeoreferenced(), rasterio.open(tmp_path / "run" / f"{image.stem}_applicability.tif") as layers:
+        assert layers.descriptions == ("dissimilarity", "density", "applicable")
+        index, density, applicable = (layers.read(band, masked=True) * layers.scales[band - 1] for band in (1, 2, 3))
+        threshold = float(layers.tags()["threshold"])
+    with maybe_ungeoreferenced(), rasterio.open(image) as scene:
+        np.testing.assert_array_equal(index.mask, (scene.read() == NODATA).all(axis=0))
+    np.testing.assert_array_equal(applicable > 0.5, density > 0.5)
+    assert (index[applicable > 0.5] < threshold + 1e-3).all()
     assert contents(tmp_path / "zip") == maps
     assert contents(tmp_path / "folder") == maps
 
