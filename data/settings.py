@@ -282,3 +282,8 @@ class FoldSettings(Settings):
         "presence",
         description="presence: folds alike in the share of scenes that show a class; none: alike in size alone",
     )
+    match: Literal["none", "test"] = Field(
+        "none",
+        description="test: join groups that lie close together until folds are as far apart as test scenes are from "
+        "training scenes, on the ground or, without georeferencing, in what they look like",
+    )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from data.errors import FoldError
 from data.folds.groups import group_scenes
 from data.folds.leakage import LeakageReport, leakage_report
+from data.folds.matching import match_folds
 from data.folds.similarity import read_thumbnails
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
@@ -73,7 +74,11 @@ def plan_folds(
     train = catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])
     group_of = {scene.id: groups["train", scene.id] for scene in train}
-    folds = assign_folds(train, group_of, counts, settings, seed, catalogue.classes)
+
+    def deal(groups: Mapping[str, str]) -> dict[str, int]:
+        return assign_folds(train, groups, counts, settings, seed, catalogue.classes)
+
+    folds = deal(group_of) if settings.match == "none" else match_folds(catalogue, group_of, settings.count, deal)
     planned = catalogue.with_folds(groups, folds)
     return planned, leakage_report(planned, small, settings.group.similarity)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data.folds.distances import Distances
 from data.folds.groups import linking_rules
 from data.pages.axis import Axis
 from data.pages.page import label_marks, write_page
@@ -27,6 +28,9 @@ NAMES = 60
 
 FAR_NAMES = 3
 """Scenes that are named beside a strip."""
+
+STEPS = 120
+"""Distances at which shares of scenes are drawn."""
 
 GRAIN = 0.25
 """Percent of a strip's width that scenes must differ by to be drawn as two."""
@@ -67,6 +71,8 @@ class CheckFacts:
         Folder that their file starts from.
     leakage, warnings : sequence of str
         Lines of the report on folds, and what else looks odd.
+    distances : sequence of Distances
+        How far the scenes to be mapped lie from the training scenes.
     """
 
     name: str
@@ -74,6 +80,7 @@ class CheckFacts:
     root: Path
     leakage: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    distances: Sequence[Distances] = ()
 
 
 def write_check_page(
@@ -115,6 +122,7 @@ def write_check_page(
         album=album,
         groups=[_sheet(group, shots, facts) for group, shots in zip(overview.groups, album.groups, strict=False)],
         outliers=list(zip(overview.outliers, album.outliers, strict=False)),
+        distances=[_draw_distances(found) for found in facts.distances],
         leakage=facts.leakage,
         warnings=facts.warnings,
     )
@@ -142,6 +150,19 @@ def _plot(histogram: Histogram) -> dict[str, Any]:
         corners = [(edges[0], 100.0), *corners, (edges[-1], 100.0)]
         curves.append(Curve(split, " ".join(f"{x:g},{y:g}" for x, y in corners)))
     return {"band": histogram.band, "axis": axis, "curves": curves, "overlaps": _overlaps(histogram)}
+
+
+def _draw_distances(found: Distances) -> dict[str, Any]:
+    """Return the shares of scenes that are nearer than a distance, as curves."""
+    axis = Axis.spanning([0.0, *np.quantile(np.concatenate([found.folds, found.mapped]), [0.98]).tolist()])
+    curves = []
+    for name, distances in (("train", found.folds), (found.split, found.mapped)):
+        ends = np.linspace(0, axis.high, STEPS)
+        shares = np.searchsorted(distances, ends, side="right") / len(distances)
+        corners = [(axis.place(end), round(100 - 96 * share, 2)) for end, share in zip(ends, shares, strict=True)]
+        curves.append(Curve(name, " ".join(f"{x:g},{y:g}" for x, y in corners)))
+    title = "on the ground, km" if found.kind == "ground" else "in looks, standard deviations"
+    return {"title": title, "split": found.split, "sentence": found.sentence, "axis": axis, "curves": curves}
 
 
 def _strip(measure: Measure, catalogue: Catalogue) -> Strip:

@@ -13,6 +13,7 @@ from typing import Any, Generic
 
 from data.errors import ExperimentError
 from data.files import replacing, write_json
+from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
 from data.maps.member import Member
 from data.progress import Track, untracked
@@ -326,18 +327,20 @@ class BaseRun(ABC, Generic[E]):
             logger.warning("%s", warning)
         settings = self.experiment.folds
         catalogue, report = plan_folds(catalogue, settings, self.experiment.root, self.experiment.seed, self.track)
-        for line in report.lines():
+        distances = list(compare_distances(catalogue))
+        lines = [*report.lines(), *(found.sentence for found in distances)]
+        for line in lines:
             logger.info("%s", line)
         for warning in report.warnings:
             logger.warning("%s", warning)
         warnings = [*report.warnings, *warnings]
         with replacing(self.folder.path / "folds.txt") as temporary:
-            temporary.write_text("\n".join([*report.lines(), *warnings]) + "\n", "utf-8")
+            temporary.write_text("\n".join([*lines, *warnings]) + "\n", "utf-8")
         write_check_page(
             self.folder.path / "check.html",
             catalogue,
             summarise(catalogue),
-            CheckFacts(self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings),
+            CheckFacts(self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings, distances),
             self.executor,
             self.track,
         )
