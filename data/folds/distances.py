@@ -116,8 +116,7 @@ def fold_distances(points: Floats, folds: NDArray[np.int64]) -> Floats:
 
 def nearest(points: Floats, others: Floats) -> Floats:
     """Return the distance of each point (n, d) to the nearest of others (m, d)."""
-    distances: Floats = cKDTree(others).query(points)[0]
-    return distances
+    return np.asarray(cKDTree(others).query(points)[0], np.float64)
 
 
 def to_km(chords: Floats) -> Floats:
@@ -139,7 +138,7 @@ def scene_places(scenes: Sequence[Scene]) -> Floats | None:
         degrees[:, positions] = transform(crs, "EPSG:4326", *map(list, zip(*middles, strict=True)))[:2]
     if not np.isfinite(degrees).all():
         return None
-    east, north = np.radians(degrees)
+    east, north = np.deg2rad(degrees)
     return np.column_stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
 
 
@@ -162,10 +161,10 @@ def scene_looks(catalogue: Catalogue, scenes: Sequence[Scene]) -> Floats | None:
     looks = np.array(rows, np.float64)
     known = looks[[scene.split == "train" for scene in scenes]]
     usual = np.array([np.median(column[np.isfinite(column)]) if np.isfinite(column).any() else 0 for column in known.T])
-    spread = np.nanstd(np.where(np.isfinite(known), known, usual), axis=0)
+    spread = np.where(np.isfinite(known), known, usual).std(axis=0)
     scaled = (np.where(np.isfinite(looks), looks, usual) - usual) / np.where(spread > 0, spread, np.inf)
     # As long on average as a single column: so a number means the same whatever the number of bands.
-    return np.asarray(scaled / np.sqrt(max(np.count_nonzero(spread), 1)))
+    return np.asarray(scaled / max(np.count_nonzero(spread > 0), 1) ** 0.5)
 
 
 def _look(catalogue: Catalogue, scene: Scene) -> list[float]:
