@@ -8,6 +8,7 @@ References
 .. [1] Linnenbrink et al. 2024, kNNDM CV, doi:10.5194/gmd-17-5897-2024
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -164,7 +165,7 @@ def scene_looks(catalogue: Catalogue, scenes: Sequence[Scene]) -> Floats | None:
     spread = np.where(np.isfinite(known), known, usual).std(axis=0)
     scaled = (np.where(np.isfinite(looks), looks, usual) - usual) / np.where(spread > 0, spread, np.inf)
     # As long on average as a single column: so a number means the same whatever the number of bands.
-    return np.asarray(scaled / max(np.count_nonzero(spread > 0), 1) ** 0.5)
+    return np.asarray(scaled / math.sqrt(max(int((spread > 0).sum()), 1)))
 
 
 def _look(catalogue: Catalogue, scene: Scene) -> list[float]:
