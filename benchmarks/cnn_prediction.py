@@ -30,7 +30,9 @@ from cnn.predict.predict_scene import Tiling, predict_scene
 from cnn.predict.runner import Runner
 from cnn.settings import CnnSettings
 from data.maps.geotiff import map_writer
-from data.scenes.scene import ImageFile, Scene, keep_open, maybe_ungeoreferenced
+from data.scenes.image import ImageFile
+from data.scenes.rasters import keep_open, maybe_ungeoreferenced
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from features.feature_set import FeatureSet
 

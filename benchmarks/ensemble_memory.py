@@ -25,7 +25,8 @@ from data.maps.geotiff import map_writer
 from data.maps.store import map_path
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
-from data.scenes.scene import LabelFile, Scene, Split, maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import LabelFile, Scene, Split
 from data.scenes.windows import Grid
 from ensemble import Ensemble, EnsembleSettings, fit_ensemble
 from ensemble.decide.decision.blend import Blend

@@ -32,7 +32,9 @@ from rasterio.windows import Window as RasterWindow
 
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced
+from data.scenes.image import ImageFile
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import LabelFile, Scene
 from data.scenes.windows import Grid
 from data.workers import open_executor
 from features.feature_set import FeatureSet

@@ -23,7 +23,8 @@ import xgboost
 
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import ImageFile, Scene
+from data.scenes.image import ImageFile
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from features.feature_set import FeatureSet
 from features.table import open_table, table_path

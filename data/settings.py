@@ -21,6 +21,7 @@ from pydantic_core.core_schema import no_info_before_validator_function
 from data.names import near_name
 
 __all__ = [
+    "VECTOR_SUFFIXES",
     "ClassSettings",
     "Color",
     "FileSettings",
@@ -32,6 +33,7 @@ __all__ = [
     "Settings",
     "SplitSettings",
     "TagSettings",
+    "VectorSettings",
     "aliases",
 ]
 
@@ -188,8 +190,61 @@ class TagSettings(Settings):
     ignore: list[str] = Field([], description="tags of the table that are not classes of the experiment")
 
 
+class VectorSettings(Settings):
+    """Labels that are drawn: polygons, lines or points of a file, or a table of coordinates."""
+
+    vector: str = Field(
+        description="file of shapes under `root` (GeoPackage, Shapefile, GeoJSON, GeoParquet, FlatGeobuf, KML), or CSV "
+        "table with columns x and y, or lon and lat; {id} stands for the scene's id; without {id} one for all scenes"
+    )
+    layer: str | None = Field(None, description="layer of a file that has several")
+    field: str | None = Field(
+        None,
+        description="column with the class; default: one called class, label or the like, or in a binary task none: "
+        "every shape is of the class",
+        json_schema_extra=aliases("attribute", "class_column"),
+    )
+    values: dict[int | float | str, str] | None = Field(
+        None, description="value in the column → class name, `background` or `ignore`; default: names and ids"
+    )
+    ignore: list[int | float | str] = Field([], description="values in the column that are never trained on or scored")
+    crs: str | None = Field(
+        None, description="coordinate system, such as EPSG:32610, where the file names none or a wrong one"
+    )
+    outside: Literal["ignore", "background"] = Field(
+        "ignore", description="what lies outside of all shapes: unlabelled, or background"
+    )
+    area: str | None = Field(
+        None, description="file of polygons under `root`: what lies outside of these is unlabelled in any case"
+    )
+    touched: Literal["centre", "all"] = Field(
+        "centre", description="pixels that a polygon labels: those whose centre it covers, or all that it touches"
+    )
+    radius: float = Field(0, ge=0, description="pixels around its own that a point labels")
+    buffer: float | None = Field(None, gt=0, description="pixels on either side of a line that it labels")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_of_shapes(cls, values: Any) -> Any:
+        if isinstance(values, str):
+            return {"vector": values}
+        if isinstance(values, dict) and "path" in values and "vector" not in values:
+            return {("vector" if key == "path" else key): value for key, value in values.items()}
+        return values
+
+
+VECTOR_SUFFIXES = (
+    ".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".geoparquet", ".kml", ".gml", ".gdb", ".csv", ".tsv",
+)  # fmt: skip
+"""By which a file of shapes, or a table of coordinates, is known."""
+
+
 def _kind_of_label(value: Any) -> str:
-    return "table" if isinstance(value, TagSettings) or (isinstance(value, dict) and "tags" in value) else "raster"
+    if isinstance(value, TagSettings) or (isinstance(value, dict) and "tags" in value):
+        return "table"
+    path = value.get("path", "") if isinstance(value, dict) else value
+    drawn = isinstance(value, VectorSettings) or (isinstance(value, dict) and "vector" in value)
+    return "vector" if drawn or (isinstance(path, str) and path.lower().endswith(VECTOR_SUFFIXES)) else "raster"
 
 
 class SplitSettings(Settings):
@@ -200,13 +255,15 @@ class SplitSettings(Settings):
     )
     label: (
         Annotated[
-            Annotated[LabelSettings, Tag("raster")] | Annotated[TagSettings, Tag("table")],
+            Annotated[LabelSettings, Tag("raster")]
+            | Annotated[VectorSettings, Tag("vector")]
+            | Annotated[TagSettings, Tag("table")],
             Discriminator(_kind_of_label),
         ]
         | None
     ) = Field(
         None,
-        description="file of a scene's label, or table of tags; needed by train and val",
+        description="file of a scene's label, file of shapes, or table of tags; needed by train and val",
         json_schema_extra=aliases("labels", "mask", "masks", "target"),
     )
 

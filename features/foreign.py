@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from data.csv_cells import NULLS, has_decimal_commas, sniff_separator
 from data.errors import TableError
 from data.files import is_hidden
 from data.records import write_parquet
@@ -162,9 +163,12 @@ def _read_file(path: Path, root: Path, settings: TableSettings, named: Collectio
         if path.suffix == ".parquet":
             frame = pl.read_parquet(path, glob=False)
         else:
+            separator = settings.separator or sniff_separator(path)
             frame = pl.read_csv(
                 path,
-                separator=settings.separator,
+                separator=separator,
+                decimal_comma=has_decimal_commas(path, separator),
+                null_values=[*NULLS],
                 has_header=settings.columns is None,
                 new_columns=settings.columns,
                 infer_schema_length=None,
@@ -197,8 +201,20 @@ def _check_columns(rows: pl.DataFrame, features: Sequence[str], named: Collectio
     words = [name for name in features if not rows.schema[name].is_numeric() and rows.schema[name] != pl.Boolean]
     if words:
         raise TableError(
-            f"table: expected numbers to learn from, got others in {', '.join(words)}. Leave them out: exclude."
+            f"table: expected numbers to learn from, got others in {', '.join(words)}: {_first_word(rows, words[0])}. "
+            "Correct them, or leave the columns out: exclude."
         )
+
+
+def _first_word(rows: pl.DataFrame, name: str) -> str:
+    """Return the first cell of a column that is no number, and where it stands."""
+    column = rows[name]
+    if column.dtype != pl.String:
+        return f"{name} holds {column.dtype}"
+    bad = column.is_not_null() & column.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+    place = int(bad.arg_max() or 0)
+    row = int((rows[FILE][: place + 1] == rows[FILE][place]).sum())
+    return f"{rows[FILE][place]}, row {row}, {name}: {column[place]!r}"
 
 
 def _safe_names(features: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import FeatureError
-from data.scenes.scene import Scene, keep_open
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene
 from data.scenes.windows import tile_windows
 from features.aggregates import Aggregate, Sample, find_aggregate, split_name
 from features.bases import Bases

@@ -179,7 +179,12 @@ class TableSettings(Settings):
     block: float | None = Field(
         None, gt=0, description="side of the squares on the ground that stay in one fold, in units of `xy`"
     )
-    separator: str = Field(",", pattern=r"^[\x01-\x7f]$", description="character between the columns of a CSV file")
+    separator: str | None = Field(
+        None,
+        pattern=r"^[\x01-\x7f]$",
+        description="character between the columns of a CSV file; default: the commonest of `;`, tab and `,` in its "
+        "first line",
+    )
     columns: list[str] | None = Field(None, description="names of all columns, of CSV files without a header")
 
     @model_validator(mode="after")

@@ -19,7 +19,8 @@ from data.progress import Track, untracked
 from data.records import FileKind, parquet_writer, read_footer, read_parquet
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, keep_open, read_label
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, read_label
 from data.workers import map_ordered
 from features.feature_set import FeatureSet
 from features.sample import sample_pixels, strata_names, stratify

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio.windows import Window as RasterWindow
 
 from data.errors import MapError, SceneError
-from data.scenes.scene import keep_open, open_raster, read_grid
+from data.scenes.grids import grid_problem
+from data.scenes.rasters import keep_open, open_raster, read_grid
 from data.scenes.windows import Grid, Window, tile_windows
 from maps.settings import SCALES, MapsSettings
 
-__all__ = ["Reading", "check_map", "grid_problem", "open_reading"]
+__all__ = ["Reading", "check_map", "open_reading"]
 
 SLACK = 1e-3
 """By which probabilities may miss [0, 1], as rounded ones do; they are cut off."""
@@ -149,47 +149,6 @@ def check_map(
             "Write softmax probabilities."
         ], pixels
     return [], pixels
-
-
-def grid_problem(found: Grid, grid: Grid) -> str | None:
-    """Return why a file does not lie on the grid of its scene; None if it does.
-
-    >>> grid_problem(Grid(4, 4), Grid(4, 5))
-    'expected 4 × 5 pixels like its scene, got 4 × 4. Write it on the grid of its scene.'
-    """
-    advice = "Write it on the grid of its scene."
-    if (found.height, found.width) != (grid.height, grid.width):
-        return (
-            f"expected {grid.height} × {grid.width} pixels like its scene, got {found.height} × {found.width}. {advice}"
-        )
-    if (found.crs is None) != (grid.crs is None) or (found.transform is None) != (grid.transform is None):
-        lacks = "no georeferencing, the scene has" if found.transform is None else "georeferencing, the scene has none"
-        return f"expected the georeferencing of its scene, got {lacks}. {advice}"
-    if found.crs is not None and grid.crs is not None and CRS.from_wkt(found.crs) != CRS.from_wkt(grid.crs):
-        names = (CRS.from_wkt(crs).to_string() for crs in (grid.crs, found.crs))
-        return "expected the coordinate system {} like its scene, got {}. {}".format(*names, advice)
-    if found.transform is not None and grid.transform is not None:
-        off = np.abs(np.subtract(_corners(found), _corners(grid))).max() / _pixel_size(grid)
-        if off > 0.01:
-            return f"expected the corners of its scene, got some {off:.3g} pixels off. {advice}"
-    return None
-
-
-def _corners(grid: Grid) -> NDArray[np.float64]:
-    assert grid.transform is not None
-    a, b, c, d, e, f = grid.transform
-    return np.array(
-        [
-            (a * col + b * row + c, d * col + e * row + f)
-            for col, row in ((0, 0), (grid.width, 0), (0, grid.height), (grid.width, grid.height))
-        ]
-    )
-
-
-def _pixel_size(grid: Grid) -> float:
-    assert grid.transform is not None
-    a, b, _, d, e, _ = grid.transform
-    return min(float(np.hypot(a, d)), float(np.hypot(b, e)))
 
 
 def _find_bands(path: Path, raster: Any, named: Sequence[str] | None, classes: Sequence[str]) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from data.settings import (
     SceneSettings,
     Settings,
     TagSettings,
+    VectorSettings,
     aliases,
 )
 from ensemble.settings import EnsembleSettings, SubmissionSettings
@@ -186,8 +187,8 @@ class Experiment(BaseExperiment):
             self._require_colors(split, part.label)
         return self
 
-    def _require_colors(self, split: str, label: LabelSettings | TagSettings) -> None:
-        if isinstance(label, TagSettings) or label.colors is False:
+    def _require_colors(self, split: str, label: LabelSettings | VectorSettings | TagSettings) -> None:
+        if not isinstance(label, LabelSettings) or label.colors is False:
             return
         given = () if label.colors is True else label.colors
         lacking = [entry.name for entry in self.classes.values() if entry.color is None and entry.name not in given]

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
-from data.scenes.scene import ImageFile, LabelFile, Scene, maybe_ungeoreferenced, read_label
+from data.scenes.image import ImageFile
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import LabelFile, Scene, read_label
 from data.scenes.windows import Grid
 from features.table import Table
 

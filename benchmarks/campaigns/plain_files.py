@@ -11,7 +11,8 @@ from data.records import read_parquet, write_parquet
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
-from data.scenes.scene import ImageFile, LabelFile, Scene
+from data.scenes.image import ImageFile
+from data.scenes.scene import LabelFile, Scene
 from data.scenes.windows import Grid
 from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.calibration import Calibration

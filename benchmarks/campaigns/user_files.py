@@ -18,7 +18,8 @@ from data.folds.groups import group_scenes
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.color_labels import pack_color
-from data.scenes.scene import LabelFile, Scene, maybe_ungeoreferenced, read_grid, read_label, read_scene
+from data.scenes.rasters import maybe_ungeoreferenced, read_grid
+from data.scenes.scene import LabelFile, Scene, read_label, read_scene
 from data.scenes.tags import read_tag_table
 from data.settings import GroupSettings, TagSettings
 from data.survey.verification import verify_scenes

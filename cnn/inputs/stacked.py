@@ -15,7 +15,8 @@ from cnn.inputs.channels import Channels, OpenChannels
 from data.errors import MapError
 from data.maps.geotiff import map_names, map_tags, read_proba
 from data.maps.store import map_path
-from data.scenes.scene import Scene, read_grid
+from data.scenes.rasters import read_grid
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
 from features.feature_set import FeatureSet
 

@@ -11,7 +11,7 @@ from rasterio.shutil import copy
 
 from data.files import replacing, temporary_prefix
 from data.maps.whole import require_whole, writing_pixels
-from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced
+from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced
 
 __all__ = ["Resampling", "replacing_cog"]
 
@@ -49,8 +49,8 @@ def replacing_cog(path: Path, resampling: Resampling) -> Iterator[Path]:
                 str(temporary),
                 driver="COG",
                 BLOCKSIZE=BLOCK,
-                COMPRESS="ZSTD",
-                LEVEL=3,
+                # What every program reads: many lack ZSTD.
+                COMPRESS="DEFLATE",
                 PREDICTOR="YES" if resampling == "average" else "NO",
                 BIGTIFF="IF_SAFER",
                 OVERVIEW_RESAMPLING=resampling.upper(),

@@ -20,7 +20,8 @@ from data.files import replacing
 from data.maps.cog import replacing_cog
 from data.maps.whole import require_whole, writing_pixels
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.scene import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster, recode
+from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced, open_raster
+from data.scenes.scene import recode
 from data.scenes.windows import Grid, Window
 
 __all__ = [

@@ -17,7 +17,8 @@ from data.maps.parquet import PART_SCENES, part_name, read_parts, write_part
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, Split, keep_open
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, Split
 from data.scenes.windows import Grid, Window, tile_windows
 
 __all__ = [

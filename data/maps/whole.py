@@ -26,8 +26,8 @@ SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12:
 """Bytes of a value of each type."""
 KINDS = {3: "u2", 4: "u4", 16: "u8"}
 """Types of numbers of bytes."""
-BEGINNINGS = {50000: bytes.fromhex("28b52ffd")}
-"""By compression: what every block begins with. Of ZSTD, its frame's magic number."""
+BEGINNINGS = {8: bytes.fromhex("78"), 50000: bytes.fromhex("28b52ffd")}
+"""By compression: what every block begins with. Of DEFLATE zlib's header, of ZSTD its frame's magic number."""
 
 
 class Layout(NamedTuple):

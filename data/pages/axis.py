@@ -4,9 +4,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from data.pages.numbers import format_count, format_number
+from data.pages.numbers import format_count, format_number, format_short
 
 __all__ = ["Axis"]
+
+MILLION = 1e6
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,21 @@ class Axis:
         """Return a scale over some values, with two to five round ticks."""
         finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
         low, high = min(finite), max(finite)
-        margin = (high - low) * 0.04 or 0.01
+        margin = (high - low) * 0.04 or max(0.01, abs(high) / 1000)
         low, high = low - margin, high + margin
         span = high - low
+        least = math.floor(math.log10(span)) - 1
         step = next(
-            size * 10.0**power for power in range(-6, 18) for size in (1, 2, 5) if span / (size * 10.0**power) <= 4
+            size * 10.0**power
+            for power in range(least, least + 3)
+            for size in (1, 2, 5)
+            if span / (size * 10.0**power) <= 4
         )
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         round_values = [place * step + 0.0 for place in range(first, last + 1)]
-        texts = [format_number(value, digits) if digits else format_count(value) for value in round_values]
+        plain = format_short if step >= MILLION else format_count
+        texts = [format_number(value, digits) if digits else plain(value) for value in round_values]
         places = [round(100 * (value - low) / span, 2) for value in round_values]
         return cls(low, high, tuple(zip(places, texts, strict=True)))
 

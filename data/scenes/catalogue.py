@@ -13,12 +13,26 @@ from data.errors import CatalogueError
 from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
-from data.scenes.scene import ImageFile, LabelFile, Scene, Split
+from data.scenes.image import ImageFile
+from data.scenes.scene import LabelFile, Scene, Split
 from data.scenes.windows import Grid
 
 __all__ = ["Catalogue", "SceneStatistics"]
 
-IMAGE = pa.struct([("path", pa.string()), ("bands", pa.list_(pa.string())), ("nodata", pa.list_(pa.float64()))])
+GRID = pa.struct(
+    [("height", pa.int32()), ("width", pa.int32()), ("crs", pa.string()), ("transform", pa.list_(pa.float64()))]
+)
+IMAGE = pa.struct(
+    [
+        ("path", pa.string()),
+        ("bands", pa.list_(pa.string())),
+        ("nodata", pa.list_(pa.float64())),
+        ("scale", pa.list_(pa.list_(pa.float64()))),
+        ("grid", GRID),
+        ("resampling", pa.string()),
+        ("order", pa.list_(pa.int32())),
+    ]
+)
 MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
 MASK = pa.struct([("band", pa.string()), ("values", pa.list_(pa.int64()))])
 BAND = pa.struct(
@@ -37,15 +51,13 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("group", pa.string()),
         ("fold", pa.int16()),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("crs", pa.string()),
-        ("transform", pa.list_(pa.float64())),
+        *GRID,
         ("images", pa.list_(IMAGE)),
         ("label", pa.string()),
         ("label_values", pa.list_(MEANING)),
         ("label_colors", pa.bool_()),
         ("label_nearest", pa.bool_()),
+        ("label_grid", GRID),
         ("tags", pa.list_(pa.uint8())),
         ("invalid", pa.list_(MASK)),
         ("valid_pixels", pa.int64()),
@@ -186,15 +198,13 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "id": scene.id,
         "group": scene.group,
         "fold": scene.fold,
-        "height": scene.grid.height,
-        "width": scene.grid.width,
-        "crs": scene.grid.crs,
-        "transform": scene.grid.transform,
+        **asdict(scene.grid),
         "images": [asdict(image) for image in scene.images],
         "label": label and label.path,
         "label_values": label and [{"value": value, "label": index} for value, index in label.values],
         "label_colors": label and label.colors,
         "label_nearest": label and label.nearest,
+        "label_grid": label and label.grid and asdict(label.grid),
         "tags": scene.tags,
         "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
         "valid_pixels": found and found.valid_pixels,
@@ -206,17 +216,32 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
 
 
 def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
-    images = tuple(ImageFile(i["path"], tuple(i["bands"]), tuple(i["nodata"])) for i in row["images"])
-    transform = row["transform"]
-    grid = Grid(row["height"], row["width"], row["crs"], None if transform is None else tuple(transform))
+    images = tuple(
+        ImageFile(
+            image["path"],
+            tuple(image["bands"]),
+            tuple(image["nodata"]),
+            image["scale"] and tuple((factor, offset) for factor, offset in image["scale"]),
+            image["grid"] and _to_grid(image["grid"]),
+            image["resampling"],
+            tuple(image["order"]),
+        )
+        for image in row["images"]
+    )
     label = None
     if row["label"] is not None:
         values = tuple((meaning["value"], meaning["label"]) for meaning in row["label_values"])
         label = LabelFile(row["label"], values, row["label_colors"], row["label_nearest"])
+        label = replace(label, grid=row["label_grid"] and _to_grid(row["label_grid"]))
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
     tags = None if row["tags"] is None else tuple(row["tags"])
-    scene = Scene(row["id"], row["split"], images, grid, label, invalid, row["group"], row["fold"], tags)
+    scene = Scene(row["id"], row["split"], images, _to_grid(row), label, invalid, row["group"], row["fold"], tags)
     if row["valid_pixels"] is None:
         return scene, None
     counts, bands = tuple(row["label_counts"]), tuple(row["bands"])
     return scene, SceneStatistics(row["valid_pixels"], counts, bands, row["digest"], row["label_digest"])
+
+
+def _to_grid(row: dict[str, Any]) -> Grid:
+    transform = row["transform"]
+    return Grid(row["height"], row["width"], row["crs"], None if transform is None else tuple(transform))

@@ -1,34 +1,37 @@
 """Find the files of every scene by patterns with {id}."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data.errors import CatalogueError, ExperimentError
+from data.errors import ExperimentError
 from data.names import listed_name
 from data.scenes.classes import Classes
+from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
-from data.scenes.scene import ImageFile, LabelFile, Split
+from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
-from data.settings import FileSettings, Nodata, SceneSettings, SplitSettings, TagSettings
+from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings, TagSettings, VectorSettings
+from data.survey.patterns import files_on_disk, find_files, is_there, resolve_path
+from data.vectors.drawn import DrawnLabel, drawn_label
 
-__all__ = ["SceneFiles", "find_files", "find_scenes", "image_files", "list_paths", "mask_rules"]
-
-LONGEST_ID = 200
-"""Bytes of a scene's id: the names of its maps, of at most 255 bytes, hold it."""
+__all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "list_paths", "mask_rules"]
 
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """The files of one scene, found but not yet opened, and the tags that a table says it has."""
+    """The files of one scene, found but not yet opened, and the tags that a table says it has.
+
+    Its grid is that of one of the ``framing`` images, of any if there are none.
+    """
 
     id: str
     split: Split
     images: tuple[ImageFile, ...]
-    label: LabelFile | None = None
+    label: LabelFile | DrawnLabel | None = None
     tags: tuple[int, ...] | None = None
     tag_table: str | None = None
+    framing: tuple[int, ...] = ()
 
 
 def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[list[SceneFiles], list[str]]:
@@ -89,6 +92,14 @@ def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[st
     )
 
 
+def framing(files: Sequence[FileSettings]) -> tuple[int, ...]:
+    """Return the positions of the files that may give a scene its grid; all may if there are none.
+
+    A file of every scene, such as a DEM, does not say where one of them ends.
+    """
+    return tuple(place for place, file in enumerate(files) if "{id}" in file.path)
+
+
 def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return the mask bands and their values, as in ``Scene.invalid``."""
     return tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
@@ -97,9 +108,11 @@ def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ..
 def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     """Return the paths of all files of the scenes, each once."""
     paths = {image.path for scene in scenes for image in scene.images}
-    paths |= {scene.label.path for scene in scenes if scene.label is not None}
+    labels = [scene.label for scene in scenes if scene.label is not None]
+    paths |= {label.path for label in labels}
+    paths |= {label.area for label in labels if isinstance(label, DrawnLabel) and label.area is not None}
     paths |= {scene.tag_table for scene in scenes if scene.tag_table is not None}
-    return [Path(path) for path in sorted(paths)]
+    return files_on_disk(paths)
 
 
 def _find_split(
@@ -115,29 +128,53 @@ def _find_split(
     images = [_find_or_name(pattern, root) for pattern in patterns]
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
     names = set().union(*(found for found in images if isinstance(found, dict))) or {Path(patterns[0]).stem}
-    rasters = None if isinstance(part.label, TagSettings) else part.label
-    label = None if rasters is None else _find_or_name(rasters.path, root)
+    label_pattern = _label_pattern(part)
+    label = None if label_pattern is None else _find_or_name(label_pattern, root)
 
     scenes, problems = [], []
     for name in sorted(names):
         files = {pattern: _file_of(name, found) for pattern, found in zip(patterns, images, strict=True)}
         label_path = None
-        if rasters is not None and label is not None:
-            label_path = files[rasters.path] = _file_of(name, label)
+        if label_pattern is not None and label is not None:
+            label_path = files[label_pattern] = _file_of(name, label)
         lacking = [pattern for pattern, path in files.items() if path is None]
         if lacking:
             problems.append(
-                f"{split} scene {name}: expected {' and '.join(lacking)}, no such file. Add it, or remove the scene."
+                f"{split} scene {name}: expected {' and '.join(_named(pattern, name, root) for pattern in lacking)}, "
+                "no such file. Add it, or remove the scene."
             )
             continue
         paths = [path for pattern in patterns if (path := files[pattern]) is not None]
-        scene_label = None if rasters is None or label_path is None else label_file(label_path, rasters, classes)
-        scenes.append(SceneFiles(name, split, image_files(part, settings, paths), scene_label))
+        scene_label = None if label_path is None else _label_of(label_path, part, classes, root)
+        scenes.append(
+            SceneFiles(name, split, image_files(part, settings, paths), scene_label, framing=framing(part.image))
+        )
+    labels = label if isinstance(label, dict) else {}
     problems += [
-        f"{split} scene {name}: expected an image beside its label, got none. Add it, or remove the label."
-        for name in sorted(set(label if isinstance(label, dict) else ()) - names)
+        f"{labels[name]}: expected an image of {split} scene {name}, got none. Add it, or remove the label."
+        for name in sorted(set(labels) - names)
     ]
     return scenes, problems
+
+
+def _named(pattern: str, name: str, root: Path) -> str:
+    """Return the path that a pattern means for a scene."""
+    return resolve_path(pattern.replace("{id}", name), root)
+
+
+def _label_pattern(part: SplitSettings) -> str | None:
+    label = part.label
+    if label is None or isinstance(label, TagSettings):
+        return None
+    return label.vector if isinstance(label, VectorSettings) else label.path
+
+
+def _label_of(path: str, part: SplitSettings, classes: Classes, root: Path) -> LabelFile | DrawnLabel:
+    if isinstance(part.label, VectorSettings):
+        area = None if part.label.area is None else resolve_path(part.label.area, root)
+        return drawn_label(path, part.label, classes, area)
+    assert isinstance(part.label, LabelSettings)
+    return label_file(path, part.label, classes)
 
 
 def _tag_scenes(scenes: Sequence[SceneFiles], table: TagTable) -> tuple[list[SceneFiles], list[str]]:
@@ -166,13 +203,13 @@ def _row_of(scene: SceneFiles, table: TagTable) -> str | None:
 
 
 def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:
-    return find_files(pattern, root) if "{id}" in pattern else str(root / pattern)
+    return find_files(pattern, root) if "{id}" in pattern else resolve_path(pattern, root)
 
 
 def _file_of(scene: str, found: dict[str, str] | str) -> str | None:
     if isinstance(found, dict):
         return found.get(scene)
-    return found if Path(found).is_file() else None
+    return found if is_there(found) else None
 
 
 def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
@@ -186,51 +223,3 @@ def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
 
 def _values(nodata: Nodata | None) -> tuple[float, ...]:
     return () if nodata is None else tuple(nodata) if isinstance(nodata, list) else (nodata,)
-
-
-def find_files(pattern: str, root: Path) -> dict[str, str]:
-    """Return id → path of every file below a folder that matches a pattern with one {id}.
-
-    Raises
-    ------
-    ExperimentError
-        If the pattern has not exactly one {id}.
-    CatalogueError
-        If no file matches, or the name of one cannot be that of our files.
-    """
-    if pattern.count("{id}") != 1:
-        raise ExperimentError(f"{pattern}: expected a pattern with one {{id}}, which stands for the scene's id.")
-    head, tail = pattern.split("{id}")
-    # Braces other than {id} and glob characters in a path mean themselves.
-    expression = re.compile(re.escape(head) + r"(?P<id>[^/]+)" + re.escape(tail))
-    glob = _literal(head) + "*" + _literal(tail)
-    found = {}
-    begins_name = not head or head.endswith("/")
-    for path in root.glob(glob):
-        match = expression.fullmatch(path.relative_to(root).as_posix())
-        # Hidden files are none of the user's: one that is being written, or was when its writer was killed.
-        if match and not (begins_name and match["id"].startswith(".")):
-            _require_name(match["id"], path)
-            found[match["id"]] = str(path)
-    if not found:
-        raise CatalogueError(
-            f"{root / pattern}: expected scenes, got no matching file. "
-            "Correct root or the pattern in the experiment file."
-        )
-    return found
-
-
-def _require_name(scene_id: str, path: Path) -> None:
-    """Refuse an id that names of maps, archives and tables cannot hold, before anything is computed."""
-    shown = ascii(path.name)
-    if not scene_id.isprintable() or re.search(r"[\ud800-\udfff]", str(path)):
-        raise CatalogueError(f"{shown[:300]}: expected a name of printable UTF-8, got another. Rename the file.")
-    size = len(scene_id.encode())
-    if size > LONGEST_ID:
-        raise CatalogueError(
-            f"{shown[:300]}: expected an id of at most {LONGEST_ID} bytes, got {size}. Rename the file."
-        )
-
-
-def _literal(text: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", text)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,17 +17,25 @@ from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
-from data.scenes.scene import Scene, band_problem, keep_open, open_raster, read_grid, read_label, read_scene, valid_mask
+from data.scenes.placement import place_images
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, place_label, read_label, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.settings import SceneSettings
 from data.survey.discovery import SceneFiles, mask_rules
+from data.survey.suspects import Declared, declared_scales, find_fill, find_scales
 from data.survey.verification import scene_strips
+from data.vectors.burn import burn_label
+from data.vectors.drawn import DrawnLabel
 from data.workers import map_ordered
 
 __all__ = ["Inspection", "build_catalogue", "inspect_scene"]
 
 logger = logging.getLogger(__name__)
+
+SHOWN = 3
+"""Scenes that a warning names."""
 
 Invalid = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -49,6 +57,8 @@ class Inspection:
         Both None where there are problems.
     value_counts : ValueCounts or None
         How often values occur in each band; None where there are problems, and once it is counted.
+    declared : tuple of Declared
+        What its files declare of their bands.
     """
 
     name: str
@@ -57,6 +67,7 @@ class Inspection:
     scene: Scene | None = None
     statistics: SceneStatistics | None = None
     value_counts: ValueCounts | None = None
+    declared: tuple[Declared, ...] = ()
 
 
 def build_catalogue(
@@ -67,6 +78,7 @@ def build_catalogue(
     executor: Executor | None = None,
     track: Track = untracked,
     *,
+    labels: Path | None = None,
     slow_pixels: int = 2**21,
 ) -> tuple[Catalogue, list[str]]:
     """Read every scene once and make the catalogue of them, without groups and folds yet.
@@ -81,6 +93,8 @@ def build_catalogue(
     executor : Executor, optional
         Where scenes are read; in this process by default.
     track : Track
+    labels : Path, optional
+        Folder that labels are written to which are drawn as shapes; needed where there are such.
     slow_pixels : int
         Size of an image from which on it matters that JPEG and PNG have no blocks: a window takes several times as long
         to read.
@@ -95,7 +109,7 @@ def build_catalogue(
     CatalogueError
         With a line for every problem of every scene.
     """
-    work = partial(inspect_scene, classes=classes, invalid=mask_rules(settings))
+    work = partial(inspect_scene, classes=classes, invalid=mask_rules(settings), labels=labels)
     totals: dict[str, NDArray[np.int64]] = {}
     inspections = [
         _count_in(inspection, totals)
@@ -113,10 +127,14 @@ def build_catalogue(
         found += _check_labels(inspections, classes)
     if found:
         raise CatalogueError(
-            f"{len(found)} problems in {len(files)} scenes:\n" + "\n".join(f"  - {line}" for line in found)
+            f"{len(found)} problems; {len(files)} scenes have all of their files:\n"
+            + "\n".join(f"  - {line}" for line in found)
         )
     statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
     warnings = [warning for inspection in inspections for warning in inspection.warnings] + _find_copies(inspections)
+    warnings += find_scales([each for inspection in inspections for each in inspection.declared])
+    if totals:
+        warnings += find_fill(bands, totals, _ends(statistics.values()))
     warnings += _find_slow(scenes, slow_pixels)
     logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
     return Catalogue(classes, bands, tuple(scenes), statistics, _histograms(bands, totals)), warnings
@@ -133,6 +151,12 @@ def _count_in(inspection: Inspection, totals: dict[str, NDArray[np.int64]]) -> I
     return replace(inspection, value_counts=None)
 
 
+def _ends(statistics: Iterable[SceneStatistics]) -> NDArray[np.float64]:
+    """Return the least and the greatest value (C, 2) of each band."""
+    found = np.array([[(band["minimum"], band["maximum"]) for band in scene.bands] for scene in statistics])
+    return np.column_stack([found[..., 0].min(axis=0), found[..., 1].max(axis=0)])
+
+
 def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> tuple[Histogram, ...]:
     found = (
         bin_histogram(band, {split: total[position] for split, total in totals.items()})
@@ -141,31 +165,32 @@ def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> t
     return tuple(histogram for histogram in found if histogram is not None)
 
 
-def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
+def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None = None) -> Inspection:
     """Read one scene from end to end and list what is wrong with it."""
     # Files without blocks, such as JPEGs, are then decoded once.
     with keep_open():
-        return _inspect(files, classes, invalid)
+        return _inspect(files, classes, invalid, labels)
 
 
-def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspection:
+def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None) -> Inspection:
     name = f"{files.split} scene {files.id}"
-    grids, problems = [], []
+    problems = list[str]()
     try:
-        for image in files.images:
-            grids.append(read_grid(image.path)[0])
-            with open_raster(image.path) as raster:
-                problems += [problem for problem in [band_problem(image, raster)] if problem]
+        images, grid, warnings = place_images(files.images, files.framing)
+        label, drawn = None, files.label
+        if isinstance(drawn, DrawnLabel):
+            assert labels is not None
+            burnt = burn_label(drawn, grid, classes, labels / files.split / f"{files.id}.tif")
+            label, odd = burnt.label, burnt.warning
+            problems += [burnt.problem] if burnt.problem else []
+            warnings += [odd] if odd else []
+        elif drawn is not None:
+            label, odd = place_label(drawn, grid)
+            warnings += [odd] if odd else []
+        declared = tuple(declared_scales(files.id, images))
     except TerrablendError as error:
         return Inspection(name, (str(error),))
-    grid = grids[0]
-    problems += [
-        f"{image.path}: expected {grid.height} × {grid.width} pixels like {files.images[0].path}, "
-        f"got {other.height} × {other.width}. Resample it to that grid."
-        for image, other in zip(files.images, grids, strict=True)
-        if (other.height, other.width) != (grid.height, grid.width)
-    ]
-    scene = Scene(files.id, files.split, files.images, grid, files.label, invalid, tags=files.tags)
+    scene = Scene(files.id, files.split, images, grid, label, invalid, tags=files.tags)
     absent = [band for band, _ in invalid if band not in scene.bands]
     if absent:
         problems.append(f"{name}: expected the mask band {', '.join(absent)}, the scene has {', '.join(scene.bands)}.")
@@ -175,10 +200,9 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid) -> Inspectio
         statistics, value_counts = _read_statistics(scene, classes)
     except TerrablendError as error:
         return Inspection(name, (str(error),))
-    warnings = (
-        [] if statistics.valid_pixels else [f"{name}: no valid pixel; nothing can be learned or predicted from it."]
-    )
-    return Inspection(name, (), tuple(warnings), scene, statistics, value_counts)
+    if not statistics.valid_pixels:
+        warnings.append(f"{name}: no valid pixel; nothing can be learned or predicted from it.")
+    return Inspection(name, (), tuple(warnings), scene, statistics, value_counts, declared)
 
 
 def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, ValueCounts]:
@@ -238,10 +262,14 @@ def _find_copies(inspections: Sequence[Inspection]) -> list[str]:
         if inspection.statistics and inspection.statistics.valid_pixels:
             copies[inspection.statistics.digest].append(inspection.name)
     return [
-        f"{', '.join(names)}: the same pixels. Keep one of them, or group them with folds.group."
+        f"{_first(names)}: the same pixels. Keep one of them, or group them with folds.group."
         for names in copies.values()
         if len(names) > 1
     ]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def _find_slow(scenes: Sequence[Scene], slow_pixels: int) -> list[str]:

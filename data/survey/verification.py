@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from data.errors import CatalogueError, TerrablendError
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue, SceneStatistics
-from data.scenes.scene import Scene, keep_open, read_label, read_scene
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, read_label, read_scene
 from data.scenes.windows import Window
 from data.workers import map_ordered
 

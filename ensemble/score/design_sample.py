@@ -18,7 +18,7 @@ from data.names import nearest
 from data.pages.numbers import format_count, format_number, format_percent
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.scene import read_grid
+from data.scenes.rasters import read_grid
 from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample
 from ensemble.score.areas import Areas, pixel_sizes

@@ -12,6 +12,8 @@ from data.maps.geotiff import read_class_map
 from data.metrics.confusion import question_counts
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
+from data.scenes.grids import grid_problem
+from data.scenes.rasters import read_grid
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
 from ensemble.decide.decision.cleaning import Cleaning, Masks, no_masks
@@ -205,18 +207,16 @@ def evaluate_class_maps(pairs: Sequence[tuple[Path, Scene]], classes: Classes, t
     Raises
     ------
     MapError
-        If there is no map, one is not of its label's size, or holds a value that is no class's id.
+        If there is no map, one does not lie on its scene's grid, or holds a value that is no class's id.
     """
     if not pairs:
         raise MapError("expected class maps to score, got none. Name a folder of class maps <id>.tif.")
     counts, mapped = {}, {}
     for path, scene in track(pairs, "maps scored", len(pairs)):
+        problem = grid_problem(read_grid(str(path))[0], scene.grid)
+        if problem:
+            raise MapError(f"{path}: {problem}")
         prediction, label = read_class_map(path, classes), read_label(scene)
-        if prediction.shape != label.shape:
-            raise MapError(
-                f"{path}: expected {label.shape[0]} × {label.shape[1]} pixels like the label of scene {scene.id}, "
-                f"got {prediction.shape[0]} × {prediction.shape[1]}. Score maps of this label's scene."
-            )
         counts[scene.id] = question_counts(label[None], prediction[None], classes.n_labels)
         mapped[scene.id] = _shown(prediction, classes.n_labels)
     return Evaluation("maps", {MAP: counts}, _groups([scene for _, scene in pairs]), MAP, mapped={MAP: mapped})

@@ -14,7 +14,7 @@ from data.errors import SubmissionError
 from data.files import is_hidden, replacing
 from data.maps.geotiff import map_names, read_map
 from data.scenes.classes import Classes
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from ensemble.submit.predictions import Predictions, require_each_once, require_shape
 
 __all__ = ["check_kelp", "check_maps", "check_pngs", "check_probabilities", "write_kelp", "write_nothing", "write_pngs"]

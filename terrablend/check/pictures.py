@@ -12,7 +12,8 @@ from data.pages.quicklook import label_palette, quicklook, stretch
 from data.progress import Track
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, keep_open, read_label, read_scene
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, read_label, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
 from data.survey.overview import Overview
 from data.workers import map_ordered

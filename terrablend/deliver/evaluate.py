@@ -1,19 +1,24 @@
 """Score class maps against labels pixel by pixel, or by a design sample of points."""
 
+import logging
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
 
-from data.errors import ExperimentError, MapError
+from data.errors import ExperimentError, LabelError, MapError
 from data.files import is_hidden
 from data.metrics.metric import Metric
 from data.pages.numbers import format_count
 from data.scenes.classes import Classes
 from data.scenes.labels import label_file
-from data.scenes.scene import Scene, read_grid
-from data.settings import LabelSettings
-from data.survey.discovery import find_files
+from data.scenes.rasters import read_grid
+from data.scenes.scene import Scene, place_label
+from data.settings import VECTOR_SUFFIXES, LabelSettings, VectorSettings
+from data.survey.patterns import find_files
+from data.vectors.burn import burn_label
+from data.vectors.drawn import drawn_label
 from ensemble.score.area_estimates import areas_of_evaluation
 from ensemble.score.design_sample import score_sample
 from ensemble.score.evaluation import MAP, evaluate_class_maps
@@ -21,6 +26,8 @@ from ensemble.score.intervals import Interval
 from ensemble.score.scores import label_metrics, score_table, suitable_metrics
 from terrablend.deliver.predict import CLASSES
 from terrablend.experiment import Experiment
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["evaluate_maps", "evaluate_sample"]
 
@@ -39,7 +46,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
         Folder of ``<id>.tif``, or of ``<id>_classes.tif`` as `terrablend predict` writes them; labels of other
         scenes are not looked at.
     labels : str
-        Pattern with {id}, or a folder of ``<id>.tif``.
+        Pattern with {id}, a folder of ``<id>.tif``, or a file of shapes.
 
     Returns
     -------
@@ -51,31 +58,34 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     ------
     MapError
         If there is no map, or a map has no label.
+    SceneError
+        If a label lies elsewhere than its map.
     ExperimentError
         If the task is multilabel.
     """
     classes, settings = _classes(experiment), experiment.ensemble
-    pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
-    root = Path(pattern.anchor)
-    files, mapped = find_files(pattern.relative_to(root).as_posix(), root), _class_maps(maps)
+    mapped = _class_maps(maps)
     names = sorted(mapped)
+    if labels.lower().endswith(VECTOR_SUFFIXES) and "{id}" not in labels:
+        files = dict.fromkeys(names, labels)
+    else:
+        pattern = Path(labels if "{id}" in labels else f"{labels}/{{id}}.tif").absolute()
+        files = find_files(str(pattern), Path())
     lacking = [name for name in names if name not in files]
     if lacking or not names:
         raise MapError(
             f"{maps}: expected class maps <id>.tif with a label {labels} each, got {len(names)} maps, "
             f"{len(lacking)} of them without a label {lacking[:3]}. Correct the pattern of the labels."
         )
-    settings_of_label = experiment.scenes.train.label
-    assert isinstance(settings_of_label, LabelSettings)
-    scenes = {
-        name: Scene(name, "val", (), read_grid(path)[0], label_file(path, settings_of_label, classes))
-        for name, path in ((name, files[name]) for name in names)
-    }
-    evaluation = evaluate_class_maps([(mapped[name], scene) for name, scene in scenes.items()], classes)
-    scores = score_table([evaluation], classes, settings)
-    areas = areas_of_evaluation(
-        evaluation, evaluation.mapped[MAP], [*scenes.values()], classes, settings, labelled=True
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        scenes = {
+            name: _scene_of_map(mapped[name], files[name], experiment, Path(folder) / f"{name}.tif") for name in names
+        }
+        evaluation = evaluate_class_maps([(mapped[name], scene) for name, scene in scenes.items()], classes)
+        scores = score_table([evaluation], classes, settings)
+        areas = areas_of_evaluation(
+            evaluation, evaluation.mapped[MAP], [*scenes.values()], classes, settings, labelled=True
+        )
     counts = evaluation.total(MAP)
     lines = [
         f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
@@ -141,6 +151,23 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         *(f"Warning: {place}." for place in scores.unsettled),
     ]
     return "\n".join(lines)
+
+
+def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -> Scene:
+    """Return a scene on the grid of a map, with its label where it lies; one of shapes is burnt into a file."""
+    classes, given, grid = experiment.label_classes(), experiment.scenes.train.label, read_grid(str(path))[0]
+    if label.lower().endswith(VECTOR_SUFFIXES):
+        settings = given if isinstance(given, VectorSettings) else VectorSettings(vector=label)
+        drawn = burn_label(drawn_label(label, settings, classes, None), grid, classes, burnt)
+        if drawn.problem:
+            raise LabelError(drawn.problem)
+        placed, odd = drawn.label, drawn.warning
+    else:
+        raster = given if isinstance(given, LabelSettings) else LabelSettings(path=label)
+        placed, odd = place_label(label_file(label, raster, classes), grid)
+    if odd:
+        logger.warning("%s", odd)
+    return Scene(burnt.stem, "val", (), grid, placed)
 
 
 def _class_maps(folder: Path) -> dict[str, Path]:

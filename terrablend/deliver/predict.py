@@ -5,13 +5,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.errors import ExperimentError, SceneError
+from data.errors import ExperimentError
 from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
 from data.maps.member import Member
 from data.maps.store import map_path, open_store
-from data.scenes.scene import Scene, read_grid
-from data.survey.discovery import image_files, mask_rules
+from data.scenes.placement import place_images
+from data.scenes.scene import Scene
+from data.survey.discovery import framing, image_files, mask_rules
+from data.survey.foreign_values import find_foreign_values
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import model_tags, predict_tags, write_prediction
@@ -69,6 +71,7 @@ def predict_scenes(
     ensemble = run.load_ensemble()
     run.require_models(ensemble)
     opened = [scene_of_files(text, run.experiment) for text in scenes]
+    _warn_of_values(run, opened)
     names = [scene.id for scene in opened]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -111,6 +114,15 @@ def predict_scenes(
             for member in members:
                 map_path(folder / member.name, scene).unlink()
     logger.info("%d scenes mapped, in %s", len(opened), out)
+
+
+def _warn_of_values(run: Run, scenes: Sequence[Scene]) -> None:
+    """Warn of scenes whose values are not those that the models know; a bundle does not know them."""
+    if (run.folder.path / "catalogue.parquet").exists():
+        catalogue = run.load_catalogue()
+        for scene in scenes:
+            for line in find_foreign_values(scene, catalogue):
+                logger.warning("%s", line)
 
 
 def name_maps(texts: Sequence[str]) -> dict[str, str]:
@@ -166,16 +178,7 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
             f"got {len(paths)}. Join the files of a scene by commas."
         )
     images = image_files(experiment.scenes.train, experiment.scenes, paths)
-    grids = [read_grid(path) for path in paths]
-    for image, (grid, count) in zip(images, grids, strict=True):
-        if count != len(image.bands):
-            raise SceneError(
-                f"{image.path}: expected the bands {', '.join(image.bands)}, the file has {count}. "
-                "Export the scene with the bands that the models were trained on."
-            )
-        if (grid.height, grid.width) != (grids[0][0].height, grids[0][0].width):
-            raise SceneError(
-                f"{image.path}: expected {grids[0][0].height} × {grids[0][0].width} pixels like {paths[0]}, "
-                f"got {grid.height} × {grid.width}. Resample it to that grid."
-            )
-    return Scene(Path(paths[0]).stem, "test", images, grids[0][0], invalid=mask_rules(experiment.scenes))
+    placed, grid, warnings = place_images(images, framing(entries))
+    for warning in warnings:
+        logger.warning("%s", warning)
+    return Scene(Path(paths[0]).stem, "test", placed, grid, invalid=mask_rules(experiment.scenes))

@@ -100,7 +100,7 @@ class BaseRun(ABC, Generic[E]):
     def check(self) -> Stage:
         """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
         settings = self.settings_record("task", "scenes", "table", "classes", "folds", "seed")
-        outputs = ("catalogue.parquet", "folds.txt", "check.html")
+        outputs = ("catalogue.parquet", "folds.txt", "check.html", "labels")
         return self.stage("check", "check", self._check, (), outputs, settings, inputs=self._input_files)
 
     @cached_property

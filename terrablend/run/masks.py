@@ -6,7 +6,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from data.scenes.scene import Scene, keep_open, read_scene
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, read_scene
 from data.scenes.windows import tile_windows
 from ensemble.decide.decision.cleaning import Masks
 from features.bases import Bases

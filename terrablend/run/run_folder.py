@@ -108,6 +108,9 @@ class RunFolder:
         record = self._record(stage.name)
         if record is None or record.state == "clearing":
             return "to do"
+        # What began and wrote nothing, such as a check that found problems, is in nobody's way.
+        if record.state == "unfinished" and not any((self.path / output).exists() for output in stage.outputs):
+            return "to do"
         if fingerprint(record.made_from) != fingerprint(stage.made_from) or self._remade(record):
             return "stale"
         if record.state == "unfinished":

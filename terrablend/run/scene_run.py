@@ -13,7 +13,7 @@ from data.folds.leakage import leakage_warning
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import Scene
+from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue
 from ensemble.decide.decision.cleaning import Masks
@@ -43,6 +43,9 @@ __all__ = ["Run"]
 
 MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip|json)")
 """Files of a member's folder that hold a model, or its hash; its maps and the story of its training are not needed."""
+
+LABELS = "labels"
+"""Folder of the labels that are drawn as shapes, on the grids of their scenes."""
 
 EXTRA_MAPS = ("proba", "uncertainty")
 """Folders of what a submission may hold beside class maps."""
@@ -159,16 +162,29 @@ class Run(BaseRun[Experiment]):
             return catalogue
         moved = {(files.split, files.id): files for files in self._files[0]}
         scenes = tuple(
-            replace(scene, images=files.images, label=files.label)
+            replace(
+                scene,
+                images=tuple(
+                    replace(image, path=moved_to.path)
+                    for image, moved_to in zip(scene.images, files.images, strict=True)
+                ),
+                label=self._moved_label(scene, files),
+            )
             for scene in catalogue.scenes
             for files in (moved[scene.split, scene.id],)
         )
         return replace(catalogue, scenes=scenes)
 
+    def _moved_label(self, scene: Scene, files: SceneFiles) -> LabelFile | None:
+        if scene.label is None or not isinstance(files.label, LabelFile):
+            return scene.label
+        return replace(scene.label, path=files.label.path)
+
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
         files, problems = self._files
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
-        return build_catalogue(files, problems, settings, classes, self.executor, self.track)
+        labels = self.folder.path / LABELS
+        return build_catalogue(files, problems, settings, classes, self.executor, self.track, labels=labels)
 
     def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
         return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from data.files import replacing, scene_rng, write_json
 from data.maps.whole import require_whole
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 
 __all__ = ["BANDS", "EXPERIMENT", "NODATA", "write_coast"]
 

@@ -12,7 +12,8 @@ import numpy as np
 import yaml
 
 from data.errors import ExperimentError
-from data.scenes.scene import open_raster
+from data.scenes.classes import IGNORE
+from data.scenes.rasters import open_raster
 from terrablend.branches import BRANCHES
 from terrablend.start.schema import write_experiment_file
 
@@ -96,7 +97,13 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             f"{', '.join(entry.pattern for entry in folders) or 'no rasters'}. Write the experiment file by hand."
         )
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
+    # Beside several classes 255 is what nobody knows.
+    unknown = [IGNORE] if len(values) > 2 and IGNORE in values else []
+    values = [value for value in values if value not in unknown]
     binary = len(values) <= 2
+    # Ids are bytes below 255: other values are numbered in their order.
+    numbered = not binary and (values[0] < 0 or values[-1] >= IGNORE)
+    classes = {place if numbered else value: f"class {value}" for place, value in enumerate(values)}
     name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
     bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
     experiment: dict[str, Any] = {
@@ -104,16 +111,21 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
         "task": "binary" if binary else "multiclass",
         "root": str(folder.resolve()),
         "scenes": scenes,
-        "classes": {1: "positive"} if binary else {value: f"class {value}" for value in values},
+        "classes": {1: "positive"} if binary else classes,
         "folds": {"count": 5},
         "members": {
             name: member for branch in BRANCHES.values() for name, member in branch.first_members(bands).items()
         },
     }
-    if binary and values[-1] != 1:
-        for part in scenes.values():
-            if "label" in part:
-                part["label"]["values"] = {values[-1]: "positive"}
+    for part in scenes.values():
+        if "label" in part and binary and values != [0, 1]:
+            part["label"]["values"] = {values[-1]: "positive"}
+            if len(values) > 1 and values[0]:
+                part["label"]["values"][values[0]] = "background"
+        elif "label" in part and numbered:
+            part["label"]["values"] = {value: f"class {value}" for value in values}
+        if "label" in part and unknown:
+            part["label"]["ignore"] = unknown
     return experiment
 
 
@@ -136,8 +148,12 @@ def _look_at(root: Path, parent: Path, files: list[str]) -> RasterFolder:
     for file in files[:: max(1, len(files) // SAMPLE)]:
         with open_raster(str(parent / file)) as raster:
             bands, nodata = _band_names(raster), raster.nodata
-            if values is not None and raster.count == 1 and np.issubdtype(raster.dtypes[0], np.integer):
-                values |= set(np.unique(raster.read(1)).tolist())
+            if values is not None and raster.count == 1:
+                found = np.unique(raster.read(1))
+                # What is declared to be no data is no class.
+                found = found[np.isfinite(found) & (found != (np.nan if nodata is None else nodata))]
+                whole = bool((found == np.rint(found)).all() and (np.abs(found) < 2**31).all())
+                values = values | set(found.astype(np.int64).tolist()) if whole else None
         if values is not None and (len(bands) > 1 or len(values) > MOST_CLASSES or not values):
             values = None
     return RasterFolder(pattern, ids, bands, nodata, None if values is None else frozenset(values))

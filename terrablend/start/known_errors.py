@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.scenes.scene import open_raster
+from data.scenes.rasters import open_raster
 from ensemble.audit.audit_files import read_audit
 
 __all__ = ["JudgedAudit", "judge_audit"]

@@ -12,9 +12,11 @@ from data.errors import CatalogueError, ExperimentError, TerrablendError
 from data.names import nearest
 from data.progress import Track, untracked
 from data.scenes.color_labels import read_palette
-from data.scenes.scene import ImageFile, band_problem, open_raster
+from data.scenes.image import ImageFile, band_problem
+from data.scenes.rasters import open_raster
 from data.settings import LabelSettings, SceneSettings
-from data.survey.discovery import find_files, find_scenes, image_files
+from data.survey.discovery import find_scenes, image_files
+from data.survey.patterns import find_files
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.init import require_new
 from terrablend.start.schema import write_experiment_file

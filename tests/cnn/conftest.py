@@ -19,7 +19,8 @@ from cnn.settings import CnnSettings
 from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from data.scenes.scene import ImageFile, LabelFile, Scene
+from data.scenes.image import ImageFile
+from data.scenes.scene import LabelFile, Scene
 from data.scenes.windows import Grid
 from data.survey.discovery import SceneFiles
 from data.survey.inspection import inspect_scene

@@ -7,7 +7,8 @@ import rasterio
 
 from data.maps.geotiff import dequantise, map_names, map_writer, quantise, read_class_map, read_map, read_proba
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import Ensemble, fit_ensemble, score_table
 from ensemble.decide.decision.blend import Blend

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 import features.feature_set
 from data.errors import FeatureError
-from data.scenes.scene import ImageFile, Scene, read_scene
+from data.scenes.image import ImageFile
+from data.scenes.scene import Scene, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
 from features.context import STATISTICS, local_statistics
 from features.feature_set import FeatureSet

@@ -281,7 +281,7 @@ BAD = {
     "no such coordinates": ({"a_csv": GOOD}, {"xy": ["x", "y"], "block": 1}, "expected the columns x, y"),
     "nothing to learn from": ({"a_csv": GOOD}, {"exclude": ["red", "place"]}, "expected the columns of features"),
     "the wrong separator": ({"a_csv": GOOD}, {"separator": ";"}, "Correct the names under table"),
-    "words among the features": ({"a_csv": GOOD}, {}, "got others in place. Leave them out: exclude"),
+    "words among the features": ({"a_csv": GOOD}, {}, "got others in place: a, row 1, .* exclude"),
     "a label that no class has": (
         {"a_csv": GOOD.replace("1,2", "9,2")}, {"group": "place"},
         "table.label kind: expected the values 0, 1, got also 9. Declare them under classes, or remove these rows",

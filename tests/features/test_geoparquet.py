@@ -12,7 +12,9 @@ from rasterio.warp import transform
 from data.errors import OutputError, TableError
 from data.records import write_parquet
 from data.scenes.catalogue import Catalogue, SceneStatistics
-from data.scenes.scene import ImageFile, LabelFile, Scene, read_grid
+from data.scenes.image import ImageFile
+from data.scenes.rasters import read_grid
+from data.scenes.scene import LabelFile, Scene
 from features import FeatureSet, build_table
 from features.geoparquet import write_points
 from features.settings import SampleSettings

@@ -13,13 +13,15 @@ from pydantic import ValidationError
 from data.errors import MapError, MemberError
 from data.maps.geotiff import dequantise, quantise
 from data.maps.store import open_store, write_maps
-from data.scenes.scene import ImageFile, Scene, maybe_ungeoreferenced, read_scene, valid_mask
+from data.scenes.grids import grid_problem
+from data.scenes.image import ImageFile
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Grid
 from data.survey.inputs import read_inputs
 from maps import BRANCH, MapsSettings
 from maps.fit import fit_member
 from maps.member import load_member
-from maps.source import grid_problem
 from maps.tags import read_table
 
 from ..conftest import BANDS, LAND

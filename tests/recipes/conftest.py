@@ -8,7 +8,7 @@ import pytest
 import rasterio
 
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 
 from ..terrablend.conftest import Command, terrablend
 

@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 
 from data.files import read_json, scene_rng
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from terrablend.start.coast import write_coast
 
 from .conftest import nested_score, require_no_leak

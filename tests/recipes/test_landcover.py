@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import rasterio
 
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 
 from .conftest import nested_score, require_no_leak
 from .copies import SMALL_NETWORK, draw_land, write_picture

@@ -4,7 +4,7 @@ import numpy as np
 import rasterio
 
 from data.files import scene_rng
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 
 from .conftest import nested_score, require_no_leak
 from .copies import SMALL_NETWORK, smooth_field, write_tiff

@@ -10,7 +10,7 @@ import pytest
 import rasterio
 import yaml
 
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from terrablend.cli import main
 from terrablend.start.coast import BANDS, write_coast
 

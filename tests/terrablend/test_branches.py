@@ -15,7 +15,8 @@ from pydantic import Field
 
 from data.files import read_json, write_json
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import maybe_ungeoreferenced, open_raster, read_scene, valid_mask
+from data.scenes.rasters import maybe_ungeoreferenced, open_raster
+from data.scenes.scene import read_scene, valid_mask
 from features.branch import Branch, MemberSettings
 from terrablend.branches import BRANCHES
 from terrablend.experiment import Experiment

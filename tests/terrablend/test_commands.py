@@ -18,7 +18,7 @@ import yaml
 from data.files import read_json
 from data.maps.geotiff import read_map
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from terrablend.cli import plain_endings
 from terrablend.run.record import load_record
 from terrablend.start.coast import NODATA

@@ -129,6 +129,36 @@ def test_a_first_experiment_file_is_guessed_from_the_files(tmp_path, write_raste
         write_experiment(tmp_path / "d", tmp_path / "first.yaml")
 
 
+@pytest.mark.parametrize(
+    ("values", "nodata", "classes", "label"),
+    [
+        ([1, 2, 3, 255], 255, {1: "class 1", 2: "class 2", 3: "class 3"}, {}),
+        ([1, 2, 3, 255], None, {1: "class 1", 2: "class 2", 3: "class 3"}, {"ignore": [255]}),
+        ([0, 1, 255], 255, {1: "positive"}, {}),
+        ([1, 2], None, {1: "positive"}, {"values": {2: "positive", 1: "background"}}),
+        ([0, 300, 400], None, {0: "class 0", 1: "class 300", 2: "class 400"}, None),
+    ],
+)
+def test_a_first_experiment_file_passes_its_own_check(
+    values, nodata, classes, label, tmp_path, write_raster, terrablend, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in range(5):
+        write_raster(f"d/img/{name}.tif", rng.normal(100, 5, (2, 9, 9)).astype(np.float32))
+        drawn = (
+            rng.permutation(np.resize(values, 81)).reshape(9, 9).astype(np.uint16 if max(values) > 255 else np.uint8)
+        )
+        write_raster(f"d/labels/{name}.tif", drawn, nodata=nodata)
+    guessed = guess_experiment(tmp_path / "d")
+    assert guessed["classes"] == classes
+    found = {key: value for key, value in guessed["scenes"]["train"]["label"].items() if key != "path"}
+    assert label is None or found == label
+    assert terrablend("init", tmp_path / "d", "-o", tmp_path / "d.yaml").code == 0
+    checked = terrablend("check", tmp_path / "d.yaml", "--workers", "1")
+    assert checked.code == 0, checked.err
+
+
 def test_a_folder_without_labels_is_left_to_the_user(tmp_path, write_raster):
     write_raster("d/a.tif", np.random.default_rng(0).integers(0, 255, (3, 9, 9), np.uint8))
     with pytest.raises(ExperimentError, match="expected images and, under the same names"):

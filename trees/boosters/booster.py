@@ -1,11 +1,13 @@
 """The interface of every booster: a `Learner` learns from rows, a `Booster` is what it has learned."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import ClassVar, Protocol, Self
+from urllib.parse import quote, unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,20 @@ from trees.boosters.stopping import score_held_out, stop_name
 from trees.forest.forest import Forest
 from trees.settings import Device, DeviceName, TreeSettings
 
-__all__ = ["Booster", "Learner", "Rows", "check_parameters", "gain_shares", "predict_proba", "unreadable"]
+__all__ = [
+    "Booster",
+    "Learner",
+    "Rows",
+    "check_parameters",
+    "decode_name",
+    "encode_name",
+    "gain_shares",
+    "predict_proba",
+    "unreadable",
+]
+
+SPECIAL = re.compile(r'[\s%",:\[\]{}<>]')
+"""Signs that LightGBM or XGBoost refuses in the name of a feature, or alters."""
 
 Rows = NDArray[np.bool_]
 """Which of all rows (n,) are meant."""
@@ -145,6 +160,20 @@ def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int 
 def gain_shares(names: Iterable[str], gains: NDArray[np.floating]) -> dict[str, float]:
     """Return each feature's share of the total gain; 0 of all where there is none."""
     return dict(zip(names, (gains / (gains.sum() or 1.0)).tolist(), strict=True))
+
+
+def encode_name(name: str) -> str:
+    """Return the name of a feature as boosters' files can hold it: other signs as in a web address.
+
+    >>> encode_name("NIR [842 nm]_mean_r1"), decode_name(encode_name("NIR [842 nm]_mean_r1"))
+    ('NIR%20%5B842%20nm%5D_mean_r1', 'NIR [842 nm]_mean_r1')
+    """
+    return SPECIAL.sub(lambda sign: quote(sign[0], safe=""), name)
+
+
+def decode_name(name: str) -> str:
+    """Return the name that `encode_name` encoded."""
+    return unquote(name)
 
 
 def unreadable(path: Path, what: str, error: Exception) -> MemberError:

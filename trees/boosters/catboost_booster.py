@@ -91,7 +91,14 @@ class CatBoostBooster:
             _columns(features, names, categorical), feature_names=names, cat_features=categorical or None
         )
         values = self._model.get_feature_importance(rows, type="ShapValues", thread_count=threads)
-        return np.asarray(values, np.float32).reshape(len(features), -1, features.shape[1] + 1)
+        given = np.asarray(values, np.float32).reshape(len(features), -1, features.shape[1] + 1)
+        # Of a class that no row had it gives no values, and a probability of exactly 0: nothing can change it.
+        seen: NDArray[np.bool_] = np.any(self.predict_proba(features, threads), axis=0)
+        if given.shape[1] == len(seen):
+            return given
+        contributions = np.zeros((len(features), len(seen), features.shape[1] + 1), np.float32)
+        contributions[:, seen] = given
+        return contributions
 
     def save(self, path: Path) -> None:
         """Write CatBoost's binary format."""

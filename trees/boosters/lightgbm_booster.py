@@ -12,7 +12,7 @@ from lightgbm.basic import LightGBMError
 from numpy.typing import NDArray
 
 from features.table import Block
-from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
+from trees.boosters.booster import Learner, Rows, check_parameters, decode_name, encode_name, gain_shares, unreadable
 from trees.boosters.device import choose_device
 from trees.boosters.lightgbm_text import fields_of, numbers_of, sound_lightgbm_text, split_trees
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32
@@ -74,7 +74,7 @@ class LightGBMBooster:
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""
-        return gain_shares(self._model.feature_name(), self._model.feature_importance("gain"))
+        return gain_shares(map(decode_name, self._model.feature_name()), self._model.feature_importance("gain"))
 
 
 class LightGBMLearner(Learner):
@@ -141,8 +141,8 @@ class LightGBMLearner(Learner):
             [_Sequence(block, reader) for block in self.table.blocks if len(block)],
             self.label,
             weight=self.weight,
-            feature_name=list(self.table.names),
-            categorical_feature=list(categorical),
+            feature_name=[*map(encode_name, self.table.names)],
+            categorical_feature=[*map(encode_name, categorical)],
             params=dict(parameters),
         )
         wanted = rows.get_params(), categorical

@@ -16,7 +16,7 @@ from xgboost.core import XGBoostError
 
 from data.errors import MemberError
 from features.table import Table
-from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
+from trees.boosters.booster import Learner, Rows, check_parameters, decode_name, encode_name, gain_shares, unreadable
 from trees.boosters.device import choose_device
 from trees.boosters.xgboost_ubjson import check_xgboost_ubjson
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, number_nodes
@@ -90,7 +90,7 @@ class XGBoostBooster:
         """Return each feature's share of the total gain."""
         scores = self._model.get_score(importance_type="total_gain")
         names = self._model.feature_names or []
-        return gain_shares(names, np.array([scores.get(name, 0.0) for name in names], np.float64))
+        return gain_shares(map(decode_name, names), np.array([scores.get(name, 0.0) for name in names], np.float64))
 
 
 class XGBoostLearner(Learner):
@@ -124,7 +124,11 @@ class XGBoostLearner(Learner):
             "device": choose_device(self.device, self.title, _uses_cuda),
             "validate_parameters": True,
             **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
-            **({"monotone_constraints": settings.monotone} if settings.monotone else {}),
+            **(
+                {"monotone_constraints": {encode_name(name): sign for name, sign in settings.monotone.items()}}
+                if settings.monotone
+                else {}
+            ),
             **settings.parameters,
         }
         data = self._bin(chosen, parameters["max_bin"], settings.categorical)
@@ -204,7 +208,7 @@ class _Batches(xgboost.DataIter):
             input_data(
                 data=features,
                 weight=self._table.weight[places],
-                feature_names=list(self._table.names),
+                feature_names=[*map(encode_name, self._table.names)],
                 feature_types=self._kinds,
             )
             return True

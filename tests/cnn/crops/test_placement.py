@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from cnn.crops.placement import CropPlan, Placement
 from cnn.inputs.settings import AugmentSettings
-from data.scenes.scene import ImageFile, Scene
+from data.scenes.image import ImageFile
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
 
 

@@ -25,7 +25,8 @@ from data.maps.geotiff import map_writer, read_proba
 from data.maps.member import Prediction
 from data.maps.store import RasterStore, map_path, open_store, write_maps
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import Scene, maybe_ungeoreferenced, read_scene, valid_mask
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
 from features.feature_set import FeatureSet
 

@@ -11,7 +11,9 @@ from data.errors import FoldError, SceneError
 from data.folds.groups import _match_pattern, connected_components, group_scenes, linking_rules
 from data.folds.similarity import BLOCKS, Thumbnails, read_thumbnails, similar_pairs
 from data.scenes.footprints import overlapping_pairs, touching_pairs
-from data.scenes.scene import ImageFile, Scene, maybe_ungeoreferenced
+from data.scenes.image import ImageFile
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from data.settings import GroupSettings
 

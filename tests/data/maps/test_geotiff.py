@@ -16,7 +16,7 @@ from data.maps.geotiff import (
     write_class_map,
 )
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from data.scenes.windows import Grid, tile_windows
 
 GRID = Grid(30, 41, "EPSG:32610", (30, 0, 500, 0, -30, 900))

@@ -9,8 +9,10 @@ from data.errors import CatalogueError, ExperimentError, LabelError, SceneError
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.color_labels import pack_color, recode_colors, unpack_color
+from data.scenes.image import ImageFile
 from data.scenes.labels import label_file, label_values
-from data.scenes.scene import ImageFile, Scene, keep_open, read_label, read_scene
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene, read_label, read_scene
 from data.scenes.windows import Grid, Window
 from data.settings import ClassSettings, LabelSettings, SceneSettings
 from data.survey.discovery import find_scenes
@@ -207,14 +209,13 @@ def test_a_palette_is_expanded_where_colours_are_named_and_kept_where_one_band_i
         read_scene(Scene("a", "train", (ImageFile(str(path), ("red", "nir")),), Grid(3, 4)))
 
 
-def test_alpha_that_nobody_named_says_what_to_do(write_raster):
+def test_alpha_that_nobody_named_hides_pixels(write_raster):
     pixels = np.random.default_rng(0).integers(1, 255, (4, 3, 4), np.uint8)
     pixels[3, 0] = 0
     path = str(write_raster("a.png", pixels))
-    with pytest.raises(
-        SceneError, match=r"expected 3 bands \(red, green, blue\), the file has 4\. The last is its alpha"
-    ):
-        read_scene(Scene("a", "train", (ImageFile(path, ("red", "green", "blue")),), Grid(3, 4)))
+    found = read_scene(Scene("a", "train", (ImageFile(path, ("red", "green", "blue")),), Grid(3, 4)))
+    assert np.isnan(found[:, 0]).all()
+    np.testing.assert_array_equal(found[:, 1:], pixels[:3, 1:])
     image = ImageFile(path, ("red", "green", "blue", "alpha"))
     scene = Scene("a", "train", (image,), Grid(3, 4), invalid=(("alpha", (0,)),))
     assert np.isnan(read_scene(scene, bands=["red", "green", "blue"])[:, 0]).all()

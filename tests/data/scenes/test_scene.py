@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from data.errors import LabelError, SceneError
 from data.scenes.classes import IGNORE
-from data.scenes.scene import ImageFile, LabelFile, Scene, keep_open, read_grid, read_label, read_scene, valid_mask
+from data.scenes.image import ImageFile
+from data.scenes.rasters import keep_open, read_grid
+from data.scenes.scene import LabelFile, Scene, read_label, read_scene, valid_mask
 from data.scenes.windows import Grid, Window
 
 PIXELS = np.arange(2 * 5 * 7, dtype=np.int16).reshape(2, 5, 7)

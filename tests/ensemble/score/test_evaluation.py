@@ -179,7 +179,7 @@ def test_class_maps_are_scored_pooled_and_as_the_mean_over_scenes(pairs):
 def test_a_map_of_another_size_or_none_at_all_is_refused(pairs):
     path, scene = pairs[0]
     write_class_map(path, np.zeros((3, 4), np.uint8), Grid(3, 4), KELP, {})
-    with pytest.raises(MapError, match="expected 24 × 31 pixels like the label of scene s0, got 3 × 4"):
+    with pytest.raises(MapError, match="expected 24 × 31 pixels like its scene, got 3 × 4"):
         evaluate_class_maps([(path, scene)], KELP)
     with pytest.raises(MapError, match="expected class maps to score, got none"):
         evaluate_class_maps([], KELP)

@@ -9,7 +9,8 @@ import yaml
 from data.progress import untracked
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.histogram import Histogram
-from data.scenes.scene import ImageFile, maybe_ungeoreferenced
+from data.scenes.image import ImageFile
+from data.scenes.rasters import maybe_ungeoreferenced
 from data.settings import GroupSettings
 from data.survey.overview import summarise
 from terrablend.check.page import CheckFacts, write_check_page

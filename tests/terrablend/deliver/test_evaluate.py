@@ -1,5 +1,7 @@
 """`terrablend evaluate`: maps made by hand, scored against labels and by points."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -41,6 +43,24 @@ def row_of(text, title):
     """Return the words of the only line that starts with a title."""
     (line,) = (line for line in text.splitlines() if line.split(" ")[0] == title)
     return [word for word in line[len(title) :].split(" ") if word]
+
+
+def test_labels_are_read_where_they_lie(coast, terrablend):
+    folder, label, prediction = coast
+    classes = load_scene_experiment(folder / "coast.yaml").label_classes()
+    for number, drawn in enumerate(label):
+        # The same label, drawn on half as large pixels.
+        grid = Grid(60, 80, GRID.crs, (50, 0, 500_000, 0, -50, 5_000_000))
+        write_class_map(folder / "labels" / f"s{number}.tif", drawn.repeat(2, 0).repeat(2, 1), grid, classes, {})
+    outcome = terrablend("evaluate", folder / "coast.yaml", folder / "maps", folder / "labels")
+    assert float(row_of(outcome.out, "Dice")[0]) == pytest.approx(dice(label, prediction), abs=5e-5)
+    far = Grid(30, 40, GRID.crs, (100, 0, 700_000, 0, -100, 6_000_000))
+    write_class_map(folder / "maps" / "s2.tif", prediction[2], far, classes, {})
+    outcome = terrablend("evaluate", folder / "coast.yaml", folder / "maps", folder / "labels")
+    assert outcome.code == 2
+    assert re.search(
+        r"labels/s2\.tif: expected a file that covers its scene, got one that lies .* pixels .* off", outcome.err
+    )
 
 
 def test_maps_are_scored_against_labels_in_words_and_tables(coast, terrablend):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from data.errors import RunError
+from data.errors import RunError, TableError
 from data.files import read_json
 from terrablend.run.run_folder import RunFolder, Stage
 
@@ -64,6 +64,18 @@ def test_a_result_of_other_settings_is_named_and_refused(steps):
         steps.folder.carry_out(steps.table(7))
     with pytest.raises(RunError, match="features was made with other settings"):
         steps.folder.carry_out(steps.model(7))
+    assert steps.done == ["pixels"]
+
+
+def test_what_failed_before_it_wrote_anything_may_be_done_with_other_settings(steps):
+    def fail():
+        raise TableError("34 problems")
+
+    broken = steps.table(7)
+    with pytest.raises(TableError):
+        steps.folder.carry_out(Stage(broken.name, broken.command, fail, (), broken.outputs, broken.settings))
+    assert steps.folder.state(steps.table()) == "to do"
+    steps.folder.carry_out(steps.table())
     assert steps.done == ["pixels"]
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from data.files import hash_file
 from data.maps.geotiff import map_names, read_map
-from data.scenes.scene import read_grid
+from data.scenes.rasters import read_grid
 
 from ..conftest import EXPERIMENT, write_small_coast
 

@@ -6,7 +6,7 @@ import yaml
 from data.maps.geotiff import TOP
 from data.maps.parquet import read_parts
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from terrablend.experiment import load_scene_experiment
 
 NETWORK = {

@@ -10,7 +10,8 @@ from sklearn.metrics import roc_auc_score
 from data.files import read_json
 from data.folds.plan import plan_folds
 from data.scenes.classes import Classes
-from data.scenes.scene import maybe_ungeoreferenced, read_label, read_scene
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import read_label, read_scene
 from data.settings import ClassSettings, FoldSettings, SceneSettings
 from data.survey.discovery import find_scenes
 from data.survey.inspection import build_catalogue

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 from data.folds.plan import plan_folds
 from data.maps.geotiff import map_writer
 from data.maps.store import map_path
-from data.scenes.scene import open_raster
+from data.scenes.rasters import open_raster
 from data.settings import FoldSettings
 from data.survey.discovery import find_scenes
 from data.survey.inspection import build_catalogue

@@ -310,3 +310,24 @@ def test_xgboost_learns_and_predicts_on_a_gpu(tmp_path):
         proba[device], there = (predict_proba(booster, rows.read()) for booster in boosters)
         np.testing.assert_allclose(there, proba[device], atol=1e-5)
     np.testing.assert_allclose(proba["cuda"], proba["cpu"], atol=0.05)
+
+
+@KINDS
+def test_names_with_signs_are_kept(kind, tmp_path):
+    rows, names = rows_of(2), ("red, <665>", "NIR [842 nm]", 'a "b": {100%}')
+    rows = table_of(rows.read(), rows.label, names=names)
+    booster = learn(kind, rows, 2, SETTINGS.model_copy(update={"monotone": {}}))
+    booster.save(tmp_path / "model")
+    again = kind.booster.load(tmp_path / "model")
+    assert tuple(again.importance()) == names
+    np.testing.assert_array_equal(again.predict_proba(rows.read()), booster.predict_proba(rows.read()))
+
+
+@KINDS
+def test_a_class_without_rows_contributes_nothing(kind):
+    rows = rows_of(2)
+    rows.label[rows.label == 1] = 2
+    contributions = learn(kind, rows, 3, SETTINGS).contributions(rows.read()[:20])
+    if contributions is not None:
+        assert contributions.shape == (20, 3, 4)
+        assert np.abs(contributions[:, 2]).max() > 0.1

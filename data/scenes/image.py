@@ -1,0 +1,210 @@
+"""The files of a scene's image: how their values become pixels, NaN where there is no data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window as RasterWindow
+
+from data.errors import SceneError
+from data.scenes.color_labels import read_palette
+from data.scenes.rasters import open_raster
+from data.scenes.warp import warp_window
+from data.scenes.windows import Grid, Window
+
+__all__ = ["ImageFile", "band_problem", "hides_pixels", "order_bands", "raster_window", "read_image"]
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One file of a scene.
+
+    Parameters
+    ----------
+    path : str
+        Anything GDAL opens: a local path, ``s3://``, ``https://``.
+    bands : tuple of str
+        Names of its bands, in file order.
+    nodata : tuple of float
+        Values that mean "no data", besides NaN and what the file itself declares: a value, a mask, an alpha.
+    scale : tuple of (factor, offset) or None
+        Of each band; None for those that the file declares.
+    grid : Grid or None
+        Its own, where that is not the scene's: it is warped.
+    resampling : str
+        How it is warped, one of `data.scenes.warp.Resampling`; empty until it is known.
+    order : tuple of int
+        Place in the file of each of ``bands``, from 0, where the file's own names say that it is another.
+    """
+
+    path: str
+    bands: tuple[str, ...]
+    nodata: tuple[float, ...] = ()
+    scale: tuple[tuple[float, float], ...] | None = None
+    grid: Grid | None = None
+    resampling: str = ""
+    order: tuple[int, ...] = ()
+
+
+def band_problem(image: ImageFile, raster: Any) -> str | None:
+    """Return why an open raster does not fit the bands named for it; None if it does.
+
+    A raster of one band with a palette has one, or the red, green, blue (and alpha) of its palette. An alpha that is
+    not named is no band, but tells where there is no data.
+    """
+    wanted = raster.count if image.order else len(image.bands)
+    if any(kind.startswith("complex") for kind in raster.dtypes):
+        return f"{image.path}: expected real numbers, got {raster.dtypes[0]}. Export their magnitude, and their phase."
+    if raster.count == wanted or (raster.count == wanted + 1 and raster.colorinterp[-1] == ColorInterp.alpha):
+        return None
+    palette = read_palette(raster) is not None
+    if palette and wanted in (3, 4):
+        return None
+    advice = "Name the bands of this file in scenes.bands, in file order."
+    if palette:
+        advice = "It has a palette: name one band for the values, or red, green and blue for the colours."
+    return f"{image.path}: expected {wanted} bands ({', '.join(image.bands)}), the file has {raster.count}. {advice}"
+
+
+def read_image(
+    image: ImageFile,
+    places: Mapping[str, int],
+    masks: Sequence[str],
+    area: Window,
+    grid: Grid,
+    pixels: NDArray[np.float32],
+) -> None:
+    """Read bands of one file into the planes of ``pixels`` (C, area.height, area.width).
+
+    Parameters
+    ----------
+    image : ImageFile
+    places : mapping of str to int
+        Band → its plane.
+    masks : sequence of str
+        Bands whose values are not to be mixed.
+    area : Window
+        Of the scene; it may reach over the edge, where there is no data.
+    grid : Grid
+        The scene's.
+    pixels : (C, H, W) float32
+    """
+    inner = area.meet(grid.window)
+    if not (inner.height and inner.width):
+        pixels[[*places.values()]] = np.nan
+        return
+    target = inner.within(area)
+    with open_raster(image.path) as raster:
+        problem = band_problem(image, raster)
+        if problem:
+            raise SceneError(problem)
+        if inner != area:
+            pixels[[*places.values()]] = np.nan
+        if image.grid is None:
+            _read_own(raster, image, places, inner, pixels[:, *target])
+            return
+        for exact in (False, True):
+            bands = [band for band in places if (band in masks) == exact]
+            if bands:
+                own = {band: place for place, band in enumerate(bands)}
+                how = "nearest" if exact else image.resampling
+
+                def read(window: Window, own: Mapping[str, int] = own) -> NDArray[np.float32]:
+                    planes = np.empty((len(own), window.height, window.width), np.float32)
+                    _read_own(raster, image, own, window, planes)
+                    return planes
+
+                warped = warp_window(read, image.grid, grid, inner, how, np.nan)
+                for band, plane in zip(bands, warped, strict=True):
+                    pixels[places[band]][target] = plane
+
+
+def _read_own(
+    raster: Any, image: ImageFile, places: Mapping[str, int], window: Window, pixels: NDArray[np.float32]
+) -> None:
+    """Read bands of a file into planes, NaN where they have no data; the window lies within the file."""
+    area = raster_window(window)
+    indexes = [image.bands.index(band) for band in places]
+    if image.order:
+        indexes = [image.order[index] for index in indexes]
+    palette = read_palette(raster) if raster.count == 1 and len(image.bands) > 1 else None
+    if palette is None:
+        stored = values = raster.read([index + 1 for index in indexes], window=area)
+        declared = [raster.nodatavals[index] for index in indexes]
+    else:
+        stored = np.repeat(raster.read([1], window=area), len(indexes), axis=0)
+        values = palette[indexes][:, stored[0]]
+        declared = [raster.nodata] * len(indexes)
+    scales = _scales_of(image) or tuple(zip(raster.scales, raster.offsets, strict=True))
+    named = max(image.order, default=-1) + 1 or len(image.bands)
+    hidden = raster.read_masks(1, window=area) == 0 if hides_pixels(raster, named) else None
+    for index, place, read, raw, nodata_value in zip(indexes, places.values(), values, stored, declared, strict=True):
+        plane = pixels[place]
+        with np.errstate(over="ignore"):
+            plane[...] = read
+        if palette is None and scales[index] != (1.0, 0.0):
+            factor, offset = scales[index]
+            plane[...] = read.astype(np.float64) * factor + offset
+        # Compared before the conversion to float32, which can change a large integer.
+        for nodata in image.nodata:
+            plane[read == nodata] = np.nan
+        if nodata_value is not None:
+            plane[raw == nodata_value] = np.nan
+        if read.dtype.kind == "f":
+            plane[~np.isfinite(plane)] = np.nan
+        if hidden is not None:
+            plane[hidden] = np.nan
+
+
+def order_bands(image: ImageFile, raster: Any) -> tuple[ImageFile, str]:
+    """Return a file with the order of its bands that its own names tell, and what to say of them.
+
+    Parameters
+    ----------
+    image : ImageFile
+    raster : rasterio dataset
+        Open.
+
+    Returns
+    -------
+    image : ImageFile
+        With ``order`` where the file names all of its bands' names, but at other places.
+    warning : str
+        Empty if the names agree, or have nothing to do with ours.
+    """
+    names = [(name or "").strip().lower() for name in raster.descriptions]
+    wanted = [band.lower() for band in image.bands]
+    known = [band for band in wanted if names.count(band) == 1]
+    if not known or names[: len(wanted)] == wanted:
+        return image, ""
+    said = ", ".join(name or "(no name)" for name in raster.descriptions)
+    if len(known) < len(wanted):
+        misplaced = [band for band in known if names.index(band) != wanted.index(band)]
+        return image, "" if not misplaced else (
+            f"{image.path}: its bands are named {said} in the file, read as {', '.join(image.bands)}. "
+            "Correct the order in scenes.bands, or the names in the file."
+        )
+    order = tuple(names.index(band) for band in wanted)
+    return replace(image, order=order), f"{image.path}: its bands are read by the names in the file, in order {said}."
+
+
+def _scales_of(image: ImageFile) -> tuple[tuple[float, float], ...] | None:
+    """Return the scales given for a file, by place in the file."""
+    if image.scale is None or not image.order:
+        return image.scale
+    by_place = dict(zip(image.order, image.scale, strict=True))
+    return tuple(by_place.get(place, (1.0, 0.0)) for place in range(max(image.order) + 1))
+
+
+def hides_pixels(raster: Any, bands: int) -> bool:
+    """Return whether an open raster has a mask, or an alpha besides a number of bands, that hides pixels."""
+    flags = raster.mask_flag_enums[0]
+    return MaskFlags.per_dataset in flags and (MaskFlags.alpha not in flags or raster.count > bands)
+
+
+def raster_window(window: Window) -> RasterWindow:
+    """Return a window as rasterio takes it."""
+    return RasterWindow(window.col, window.row, window.width, window.height)

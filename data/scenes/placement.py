@@ -1,0 +1,52 @@
+"""Bring the files of a scene together: choose its grid, and tell which files are to be warped onto it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from data.errors import SceneError
+from data.scenes.grids import choose_grid, is_placed, own_grid
+from data.scenes.image import ImageFile, band_problem, order_bands
+from data.scenes.rasters import open_raster, read_grid
+from data.scenes.warp import default_resampling
+from data.scenes.windows import Grid
+
+__all__ = ["place_images"]
+
+
+def place_images(
+    images: Sequence[ImageFile], framing: Sequence[int] = ()
+) -> tuple[tuple[ImageFile, ...], Grid, list[str]]:
+    """Return the files of a scene as they lie on its grid, the grid, and what looks odd about that.
+
+    Parameters
+    ----------
+    images : sequence of ImageFile
+        As the experiment file names them.
+    framing : sequence of int, optional
+        Positions of the files that may give the grid; all by default. It is that of the finest.
+
+    Raises
+    ------
+    SceneError
+        If a file cannot be read or has other bands, lies elsewhere, or is of another shape and says not where it lies.
+    """
+    warnings, ordered, grids = list[str](), list[ImageFile](), list[Grid]()
+    for image in images:
+        with open_raster(image.path) as raster:
+            image, warning = order_bands(image, raster)
+            problem = band_problem(image, raster)
+        if problem:
+            raise SceneError(problem)
+        ordered.append(image)
+        warnings.append(warning)
+        grids.append(read_grid(image.path)[0])
+    frames = [grids[position] for position in (framing or range(len(grids)))]
+    placed = [grid for grid in frames if is_placed(grid)]
+    grid = choose_grid(placed) if placed else frames[0]
+    files = []
+    for image, found in zip(ordered, grids, strict=True):
+        own, warning = own_grid(image.path, found, grid)
+        how = image.resampling or (default_resampling(own, grid) if own else "")
+        files.append(replace(image, grid=own, resampling=how))
+        warnings.append(warning)
+    return tuple(files), grid, [warning for warning in warnings if warning]

@@ -1,0 +1,84 @@
+"""Open raster files: one way, with one set of options, and errors that name the file."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from data.errors import SceneError
+from data.scenes.windows import Grid
+
+__all__ = ["GDAL_OPTIONS", "keep_open", "maybe_ungeoreferenced", "open_raster", "read_grid"]
+
+GDAL_OPTIONS: dict[str, Any] = {
+    # A folder of thousands of tiles is otherwise listed at every open. Side-car files are still found, by their names.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
+    # MB of decoded blocks; by default it is a share of the machine's memory, for every worker.
+    "GDAL_CACHEMAX": 256,
+}
+
+_kept: ContextVar[dict[str, Any] | None] = ContextVar("_kept", default=None)
+"""Rasters by path that stay open for now."""
+
+
+@contextmanager
+def maybe_ungeoreferenced() -> Iterator[None]:
+    """Silence rasterio's warning of files without georeferencing: scenes may have none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+@contextmanager
+def keep_open() -> Iterator[None]:
+    """Keep every raster open that is read within this block.
+
+    Blocks of a file that windows share are then decoded once, not once a window.
+    """
+    rasters: dict[str, Any] = {}
+    token = _kept.set(rasters)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+        for raster in rasters.values():
+            raster.close()
+
+
+@contextmanager
+def open_raster(path: str) -> Iterator[Any]:
+    """Open a raster for reading; a file that cannot be opened or read is named in the error.
+
+    Raises
+    ------
+    SceneError
+        If GDAL cannot open the file, or fails while the ``with`` block reads it.
+    """
+    kept = _kept.get()
+    try:
+        with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
+            raster = None if kept is None else kept.get(path)
+            if raster is None:
+                raster = rasterio.open(path, sharing=False)
+                if kept is None:
+                    closing.enter_context(raster)
+                else:
+                    kept[path] = raster
+            yield raster
+    except RasterioError as error:
+        raise SceneError(
+            f"{path}: expected a readable raster, got: {error.__cause__ or error}. "
+            "Download or export the file again, or remove the scene."
+        ) from error
+
+
+def read_grid(path: str) -> tuple[Grid, int]:
+    """Return the grid of a raster file and its number of bands."""
+    with open_raster(path) as raster:
+        transform = None if raster.transform.is_identity else tuple(raster.transform)[:6]
+        crs = raster.crs.to_wkt() if raster.crs else None
+        return Grid(raster.height, raster.width, crs, transform), raster.count

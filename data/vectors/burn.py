@@ -1,0 +1,259 @@
+"""Burn drawn labels onto the grid of a scene: a raster of label indices that is read like any other label."""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from rasterio import Affine
+from rasterio.errors import ShapeSkipWarning
+from rasterio.features import rasterize
+
+from data.errors import LabelError
+from data.files import replacing
+from data.scenes.classes import IGNORE, Classes
+from data.scenes.grids import corners, is_placed, move_points, same_system
+from data.scenes.image import raster_window
+from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced
+from data.scenes.scene import LabelFile
+from data.scenes.windows import Grid, Window
+from data.settings import VectorSettings
+from data.vectors.drawn import DrawnLabel, class_codes
+from data.vectors.shapes import Shapes, open_shapes
+
+__all__ = ["Burnt", "burn_label", "identity_values", "on_grid", "write_label"]
+
+STRIP_PIXELS = 2**22
+"""Pixels that are burnt at a time."""
+
+NONE = -1
+"""Where no shape lies."""
+
+
+@dataclass(frozen=True)
+class Burnt:
+    """What came of burning a label.
+
+    Parameters
+    ----------
+    label : LabelFile
+    problem : str
+        Why it cannot be used; empty if it can.
+    warning : str
+        What looks odd; empty if nothing does.
+    """
+
+    label: LabelFile
+    problem: str = ""
+    warning: str = ""
+
+
+def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> Burnt:
+    """Burn the shapes of a label onto a grid and write it.
+
+    A polygon labels the pixels whose centre it covers, or those that it touches; a line those that it crosses; a point
+    its own, or those within a radius. A pixel that polygons of two classes cover is a problem; one that two classes
+    merely touch, or that holds points of two, is unlabelled.
+
+    Parameters
+    ----------
+    drawn : DrawnLabel
+    grid : Grid
+        The scene's.
+    classes : Classes
+    path : Path
+        Gets the label: a GeoTIFF of label indices, `IGNORE` where there is none.
+
+    Raises
+    ------
+    LabelError
+        If the shapes cannot be read, have no classes, or the scene does not say where it lies.
+    """
+    settings = drawn.settings
+    shapes = on_grid(open_shapes(drawn.path, settings.layer, settings.crs), grid)
+    codes = class_codes(shapes, settings, classes)
+    area = None if drawn.area is None else on_grid(open_shapes(drawn.area), grid)
+    overlap = np.zeros(0, np.int64)
+    mixed = 0
+
+    def strips() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+        nonlocal overlap, mixed
+        rows = max(1, STRIP_PIXELS // grid.width)
+        for row in range(0, grid.height, rows):
+            window = Window(row, 0, min(rows, grid.height - row), grid.width)
+            low, high = _burn(shapes, codes, settings, window)
+            clash = low != high
+            if clash.any():
+                both = _polygon_clash(shapes, codes, settings, window)
+                overlap = overlap if len(overlap) or not both.any() else np.argwhere(both)[0] + (window.row, 0)
+                mixed += int((clash & ~both).sum())
+            label = np.where(clash, IGNORE, np.where(low == NONE, drawn.outside, low)).astype(np.uint8)
+            if area is not None:
+                inside = _draw(area.geometries, [1] * len(area), window, touched=False)
+                label[(low == NONE) & (inside != 1)] = IGNORE
+            yield window, label
+
+    write_label(path, grid, strips())
+    label = LabelFile(str(path), identity_values(classes))
+    if len(overlap):
+        return Burnt(label, problem=_overlap_problem(drawn.path, shapes, codes, classes, overlap))
+    warning = f"{drawn.path}: {mixed} pixels touch shapes of several classes, and are left unlabelled." if mixed else ""
+    return Burnt(label, warning=warning)
+
+
+def identity_values(classes: Classes) -> tuple[tuple[int, int], ...]:
+    """Return the values of a label file that holds label indices."""
+    return (*((index, index) for index in range(len(classes.label_names))), (IGNORE, IGNORE))
+
+
+def on_grid(shapes: Shapes, grid: Grid) -> Shapes:
+    """Return the shapes that may meet a grid, in its pixels: x is the column and y the row, from the upper left corner.
+
+    Raises
+    ------
+    LabelError
+        If the grid does not say where it lies.
+    """
+    if not is_placed(grid) or grid.transform is None:
+        raise LabelError(
+            f"{shapes.path}: expected a scene that says where it lies, to draw shapes on it, got one without "
+            "georeferencing. Georeference the image, or draw the label as a raster."
+        )
+    # A little more than the scene: its edges are curves in another projection.
+    around = corners(Grid(grid.height, grid.width, None, grid.transform))
+    ring = np.concatenate([np.linspace(around[a], around[b], 17) for a, b in ((0, 1), (1, 3), (3, 2), (2, 0))])
+    moved = move_points(ring, grid.crs, shapes.crs)
+    moved = moved[np.isfinite(moved).all(axis=1)]
+    if not len(moved):
+        return shapes.take(np.zeros(len(shapes), bool))
+    (left, bottom), (right, top) = moved.min(axis=0), moved.max(axis=0)
+    margin = 0.01 * max(right - left, top - bottom)
+    box = shapely.box(left - margin, bottom - margin, right + margin, top + margin)
+    near = shapes.take(np.flatnonzero(shapely.intersects(shapely.envelope(shapes.geometries), box)))
+    geometries = near.geometries
+    if not same_system(shapes.crs, grid.crs):
+        # So that straight lines of one projection bend as they should in the other.
+        geometries = shapely.segmentize(geometries, max(right - left, top - bottom) / 64)
+    matrix = np.linalg.inv(np.array([*grid.transform, 0, 0, 1]).reshape(3, 3))
+
+    def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        there = move_points(points, shapes.crs, grid.crs)
+        return np.asarray(there @ matrix[:2, :2].T + matrix[:2, 2])
+
+    return Shapes(near.path, None, shapely.transform(geometries, to_pixels), near.values)
+
+
+def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[np.uint8]]]) -> None:
+    """Write a label strip by strip; it appears under its name once it is complete."""
+    where = {} if grid.transform is None else {"crs": grid.crs, "transform": Affine(*grid.transform)}
+    layout = {"tiled": True, "blockxsize": 512, "blockysize": 512} if max(grid.height, grid.width) > 512 else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        replacing(path) as temporary,
+        rasterio.Env(**GDAL_OPTIONS),
+        maybe_ungeoreferenced(),
+        rasterio.open(
+            temporary, "w", driver="GTiff", height=grid.height, width=grid.width, count=1, dtype="uint8",
+            nodata=IGNORE, compress="deflate", **layout, **where,
+        ) as raster,
+    ):  # fmt: skip
+        for window, label in strips:
+            raster.write(label, 1, window=raster_window(window))
+
+
+def _burn(
+    shapes: Shapes, codes: NDArray[np.uint8], settings: VectorSettings, window: Window
+) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    """Return the least and the greatest code of the shapes at each pixel, `NONE` where there is none."""
+    kinds = shapely.get_type_id(shapes.geometries)
+    points = np.isin(kinds, (0, 4))
+    drawn = _prepared(shapes.geometries[~points], kinds[~points], settings)
+    touched = settings.touched == "all"
+    order = np.argsort(codes[~points], kind="stable")
+    low, high = (
+        _draw(drawn[places], codes[~points][places].tolist(), window, touched) for places in (order[::-1], order)
+    )
+    _dot(shapes.geometries[points], codes[points], settings.radius, window, low, high)
+    return low, high
+
+
+def _polygon_clash(
+    shapes: Shapes, codes: NDArray[np.uint8], settings: VectorSettings, window: Window
+) -> NDArray[np.bool_]:
+    """Return where polygons of two classes cover the centre of a pixel."""
+    polygons = np.isin(shapely.get_type_id(shapes.geometries), (3, 6))
+    only = shapes.take(polygons)
+    low, high = _burn(only, codes[polygons], settings.model_copy(update={"touched": "centre"}), window)
+    clash: NDArray[np.bool_] = low != high
+    return clash
+
+
+def _prepared(
+    geometries: NDArray[np.object_], kinds: NDArray[np.integer], settings: VectorSettings
+) -> NDArray[np.object_]:
+    if settings.buffer is None:
+        return geometries
+    lines = np.isin(kinds, (1, 2, 5))
+    return np.where(lines, shapely.buffer(geometries, settings.buffer), geometries)
+
+
+def _draw(geometries: NDArray[np.object_], codes: list[int], window: Window, touched: bool) -> NDArray[np.int16]:
+    """Draw shapes one over the other."""
+    if not len(geometries):
+        return np.full((window.height, window.width), NONE, np.int16)
+    with warnings.catch_warnings():
+        # A shape that was cut to nothing.
+        warnings.simplefilter("ignore", ShapeSkipWarning)
+        return np.asarray(
+            rasterize(
+                zip(geometries, codes, strict=True),
+                (window.height, window.width),
+                fill=NONE,
+                transform=Affine(1, 0, window.col, 0, 1, window.row),
+                all_touched=touched,
+                dtype="int16",
+            )
+        )
+
+
+def _dot(
+    geometries: NDArray[np.object_],
+    codes: NDArray[np.uint8],
+    radius: float,
+    window: Window,
+    low: NDArray[np.int16],
+    high: NDArray[np.int16],
+) -> None:
+    """Draw points into both."""
+    if not len(geometries):
+        return
+    coordinates, owner = shapely.get_coordinates(geometries, return_index=True)
+    reach = np.arange(-int(radius), int(radius) + 1)
+    rows, cols = np.meshgrid(reach, reach, indexing="ij")
+    disc = np.argwhere(rows**2 + cols**2 <= radius**2) - int(radius)
+    places = np.floor(coordinates[:, ::-1]).astype(np.int64)[:, None] + disc
+    values = np.repeat(codes[owner].astype(np.int16), len(disc))
+    places = places.reshape(-1, 2) - (window.row, window.col)
+    inside = ((places >= 0) & (places < (window.height, window.width))).all(axis=1)
+    where = tuple(places[inside].T)
+    # Where nothing was drawn the least is what the point says.
+    low[low == NONE] = IGNORE + 1
+    np.minimum.at(low, where, values[inside])
+    low[low == IGNORE + 1] = NONE
+    np.maximum.at(high, where, values[inside])
+
+
+def _overlap_problem(
+    path: str, shapes: Shapes, codes: NDArray[np.uint8], classes: Classes, place: NDArray[np.int64]
+) -> str:
+    row, col = place.tolist()
+    there = shapely.intersects(shapes.geometries, shapely.points(col + 0.5, row + 0.5))
+    names = sorted({classes.label_names[code] if code != IGNORE else "ignore" for code in codes[there].tolist()})
+    return (
+        f"{path}: expected one class at each place, got polygons of {' and '.join(names)} over each other, first at "
+        f"row {row}, column {col} of the scene. Draw them apart, or join their classes."
+    )

@@ -1,0 +1,189 @@
+"""Read the shapes of a vector file, or of a table of coordinates, with a value each."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pyogrio.raw
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError, FieldError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError
+
+from data.csv_cells import read_rows
+from data.errors import LabelError
+
+__all__ = ["Shapes", "open_shapes", "read_shapes"]
+
+TABLES = (".csv", ".tsv", ".txt")
+
+COORDINATES = (
+    ("x", "y"), ("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("easting", "northing"),
+    ("point_x", "point_y"), ("xcoord", "ycoord"), ("x_coord", "y_coord"), ("e", "n"),
+)  # fmt: skip
+"""Names that columns of coordinates have, small letters for all."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes with a value each.
+
+    Parameters
+    ----------
+    path : str
+    crs : str or None
+        Coordinate reference system as WKT; None where the file names none.
+    geometries : (n,) object
+        Shapely geometries, in its coordinates.
+    values : dict
+        Column → (n,) values.
+    """
+
+    path: str
+    crs: str | None
+    geometries: NDArray[np.object_]
+    values: dict[str, NDArray[Any]] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    def take(self, chosen: NDArray[np.integer] | NDArray[np.bool_]) -> "Shapes":
+        """Return some of the shapes."""
+        return Shapes(
+            self.path, self.crs, self.geometries[chosen], {name: column[chosen] for name, column in self.values.items()}
+        )
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return the values of a column; raises LabelError with those that there are."""
+        if name not in self.values:
+            raise LabelError(
+                f"{self.path}: expected the column {name}, got {', '.join(self.values) or 'none'}. "
+                "Correct label.field or the name of the column."
+            )
+        return self.values[name]
+
+
+def open_shapes(path: str, layer: str | None = None, crs: str | None = None) -> Shapes:
+    """Return the shapes of a file, which are read once as long as the file stays as it is; see `read_shapes`."""
+    try:
+        stat = Path(path).stat()
+    except OSError as error:
+        raise LabelError(f"{path}: expected a file of shapes, got: {error}. Correct label.vector or root.") from error
+    return _open_shapes(path, layer, crs, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=4)
+def _open_shapes(path: str, layer: str | None, crs: str | None, modified: int, size: int) -> Shapes:
+    return read_shapes(path, layer, crs)
+
+
+def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> Shapes:
+    """Read all shapes of a file, those that are empty left out.
+
+    Parameters
+    ----------
+    path : str
+        What GDAL reads, GeoParquet, or a table with columns such as x and y, or lon and lat.
+    layer : str, optional
+        Of a file of several.
+    crs : str, optional
+        Such as ``EPSG:32610``, where the file names none or a wrong one. Columns called lon and lat are degrees
+        of WGS 84 by default.
+
+    Raises
+    ------
+    LabelError
+        If the file cannot be read, has several layers and none is named, or a coordinate is no number.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in TABLES:
+        shapes = _read_table(path)
+    elif suffix in (".parquet", ".geoparquet"):
+        shapes = _read_parquet(path)
+    else:
+        shapes = _read_layer(path, layer)
+    if crs is not None:
+        shapes = Shapes(path, _wkt(path, crs), shapes.geometries, shapes.values)
+    known = ~(shapely.is_missing(shapes.geometries) | shapely.is_empty(shapes.geometries))
+    return shapes if known.all() else shapes.take(known)
+
+
+def _read_layer(path: str, layer: str | None) -> Shapes:
+    try:
+        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+        if layer is None and len(layers) > 1:
+            raise LabelError(
+                f"{path}: expected one layer, got {', '.join(layers)}. Name the one of the labels: label.layer."
+            )
+        meta, _, geometry, columns = pyogrio.raw.read(path, layer=layer)
+    except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
+        raise LabelError(f"{path}: expected a file of shapes, got: {error}. Export it again.") from error
+    if geometry is None:
+        raise LabelError(f"{path}: expected shapes, got a table without any. Export it with its geometries.")
+    names = [str(name) for name in meta["fields"]]
+    crs, values = meta["crs"], dict(zip(names, columns, strict=True))
+    return Shapes(path, None if crs is None else _wkt(path, crs), _shapes(geometry), values)
+
+
+def _read_parquet(path: str) -> Shapes:
+    try:
+        table = pq.read_table(path)
+        about = json.loads((table.schema.metadata or {})[b"geo"])
+        primary = about["primary_column"]
+        # Without a system GeoParquet means degrees, and by null that there is none.
+        crs = about["columns"][primary].get("crs", "OGC:CRS84")
+    except (OSError, KeyError, ValueError) as error:
+        raise LabelError(f"{path}: expected GeoParquet, got: {error}. Export it again.") from error
+    geometry = _shapes(table[primary].to_numpy(zero_copy_only=False))
+    plain = [name for name in table.column_names if name != primary]
+    values = {name: table[name].to_numpy(zero_copy_only=False) for name in plain}
+    text = None if crs is None else crs if isinstance(crs, str) else json.dumps(crs)
+    return Shapes(path, None if text is None else _wkt(path, text), geometry, values)
+
+
+def _read_table(path: str) -> Shapes:
+    try:
+        rows = read_rows(Path(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabelError(f"{path}: expected a CSV file of points, got: {error}. Correct label.vector.") from error
+    names = list(rows[0]) if rows else []
+    small = {name.strip().lower(): name for name in names}
+    found = next((pair for pair in COORDINATES if pair[0] in small and pair[1] in small), None)
+    if found is None:
+        raise LabelError(
+            f"{path}: expected columns called x and y, or lon and lat, got {', '.join(names) or 'no row'}. "
+            "Rename those of the coordinates."
+        )
+    points = np.empty((len(rows), 2))
+    for number, row in enumerate(rows):
+        for axis, name in enumerate(found):
+            text = row.get(small[name], "")
+            try:
+                points[number, axis] = float(text)
+            except ValueError as error:
+                raise LabelError(
+                    f"{path}, row {number + 1}, {small[name]}: expected a number, got {text!r}. Correct the cell."
+                ) from error
+    values = {name: np.array([row.get(name, "") for row in rows], object) for name in names if name not in found}
+    crs = CRS.from_epsg(4326).to_wkt() if found[0].startswith("l") else None
+    return Shapes(path, crs, np.asarray(shapely.points(points), object), values)
+
+
+def _shapes(wkb: Sequence[bytes] | NDArray[np.object_]) -> NDArray[np.object_]:
+    return np.asarray(shapely.force_2d(shapely.from_wkb(np.asarray(wkb, object), on_invalid="fix")), object)
+
+
+def _wkt(path: str, text: str) -> str:
+    try:
+        return str(CRS.from_user_input(text).to_wkt())
+    except CRSError as error:
+        raise LabelError(
+            f"{path}: expected a coordinate system, got {text[:80]}: {error}. Name it: label.crs."
+        ) from error

@@ -1,0 +1,172 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio.raw
+import pytest
+import shapely
+from rasterio.crs import CRS
+from rasterio.warp import transform
+
+from data.errors import LabelError
+from data.scenes.classes import Classes
+from data.scenes.scene import Scene, read_label
+from data.scenes.windows import Grid
+from data.settings import VectorSettings
+from data.vectors.burn import burn_label
+from data.vectors.drawn import drawn_label
+
+GRID = Grid(20, 30, CRS.from_epsg(32630).to_wkt(), (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_600_000.0))
+LAND = Classes("multiclass", (1, 5, 7), ("water", "forest", "background"), ((0, 0, 9),) * 3)
+KELP = Classes("binary", (1,), ("kelp",), ((0, 0, 9),))
+
+
+def box(left, top, right, bottom):
+    """A rectangle in pixels of the grid, as it lies on the ground."""
+    return shapely.box(500_000 + 10 * left, 4_600_000 - 10 * bottom, 500_000 + 10 * right, 4_600_000 - 10 * top)
+
+
+def point(col, row):
+    return shapely.Point(500_000 + 10 * col, 4_600_000 - 10 * row)
+
+
+def write(path, shapes, crs="EPSG:32630", **columns):
+    geometry = np.array([shapely.to_wkb(shape) for shape in shapes], object)
+    kinds = {shape.geom_type for shape in shapes}
+    pyogrio.raw.write(
+        str(path), geometry, [np.asarray(values) for values in columns.values()], list(columns), crs=crs,
+        geometry_type=kinds.pop() if len(kinds) == 1 else "Unknown",
+    )  # fmt: skip
+    return str(path)
+
+
+def burn(path, classes=LAND, tmp=None, area=None, grid=GRID, **settings):
+    drawn = drawn_label(path, VectorSettings(vector=path, **settings), classes, area)
+    burnt = burn_label(drawn, grid, classes, tmp / "label.tif")
+    return read_label(Scene("a", "train", (), grid, burnt.label)), burnt
+
+
+@pytest.mark.parametrize("name", ["a.gpkg", "a.shp", "a.geojson", "a.fgb"])
+def test_polygons_of_every_format_label_the_pixels_whose_centre_they_cover(name, tmp_path):
+    path = write(tmp_path / name, [box(2, 3, 8, 9), box(8, 3, 11.4, 9)], kind=["Forest", "water"])
+    label, burnt = burn(path, tmp=tmp_path, field="kind")
+    expected = np.full((20, 30), 255)
+    expected[3:9, 2:8], expected[3:9, 8:11] = 1, 0
+    np.testing.assert_array_equal(label, expected)
+    assert (burnt.problem, burnt.warning) == ("", "")
+
+
+def test_shapes_of_another_system_lie_where_they_should(tmp_path):
+    ring = shapely.segmentize(box(4, 4, 20, 15), 5)
+
+    def to_degrees(points):
+        return np.column_stack(transform("EPSG:32630", "EPSG:4326", *points.T))
+
+    path = write(tmp_path / "a.geojson", [shapely.transform(ring, to_degrees)], "EPSG:4326", label=[5])
+    label, _ = burn(path, tmp=tmp_path)
+    expected = np.full((20, 30), 255)
+    expected[4:15, 4:20] = 1
+    np.testing.assert_array_equal(label, expected)
+
+
+def test_geoparquet_is_read_by_its_own_system(tmp_path):
+    table = pa.table({"geometry": [shapely.to_wkb(box(0, 0, 3, 3))], "class": ["water"]})
+    column = {"encoding": "WKB", "geometry_types": [], "crs": CRS.from_epsg(32630).to_dict(projjson=True)}
+    about = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(about)}), tmp_path / "a.parquet")
+    label, _ = burn(str(tmp_path / "a.parquet"), tmp=tmp_path)
+    assert np.argwhere(label == 0).tolist() == [[row, col] for row in range(3) for col in range(3)]
+
+
+def test_a_point_stands_for_its_pixel_or_for_those_around_it(tmp_path):
+    path = write(tmp_path / "a.gpkg", [point(4.5, 6.9), point(0, 0), point(90, 3)], label=["water", "forest", "water"])
+    label, _ = burn(path, tmp=tmp_path)
+    assert np.argwhere(label != 255).tolist() == [[0, 0], [6, 4]]
+    label, _ = burn(path, tmp=tmp_path, radius=1.5)
+    assert np.argwhere(label == 0).tolist() == [[row, col] for row in (5, 6, 7) for col in (3, 4, 5)]
+    assert np.argwhere(label == 1).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,x,y,class\n1,500045,4599931,water\n2,500005,4599995,5\n",
+        "id;X;Y;Class\n1;500045,0;4599931,0;water\n2;500005,0;4599995,0;5\n",
+    ],
+)
+def test_a_table_of_coordinates_is_points(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    label, _ = burn(str(tmp_path / "a.csv"), tmp=tmp_path)
+    assert np.argwhere(label == 0).tolist() == [[6, 4]]
+    assert np.argwhere(label == 1).tolist() == [[0, 0]]
+
+
+def test_columns_called_lon_and_lat_are_degrees_and_bad_cells_are_named(tmp_path):
+    [lon], [lat] = transform("EPSG:32630", "EPSG:4326", [500_045], [4_599_931])
+    (tmp_path / "a.csv").write_text(f"lon,lat,class\n{lon},{lat},water\n")
+    assert np.argwhere(burn(str(tmp_path / "a.csv"), tmp=tmp_path)[0] == 0).tolist() == [[6, 4]]
+    (tmp_path / "b.csv").write_text(f"lon,lat,class\n{lon},NA,water\n")
+    with pytest.raises(LabelError, match=r"b\.csv, row 1, lat: expected a number, got ''"):
+        burn(str(tmp_path / "b.csv"), tmp=tmp_path)
+
+
+def test_a_line_labels_what_it_crosses_or_what_lies_within_a_buffer(tmp_path):
+    path = write(tmp_path / "a.gpkg", [shapely.LineString([point(3.5, 4.5), point(12.5, 4.5)])])
+    label, _ = burn(path, KELP, tmp=tmp_path)
+    assert np.argwhere(label == 1)[:, 0].tolist() == [4] * 10
+    label, _ = burn(path, KELP, tmp=tmp_path, buffer=1.2)
+    assert sorted(set(np.argwhere(label == 1)[:, 0].tolist())) == [3, 4, 5]
+
+
+def test_outside_is_background_within_an_area_if_one_is_given(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(2, 2, 5, 5)], label=["forest"])
+    area = write(tmp_path / "area.gpkg", [box(0, 0, 10, 10)])
+    label, _ = burn(path, tmp=tmp_path, outside="background")
+    assert np.unique(label, return_counts=True)[1].tolist() == [9, 591]
+    label, _ = burn(path, tmp=tmp_path, outside="background", area=area)
+    assert [int((label == code).sum()) for code in (1, 2, 255)] == [9, 91, 500]
+
+
+def test_polygons_of_two_classes_over_each_other_are_a_problem_and_of_one_a_union(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(2, 2, 8, 8), box(6, 6, 12, 12)], label=["water", "forest"])
+    _, burnt = burn(path, tmp=tmp_path)
+    assert "got polygons of forest and water over each other, first at row 6, column 6" in burnt.problem
+    path = write(tmp_path / "b.gpkg", [box(2, 2, 8, 8), box(6, 6, 12, 12)], label=["water", "water"])
+    label, burnt = burn(path, tmp=tmp_path)
+    assert burnt.problem == ""
+    assert (label == 0).sum() == 36 + 36 - 4
+
+
+def test_pixels_that_two_classes_merely_touch_are_unlabelled(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(2, 2, 5.4, 8), box(5.4, 2, 9, 8)], label=["water", "forest"])
+    label, burnt = burn(path, tmp=tmp_path, touched="all")
+    assert burnt.problem == ""
+    assert (label[2:8, 5] == 255).all()
+    assert "pixels touch shapes of several classes" in burnt.warning
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"field": "kind"}, "expected the column kind, got label, other"),
+        ({}, r"expected in label the values 1, .*, got also swamp\. Declare"),
+        ({"values": {"swamp": "lake"}}, "expected class names among .*, got lake"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_with_what_there_is(tmp_path, settings, message):
+    path = write(tmp_path / "a.gpkg", [box(2, 2, 8, 8), box(9, 9, 12, 12)], label=["water", "swamp"], other=[1, 2])
+    with pytest.raises(LabelError, match=message):
+        burn(path, tmp=tmp_path, **settings)
+
+
+def test_values_map_names_and_numbers_and_some_are_ignored(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2), box(4, 4, 6, 6), box(8, 8, 9, 9)], code=[11.0, 12.0, 99.0])
+    label, _ = burn(path, tmp=tmp_path, values={11: "water", "12": "forest"}, ignore=[99])
+    assert [int((label == code).sum()) for code in (0, 1)] == [4, 4]
+
+
+def test_a_scene_that_says_not_where_it_lies_cannot_be_drawn_on(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2)], label=["water"])
+    with pytest.raises(LabelError, match="expected a scene that says where it lies"):
+        burn(path, tmp=tmp_path, grid=Grid(20, 30))
