@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -368,7 +369,10 @@ def test_a_file_that_changed_with_its_size_and_time_is_found_by_check_verify(sma
     os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
     outcome = terrablend(*common, "--verify")
     assert outcome.code == 2
-    assert f"expected the pixels of the check, got others in {image}" in outcome.err
+    # A flipped bit makes other pixels, or a stream that cannot be unpacked.
+    assert re.search(
+        rf"expected the pixels of the check, got others in {image}|{image}: expected a readable", outcome.err
+    )
 
 
 @pytest.mark.parametrize(
