@@ -22,7 +22,8 @@ from data.errors import MemberError
 from data.maps.geotiff import map_writer
 from data.records import FileKind, read_record, write_record
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import Scene, keep_open
+from data.scenes.rasters import keep_open
+from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from features.explanation import Explanation
 from features.feature_set import FeatureSet

@@ -11,7 +11,7 @@ import rasterio
 
 from data.errors import BundleError
 from data.files import read_json
-from data.scenes.scene import maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
 from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
