@@ -14,6 +14,7 @@ from data.scenes.classes import Classes
 from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.thresholds import Thresholds
 from ensemble.decide.sample.choice import Choice
+from ensemble.decide.weights.worth import Worth
 
 __all__ = ["Ensemble"]
 
@@ -39,9 +40,11 @@ class Ensemble:
     spread_ : tuple of float
         How far each threshold would move with other groups.
     kept_default_ : bool
-        Whether no other thresholds were clearly better, and they are the plain ones.
+        Whether no other thresholds were clearly better: they are the metric's own centre, or the plain argmax.
     choices_ : mapping of str to Choice
-        Step → what there was to choose from on all folds, and its scores on folds left out.
+        Step → what there was to choose from on all folds, and its scores on groups left out.
+    worths_ : tuple of Worth
+        What each member is worth, where there are others.
     models : mapping of str to str
         By path below the run folder: the SHA-256 of each file of the members whose maps were blended.
     """
@@ -55,6 +58,7 @@ class Ensemble:
     spread_: tuple[float, ...] = ()
     kept_default_: bool = False
     choices_: Mapping[str, Choice] = field(default_factory=dict)
+    worths_: tuple[Worth, ...] = ()
     models: Mapping[str, str] = field(default_factory=dict)
 
     @property

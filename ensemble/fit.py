@@ -5,30 +5,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from data.errors import EnsembleError
 from data.maps.store import MOST_BYTES
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Scene
-from ensemble.decide.calibration.calibrators import Calibrator
 from ensemble.decide.calibration.shown import fit_shown
 from ensemble.decide.cleaning.cleaners import choose_cleanings
-from ensemble.decide.decision.calibration import Method
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.cleaning import Masks, candidate_cleanings, no_masks
 from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.thresholds import plain_thresholds
+from ensemble.decide.policy.policies import Plan, open_policy
 from ensemble.decide.sample.choice import Choice
 from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.decide.sample.pool import PixelPool, sample_pool
 from ensemble.decide.thresholds.threshold_tuning import TunedThresholds
 from ensemble.decide.thresholds.tune_thresholds import tune_each
-from ensemble.decide.weights.blenders import Blender, count_jointly
+from ensemble.decide.weights.worth import Worth
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
-from ensemble.objective import Objective, objective_of
+from ensemble.objective import objective_of
 from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Evaluation, alone, evaluate_members
 from ensemble.score.verdict import verdict_text
 from ensemble.settings import EnsembleSettings
@@ -51,9 +50,8 @@ def fit_ensemble(
 ) -> tuple[Ensemble, list[Evaluation]]:
     """Decide, from out-of-fold maps alone, how the members are calibrated, blended, cut and cleaned.
 
-    Each of these is decided for every fold without it, and at last on all folds. What there is to choose is chosen by
-    scores on parts left out among those that may be looked at, and the simpler stays unless another gains more than
-    noise. Calibration, weights and multiclass multipliers are fitted to a weighted sample of pixels; binary thresholds
+    Each of these is decided for every fold without it, and at last on all folds, by the policy of the settings.
+    Calibration, weights and multiclass multipliers are fitted to a weighted sample of pixels; binary thresholds
     and all scores are exact, from every pixel.
 
     Parameters
@@ -74,7 +72,7 @@ def fit_ensemble(
     Returns
     -------
     ensemble : Ensemble
-        Decided on all folds. If the nested blend does not beat the best member, that member alone.
+        Decided on all folds.
     evaluations : list of Evaluation
         Nested on the training scenes; on the val scenes, if there are any, by the ensemble itself.
 
@@ -102,23 +100,23 @@ def fit_ensemble(
     nested = {fold: decided[inner.outside(fold)].decisions for fold in catalogue.folds}
     final = decided[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
-    used = _final_name(counted, maps.names, objective)
     nested = {
-        fold: {**decisions, used: _calibrated(decisions[used], inner, inner.outside(fold))}
+        fold: {**decisions, BLEND: _calibrated(decisions[BLEND], inner, inner.outside(fold))}
         for fold, decisions in nested.items()
     }
-    evaluation = replace(counted, decisions=nested, final=used)
-    chosen = _calibrated(final.decisions[used], inner, inner.outside(None))
+    evaluation = replace(counted, decisions=nested)
+    chosen = _calibrated(final.decisions[BLEND], inner, inner.outside(None))
     weights = dict(zip(maps.names, chosen.weights, strict=True))
     ensemble = Ensemble(
         classes=classes,
         members=maps.names,
         metric=objective.title,
         decision=chosen,
-        spread_=final.tuned[used].spread,
-        kept_default_=final.tuned[used].kept_default,
+        spread_=final.tuned[BLEND].spread,
+        kept_default_=final.tuned[BLEND].kept_default,
         choices_=final.choices,
-        score_=float(evaluation.by_group()[used].score(objective).value),
+        worths_=final.worths,
+        score_=float(evaluation.by_group()[BLEND].score(objective).value),
         verdict_=verdict_text(
             evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings
         ),
@@ -126,18 +124,18 @@ def fit_ensemble(
     logger.info("%s", ensemble.verdict_)
     if not val:
         return ensemble, [evaluation]
-    decisions = {**final.decisions, BLEND: chosen}
-    scored = evaluate_members(maps, val, lambda _: decisions, classes, masks=masks, track=track)
-    return ensemble, [evaluation, replace(scored, final=BLEND)]
+    scored = evaluate_members(maps, val, lambda _: final.decisions, classes, masks=masks, track=track)
+    return ensemble, [evaluation, scored]
 
 
 @dataclass(frozen=True)
 class Found:
-    """The decision of every candidate on some parts, its thresholds, and the choices that were made."""
+    """The decision of every candidate on some parts, its thresholds, the choices and what members are worth."""
 
     decisions: dict[str, Decision]
     tuned: dict[str, TunedThresholds]
     choices: dict[str, Choice]
+    worths: tuple[Worth, ...]
 
 
 def _decide(
@@ -152,22 +150,23 @@ def _decide(
 ) -> dict[Parts, Found]:
     """Return, for the parts outside each fold and for all of them, what is decided on the pixels of these alone."""
     classes, names = inner.classes, maps.names
-    calibrators = [Calibrator(inner, place) for place in range(len(names))]
-    joint = count_jointly(inner, maps, train, settings.blend, track)
-    blenders = {BLEND: Blender(inner, calibrators, tuple(range(len(names))), settings.blend, joint)}
+    policy = open_policy(settings, inner, maps, train, track)
+    asked = {BLEND: tuple(range(len(names)))}
     for branch in sorted(set(branches.values())):
         of_branch = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
         if 1 < len(of_branch) < len(names):
-            blenders[alone(branch)] = Blender(inner, calibrators, of_branch, settings.blend)
+            asked[alone(branch)] = of_branch
     problems = [inner.outside(fold) for fold in (*inner.parts, None)]
-    planned, choices = {}, {}
+    planned, plans = {}, {}
     for parts in track(problems, "calibration and weights", len(problems)):
-        planned[parts], choices[parts] = _plan(parts, names, calibrators, blenders, settings)
+        blends = {name: policy.plan(members, parts) for name, members in asked.items()}
+        planned[parts], plans[parts] = _candidates(blends, names, classes.exclusive), blends[BLEND]
     tuned = tune_each(
         ((parts, decision) for parts, of_parts in planned.items() for decision in of_parts.values()),
         inner,
         maps,
         train,
+        policy.centred,
         track,
     )
     decided = {
@@ -195,52 +194,25 @@ def _decide(
         if classes.task != "multilabel":
             cleaned[UNCLEANED] = of_parts[BLEND]
         tunings = {name: tuned[parts, decision] for name, decision in planned[parts].items()}
-        results[parts] = Found(cleaned, tunings, {**choices[parts], **({"cleaning": choice} if choice else {})})
+        made = {**plans[parts].choices, **({"cleaning": choice} if choice else {})}
+        results[parts] = Found(cleaned, tunings, made, plans[parts].worths)
     return results
 
 
-def _plan(
-    parts: Parts,
-    names: tuple[str, ...],
-    calibrators: list[Calibrator],
-    blenders: Mapping[str, Blender],
-    settings: EnsembleSettings,
-) -> tuple[dict[str, Decision], dict[str, Choice]]:
-    """Return each candidate's calibrations and blend as fitted to some parts, thresholds still to be found."""
-    choices: dict[str, Choice] = {}
-    methods: list[Method] = []
-    for name, calibrator in zip(names, calibrators, strict=True):
-        method, choice = calibrator.choose(settings.calibration, parts)
-        methods.append(method)
-        if choice:
-            choices[f"calibration of {name}"] = choice
-    raw: tuple[Method, ...] = tuple("none" for _ in names)
-    # Log loss says which calibration is best; whether the score profits from any is seen of the blend.
-    fitted: tuple[Method, ...] = tuple(methods)
-    options = [fitted] if settings.calibration != "auto" or fitted == raw else [raw, fitted]
-    decisions: dict[str, Decision] = {}
-    for name, blender in blenders.items():
-        kind, used, choice = blender.choose(options, parts)
-        decisions[name] = replace(blender.fit(kind, used, parts), thresholds=())
-        if choice:
-            choices[name] = choice
-        if name == BLEND:
-            decisions[UNCALIBRATED] = replace(blender.fit(kind, raw, parts), thresholds=())
-    blend = decisions[BLEND]
-    members = {name: Decision(blend.calibrations, blenders[BLEND].alone(place), ()) for place, name in enumerate(names)}
-    return {**members, **decisions}, choices
+def _candidates(plans: Mapping[str, Plan], names: tuple[str, ...], exclusive: bool) -> dict[str, Decision]:
+    """Return every candidate as decided on some parts: members, blends, and the blend without calibration."""
+    blend = plans[BLEND].decision
+    rows = [tuple(float(place == other) for other in range(len(names))) for place in range(len(names))]
+    alone_each = {
+        name: replace(blend, blend=Blend((row,), exclusive=exclusive)) for name, row in zip(names, rows, strict=True)
+    }
+    candidates = alone_each | {name: plan.decision for name, plan in plans.items()}
+    candidates[UNCALIBRATED] = replace(blend, calibrations=(Calibration(),) * len(names))
+    return {name: replace(decision, thresholds=()) for name, decision in candidates.items()}
 
 
 def _calibrated(decision: Decision, inner: InnerFolds, parts: Parts) -> Decision:
     return replace(decision, shown=fit_shown(inner, decision, parts))
-
-
-def _final_name(evaluation: Evaluation, members: tuple[str, ...], objective: Objective) -> str:
-    """Return the candidate to use: the blend if it beats the best member by its nested score, else that member."""
-    pooled = evaluation.by_group()
-    scores = {name: float(pooled[name].score(objective).value) for name in (*members, BLEND)}
-    best = max(members, key=lambda name: -np.inf if np.isnan(scores[name]) else scores[name])
-    return BLEND if scores[BLEND] > scores[best] else best
 
 
 def _require_scorable(pool: PixelPool, classes: Classes) -> None:

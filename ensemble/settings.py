@@ -35,13 +35,22 @@ class EnsembleSettings(Settings):
     metric: MetricSettings | None = Field(
         None, description="what is optimised; default: dice when binary, macro_iou when multiclass, macro_dice of tags"
     )
+    policy: Literal["cautious", "average", "tuned"] = Field(
+        "cautious",
+        description="cautious: equal weights of calibrated logits, from which only what gains more than its noise "
+        "departs, and shrunk; average: nothing departs; tuned: the best of all candidates on parts left out, the best "
+        "member alone first",
+    )
     calibration: Literal["auto", "none", "temperature", "platt", "beta", "isotonic"] = Field(
-        "auto", description="of each member's probabilities; auto: by log loss out of fold, none unless one gains"
+        "auto",
+        description="of each member's probabilities; auto: temperature or, tuned, by log loss out of fold, none unless "
+        "one gains",
     )
     blend: Literal["auto", "stacked", "greedy", "convex", "equal", "best"] = Field(
         "auto",
-        description="what may be tried beside the best member alone and equal weights: a logistic regression on all "
-        "members (stacked), greedy selection with replacement, a grid of convex weights; auto: all of these",
+        description="what may depart from equal weights: weights a member (convex, greedy), also by class (stacked, "
+        "auto), none (equal), or the best member alone (best); tuned: a grid of convex weights, greedy selection with "
+        "replacement, a logistic regression on all members (stacked), or all of these (auto)",
     )
     thresholds: Literal["per-class", "fixed"] = Field(
         "per-class", description="tuned out of fold, or 0.5 (binary) and the plain argmax (multiclass)"

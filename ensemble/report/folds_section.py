@@ -44,6 +44,7 @@ def fold_values(source: ReportSource) -> Row:
             {"name": name, "weights": decision.weights, "thresholds": decision.thresholds}
             for name, decision in [*decisions, ("used", ensemble.decision)]
         ],
+        "worths": [worth.words(source.settings.confidence_level) for worth in ensemble.worths_],
         "choices": _choice_rows(ensemble.choices_),
         "notes": source.run.notes,
     }

@@ -8,7 +8,16 @@ from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
 from ensemble.decide.decision.calibration import LOGIT, STORED, Method
 
-__all__ = ["BINS", "Bins", "best_temperature", "fit_curve", "logit_histogram", "temperature_losses"]
+__all__ = [
+    "BINS",
+    "BIN_OF",
+    "HOTTEST",
+    "Bins",
+    "best_temperature",
+    "fit_curve",
+    "logit_histogram",
+    "temperature_losses",
+]
 
 Bins = NDArray[np.float64]
 """(2, BINS): the weight of pixels by label (0, 1) and logit."""
@@ -18,7 +27,9 @@ BINS = 1024
 EDGE = float(LOGIT[-1])
 MIDDLES = (np.arange(BINS) + 0.5) / BINS * 2 * EDGE - EDGE
 BIN_OF = np.append(np.clip((LOGIT + EDGE) / (2 * EDGE) * BINS, 0, BINS - 1).astype(np.uint16), np.uint16(BINS))
-TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5), 33))
+HOTTEST = 50.0
+"""Temperature at which logits count for nothing."""
+TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(HOTTEST), 41))
 """Tried where classes exclude each other; between them a parabola is laid through the loss."""
 STEPS = 25
 
@@ -60,7 +71,7 @@ def fit_curve(method: Method, histogram: Bins) -> tuple[float, ...]:
         return _fit_isotonic(proba, histogram)
     if method == "temperature":
         (slope,) = _fit_logistic(MIDDLES[:, None], histogram, np.ones(1))
-        return (1 / max(slope, 0.02),)
+        return (min(1 / max(slope, 1e-9), HOTTEST),)
     if method == "platt":
         slope, offset = _fit_logistic(np.stack([MIDDLES, np.ones(BINS)], axis=1), histogram, np.array([1.0, 0]))
         return (max(slope, 0.0), offset)

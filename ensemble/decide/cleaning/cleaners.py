@@ -73,12 +73,13 @@ def choose_cleanings(
         for part, stored in maps.windows(scene, window):
             for base, prediction in made.items():
                 prediction[:, *part.within(window)] = base.apply(stored)
-        tried_counts = {
-            base: [
-                question_counts(label, candidate.apply(prediction, conditions), n_labels) for candidate in candidates
+        tried_counts = {}
+        for base, prediction in made.items():
+            done: dict[Cleaning, NDArray[np.uint8]] = {}
+            tried_counts[base] = [
+                question_counts(label, candidate.apply(prediction, conditions, done), n_labels)
+                for candidate in candidates
             ]
-            for base, prediction in made.items()
-        }
         for parts, base in bases.items():
             counts[parts][position] = tried_counts[base]
     blocks = inner.blocks[[place[scene.id] for scene in tried]]

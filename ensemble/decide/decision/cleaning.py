@@ -5,7 +5,7 @@ pays is chosen out of fold, like weights and thresholds; cleaning nothing is alw
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -54,9 +54,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """Steps on a scene's labels: smooth, apply rules, fill holes, take specks, apply rules again.
+    """Steps on a scene's labels: smooth, fill holes, take specks, and after each of them apply the rules.
 
-    Rules come twice: what they cut off may be a speck, and nothing may be filled again that they forbid.
+    What rules cut off may be a speck, and nothing may be filled again that they forbid.
 
     Parameters
     ----------
@@ -86,7 +86,12 @@ class Cleaning:
         """Whether nothing is done."""
         return not (self.min_size > 1 or self.fill or self.smooth or self.rules)
 
-    def apply(self, label: Label, masks: Mapping[str, NDArray[np.bool_]] | None = None) -> Label:
+    def apply(
+        self,
+        label: Label,
+        masks: Mapping[str, NDArray[np.bool_]] | None = None,
+        done: "dict[Cleaning, Label] | None" = None,
+    ) -> Label:
         """Clean the labels of a whole scene.
 
         Parameters
@@ -95,6 +100,9 @@ class Cleaning:
             Label indices, `IGNORE` where nothing was predicted: that is never changed and never votes.
         masks : mapping of str to (H, W) bool, optional
             Where the condition of each rule holds.
+        done : dict of Cleaning to (Q, H, W) uint8, optional
+            What others made of the same labels, to which this one's steps are added: many that begin alike then share
+            these steps.
 
         Returns
         -------
@@ -105,17 +113,22 @@ class Cleaning:
         EnsembleError
             If there is no mask of a rule.
         """
-        return label if self.idle else np.stack([self._clean(plane, masks or {}) for plane in label])
+        return label if self.idle else self._made(label, masks or {}, {} if done is None else done)
 
-    def _clean(self, label: Label, masks: Mapping[str, NDArray[np.bool_]]) -> Label:
-        cleaned = majority(label, self.smooth) if self.smooth else label.copy()
-        _obey(cleaned, self.rules, masks)
-        if self.fill:
-            fill_holes(cleaned, self.fill, self.background)
-        if self.min_size > 1:
-            take_specks(cleaned, self.min_size, self.background)
-        _obey(cleaned, self.rules, masks)
-        return cleaned
+    def _made(self, label: Label, masks: Mapping[str, NDArray[np.bool_]], done: "dict[Cleaning, Label]") -> Label:
+        if self not in done:
+            before = replace(self, min_size=0) if self.min_size else replace(self, fill=0)
+            made = (label if before == self else before._made(label, masks, done)).copy()
+            for plane in made:
+                if self.min_size:
+                    take_specks(plane, self.min_size, self.background)
+                elif self.fill:
+                    fill_holes(plane, self.fill, self.background)
+                elif self.smooth:
+                    plane[...] = majority(plane, self.smooth)
+                _obey(plane, self.rules, masks)
+            done[self] = made
+        return done[self]
 
     @property
     def words(self) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ensemble.objective import Objective
 
-__all__ = ["Choice", "choose", "jackknife", "jackknife_mean"]
+__all__ = ["LEAST", "Choice", "choose", "clarity", "jackknife", "jackknife_mean", "standard_error"]
 
 TIE, LEAST = 1e-6, 1e-4
 """Scores that are closer than this are equal; and the least gain for which anything is fitted."""
@@ -41,12 +41,19 @@ class Choice:
         return self.names[self.chosen]
 
 
-def choose(names: Sequence[str], replicates: NDArray[np.float64], fitted: Sequence[bool]) -> Choice:
+def choose(
+    names: Sequence[str],
+    replicates: NDArray[np.float64],
+    fitted: Sequence[bool],
+    evidence: NDArray[np.float64] | None = None,
+) -> Choice:
     """Choose the best candidate, but a more intricate one only if it gains more than one standard error.
 
     Candidates are gone through in order. One that has nothing fitted takes the place of an earlier one if its score is
     higher. One that is fitted must gain more than the standard error of the paired difference over groups, and more
-    than 0.0001: the rule of Breiman et al. 1984, by which the simplest of indistinguishable candidates is taken.
+    than 0.0001: the rule of Breiman et al. 1984, by which the simplest of indistinguishable candidates is taken. Where
+    there is other evidence, which knows more of few groups than a score does, it is enough if that gains more than its
+    standard error, and the score more than 0.0001.
 
     Parameters
     ----------
@@ -57,11 +64,15 @@ def choose(names: Sequence[str], replicates: NDArray[np.float64], fitted: Sequen
         A score that is NaN is the worst.
     fitted : sequence of bool
         Whether a candidate has more that is fitted than the first one.
+    evidence : (n_candidates, 1 + n_blocks) float64, optional
+        Such as minus the log loss, in the same way.
     """
     values = np.nan_to_num(replicates, nan=-np.inf)
     chosen = 0
     for position in range(1, len(names)):
         margin = max(standard_error(replicates[position] - replicates[chosen]), LEAST) if fitted[position] else TIE
+        if evidence is not None and clarity(evidence[position] - evidence[chosen]) > 1:
+            margin = min(margin, LEAST)
         if values[position, 0] > values[chosen, 0] + margin:
             chosen = position
     differences = [row - replicates[chosen] for row in replicates]
@@ -90,6 +101,12 @@ def standard_error(replicates: NDArray[np.float64]) -> float:
     if len(without) < 2 or not np.isfinite(without).all():
         return float("inf")
     return float(np.sqrt((len(without) - 1) * np.var(without)))
+
+
+def clarity(replicates: NDArray[np.float64]) -> float:
+    """Return how many standard errors a difference is above 0; 0 where that cannot be told."""
+    error = standard_error(replicates)
+    return float(replicates[0] / error) if 0 < error < np.inf else 0.0
 
 
 def jackknife(counts: NDArray[np.float64], blocks: NDArray[np.int64], objective: Objective) -> NDArray[np.float64]:

@@ -10,15 +10,19 @@ from data.maps.geotiff import NODATA
 from data.metrics.confusion import group_counts
 from data.scenes.classes import IGNORE
 from ensemble.decide.decision.thresholds import best_choice, decide
+from ensemble.decide.sample.choice import choose
+from ensemble.decide.sample.trial import Trial
 from ensemble.decide.thresholds.one_standard_error import resample, shrink_to_plain
 from ensemble.objective import Objective
 
-__all__ = ["best_multipliers", "tune_multipliers"]
+__all__ = ["best_multipliers", "shrink_multipliers", "tune_multipliers"]
 
 Floats = NDArray[np.float64]
 
 SPAN = 3.0
-"""Multipliers are sought within e^±3."""
+"""Multipliers are sought within e^±3 where they are only tuned."""
+PRIOR = 1.0
+"""Where they are shrunk, within e^±1: more is a fault of the members."""
 STEPS, SCENE_STEPS = 512, 64
 """Equal parts of that range: steps of about 1.2 %, by scene of 10 %."""
 SWEEPS = 4
@@ -84,23 +88,59 @@ def tune_multipliers(
     return (multipliers if better else np.ones(n)), spread
 
 
+def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats, Floats]:
+    """Find multipliers within e^±1, shrink each by its spread over halves of the groups, and keep them if they pay.
+
+    Parameters
+    ----------
+    stored : (K, n) uint16
+        Of the pixels of the trial.
+    trial : Trial
+
+    Returns
+    -------
+    multipliers : (K,) float64
+        1 each, unless others gain more than one standard error on groups that they were not found on.
+    spread : (K,) float64
+        Standard error of the logarithm of the best ones.
+    """
+    n, pool = len(stored), trial.pool
+    if len(np.unique(trial.groups)) < 2:
+        return np.ones(n), np.zeros(n)
+
+    def fit(chosen: NDArray[np.bool_]) -> Floats:
+        some = stored[:, chosen], pool.label[0, chosen], pool.weight[chosen]
+        found = np.log(best_multipliers(*some, trial.objective, trial.place[chosen], PRIOR))
+        return np.clip(found, -PRIOR, PRIOR)
+
+    def label(values: Floats, chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+        return decide(stored[:, chosen], np.exp(values).tolist(), exclusive=True)
+
+    found = trial.depart(np.zeros(n), fit, label)
+    plain = trial.score(trial.count(label(np.zeros(n), np.ones(len(trial.place), bool))))
+    choice = choose(("plain argmax", "multipliers"), np.stack([plain, found.replicates]), [False, True])
+    return (np.exp(found.values) if choice.chosen else np.ones(n)), found.spread
+
+
 def best_multipliers(
     stored: NDArray[np.uint16],
     label: NDArray[np.uint8],
     weight: Floats,
     objective: Objective,
     scene: NDArray[np.integer],
+    span: float = SPAN,
 ) -> Floats:
     """Find the multipliers that suit these pixels best, by coordinate ascent.
 
     With all other multipliers fixed, a pixel goes to class k once k's multiplier exceeds the ratio of the greatest
     other product to p_k. One histogram of these ratios by label and rival gives the confusion counts of every
     multiplier at once, so a step costs a pass over the pixels and is exact to the width of a bin. Parameters and result
-    are as `tune_multipliers` has them.
+    are as `tune_multipliers` has them; multipliers are sought within e^±``span``.
     """
     n = len(stored)
     pixels = _Pixels.of(stored, label, weight, scene if objective.by_scene else None)
-    edges = np.linspace(-SPAN, SPAN, (SCENE_STEPS if objective.by_scene else STEPS) + 1)
+    steps = round((SCENE_STEPS if objective.by_scene else STEPS) * span / SPAN / 2) * 2
+    edges = np.linspace(-span, span, steps + 1)
     shift = np.zeros(n)
     start = best = pixels.score(np.ones(n), objective)
     for _ in range(SWEEPS):

@@ -1,5 +1,6 @@
 """Tune thresholds: find the best ones, and shrink them as far as they cannot be trusted."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,9 +8,12 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA, TOP
 from data.scenes.classes import Classes
+from ensemble.decide.calibration.curve_fitting import BIN_OF, BINS
 from ensemble.decide.decision.thresholds import HALF, Thresholds, best_choice, plain_thresholds, score_histogram
 from ensemble.decide.sample.pool import PixelPool
-from ensemble.decide.thresholds.multipliers import tune_multipliers
+from ensemble.decide.sample.trial import Trial
+from ensemble.decide.thresholds.centre import centre_levels
+from ensemble.decide.thresholds.multipliers import shrink_multipliers, tune_multipliers
 from ensemble.decide.thresholds.one_standard_error import BLOCKS, CAUTION, shrink_to_plain, spread_of
 from ensemble.decide.thresholds.threshold_curves import (
     PooledCurves,
@@ -37,7 +41,7 @@ class TunedThresholds:
         One a class: how far the best one moves (standard deviation) when blocks of scenes are drawn again; of
         multipliers, of their logarithm, the standard error by the jackknife over folds.
     kept_default : bool
-        No other thresholds are clearly better: they are the plain ones.
+        No other thresholds are clearly better: they are the metric's own centre, or the plain argmax.
     """
 
     thresholds: Thresholds
@@ -50,6 +54,7 @@ def tune_binary(
     objective: Objective,
     groups: NDArray[np.float64] | None = None,
     caution: float = CAUTION,
+    centred: bool = True,
 ) -> TunedThresholds:
     """Find the thresholds of classes that do not exclude each other, from the counts of all pixels.
 
@@ -57,7 +62,7 @@ def tune_binary(
     the counts of all tags are pooled, that of one tag is sought beside those of the others, in turn. For a ratio of
     sums, such as F-beta, IoU and accuracy, the end of that is the best of all combinations: if no single threshold can
     raise the ratio beyond λ, each maximises its tag's share in numerator − λ denominator, and so they maximise the sum
-    (Dinkelbach 1967). From the best each is shrunk towards 0.5, see `one_standard_error`. A class
+    (Dinkelbach 1967). From the best each is shrunk towards the metric's own centre, see `one_standard_error`. A class
     without positives keeps 0.5.
 
     Parameters
@@ -71,9 +76,12 @@ def tune_binary(
         counts it: how far the score can be trusted. By default blocks are the folds, which are few.
     caution : float
         Standard errors that a threshold may be worse than the best.
+    centred : bool
+        Whether it is shrunk towards the metric's own centre; else towards 0.5.
     """
     blocks = coarsen(histograms) if groups is None else groups
-    return _climb(PooledCurves(histograms.sum(axis=0), blocks, objective), objective, caution)
+    whole = histograms.sum(axis=0)
+    return _climb(PooledCurves(whole, blocks, objective), objective, caution, _centre(whole, objective, centred))
 
 
 def tune_pool(
@@ -83,6 +91,7 @@ def tune_pool(
     classes: Classes,
     block: NDArray[np.integer] | None = None,
     caution: float = CAUTION,
+    centred: bool = True,
 ) -> TunedThresholds:
     """Find thresholds or multipliers on sampled pixels, exactly for these.
 
@@ -99,28 +108,45 @@ def tune_pool(
         out to as many as 200.
     caution : float
         Standard errors that a threshold may be worse than the best.
+    centred : bool
+        Whether thresholds are shrunk towards the metric's own centre, and multipliers by halves of the groups; else
+        towards 0.5, and by folds.
     """
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     _, of_scene = np.unique(scenes % BLOCKS if block is None else block[scenes], return_inverse=True)
     if classes.exclusive:
-        multipliers, spread = tune_multipliers(
-            blended, pool.label[0], pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
+        multipliers, spread = (
+            shrink_multipliers(blended, Trial(pool, scene, of_scene, classes, objective))
+            if centred
+            else tune_multipliers(
+                blended, pool.label[0], pool.weight, objective, scene=scene, block=of_scene, fold=pool.fold
+            )
         )
         thresholds = tuple(multipliers.tolist())
         return TunedThresholds(thresholds, tuple(spread.tolist()), thresholds == plain_thresholds(classes))
-    if objective.by_scene:
-        return _climb(SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective), objective, caution)
-    blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
     exact = np.stack([score_histogram(*pair, pool.weight) for pair in zip(blended, pool.label, strict=True)])
-    return tune_binary(exact[None], objective, blocks, caution)
+    if objective.by_scene:
+        curves = SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective)
+        return _climb(curves, objective, caution, _centre(exact, objective, centred))
+    blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
+    return tune_binary(exact[None], objective, blocks, caution, centred)
 
 
-def _climb(curves: ThresholdCurves, objective: Objective, caution: float) -> TunedThresholds:
-    """Raise one question's threshold after the other to its best, then shrink each towards 0.5."""
-    chosen = [HALF] * curves.n_questions
+def _centre(histograms: NDArray[np.float64], objective: Objective, centred: bool) -> list[int]:
+    if not centred:
+        return [HALF] * len(histograms)
+    counts = [[np.bincount(BIN_OF, row, BINS + 1) for row in histogram] for histogram in histograms]
+    return centre_levels(np.array(counts), objective)
+
+
+def _climb(curves: ThresholdCurves, objective: Objective, caution: float, centre: Sequence[int]) -> TunedThresholds:
+    """Raise one question's threshold after the other to its best, then shrink each towards its centre."""
+    chosen = list(centre)
     scored = range(curves.n_questions) if objective.pooled else objective.questions
     questions = [question for question in scored if curves.has_positives(question)]
-    counts = np.stack([curves.at(question, HALF) for question in scored]) if objective.pooled else np.empty(0)
+    counts = (
+        np.stack([curves.at(question, centre[question]) for question in scored]) if objective.pooled else np.empty(0)
+    )
 
     def others(question: int) -> NDArray[np.float64] | float:
         return counts.sum(axis=0) - counts[question] if objective.pooled else 0.0
@@ -133,15 +159,13 @@ def _climb(curves: ThresholdCurves, objective: Objective, caution: float) -> Tun
     for _ in range(SWEEPS if objective.pooled else 1):
         before = list(chosen)
         for question in questions:
-            choose(question, best_choice(curves.scores(question, others(question)), HALF))
+            choose(question, best_choice(curves.scores(question, others(question)), centre[question]))
         if chosen == before:
             break
     spread = [0.0] * curves.n_questions
     for question in questions:
         scores = curves.scores(question, others(question))
         resampled = curves.resampled(question, others(question))
-        choose(question, shrink_to_plain(scores, resampled, chosen[question], HALF, caution))
+        choose(question, shrink_to_plain(scores, resampled, chosen[question], centre[question], caution))
         spread[question] = spread_of(resampled, np.linspace(0, NODATA, resampled.shape[1]) / TOP)
-    return TunedThresholds(
-        tuple(level / TOP for level in chosen), tuple(spread), all(level == HALF for level in chosen)
-    )
+    return TunedThresholds(tuple(level / TOP for level in chosen), tuple(spread), chosen == list(centre))

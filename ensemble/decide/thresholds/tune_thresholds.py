@@ -24,12 +24,20 @@ __all__ = ["tune_each"]
 BLENDED = 1 << 15
 """Pixels that are blended at a time."""
 
+MULTIPLIED = 80_000
+"""Most pixels that multipliers are found and tried on, many times over."""
+
 Wanted = tuple[Parts, Decision]
 """Parts, and what was decided on them; its thresholds do not matter yet."""
 
 
 def tune_each(
-    wanted: Iterable[Wanted], inner: InnerFolds, maps: MemberMaps, scenes: Sequence[Scene], track: Track = untracked
+    wanted: Iterable[Wanted],
+    inner: InnerFolds,
+    maps: MemberMaps,
+    scenes: Sequence[Scene],
+    centred: bool = True,
+    track: Track = untracked,
 ) -> dict[Wanted, TunedThresholds]:
     """Find the thresholds of decisions, each on the pixels of its parts alone.
 
@@ -42,6 +50,8 @@ def tune_each(
     maps : MemberMaps
     scenes : sequence of Scene
         The training scenes.
+    centred : bool
+        See `tune_pool`.
     track : Track
     """
     asked = list(dict.fromkeys(wanted))
@@ -55,13 +65,19 @@ def tune_each(
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
-            tuned[parts, decision] = tune_binary(counts, inner.objective, _blocks(inner, parts, decision))
+            tuned[parts, decision] = tune_binary(
+                counts, inner.objective, _blocks(inner, parts, decision), centred=centred
+            )
         else:
             chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
+            if centred and inner.classes.exclusive:
+                chosen = chosen[:: -(-len(chosen) // MULTIPLIED)]
             blended = _blend(decision, inner.whole, chosen)
             # What the members say of so many pixels is not copied.
             pool = replace(inner.whole, stored=inner.whole.stored[:0]).take(chosen)
-            tuned[parts, decision] = tune_pool(pool, blended, inner.objective, inner.classes, inner.blocks)
+            tuned[parts, decision] = tune_pool(
+                pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred
+            )
     return tuned
 
 

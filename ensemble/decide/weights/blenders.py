@@ -16,11 +16,12 @@ from ensemble.decide.calibration.calibrators import Calibrator
 from ensemble.decide.decision.blend import Blend, Space, Weights, mix, spread_out
 from ensemble.decide.decision.calibration import STORED, Calibration, Method
 from ensemble.decide.decision.decision import Decision, calibrate
-from ensemble.decide.decision.stacked import Stacked, fit_stacked
+from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import is_class
 from ensemble.decide.sample.choice import Choice, choose
 from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.decide.weights.joint import bin_values, joint_histogram, score_weights
+from ensemble.decide.weights.regression import fit_stacked
 from ensemble.decide.weights.weights import grid_weights, likeliest_weights, select_greedily, take_best
 from ensemble.maps import MemberMaps
 

@@ -8,8 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from data.errors import EnsembleError
 from data.maps.geotiff import NODATA, TOP, quantise
 from ensemble.decide.decision.blend import Blend
-from ensemble.decide.decision.stacked import Stacked, fit_stacked
+from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.weights.blenders import blend_names
+from ensemble.decide.weights.regression import fit_stacked
 from ensemble.decide.weights.weights import grid_weights, likeliest_weights, select_greedily, take_best
 
 SPACES = pytest.mark.parametrize("space", ["probability", "logit"])

@@ -112,4 +112,4 @@ def test_tuning_acts_where_a_class_is_held_back_everywhere():
 
 def test_with_one_fold_nothing_can_be_left_out_and_the_argmax_stays_plain():
     pool = noisy_pool(0, folds=1)
-    assert tune_pool(pool, pool.stored[0], objective("macro_iou"), LAND).kept_default
+    assert tune_pool(pool, pool.stored[0], objective("macro_iou"), LAND, centred=False).kept_default

@@ -73,7 +73,8 @@ def test_thresholds_of_tags_are_the_best_of_all_combinations(metric, score, seed
 
 def test_a_score_of_one_tag_leaves_the_others_plain():
     stored, label = draw(0, 200)
-    found = tune_binary(histograms(stored, label), objective({"name": "f2", "of": "river"}, TAGS), caution=0)
+    river = objective({"name": "f2", "of": "river"}, TAGS)
+    found = tune_binary(histograms(stored, label), river, caution=0, centred=False)
     assert found.thresholds[0] == found.thresholds[2] == 0.5 != found.thresholds[1]
     assert not found.kept_default
 
@@ -209,8 +210,10 @@ def test_caution_goes_towards_a_half_and_the_further_the_less_is_known():
     for n_scenes, distances in moved.items():
         for seed in range(8):
             pool = smear(make_pool(seed, n=30 * n_scenes, n_scenes=n_scenes), seed)
-            cautious = tune_pool(pool, pool.stored[0], objective("f2"), KELP).thresholds[0]
-            best = tune_pool(pool, pool.stored[0], objective("f2"), KELP, caution=0).thresholds[0]
+            cautious, best = (
+                tune_pool(pool, pool.stored[0], objective("f2"), KELP, caution=caution, centred=False).thresholds[0]
+                for caution in (one_standard_error.CAUTION, 0)
+            )
             assert abs(cautious - 0.5) <= abs(best - 0.5)
             distances.append(abs(cautious - best))
     assert np.mean(moved[6]) > 2 * np.mean(moved[600])

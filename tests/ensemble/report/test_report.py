@@ -42,7 +42,9 @@ def test_the_report_is_one_small_file_that_asks_nothing_of_the_network(report, m
 def test_the_verdict_comes_first_and_the_chosen_candidate_is_marked(report, make_catalogue):
     page, ensemble = report(make_catalogue(), a=(4, 0), noise=(0, 1))
     assert page.index("noise adds nothing here") < page.index("<table")
-    assert re.search(r'<tr class="final">\s*<td>a<span class="used">used', page)
+    assert re.search(r'<tr class="final">\s*<td>blend<span class="used">used', page)
+    assert re.search(r"<li>(no gain of )?noise .*left out", page)
+    assert re.search(r"<li>a is worth \+0", page) or ensemble.used == ("a",)
     assert f"{ensemble.score_:.3f}" in page
 
 
@@ -129,7 +131,10 @@ def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, 
     for ablation in fitted.ablations:
         assert re.search(rf"<td>{ablation.name}</td>", page)
         assert html.escape(ablation.verdict) in page
-    assert f"<summary>blend: <b>{fitted.ensemble.choices_['blend'].name}</b>" in page
+    assert f"<summary>members: <b>{fitted.ensemble.choices_['members'].name}</b>" in page
+    assert len(fitted.ensemble.worths_) == 2
+    for worth in fitted.ensemble.worths_:
+        assert f"<li>{worth.words(SETTINGS.confidence_level)}</li>" in page
     part = page[page.index('<section id="audit">') : page.index('<section id="scenes">')]
     assert part.count("<figure>") == min(len(fitted.audit.regions), 20) > 0
     assert f"<b>1. {fitted.audit.regions[0].scene}</b>" in part

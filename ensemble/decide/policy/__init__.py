@@ -1,0 +1,1 @@
+"""Decide calibrations and weights: average first, or the best of all that can be fitted."""
