@@ -57,6 +57,6 @@ def test_what_is_shown_of_a_fold_does_not_know_its_labels(make_catalogue, write_
         label = read_label(scene)
         write_raster(f"{scene.split}{scene.id[1:]}.tif", np.where(label == 255, 255, 1 - label).astype(np.uint8))
     _, (after,) = fit_ensemble(members, catalogue, SETTINGS, seed=0)
-    shown = [[one.decisions[fold]["sure"].shown for fold in (0, 1)] for one in (before, after)]
+    shown = [[one.decisions[fold][one.final].shown for fold in (0, 1)] for one in (before, after)]
     assert shown[0][0] == shown[1][0]
     assert shown[0][1] != shown[1][1]
