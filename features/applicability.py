@@ -63,7 +63,7 @@ LARGEST = 16.0
 WINDOW = 2**20
 """Pixels whose columns are held at a time."""
 
-CHUNK = 1024
+CHUNK = 256
 """Pixels compared at a time: their distances then stay in the processor's cache."""
 
 

@@ -289,6 +289,22 @@ def predict(
 
 
 @app.command()
+def suggest(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Places.")] = 20,
+    side: Annotated[int, typer.Option("--side", min=8, help="Pixels on a side of a place.")] = 64,
+    out: Annotated[Path, typer.Option("-o", "--out", help="GeoPackage to write.")] = Path("suggested.gpkg"),
+    verbose: Verbose = False,
+) -> None:
+    """List the places in the test scenes whose labels would help most, as a GeoPackage to digitise on."""
+    with plain_endings(verbose):
+        from terrablend.deliver.suggest import suggest_places
+
+        for rank, (worth, place) in enumerate(suggest_places(open_scene_run(run, track=bars), out, count, side), 1):
+            typer.echo(f"{rank:>3}  {place.scene}  row {place.window.row}, column {place.window.col}  {worth:.2f}")
+
+
+@app.command()
 def bundle(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Zip, or folder, to write.")],

@@ -5,15 +5,13 @@ from pathlib import Path
 
 import polars as pl
 from rasterio._err import CPLE_BaseError
-from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from data.errors import EnsembleError
-from data.files import fingerprint, replacing
+from data.files import replacing
 from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.catalogue import Catalogue
-from data.scenes.windows import Grid
-from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
+from ensemble.audit.geopackage import Layer, Polygons, Value, layer_for, write_geopackage
 from ensemble.audit.label_audit import Audit
 from ensemble.audit.outlines import to_coordinates, to_longitude_latitude, write_geojson
 from ensemble.audit.regions import Region
@@ -75,7 +73,7 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
         if region.outline:
             grid = grids[region.scene]
             polygons = to_coordinates(region.outline, grid)
-            layer = _layer(grid)
+            layer = layer_for(grid, "audit")
             layers.setdefault(layer.name, layer).features.append((polygons, values))
             if layer.crs is not None:
                 try:
@@ -102,14 +100,3 @@ def _row(region: Region) -> dict[str, Value]:
     window = region.window
     values: dict[str, Value] = {name: getattr(region, name) for name in FIELDS}
     return values | {"top": window.row, "left": window.col, "height": window.height, "width": window.width}
-
-
-def _layer(grid: Grid) -> Layer:
-    """Return the layer, still empty, that a grid's regions belong to."""
-    if grid.transform is None:
-        return Layer("audit_pixels", None, [], "Scenes without georeferencing: x is the column, y minus the row.")
-    if grid.crs is None:
-        return Layer("audit_unknown", None, [], "Coordinates of scenes whose files name no reference system.")
-    # Texts can differ though the systems that they describe do not.
-    code = CRS.from_wkt(grid.crs).to_epsg()
-    return Layer(f"audit_epsg_{code}" if code else f"audit_{fingerprint(grid.crs)[:8]}", grid.crs, [])

@@ -14,9 +14,10 @@ from pathlib import Path
 from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
-from data.files import replacing
+from data.files import fingerprint, replacing
+from data.scenes.windows import Grid
 
-__all__ = ["Layer", "Polygons", "Ring", "Value", "write_geopackage"]
+__all__ = ["Layer", "Polygons", "Ring", "Value", "layer_for", "write_geopackage"]
 
 Ring = Sequence[tuple[float, float]]
 """(x, y) of each corner, the first again at the end."""
@@ -72,6 +73,17 @@ class Layer:
     crs: str | None
     features: list[tuple[Polygons, dict[str, Value]]]
     description: str = ""
+
+
+def layer_for(grid: Grid, name: str) -> Layer:
+    """Return the layer, still empty, that outlines on a grid belong to: one for each reference system."""
+    if grid.transform is None:
+        return Layer(f"{name}_pixels", None, [], "Scenes without georeferencing: x is the column, y minus the row.")
+    if grid.crs is None:
+        return Layer(f"{name}_unknown", None, [], "Coordinates of scenes whose files name no reference system.")
+    # Texts can differ though the systems that they describe do not.
+    code = CRS.from_wkt(grid.crs).to_epsg()
+    return Layer(f"{name}_epsg_{code}" if code else f"{name}_{fingerprint(grid.crs)[:8]}", grid.crs, [])
 
 
 def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:

@@ -9,6 +9,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import polars as pl
 import pytest
@@ -88,6 +89,19 @@ def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, ter
     outcome = terrablend("evaluate", small_coast, finished / "maps", small_coast.parent / "truth")
     assert outcome.code == 0
     assert "Dice" in outcome.out
+
+    # Places to label next lie in test scenes; the same are found again.
+    for _ in range(2):
+        outcome = terrablend("suggest", finished, "-n", 3, "--side", 16, "-o", tmp_path / "next.gpkg")
+        assert outcome.code == 0, outcome.err
+    places = geopandas.read_file(tmp_path / "next.gpkg")
+    assert len(places) == len(outcome.out.splitlines()) == 3
+    assert set(places["scene"]) <= tests
+    assert places["rank"].tolist() == [1, 2, 3]
+    assert (places["class"] == "").all()
+    assert (places.area == 256).all()
+    (tmp_path / "own.gpkg").write_bytes(b"SQLite format 3, of somebody else")
+    assert terrablend("suggest", finished, "-o", tmp_path / "own.gpkg").code == 2
 
 
 def test_the_stages_one_by_one_make_the_same_bytes_as_all_at_once(finished, small_coast, terrablend, tmp_path):
