@@ -6,6 +6,7 @@ __all__ = ["describe_fault"]
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+TAKEN = {errno.EEXIST, errno.ENOTDIR}
 
 
 def describe_fault(error: OSError) -> str:
@@ -24,6 +25,10 @@ def describe_fault(error: OSError) -> str:
         )
     elif error.errno in FORBIDDEN:
         advice = "Allow it, or choose another place: --run or -o."
+    elif error.errno in TAKEN:
+        advice = "A file stands where a folder is to be: choose another place, --run or -o."
+    elif error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
+        advice = "The system has no such name: choose another, --run or -o."
     else:
         advice = "What was finished is kept: give the same command again, with -v to see where this comes from."
     return f"{where}{what}. {advice}"
