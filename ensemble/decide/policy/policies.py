@@ -23,7 +23,7 @@ from ensemble.settings import EnsembleSettings
 
 __all__ = ["Plan", "Policy", "open_policy"]
 
-VALUES = 1_000_000
+VALUES = 500_000
 """Most probabilities of all members and classes that weights are tried on."""
 FEWEST_PIXELS = 10_000
 FLAT = 10.0

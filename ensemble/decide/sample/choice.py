@@ -12,6 +12,8 @@ __all__ = ["LEAST", "Choice", "choose", "clarity", "jackknife", "jackknife_mean"
 
 TIE, LEAST = 1e-6, 1e-4
 """Scores that are closer than this are equal; and the least gain for which anything is fitted."""
+CLEAR = 2.0
+"""Standard errors that other evidence must gain."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ def choose(
     Candidates are gone through in order. One that has nothing fitted takes the place of an earlier one if its score is
     higher. One that is fitted must gain more than the standard error of the paired difference over groups, and more
     than 0.0001: the rule of Breiman et al. 1984, by which the simplest of indistinguishable candidates is taken. Where
-    there is other evidence, which knows more of few groups than a score does, it is enough if that gains more than its
-    standard error, and the score more than 0.0001.
+    there is other evidence, which knows more of few groups than a score does, it is enough if that gains more than two
+    standard errors, and the score more than 0.0001.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ def choose(
     chosen = 0
     for position in range(1, len(names)):
         margin = max(standard_error(replicates[position] - replicates[chosen]), LEAST) if fitted[position] else TIE
-        if evidence is not None and clarity(evidence[position] - evidence[chosen]) > 1:
+        if evidence is not None and clarity(evidence[position] - evidence[chosen]) > CLEAR:
             margin = min(margin, LEAST)
         if values[position, 0] > values[chosen, 0] + margin:
             chosen = position
