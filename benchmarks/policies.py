@@ -237,7 +237,7 @@ class RealRun:
         metric = {"ombria": "macro_iou", "burnscars": "iou"}.get(folder.name.split("_")[0])
         return cls(folder.name, catalogue, members, EnsembleSettings.model_validate({"metric": metric}))
 
-    def sample(self, size: int = 60_000) -> Sample:
+    def sample(self, size: int = 30_000) -> Sample:
         """Draw labelled pixels of all training scenes."""
         maps = open_maps(self.members, self.catalogue.classes)
         pool = sample_pool(maps, self.catalogue, size, seed=0)

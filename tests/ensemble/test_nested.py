@@ -186,7 +186,9 @@ def test_the_same_seed_gives_the_same_bytes_and_large_scenes_the_same_counts(
         found.append(evaluations[0])
     for suffix in ("json", "parquet"):
         assert (tmp_path / f"one.{suffix}").read_bytes() == (tmp_path / f"two.{suffix}").read_bytes()
-    found.append(fit_ensemble(members, catalogue, settings, seed=0, most_bytes=200)[1][0])
+    again, (evaluation,) = fit_ensemble(members, catalogue, settings, seed=0, most_bytes=200)
+    found.append(evaluation)
+    assert again == ensemble
     for candidate, scenes in found[0].counts.items():
         for scene, counts in scenes.items():
             np.testing.assert_array_equal(found[2].counts[candidate][scene], counts)

@@ -19,6 +19,9 @@ __all__ = ["PixelPool", "sample_pool", "share_out"]
 MOST_VALUES = 40_000_000
 """Most probabilities of all members and classes that are drawn: of 500 000 pixels those of 80 planes."""
 
+EXACT = 2**20
+"""Weights are multiples of 1/2²⁰, so that their sums and differences are exact: nothing is left of nothing."""
+
 
 @dataclass(frozen=True)
 class PixelPool:
@@ -172,7 +175,7 @@ def _sample_scene(
         inside = (down >= 0) & (down < window.height) & (right >= 0) & (right < window.width)
         stored[:, :, inside] = values[:, :, down[inside], right[inside]]
     label = np.repeat(np.arange(n_labels, dtype=np.uint8), [len(ranks) for ranks in drawn])
-    weight = pixels / np.maximum([len(ranks) for ranks in drawn], 1)
+    weight = np.rint(pixels / np.maximum([len(ranks) for ranks in drawn], 1) * EXACT) / EXACT
     return PixelPool(
         stored,
         label[None],

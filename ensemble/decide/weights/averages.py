@@ -79,7 +79,7 @@ class Averager:
         worths = [
             measure_worth(
                 self.names[member],
-                member in used,
+                blend.shares[member] > 0,
                 self._scores(tuple(sorted({*used, member}))),
                 self._scores(tuple(other for other in used if other != member)),
             )

@@ -21,6 +21,8 @@ def test_the_pool_stands_for_every_labelled_pixel_and_keeps_the_rare_ones(make_c
     for label in (0, 1):
         assert pool.weight[pool.label[0] == label].sum() == pytest.approx(counts[label])
     assert (pool.weight[pool.label[0] == 1] == 1).all()
+    shuffled = np.random.default_rng(0).permutation(pool.weight)
+    assert np.cumsum(shuffled)[-1] == pool.weight.sum(), "sums do not depend on their order"
     assert len(pool.weight) <= 2000
     assert pool.stored.shape == (2, 1, len(pool.weight))
     assert pool.label.shape == (1, len(pool.weight))
