@@ -92,5 +92,5 @@ def fit_and_measure(
         score_table(evaluations, catalogue.classes, settings),
         tuple(ablate(nested, branches, objective, settings)),
         areas_of_run(evaluations, maps, catalogue, ensemble.decision, settings, masks=masks, track=track),
-        audit_labels(maps, catalogue, nested, masks, track=track),
+        audit_labels(maps, catalogue, nested, masks, seed=seed, track=track),
     )

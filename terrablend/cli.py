@@ -335,6 +335,21 @@ def export(
 
 
 @app.command()
+def relabel(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT.gpkg", help="The audit of a run, with verdicts in it.")],
+    run: Annotated[
+        Path | None, typer.Option("--run", help="Folder of the run; by default the one that the audit lies in.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Write corrected labels beside the originals, as the verdicts in an audit say, and tell what becomes stale."""
+    with plain_endings(verbose):
+        from terrablend.deliver.relabel import relabel_scenes
+
+        typer.echo(relabel_scenes(open_scene_run(run or audit.resolve().parent.parent), audit))
+
+
+@app.command()
 def evaluate(
     source: Source,
     maps: Annotated[Path, typer.Argument(metavar="MAPS", help="Folder of class maps <id>.tif.")],

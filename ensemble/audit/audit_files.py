@@ -31,6 +31,9 @@ SCHEMA = {
 FIELDS = ("scene", "label", "prediction", "area", "error", "confidence", "score", "row", "col")
 """Fields of a region that are columns of the table."""
 
+UNANSWERED: dict[str, Value] = {"verdict": "", "corrected": ""}
+"""Columns for the person who looks: ``right`` or ``wrong``, and the class that is there, if it is not the predicted."""
+
 Features = list[tuple[Polygons, dict[str, Value]]]
 
 
@@ -60,6 +63,10 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
             "error": [scene.error for scene in audit.scenes],
             "contradicted": [scene.contradicted for scene in audit.scenes],
             "labelled": [scene.labelled for scene in audit.scenes],
+            "edge_width": [scene.edges.width for scene in audit.scenes],
+            "edge_growth": [scene.edges.growth for scene in audit.scenes],
+            "move_down": [scene.edges.down for scene in audit.scenes],
+            "move_right": [scene.edges.right for scene in audit.scenes],
         }
     )
     with replacing(folder / "audit.csv") as temporary:
@@ -74,7 +81,7 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
             grid = grids[region.scene]
             polygons = to_coordinates(region.outline, grid)
             layer = layer_for(grid, "audit")
-            layers.setdefault(layer.name, layer).features.append((polygons, values))
+            layers.setdefault(layer.name, layer).features.append((polygons, values | UNANSWERED))
             if layer.crs is not None:
                 try:
                     on_ground.append((to_longitude_latitude(polygons, layer.crs), values))

@@ -14,10 +14,11 @@ from pathlib import Path
 from rasterio.crs import CRS
 from rasterio.enums import WktVersion
 
+from data.errors import EnsembleError
 from data.files import fingerprint, replacing
 from data.scenes.windows import Grid
 
-__all__ = ["Layer", "Polygons", "Ring", "Value", "layer_for", "write_geopackage"]
+__all__ = ["Layer", "Polygons", "Ring", "Value", "layer_for", "read_geopackage", "write_geopackage"]
 
 Ring = Sequence[tuple[float, float]]
 """(x, y) of each corner, the first again at the end."""
@@ -100,6 +101,76 @@ def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:
             srs_id = UNDEFINED if layer.crs is None else _add_system(database, layer.crs, systems)
             _add_layer(database, layer, srs_id)
         database.commit()
+
+
+def read_geopackage(path: Path) -> list[Layer]:
+    """Read the polygons of a file that `write_geopackage` wrote and that somebody edited.
+
+    Attributes that were left empty are empty texts.
+
+    Raises
+    ------
+    EnsembleError
+        If it is no GeoPackage, or has other shapes than polygons.
+    """
+    try:
+        # Opened to be read alone, as QGIS may have it open too.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.row_factory = sqlite3.Row
+            return [
+                Layer(row["table_name"], row["definition"] if row["srs_id"] > 0 else None, _read_rows(database, row))
+                for row in database.execute(
+                    "SELECT table_name, column_name, srs_id, definition FROM gpkg_geometry_columns "
+                    "JOIN gpkg_spatial_ref_sys USING (srs_id) ORDER BY table_name"
+                ).fetchall()
+            ]
+    except (sqlite3.Error, struct.error, ValueError) as error:
+        raise EnsembleError(
+            f"{path}: expected a GeoPackage of polygons, got: {error}. Name the audit.gpkg that was edited."
+        ) from error
+
+
+def _read_rows(database: sqlite3.Connection, layer: sqlite3.Row) -> list[tuple[Polygons, dict[str, Value]]]:
+    rows = database.execute(f'SELECT * FROM "{layer["table_name"]}"').fetchall()
+    geometry = layer["column_name"]
+    return [
+        (
+            _decode(row[geometry]) if row[geometry] else [],
+            {name: "" if row[name] is None else row[name] for name in row.keys() if name != geometry},  # noqa: SIM118
+        )
+        for row in rows
+    ]
+
+
+def _decode(blob: bytes) -> Polygons:
+    """Return the polygons of a GeoPackage's geometry; heights are left out."""
+    if blob[:2] != b"GP":
+        raise ValueError("a geometry without the header of GeoPackage")
+    # Bits 1 to 3 of the flags say how many numbers the envelope has.
+    start = 8 + 8 * (0, 4, 6, 6, 8)[blob[3] >> 1 & 0b111]
+    return _read_shape(blob, start)[0]
+
+
+def _read_shape(blob: bytes, at: int) -> tuple[list[list[Ring]], int]:
+    order = "<" if blob[at] else ">"
+    kind, count = struct.unpack_from(f"{order}II", blob, at + 1)
+    shape, numbers = kind % 1000, 2 + (0, 1, 1, 2)[kind // 1000]
+    at += 9
+    polygons: list[list[Ring]] = []
+    if shape == 6:
+        for _ in range(count):
+            parts, at = _read_shape(blob, at)
+            polygons += parts
+        return polygons, at
+    if shape != 3:
+        raise ValueError(f"a geometry of kind {shape}")
+    rings: list[Ring] = []
+    for _ in range(count):
+        (points,) = struct.unpack_from(f"{order}I", blob, at)
+        values = struct.unpack_from(f"{order}{points * numbers}d", blob, at + 4)
+        at += 4 + 8 * points * numbers
+        rings.append(list(zip(values[::numbers], values[1::numbers], strict=True)))
+    return [rings], at
 
 
 def _add_system(database: sqlite3.Connection, text: str, systems: dict[str, int]) -> int:

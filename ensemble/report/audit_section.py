@@ -32,7 +32,7 @@ def audit_values(source: ReportSource) -> Row | None:
                 "box": None if tagged else _place_within(region.window, window),
             }
         )
-    return {"regions": regions, "columns": ("scene", "label", "map")}
+    return {"regions": regions, "expected": audit.words(), "columns": ("scene", "label", "map")}
 
 
 def _place_within(part: Window, whole: Window) -> tuple[float, float, float, float]:

@@ -55,10 +55,9 @@ def test_errors_put_into_labels_are_ranked_first_by_a_member_that_knows_the_trut
     audit = audit_labels(open_maps({"dim": tmp_path / "dim"}, classes), catalogue, evaluation)
     write_audit(audit, tmp_path, catalogue)
     judged = judge_audit(tmp_path / "audit.parquet", coast)
-    # Of all regions a quarter are errors, in any order that is what it would be.
-    assert sum(judged.wrong) < len(judged.wrong) / 3
-    assert judged.average_precision > 0.8
-    assert "of the 20 worst regions are errors of the label" in judged.line()
+    # In any order the average precision would be about the share of errors.
+    assert sum(judged.wrong) / len(judged.wrong) < 0.8 < 0.95 < judged.average_precision
+    assert f"of the {min(len(judged.wrong), 20)} worst regions are errors of the label" in judged.line()
 
 
 @pytest.mark.slow
