@@ -56,7 +56,7 @@ def _invent_objects(label: Label, n_labels: int, rng: np.random.Generator) -> La
     """Draw discs of a class that is nowhere near."""
     rows, cols = np.indices(label.shape, sparse=True)
     for _ in range(rng.integers(1, 4)):
-        row, col = (rng.integers(0, side) for side in label.shape)
+        row, col = rng.integers(0, label.shape[0]), rng.integers(0, label.shape[1])
         disc = np.hypot(rows - row, cols - col) < rng.uniform(2, 7)
         label[disc] = rng.integers(1, n_labels)
     return label

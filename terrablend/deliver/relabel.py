@@ -16,7 +16,8 @@ from data.files import replacing, write_json
 from data.names import nearest
 from data.pages.numbers import format_count
 from data.scenes.classes import Classes
-from data.scenes.scene import Scene, maybe_ungeoreferenced, open_raster
+from data.scenes.rasters import maybe_ungeoreferenced, open_raster
+from data.scenes.scene import Scene
 from data.settings import LabelSettings
 from ensemble.audit.geopackage import Polygons, read_geopackage
 from terrablend.run.scene_run import Run

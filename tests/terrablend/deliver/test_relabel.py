@@ -11,7 +11,8 @@ import rasterio
 from data.errors import EnsembleError, OutputError
 from data.files import write_json
 from data.scenes.catalogue import Catalogue
-from data.scenes.scene import LabelFile, Scene, maybe_ungeoreferenced
+from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import LabelFile, Scene
 from data.scenes.windows import Grid
 from data.settings import LabelSettings
 from ensemble.audit.geopackage import Layer, read_geopackage, write_geopackage
