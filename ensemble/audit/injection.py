@@ -54,7 +54,7 @@ def _swap_classes(label: Label, n_labels: int, rng: np.random.Generator) -> Labe
 
 def _invent_objects(label: Label, n_labels: int, rng: np.random.Generator) -> Label:
     """Draw discs of a class that is nowhere near."""
-    rows, cols = np.indices(label.shape, sparse=True)
+    rows, cols = np.ogrid[: label.shape[0], : label.shape[1]]
     for _ in range(rng.integers(1, 4)):
         row, col = rng.integers(0, label.shape[0]), rng.integers(0, label.shape[1])
         disc = np.hypot(rows - row, cols - col) < rng.uniform(2, 7)
