@@ -40,8 +40,8 @@ def halve(groups: NDArray[np.int64], n_halves: int = HALVES) -> list[NDArray[np.
     return halves
 
 
-def shrink(best: Floats, of_halves: Floats, simple: Floats) -> Floats:
-    """Return the share of each value's departure from what is simple that is no chance, in [0, 1].
+def shrink(best: Floats, of_halves: Floats, simple: Floats, size: Callable[[Floats], Floats] = np.square) -> Floats:
+    """Return the share of a departure from what is simple that is no chance, in [0, 1]: of each value or of all.
 
     Parameters
     ----------
@@ -50,14 +50,15 @@ def shrink(best: Floats, of_halves: Floats, simple: Floats) -> Floats:
     of_halves : (n_halves, n) float64
         Fitted to each half.
     simple : (n,) float64
+    size : callable
+        Differences (…, n) → their squared size, of each (…, n) or, where values work together, of all (…).
 
     Examples
     --------
     >>> shrink(np.array([2.0, 2.0]), np.array([[2.1, 5.0], [1.9, -1.0]]), np.zeros(2)).round(2)
     array([1., 0.])
     """
-    noise = ((of_halves - best) ** 2).mean(axis=0)
-    signal = (best - simple) ** 2
+    noise, signal = size(of_halves - best).mean(axis=0), size(best - simple)
     with np.errstate(invalid="ignore", divide="ignore"):
         kept: Floats = np.where(signal > noise, 1 - noise / signal, 0.0)
     return kept
@@ -135,6 +136,7 @@ class Trial:
         fit: Callable[[Chosen], Floats],
         label: Callable[[Floats, Chosen], NDArray[np.uint8]],
         loss: Callable[[Floats, Chosen], Floats] | None = None,
+        size: Callable[[Floats], Floats] = np.square,
     ) -> Departure:
         """Fit values, shrink them towards what is simple, and score them on groups that they were not fitted to.
 
@@ -147,12 +149,14 @@ class Trial:
             Values and pixels → the labels that they give, (Q, n_chosen).
         loss : callable, optional
             Values and pixels → the log loss of each, (n_chosen,).
+        size : callable
+            As of `shrink`.
         """
         halves = [self.within(half) for half in halve(np.unique(self.groups))]
         others = [half for pair in zip(halves[1::2], halves[::2], strict=True) for half in pair]
         best = fit(np.ones(len(self.place), bool))
         of_halves = np.stack([fit(half) for half in halves])
-        kept = shrink(best, of_halves, simple)
+        kept = shrink(best, of_halves, simple, size)
         tried = [(simple + kept * (values - simple), other) for values, other in zip(of_halves, others, strict=True)]
         counts = np.sum([self.count(label(values, other), other) for values, other in tried], axis=0)
         losses = np.concatenate([loss(values, other) if loss else np.zeros(other.sum()) for values, other in tried])

@@ -158,8 +158,7 @@ class Averager:
             nonlocal warm
             found = sample.take(chosen).fit(kind, start, warm)
             warm = found if chosen.all() else warm
-            total = found[0].sum() if kind == "shared" else 1.0
-            return (found / total if total > 0 else start).ravel()
+            return found.ravel()
 
         def label(values: Floats, chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
             blend = self._read(kind, used, values.reshape(start.shape))
@@ -169,14 +168,14 @@ class Averager:
             blend = self._read(kind, used, values.reshape(start.shape))
             return self._loss(blend.apply(self.calibrated[:, :, chosen]), chosen)
 
-        found = self.trial.depart(start.ravel(), fit, label, loss)
+        found = self.trial.depart(start.ravel(), fit, label, loss, sample.change)
         values = found.values.reshape(start.shape)
         self._scored[self._read(kind, used, values)] = found.replicates, found.evidence
         return values
 
     def _read(self, kind: Kind, used: Used, values: Floats) -> Blend | Stacked:
         """Return the blend of weights and intercepts (n_classes, n_used + 1)."""
-        if kind == "shared":
+        if kind == "shared" and values.min() >= 0 and values.sum() > 0:
             return self._weighted(used, values[0, :-1])
         rows = np.zeros((len(values), len(self.names)))
         rows[:, list(used)] = values[:, :-1]

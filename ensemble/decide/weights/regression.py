@@ -4,6 +4,7 @@ All start from given weights and are pulled towards them, so that a class of few
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ class LogitSample:
         Parameters
         ----------
         kind : {"shared", "by class", "with intercepts"}
-            Shared weights are not negative, and only those of the first class are looked at in ``start``.
+            Of shared weights only those of the first class are looked at in ``start``.
         start : (n_classes, n_members + 1) float64
             What they are pulled towards.
         warm : (n_classes, n_members + 1) float64, optional
@@ -100,11 +101,28 @@ class LogitSample:
             pick(start if warm is None else warm),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(0.0 if kind == "shared" else -np.inf, np.inf)] * len(origin),
             tol=STILL,
             options={"maxiter": MOST_STEPS},
         )
         return expand(np.asarray(fitted.x))
+
+    def change(self, differences: Floats) -> Floats:
+        """Return the mean square of what differences of weights and intercepts (…, n_values) do to the blend's logits.
+
+        Members know much of the same, so that their weights vary together: what is shrunk is what they do.
+        """
+        n_members, n_classes = self.logits.shape[:2]
+        moved = differences.reshape(*differences.shape[:-1], n_classes, n_members + 1)[..., :-1]
+        squares: Floats = np.einsum("...km,kml,...kl->...", moved, self._moments, moved)
+        return squares
+
+    @cached_property
+    def _moments(self) -> Floats:
+        """Mean products of members' logits, (n_classes, n_members, n_members)."""
+        # What all exclusive classes have in common changes nothing.
+        logits = self.logits - self.logits.mean(axis=1, keepdims=True) if self.exclusive else self.logits
+        moments: Floats = np.einsum("mkn,lkn->kml", logits, logits).astype(np.float64) / logits.shape[2]
+        return moments
 
     def losses(self, values: Floats) -> Floats:
         """Return the log loss of each pixel at given weights and intercepts, (n,); 0 where nothing is known."""
