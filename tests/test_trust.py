@@ -11,12 +11,15 @@ PATH = Path(__file__).parents[1] / "benchmarks/trust.py"
 
 @pytest.fixture(scope="module")
 def trust():
+    sys.path.insert(0, str(PATH.parent))
     spec = importlib.util.spec_from_file_location("trust", PATH)
     module = importlib.util.module_from_spec(spec)
     sys.modules["trust"] = module
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["trust"]
+    sys.path.remove(str(PATH.parent))
+    for name in ("trust", "trust_worlds", "trust_decisions"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
