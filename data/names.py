@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from data.errors import MemberError
 
-__all__ = ["listed_name", "named_weights", "near_name", "nearest"]
+__all__ = ["list_names", "listed_name", "named_weights", "near_name", "nearest"]
 
 
 def listed_name(scene_id: str, paths: Iterable[str], listed: Container[str]) -> str | None:
@@ -18,6 +18,16 @@ def listed_name(scene_id: str, paths: Iterable[str], listed: Container[str]) -> 
     files = [PurePath(path) for path in paths]
     names = [scene_id, *(file.name for file in files), *(file.stem for file in files)]
     return next((name for name in names if name in listed), None)
+
+
+def list_names(names: Iterable[object], most: int = 300) -> str:
+    """Return names that a file holds as a message shows them, apart by commas; of too long a list the beginning.
+
+    >>> list_names(["id", "haze"]), list_names(["a" * 9, 1], 8)
+    ('id, haze', 'aaaaaaa…')
+    """
+    text = ", ".join(map(str, names))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""Our own files, read by one reader each kind: JSON by a model and its checksum, parquet by those of its pages.
+"""Our own files, read by one reader each kind: JSON by a model and its checksum, parquet by those of its chunks.
 
 A damaged file is never taken for another: it is an error that names the file and the command that makes it again.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,7 @@ from data.files import fingerprint, hash_file, replacing, write_json
 
 __all__ = [
     "CHECKSUM",
+    "ZIP_ERRORS",
     "FileKind",
     "Number",
     "open_zip",
@@ -61,6 +62,9 @@ ZIP_ERRORS = (
 
 TAIL = 8
 """Bytes after a parquet file's footer: its length, and PAR1."""
+
+SEAL = 4 + hashlib.sha256().digest_size
+"""Bytes before it: how many column chunks there are, and a SHA-256; before them lies the CRC-32 of each chunk."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,12 @@ def open_zip(path: Path, kind: FileKind) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def parquet_writer(path: Path, schema: pa.Schema, *, sync: bool = True, **options: Any) -> Iterator[pq.ParquetWriter]:
-    """Open a parquet file for writing, with checksums of its pages and footer; see `data.files.replacing`."""
+    """Open a parquet file for writing, with checksums of all that it holds; see `data.files.replacing`.
+
+    Checksums of pages, which other readers know, leave out the headers of the pages: one lost with its header is
+    missed. So ours are of column chunks and of the footer, and lie before the footer, where readers, who go by
+    offsets, find nothing.
+    """
     with replacing(path, sync) as temporary:
         with pq.ParquetWriter(temporary, schema, write_page_checksum=True, **options) as writer:
             yield writer
@@ -183,10 +192,17 @@ def read_parquet(
     TerrablendError
         Of the kind, if there is no file, or what is read of it is not what was written.
     """
-    footer, names = read_footer(path, kind), None if columns is None else list(columns)
+    footer, checksums = _read_seal(path, kind)
+    names = None if columns is None else list(columns)
     try:
+        with path.open("rb") as stream:
+            for chunk, checksum in zip(_chunks(footer), checksums, strict=True):
+                if group in (None, chunk.group) and (names is None or chunk.is_of(names)):
+                    stream.seek(chunk.start)
+                    if zlib.crc32(stream.read(chunk.size)) != checksum:
+                        raise ValueError(f"the checksum of {chunk.column} is not that of its content")
         # `read_table` takes the file for a data set, in which names must differ.
-        with pq.ParquetFile(path, metadata=footer, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, metadata=footer) as file:
             return file.read(names) if group is None else file.read_row_group(group, names)
     except (OSError, pa.ArrowException, ValueError) as error:
         raise kind.damaged(path, error) from error
@@ -194,31 +210,66 @@ def read_parquet(
 
 def read_footer(path: Path, kind: FileKind) -> pq.FileMetaData:
     """Read what a parquet file says of itself, once its checksum agrees; raises as `read_parquet` does."""
+    return _read_seal(path, kind)[0]
+
+
+class _Chunk(NamedTuple):
+    """Where the rows of a row group lie of a column, or of a part of a nested one."""
+
+    group: int
+    column: str
+    start: int
+    size: int
+
+    def is_of(self, names: Sequence[str]) -> bool:
+        """Return whether it is read with some columns."""
+        return self.column in names or self.column.partition(".")[0] in names
+
+
+def _chunks(footer: pq.FileMetaData) -> Iterator[_Chunk]:
+    for group in range(footer.num_row_groups):
+        columns = footer.row_group(group)
+        for column in map(columns.column, range(columns.num_columns)):
+            start = column.dictionary_page_offset or column.data_page_offset
+            yield _Chunk(group, column.path_in_schema, start, column.total_compressed_size)
+
+
+def _read_seal(path: Path, kind: FileKind) -> tuple[pq.FileMetaData, tuple[int, ...]]:
+    """Return a file's footer and the checksums of its chunks, once the checksum of both agrees."""
     try:
         with path.open("rb") as stream:
             end = stream.seek(0, 2)
             stream.seek(max(end - TAIL, 0))
             size = _footer_size(stream.read())
-            stream.seek(max(end - TAIL - size - hashlib.sha256().digest_size, 0))
-            seal, footer = stream.read(hashlib.sha256().digest_size), stream.read(size)
-        if hashlib.sha256(footer).digest() != seal:
+            stream.seek(max(end - TAIL - size - SEAL, 0))
+            count, seal = struct.unpack(f"<I{SEAL - 4}s", stream.read(SEAL))
+            stream.seek(max(end - TAIL - size - SEAL - 4 * count, 0))
+            checksums, _, footer = stream.read(4 * count), stream.read(SEAL), stream.read(size)
+        if hashlib.sha256(checksums + footer).digest() != seal:
             raise ValueError("the checksum of its footer is not that of its content")
-        return pq.read_metadata(path)
+        return pq.read_metadata(path), struct.unpack(f"<{count}I", checksums)
     except FileNotFoundError as error:
         raise kind.missing(path) from error
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, struct.error) as error:
         raise kind.damaged(path, error) from error
 
 
 def _seal(path: Path) -> None:
-    """Put the SHA-256 of a parquet file's footer before it, where readers, who go by offsets, find nothing."""
+    """Put the checksums of a parquet file before its footer."""
+    chunks = list(_chunks(pq.read_metadata(path)))
     with path.open("rb+") as stream:
+        found = []
+        for chunk in chunks:
+            stream.seek(chunk.start)
+            found.append(zlib.crc32(stream.read(chunk.size)))
+        checksums = struct.pack(f"<{len(found)}I", *found)
         end = stream.seek(-TAIL, 2)
-        size = _footer_size(stream.read())
-        stream.seek(end - size)
+        stream.seek(end - _footer_size(stream.read()))
+        begin = stream.tell()
         footer = stream.read()
-        stream.seek(end - size)
-        stream.write(hashlib.sha256(footer[:-TAIL]).digest() + footer)
+        seal = hashlib.sha256(checksums + footer[:-TAIL]).digest()
+        stream.seek(begin)
+        stream.write(checksums + struct.pack("<I", len(found)) + seal + footer)
 
 
 def _footer_size(tail: bytes) -> int:

@@ -12,14 +12,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from data.csv_cells import NULLS, has_decimal_commas, sniff_separator
 from data.errors import TableError
 from data.files import is_hidden
+from data.names import list_names
 from data.records import write_parquet
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
+from data.tables import read_table
 from features.settings import TableSettings
 from features.table import table_path
 
@@ -134,12 +135,22 @@ def _read_rows(
     for path, frame in zip(paths, frames, strict=True):
         if frame.columns != columns:
             different = sorted(set(frame.columns) ^ set(columns)) or ["the same in another order"]
-            raise TableError(f"{path}: expected the columns of the other files, got others: {', '.join(different)}.")
+            raise TableError(f"{path}: expected the columns of the other files, got others: {list_names(different)}.")
     try:
         rows = pl.concat(frames, how="vertical_relaxed")
     except pl.exceptions.PolarsError as error:
         raise TableError(f"{paths[0].parent}: expected columns of one kind in all files, got: {error}.") from error
-    features = settings.features or [name for name in columns if name not in (*named, FILE)]
+    try:
+        return _name_rows(rows, named, settings, classes, seed)
+    except TableError as error:
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        raise TableError(f"{paths[0]}{more}: {error}") from error
+
+
+def _name_rows(
+    rows: pl.DataFrame, named: Collection[str | None], settings: TableSettings, classes: Classes, seed: int
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    features = settings.features or [name for name in rows.columns if name not in (*named, FILE)]
     _check_columns(rows, features, named, settings.label)
     names = _safe_names(features)
     values = [
@@ -159,26 +170,8 @@ def _read_rows(
 
 
 def _read_file(path: Path, root: Path, settings: TableSettings, named: Collection[str | None]) -> pl.DataFrame:
-    try:
-        if path.suffix == ".parquet":
-            frame = pl.read_parquet(path, glob=False)
-        else:
-            separator = settings.separator or sniff_separator(path)
-            frame = pl.read_csv(
-                path,
-                separator=separator,
-                decimal_comma=has_decimal_commas(path, separator),
-                null_values=[*NULLS],
-                has_header=settings.columns is None,
-                new_columns=settings.columns,
-                infer_schema_length=None,
-                glob=False,
-            )
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise TableError(
-            f"{path}: expected a CSV or parquet file, got: {error}. Correct table.separator or table.columns, or "
-            "export the file again."
-        ) from error
+    advice = "Correct table.separator or table.columns, or export the file again."
+    frame = read_table(path, TableError, advice, settings.separator, settings.columns)
     # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
     empty = [name for name in frame.columns if name not in named and frame[name].null_count() == len(frame)]
     inside = path.relative_to(root) if path.is_relative_to(root) else path
@@ -191,7 +184,7 @@ def _check_columns(rows: pl.DataFrame, features: Sequence[str], named: Collectio
     if missing or not features:
         raise TableError(
             f"table: expected the columns {', '.join(missing) or 'of features'}, "
-            f"the files have {', '.join(name for name in rows.columns if name != FILE)}. "
+            f"the files have {list_names(name for name in rows.columns if name != FILE)}. "
             "Correct the names under table."
         )
     if label in features or len(set(features)) < len(features):
@@ -201,7 +194,7 @@ def _check_columns(rows: pl.DataFrame, features: Sequence[str], named: Collectio
     words = [name for name in features if not rows.schema[name].is_numeric() and rows.schema[name] != pl.Boolean]
     if words:
         raise TableError(
-            f"table: expected numbers to learn from, got others in {', '.join(words)}: {_first_word(rows, words[0])}. "
+            f"table: expected numbers to learn from, got others in {list_names(words)}: {_first_word(rows, words[0])}. "
             "Correct them, or leave the columns out: exclude."
         )
 
@@ -214,7 +207,7 @@ def _first_word(rows: pl.DataFrame, name: str) -> str:
     bad = column.is_not_null() & column.str.strip_chars().cast(pl.Float64, strict=False).is_null()
     place = int(bad.arg_max() or 0)
     row = int((rows[FILE][: place + 1] == rows[FILE][place]).sum())
-    return f"{rows[FILE][place]}, row {row}, {name}: {column[place]!r}"
+    return f"{rows[FILE][place]}, row {row}, {name}: {str(column[place])[:100]!r}"
 
 
 def _safe_names(features: Sequence[str]) -> dict[str, str]:
@@ -223,7 +216,7 @@ def _safe_names(features: Sequence[str]) -> dict[str, str]:
     if len(set(names.values())) < len(names):
         twice = sorted({new for new in names.values() if list(names.values()).count(new) > 1})
         raise TableError(
-            f"table: expected columns that differ in letters and digits, got several that are {', '.join(twice)} "
+            f"table: expected columns that differ in letters and digits, got several that are {list_names(twice)} "
             "without their other signs. Rename them."
         )
     renamed = [f"{old} → {new}" for old, new in names.items() if old != new]
@@ -239,7 +232,7 @@ def _labels(values: pl.Series, classes: Classes) -> pl.Series:
     if unknown:
         raise TableError(
             f"table.label {values.name}: expected the values {', '.join(map(str, meanings))}, got also "
-            f"{', '.join(map(str, unknown[:5]))}. Declare them under classes, or remove these rows."
+            f"{list_names(unknown[:5])}. Declare them under classes, or remove these rows."
         )
     return values.replace_strict(meanings, return_dtype=pl.UInt8)
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import polars as pl
 
 from data.errors import MapError, MemberError
-from data.names import listed_name
+from data.names import list_names, listed_name
 from data.progress import Track, untracked
 from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
+from data.tables import read_table
 from data.workers import map_ordered
 from maps.member import MapsMember, MemberRecord
 from maps.settings import FoldFile, MapsSettings
 from maps.source import check_map
-from maps.tags import read_table, row_of
+from maps.tags import row_of
 
 __all__ = ["fit_member"]
 
@@ -162,11 +163,11 @@ def _fold_problems(settings: MapsSettings, catalogue: Catalogue, root: Path) -> 
 
 
 def _read_folds(path: Path, settings: FoldFile) -> Mapping[str, str]:
-    table = read_table(path)
+    table = read_table(path, MapError, "Correct its path.")
     lacking = [name for name in (settings.id, settings.column) if name not in table.columns]
     if lacking:
         raise MapError(
-            f"{path}: expected a column {lacking[0]}, got {', '.join(table.columns)}. "
+            f"{path}: expected a column {lacking[0]}, got {list_names(table.columns)}. "
             f"Name it: fold: {{file: {settings.file}, id: …, column: …}}."
         )
     pairs = table.select(pl.col(settings.id, settings.column).cast(pl.String)).rows()

@@ -8,31 +8,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from data.errors import MapError
-from data.names import listed_name
+from data.names import list_names, listed_name
 from data.scenes.scene import Scene
+from data.tables import read_table
 from maps.settings import SCALES, MapsSettings
 from maps.source import SLACK
 
-__all__ = ["read_rows", "read_table", "row_of"]
+__all__ = ["read_rows", "row_of"]
 
 IDS = ("id", "scene", "scene_id", "image", "image_name", "file")
 """Columns that may hold the scene's id, or the name of its file."""
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a CSV or parquet file.
-
-    Raises
-    ------
-    MapError
-        If it cannot be read.
-    """
-    try:
-        if path.suffix == ".parquet":
-            return pl.read_parquet(path, glob=False)
-        return pl.read_csv(path, infer_schema_length=None, glob=False)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise MapError(f"{path}: expected a CSV or parquet file, got: {error}. Correct its path.") from error
 
 
 def read_rows(path: Path, settings: MapsSettings, classes: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -43,12 +28,12 @@ def read_rows(path: Path, settings: MapsSettings, classes: Sequence[str]) -> dic
     MapError
         If a column is missing, an id stands twice, or a probability lies outside [0, 1].
     """
-    table = read_table(path)
+    table = read_table(path, MapError, "Correct its path.")
     key = next((name for name in table.columns if name.lower() in IDS), None)
     lacking = [name for name in classes if name not in table.columns]
     if key is None or lacking:
         raise MapError(
-            f"{path}: expected a column {lacking[0] if lacking else 'id'}, got {', '.join(table.columns)}. "
+            f"{path}: expected a column {lacking[0] if lacking else 'id'}, got {list_names(table.columns)}. "
             f"It needs a column of ids and one for each tag: {', '.join(classes)}."
         )
     ids = table[key].cast(pl.String).to_list()

@@ -44,7 +44,7 @@ features:
   sample: {positives: all, buffer: 3, negatives: 100}
 members:
   lightgbm: {branch: trees, booster: lightgbm, rounds: 5, learning_rate: 0.3, leaves: 5}
-ensemble: {metric: dice, n_resamples: 20, cleaning: none}
+ensemble: {metric: dice, cleaning: none}
 submission: {format: kelp, proba: true, uncertainty: true}
 """
 
@@ -189,7 +189,7 @@ class Process:
         ours = [row for row in rows if int(row[1]) == self.id != int(row[0]) and not row[2].startswith("Z")]
         return [int(row[0]) for row in ours if what in row[-1]]
 
-    def survivors(self, seconds: float = 30.0) -> list[int]:
+    def survivors(self, seconds: float = 180.0) -> list[int]:
         """Return the processes of its group that live on so long after its end, and end them."""
         end = time.monotonic() + seconds
         while (left := self.others()) and time.monotonic() < end:

@@ -101,6 +101,12 @@ def read_image(
         problem = band_problem(image, raster)
         if problem:
             raise SceneError(problem)
+        own_grid = image.grid or grid
+        if raster.shape != (own_grid.height, own_grid.width):
+            raise SceneError(
+                f"{image.path}: expected {own_grid.height} × {own_grid.width} pixels as when it was checked, got "
+                f"{raster.height} × {raster.width}. Bring the file back, or check the scenes again."
+            )
         if inner != area:
             pixels[[*places.values()]] = np.nan
         if image.grid is None:

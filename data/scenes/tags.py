@@ -89,7 +89,7 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
             unknown.setdefault(name, []).append(key)
         tags[key] = tuple(sorted(index[name] for name in names & set(index)))
     problems += [
-        f"{path}: expected tags among the classes, got {name} in {len(keys)} rows (first: {keys[0]}). "
+        f"{path}: expected tags among the classes, got {name[:100]} in {len(keys)} rows (first: {keys[0][:100]}). "
         f"Nearest: {nearest(name, index)}. Add it to classes, or to label.ignore."
         for name, keys in sorted(unknown.items())
     ]

@@ -4,13 +4,13 @@ It is laid out as a run folder is, so that models are loaded from both in the sa
 with its size and SHA-256. Nothing in it is run: models are numbers and trees in text.
 """
 
+import errno
 import hashlib
 import logging
 import re
 import shutil
 import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -32,6 +32,7 @@ from data.files import (
     temporary_prefix,
     write_json,
 )
+from data.records import ZIP_ERRORS
 from data.scenes.catalogue import Catalogue
 from data.settings import Settings
 from data.survey.verification import verify_scenes
@@ -42,7 +43,7 @@ from terrablend.experiment import LIBRARIES
 from terrablend.run.base_run import applicability_file
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
-from terrablend.yaml_text import parse_yaml
+from terrablend.yaml_text import brief, parse_yaml
 
 __all__ = ["open_model", "write_bundle"]
 
@@ -206,14 +207,10 @@ def open_model(path: Path) -> Iterator[Path]:
             with zipfile.ZipFile(path) as archive:
                 names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
                 _verify(path, names, archive.open, Path(temporary))
-        except (
-            zipfile.BadZipFile,
-            zipfile.LargeZipFile,
-            NotImplementedError,
-            RuntimeError,
-            EOFError,
-            zlib.error,
-        ) as error:
+        except ZIP_ERRORS as error:
+            # Of those of the system, a place before the beginning of the file is the zip's.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise BundleError(
                 f"{path}: expected the zip of a bundle, got: {error}. Ask for it again, or write it again with "
                 "`terrablend bundle`."
@@ -253,9 +250,8 @@ def _parse(path: Path, text: bytes) -> Manifest:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(
-            f"{path}: expected the manifest of a bundle, got: {error.errors()[0]['msg']}. {AGAIN}"
-        ) from error
+        problem = brief(error.errors()[0]["msg"], 300, plain=True)
+        raise BundleError(f"{path}: expected the manifest of a bundle, got: {problem}. {AGAIN}") from error
     if manifest.bundle != LAYOUT:
         raise BundleError(
             f"{path}: expected a bundle of layout {LAYOUT}, got {manifest.bundle}. Install the Terrablend "
@@ -285,7 +281,7 @@ def _is_bundle(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as stream:
             _parse(path, stream.read(MOST_MANIFEST + 1))
-    except (BundleError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error):
+    except (BundleError, *ZIP_ERRORS):
         return False
     return True
 

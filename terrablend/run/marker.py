@@ -5,7 +5,7 @@ from pathlib import Path
 from data.errors import RunError
 from data.files import is_hidden, read_json, write_json
 
-__all__ = ["claim_folder", "is_claimed"]
+__all__ = ["claim_folder", "is_claimed", "mark_folder"]
 
 MARKER = "terrablend.json"
 ABOUT = {"made_by": "terrablend", "about": "Terrablend may replace and remove what it wrote in this folder."}
@@ -35,9 +35,14 @@ def claim_folder(folder: Path, option: str = "--run") -> None:
                 f"{', '.join(others[:3])}{' …' if len(others) > 3 else ''}, which it leaves alone. "
                 f"Choose another: {option}."
             )
-        write_json(folder / MARKER, ABOUT)
+        mark_folder(folder)
     except OSError as error:
         raise RunError(f"{folder}: expected a folder to write to, got: {error}. Choose another: {option}.") from error
+
+
+def mark_folder(folder: Path) -> None:
+    """Write the mark into a folder that is ours whatever it holds."""
+    write_json(folder / MARKER, ABOUT)
 
 
 def is_claimed(folder: Path) -> bool:

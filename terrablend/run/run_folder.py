@@ -15,7 +15,7 @@ from typing import Any, Literal
 from data.errors import RunError
 from data.files import TIMINGS, clear_leftovers, fingerprint, read_json, write_json
 from terrablend.run.lock import lock_folder
-from terrablend.run.marker import claim_folder, is_claimed
+from terrablend.run.marker import claim_folder, is_claimed, mark_folder
 from terrablend.run.record import StageRecord, changed_files, load_record, record_files
 
 __all__ = ["Cost", "RunFolder", "Stage", "State"]
@@ -202,10 +202,11 @@ class RunFolder:
                 f"{self.path}: expected a folder to write to, got: {error}. Choose another: --run."
             ) from error
         start = time.perf_counter()
-        stage.work()
-        self._end(stage)
-        seconds = time.perf_counter() - start
-        self._note_cost(stage, Cost(round(seconds, 1), _peak_memory()))
+        with self._kept(stage):
+            stage.work()
+            self._end(stage)
+            seconds = time.perf_counter() - start
+            self._note_cost(stage, Cost(round(seconds, 1), _peak_memory()))
         logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "done so far", seconds, result)
 
     def costs(self) -> dict[str, Cost]:
@@ -275,12 +276,37 @@ class RunFolder:
             self._remove(changed)
         self._save(stage, StageRecord(state="unfinished", made_from=stage.made_from, reads=reads, files=expected))
 
+    @contextmanager
+    def _kept(self, stage: Stage) -> Iterator[None]:
+        """Keep the record of a stage at work; where somebody removes it, what is written from then on is ours.
+
+        Raises
+        ------
+        RunError
+            If the record is gone at the end.
+        """
+        begun, gone = self._record(stage.name), False
+        try:
+            yield
+        finally:
+            gone = begun is not None and not self._record_path(stage.name).exists()
+            if gone and begun is not None and self.path.exists():
+                mark_folder(self.path)
+                self._save(stage, begun)
+        if gone:
+            raise RunError(
+                f"{self.path}: expected the run folder to stay as it is while {stage.name} is at work, got one that "
+                "somebody removed, or stages/ in it. Give the same command again."
+            )
+
     def _end(self, stage: Stage) -> None:
         """Write down what the stage wrote; where something made again has other bytes, make all of it anew."""
         if not stage.complete:
             return
         begun, files = self._record(stage.name), record_files(self.path, stage.outputs)
-        assert begun is not None
+        if begun is None:
+            # Somebody removed it, of which `_kept` tells.
+            return
         if other := [name for name, file in begun.files.items() if files.get(name) != file]:
             logger.warning("%s: %s came out with other bytes than before; all is made anew", stage.name, other[0])
             self._clear(stage)

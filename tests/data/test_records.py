@@ -82,11 +82,15 @@ def test_a_parquet_file_with_checksums_is_one_that_others_read(tmp_path):
 def test_every_bit_of_a_parquet_file_counts(tmp_path):
     path = tmp_path / "rows.parquet"
     table = pa.table({"a": np.arange(50), "label of": np.linspace(0, 1, 50)})
-    write_parquet(path, table, write_statistics=False, use_dictionary=False)
+    write_parquet(path, table, write_statistics=False)
     sound = path.read_bytes()
     for place in range(0, len(sound), 7):
         copy = bytearray(sound)
-        copy[place] ^= 4
+        if place % 2:
+            copy[place] ^= 4
+        else:
+            # With the header of a page its own checksum can get lost.
+            copy[place : place + 16] = bytes(len(copy[place : place + 16]))
         path.write_bytes(copy)
         try:
             found = read_parquet(path, FACTS)

@@ -22,7 +22,7 @@ from data.survey.inputs import read_inputs
 from maps import BRANCH, MapsSettings
 from maps.fit import fit_member
 from maps.member import load_member
-from maps.tags import read_table
+from maps.tags import read_rows
 
 from ..conftest import BANDS, LAND
 
@@ -345,5 +345,5 @@ def test_an_unreadable_map_is_named(world, put, tmp_path):
     (tmp_path / "maps" / "s0.tif").write_text("not a raster")
     with pytest.raises(MemberError, match=r"s0\.tif: expected a readable raster"):
         fit(catalogue, settings_of(), tmp_path)
-    with pytest.raises(MapError, match="expected a CSV or parquet file"):
-        read_table(tmp_path / "nothing.csv")
+    with pytest.raises(MapError, match=r"nothing\.csv: expected a CSV or parquet file, got: .* Correct its path"):
+        read_rows(tmp_path / "nothing.csv", settings_of(), ["haze"])

@@ -2,6 +2,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -297,3 +298,21 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog)
     monkeypatch.setattr("fcntl.lockf", refuse)
     with RunFolder(tmp_path / "run").lock():
         assert "this file system has no locks (No locks available)" in caplog.text
+
+
+@pytest.mark.parametrize("removed", ["", "stages"])
+def test_a_run_folder_that_is_removed_at_work_can_be_gone_on_with(steps, removed):
+    folder = steps.folder
+
+    def work():
+        shutil.rmtree(folder.path / removed)
+        (folder.path / "table.txt").parent.mkdir(exist_ok=True)
+        (folder.path / "table.txt").write_text("rows")
+
+    first = Stage("features", "terrablend features", work, (), ("table.txt",))
+    with pytest.raises(RunError, match="expected the run folder to stay as it is while features is at work"):
+        folder.carry_out(first)
+    assert folder.state(first) == "unfinished"
+    second = Stage("features", "terrablend features", lambda: None, (), ("table.txt",))
+    folder.carry_out(second)
+    assert folder.state(second) == "done"
