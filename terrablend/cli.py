@@ -2,26 +2,22 @@
 
 import inspect
 import json
-import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 
-from data.errors import ExperimentError, MemberError, TerrablendError
-from data.faults import describe_fault
+from data.errors import ExperimentError, MemberError
 from data.workers import cores, open_executor
 from features.branch import Branch
 from terrablend.branches import BRANCHES, branch_of
 from terrablend.check.tables import describe_overview
 from terrablend.columns import describe_columns, describe_explanation
-from terrablend.progress import bars, console, show_log
+from terrablend.endings import plain_endings, plain_stop
+from terrablend.progress import bars, console
 
 if TYPE_CHECKING:
     from terrablend.run.run_folder import Stage
@@ -31,9 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-INTERRUPTED = 128 + signal.SIGINT
-"""What Typer makes of Ctrl-C."""
 
 Source = Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="Experiment file, or the folder of an earlier run.")]
 RunPath = Annotated[Path | None, typer.Option("--run", help="Run folder; runs/<name> by default.")]
@@ -66,38 +59,6 @@ def print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"terrablend {version('terrablend')}")
         raise typer.Exit
-
-
-@contextmanager
-def plain_endings(verbose: bool) -> Iterator[None]:
-    """End in one message and exit status 2 on an error that a user can mend, a fault of the machine, and Ctrl-C.
-
-    With ``verbose`` errors show their traceback.
-    """
-    show_log(verbose)
-    try:
-        yield
-    except TerrablendError as error:
-        if verbose:
-            raise
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(2) from error
-    except OSError as error:
-        if verbose:
-            raise
-        console.print(f"[bold red]error:[/] {escape(describe_fault(error))}", soft_wrap=True)
-        raise typer.Exit(2) from error
-    except KeyboardInterrupt as stop:
-        tell_interrupted()
-        raise typer.Exit(2) from stop
-
-
-def tell_interrupted() -> None:
-    """Say that the process ends because it was asked to."""
-    # An interrupt that passed through `exec` of a text, as in imports of torch, marks the whole process as killed by
-    # it, whatever exit status follows; CPython takes the mark off when it next runs a text.
-    exec("")
-    console.print("interrupted: what was finished is kept. Give the same command again to go on.")
 
 
 def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
@@ -468,16 +429,8 @@ def options(
 
 def main() -> None:
     """Run the command line."""
-    # Asked to end by the system it ends as by Ctrl-C: workers with it, and what was finished is kept.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with plain_stop():
         app()
-    except (KeyboardInterrupt, SystemExit) as end:
-        # Before and after a command, while Typer looks at the words of it.
-        if isinstance(end, SystemExit) and end.code != INTERRUPTED:
-            raise
-        tell_interrupted()
-        sys.exit(2)
 
 
 def _chosen(run: "Run", suits: Callable[[Branch[Any]], bool], member: str | None) -> list[str]:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyogrio.raw
 import rasterio
+import shapely
 from PIL import Image
 from pyarrow import csv, parquet
 
@@ -23,6 +26,7 @@ from data.scenes.scene import LabelFile, Scene, read_label, read_scene
 from data.scenes.tags import read_tag_table
 from data.settings import GroupSettings, TagSettings
 from data.survey.verification import verify_scenes
+from data.vectors.shapes import read_shapes
 from ensemble.score.design_sample import read_sample
 from features.foreign import catalogue_of_table
 from features.settings import TableSettings
@@ -50,7 +54,7 @@ def make_user_files(folder: Path, catalogue: Catalogue) -> list[Kind]:
         Of scenes from which the rasters are made.
     """
     scenes = catalogue.split("train")
-    return [*_rasters(folder, scenes[0], catalogue), *_tables(folder, scenes, catalogue.classes)]
+    return [*_rasters(folder, scenes[0], catalogue), *_tables(folder, scenes, catalogue.classes), *_shapes(folder)]
 
 
 def _rasters(folder: Path, scene: Scene, catalogue: Catalogue) -> Iterator[Kind]:
@@ -146,3 +150,26 @@ def _tables(folder: Path, scenes: Sequence[Scene], classes: Classes) -> Iterator
         ("tags of another tool, parquet", folder / "proba.parquet", read_foreign_tags),
     ]
     yield from (Kind(name, path, read, sealed=False) for name, path, read in tables)
+
+
+def _shapes(folder: Path) -> Iterator[Kind]:
+    """Yield drawn labels, as GDAL and others write them."""
+    squares = shapely.box([0, 2, 5], [0, 1, 5], [1, 4, 8], [1, 3, 9])
+    values = np.array(["kelp", "rock", "kelp"], object)
+    wkb = shapely.to_wkb(squares)
+    for driver, suffix in (("GPKG", ".gpkg"), ("GeoJSON", ".geojson"), ("FlatGeobuf", ".fgb")):
+        path = folder / f"drawn{suffix}"
+        options = {"geometry_type": "Polygon", "crs": "EPSG:4326", "driver": driver}
+        pyogrio.raw.write(path, wkb, [values], ["class"], **options)
+        yield Kind(f"drawn labels, {driver}", path, _read_drawn, sealed=False)
+    about = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": {"encoding": "WKB"}}}
+    table = pa.table({"geometry": wkb, "class": values}).replace_schema_metadata({"geo": json.dumps(about)})
+    parquet.write_table(table, folder / "drawn.parquet")
+    yield Kind("drawn labels, GeoParquet", folder / "drawn.parquet", _read_drawn, sealed=False)
+    (folder / "drawn.csv").write_text("lon,lat,class\n1.5,2.5,kelp\n3,4,rock\n")
+    yield Kind("drawn labels, points", folder / "drawn.csv", _read_drawn, sealed=False)
+
+
+def _read_drawn(path: Path) -> object:
+    shapes = read_shapes(str(path))
+    return shapes.crs, shapely.to_wkb(shapes.geometries).tolist(), shapes.column("class").tolist()

@@ -235,6 +235,7 @@ def _open_map(path: Path) -> Iterator[Any]:
     if not path.exists():
         raise MapError(f"{path}: expected a probability map, got no such file. Run the stage that writes it again.")
     with open_raster(str(path)) as raster:
-        if set(raster.dtypes) != {"uint16"} or raster.nodata != NODATA:
+        # A damaged count of bands is told by those without a name: there can be thousands, which take minutes to read.
+        if set(raster.dtypes) != {"uint16"} or raster.nodata != NODATA or None in raster.descriptions:
             raise MapError(f"{path}: expected a probability map written by Terrablend, got another raster.")
         yield raster

@@ -1,5 +1,6 @@
 """Read the shapes of a vector file, or of a table of coordinates, with a value each."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import pyogrio.raw
@@ -19,10 +21,26 @@ from rasterio.errors import CRSError
 
 from data.csv_cells import read_rows
 from data.errors import LabelError
+from data.names import list_names
 
 __all__ = ["Shapes", "open_shapes", "read_shapes"]
 
 TABLES = (".csv", ".tsv", ".txt")
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    csv.Error,
+    pa.ArrowException,
+    shapely.errors.ShapelyError,
+    DataSourceError,
+    DataLayerError,
+    FieldError,
+)
+"""What the libraries raise at a damaged file."""
 
 COORDINATES = (
     ("x", "y"), ("lon", "lat"), ("longitude", "latitude"), ("long", "lat"), ("lng", "lat"), ("easting", "northing"),
@@ -64,7 +82,7 @@ class Shapes:
         """Return the values of a column; raises LabelError with those that there are."""
         if name not in self.values:
             raise LabelError(
-                f"{self.path}: expected the column {name}, got {', '.join(self.values) or 'none'}. "
+                f"{self.path}: expected the column {name}, got {list_names(self.values) or 'none'}. "
                 "Correct label.field or the name of the column."
             )
         return self.values[name]
@@ -103,12 +121,16 @@ def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> 
         If the file cannot be read, has several layers and none is named, or a coordinate is no number.
     """
     suffix = Path(path).suffix.lower()
-    if suffix in TABLES:
-        shapes = _read_table(path)
-    elif suffix in (".parquet", ".geoparquet"):
-        shapes = _read_parquet(path)
-    else:
-        shapes = _read_layer(path, layer)
+    try:
+        if suffix in TABLES:
+            shapes = _read_table(path)
+        elif suffix in (".parquet", ".geoparquet"):
+            shapes = _read_parquet(path)
+        else:
+            shapes = _read_layer(path, layer)
+    except DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LabelError(f"{path}: expected a file of shapes, got: {reason[:300]}. Export it again.") from error
     if crs is not None:
         shapes = Shapes(path, _wkt(path, crs), shapes.geometries, shapes.values)
     known = ~(shapely.is_missing(shapes.geometries) | shapely.is_empty(shapes.geometries))
@@ -116,15 +138,12 @@ def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> 
 
 
 def _read_layer(path: str, layer: str | None) -> Shapes:
-    try:
-        layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
-        if layer is None and len(layers) > 1:
-            raise LabelError(
-                f"{path}: expected one layer, got {', '.join(layers)}. Name the one of the labels: label.layer."
-            )
-        meta, _, geometry, columns = pyogrio.raw.read(path, layer=layer)
-    except (DataSourceError, DataLayerError, FieldError, ValueError) as error:
-        raise LabelError(f"{path}: expected a file of shapes, got: {error}. Export it again.") from error
+    layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    if layer is None and len(layers) > 1:
+        raise LabelError(
+            f"{path}: expected one layer, got {list_names(layers)}. Name the one of the labels: label.layer."
+        )
+    meta, _, geometry, columns = pyogrio.raw.read(path, layer=layer)
     if geometry is None:
         raise LabelError(f"{path}: expected shapes, got a table without any. Export it with its geometries.")
     names = [str(name) for name in meta["fields"]]
@@ -133,14 +152,12 @@ def _read_layer(path: str, layer: str | None) -> Shapes:
 
 
 def _read_parquet(path: str) -> Shapes:
-    try:
-        table = pq.read_table(path)
-        about = json.loads((table.schema.metadata or {})[b"geo"])
-        primary = about["primary_column"]
-        # Without a system GeoParquet means degrees, and by null that there is none.
-        crs = about["columns"][primary].get("crs", "OGC:CRS84")
-    except (OSError, KeyError, ValueError) as error:
-        raise LabelError(f"{path}: expected GeoParquet, got: {error}. Export it again.") from error
+    table = pq.read_table(path)
+    table.validate(full=True)
+    about = json.loads((table.schema.metadata or {})[b"geo"])
+    primary = about["primary_column"]
+    # Without a system GeoParquet means degrees, and by null that there is none.
+    crs = about["columns"][primary].get("crs", "OGC:CRS84")
     geometry = _shapes(table[primary].to_numpy(zero_copy_only=False))
     plain = [name for name in table.column_names if name != primary]
     values = {name: table[name].to_numpy(zero_copy_only=False) for name in plain}
@@ -149,16 +166,13 @@ def _read_parquet(path: str) -> Shapes:
 
 
 def _read_table(path: str) -> Shapes:
-    try:
-        rows = read_rows(Path(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabelError(f"{path}: expected a CSV file of points, got: {error}. Correct label.vector.") from error
+    rows = read_rows(Path(path))
     names = list(rows[0]) if rows else []
     small = {name.strip().lower(): name for name in names}
     found = next((pair for pair in COORDINATES if pair[0] in small and pair[1] in small), None)
     if found is None:
         raise LabelError(
-            f"{path}: expected columns called x and y, or lon and lat, got {', '.join(names) or 'no row'}. "
+            f"{path}: expected columns called x and y, or lon and lat, got {list_names(names) or 'no row'}. "
             "Rename those of the coordinates."
         )
     points = np.empty((len(rows), 2))
@@ -169,7 +183,7 @@ def _read_table(path: str) -> Shapes:
                 points[number, axis] = float(text)
             except ValueError as error:
                 raise LabelError(
-                    f"{path}, row {number + 1}, {small[name]}: expected a number, got {text!r}. Correct the cell."
+                    f"{path}, row {number + 1}, {small[name]}: expected a number, got {text[:100]!r}. Correct the cell."
                 ) from error
     values = {name: np.array([row.get(name, "") for row in rows], object) for name in names if name not in found}
     crs = CRS.from_epsg(4326).to_wkt() if found[0].startswith("l") else None

@@ -21,7 +21,7 @@ from data.files import read_json
 from data.maps.geotiff import read_map
 from data.scenes.catalogue import Catalogue
 from data.scenes.rasters import maybe_ungeoreferenced
-from terrablend.cli import plain_endings
+from terrablend.endings import interrupt, plain_endings
 from terrablend.run.record import load_record
 from terrablend.start.coast import NODATA
 
@@ -421,6 +421,17 @@ def test_a_process_that_is_asked_to_end_ends_as_by_ctrl_c(tmp_path):
     assert "interrupted: what was finished is kept" in ended.stderr
 
 
+def test_an_interrupt_in_a_callback_which_would_lose_it_comes_once_that_is_over():
+    before = signal.getsignal(signal.SIGALRM)
+    called = compile("interrupt(signal.SIGINT, sys._getframe())", "site-packages/llvmlite/binding/engine.py", "exec")
+    try:
+        exec(called, {"interrupt": interrupt, "signal": signal, "sys": sys})
+        with pytest.raises(KeyboardInterrupt):
+            signal.pause()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_features_that_were_killed_go_on_and_end_with_the_same_bytes(small_coast, tmp_path, terrablend):
     def rows_in(run):
         # What is being written lies beside what is whole, under a name that starts with a dot.
@@ -446,7 +457,7 @@ def test_features_that_were_killed_go_on_and_end_with_the_same_bytes(small_coast
 def test_ctrl_c_in_code_that_a_library_generated_ends_the_same_way(tmp_path):
     (tmp_path / "interrupted.py").write_text(
         "import sys, typer\n"
-        "from terrablend.cli import plain_endings\n"
+        "from terrablend.endings import plain_endings\n"
         "try:\n"
         "    with plain_endings(verbose=False):\n"
         "        exec('raise KeyboardInterrupt')\n"
