@@ -41,7 +41,8 @@ def read_table(
             with pq.ParquetFile(path) as file:
                 table = file.read()
             table.validate(full=True)
-            return pl.DataFrame(table)
+            # Names too, which are decoded here.
+            return pl.DataFrame(table.replace_schema_metadata().rename_columns(table.column_names))
         separator = separator or sniff_separator(path)
         return pl.read_csv(
             path,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.errors import FoldError
 from data.folds.similarity import Thumbnails, read_thumbnails, similar_pairs
-from data.names import listed_name
+from data.names import list_names, listed_name
 from data.scenes.footprints import has_footprint, overlapping_pairs
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
@@ -174,17 +174,22 @@ def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[st
 
 def _parse_csv(text: str, path: Path, column: str | None) -> dict[str, str]:
     rows = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    header = list(rows.fieldnames or ())
+    try:
+        header, listed = list(rows.fieldnames or ()), list(rows)
+    except csv.Error as error:
+        raise FoldError(
+            f"{path}: expected a table of groups, got: {error}. Look for a quote without an end."
+        ) from error
     # The column of ids is the one called so, else the first that is not the group's.
     keys = [name for name in header if name.lower() in ("id", "scene", "scene_id", "tile_id")]
     key = next(iter(keys or [name for name in header if name != column]), None)
     group = column or next((name for name in header if name.lower() in ("group", "cluster")), None)
     if key is None or group is None or group not in header:
         raise FoldError(
-            f"{path}: expected a column of scene ids and the column {column or 'group'}, got {', '.join(header)}. "
+            f"{path}: expected a column of scene ids and the column {column or 'group'}, got {list_names(header)}. "
             "Name the column of groups in folds.group.column."
         )
-    return _listed(((row[key], row[group]) for row in rows), path)
+    return _listed(((row[key], row[group]) for row in listed), path)
 
 
 def _parse_json(text: str, path: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import LabelError
-from data.names import nearest
+from data.names import list_names, nearest
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
@@ -63,27 +63,30 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"{path}: expected a CSV table of tags, got: {error}. Correct label.tags or root.") from error
     rows = csv.DictReader(StringIO(text, newline=""))
-    header = list(rows.fieldnames or ())
+    try:
+        header, listed = list(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
+    except csv.Error as error:
+        raise LabelError(
+            f"{path}, line {rows.line_num}: expected a table of tags, got: {error}. Look for a quote without an end."
+        ) from error
     lacking = [column for column in (settings.id, settings.column) if column not in header]
     if lacking:
         raise LabelError(
-            f"{path}: expected the columns {settings.id} and {settings.column}, got {', '.join(header) or 'none'}. "
+            f"{path}: expected the columns {settings.id} and {settings.column}, got {list_names(header) or 'none'}. "
             "Name the column of ids as label.id and that of tags as label.column."
         )
     index = {name: position for position, name in enumerate(classes.names)}
     tags: dict[str, tuple[int, ...]] = {}
     unknown: dict[str, list[str]] = {}
     problems = []
-    for row in rows:
+    for line, row in listed:
         key, written = row[settings.id], row[settings.column]
         if key is None or written is None:
-            problems.append(
-                f"{path}, line {rows.line_num}: expected {len(header)} columns, got fewer. Complete the row."
-            )
+            problems.append(f"{path}, line {line}: expected {len(header)} columns, got fewer. Complete the row.")
             continue
         key = key.strip()
         if key in tags:
-            problems.append(f"{path}, line {rows.line_num}: expected each scene once, got {key} again. Remove a row.")
+            problems.append(f"{path}, line {line}: expected each scene once, got {key} again. Remove a row.")
         names = {name for part in written.split(settings.separator) if (name := part.strip())}
         for name in sorted(names - set(index) - set(settings.ignore)):
             unknown.setdefault(name, []).append(key)

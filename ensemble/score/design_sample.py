@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from data.errors import LabelError
 from data.maps.geotiff import read_class_map
-from data.names import nearest
+from data.names import list_names, nearest
 from data.pages.numbers import format_count, format_number, format_percent
 from data.progress import Track, untracked
 from data.scenes.classes import IGNORE, Classes
@@ -86,12 +86,12 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
     try:
         # A table saved by a spreadsheet starts with a byte order mark.
         rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabelError(f"{path}: expected a CSV file of points, got: {error}. Correct --sample.") from error
     header = set(rows[0]) if rows else set()
     by_pixel = {"row", "col"} <= header
     if not rows or not {"scene", "class"} <= header or not (by_pixel or {"x", "y"} <= header):
-        columns = ", ".join(sorted(map(str, header))) or "no row"
+        columns = list_names(sorted(map(str, header))) or "no row"
         raise LabelError(
             f"{path}: expected points in columns scene, class, and row and col or x and y, got {columns}. "
             "Write a header with these names, and a row a point."
@@ -102,10 +102,11 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
         try:
             point = _point(row, grids, classes, by_pixel)
         except LabelError as problem:
-            problems.append(f"line {line}: {problem}")
+            problems.append(f"line {line}: {problem}"[:200])
             continue
         if (point.scene, point.row, point.col) in points:
-            problems.append(f"line {line}: expected each pixel once, got {point.scene} {point.row}, {point.col} again")
+            again = f"{point.scene} {point.row}, {point.col}"
+            problems.append(f"line {line}: expected each pixel once, got {again} again")
         points[point.scene, point.row, point.col] = point
     if problems:
         more = " …" if len(problems) > 3 else ""

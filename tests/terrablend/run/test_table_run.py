@@ -174,7 +174,7 @@ def test_scenes_without_coordinates_are_described_but_make_no_points(small_coast
         ("table.files=nothing/*.csv", "expected a table, got no such file"),
         ("table.label=sort", "expected the columns sort, the files have number, kind, plot"),
         ("table.block=10", "xy and block need each other"),
-        ("table.group=null", "got others in plot. Leave them out"),
+        ("table.group=null", "got others in plot: "),
         ("folds.count=30", "expected at least 30 groups"),
         ("classes={2: crop}", "expected the values 0, 2, got also 1"),
         ("scenes={}", "scenes"),
