@@ -160,7 +160,8 @@ def kill_parent(place: Place) -> list[str]:
 
 def end_politely(place: Place) -> list[str]:
     """Ask the process alone to end, as a scheduler of jobs does."""
-    process = place.start(workers=2)
+    # Networks that learn with more threads are others.
+    process = place.start(workers=2 if place.name in POOLED else 1)
     place.wait_partly(process)
     process.kill(signal.SIGTERM, group=False)
     return judge_end(process, WELL_OR_NAMED)

@@ -100,6 +100,8 @@ UNFINISHED = re.compile(
 """Files whose content says how far a run, or a training, is; all others have from the first the bytes of the end."""
 
 MODULES = (
+    # Of zips: nobody may not be allowed to read the Python of root.
+    "encodings.cp437",
     "lightgbm",
     "terrablend.cli",
     "terrablend.deliver.bundle",

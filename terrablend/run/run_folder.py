@@ -128,6 +128,12 @@ class RunFolder:
         state = self.state(stage)
         if state == "stale":
             raise RunError(self._stale(stage))
+        if state == "damaged":
+            lost = changed_files(self.path, self._records[stage.name][1].files)[0]
+            raise RunError(
+                f"{self.path / lost}: expected the file as the stage {stage.name} wrote it, got none or one of another "
+                f"size. Make it again: `{stage.command}`."
+            )
         if state != "done":
             raise RunError(
                 f"{self.path}: expected the stage {stage.name} to be done, it is {state}. Run `{stage.command}` first."
