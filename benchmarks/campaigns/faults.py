@@ -132,7 +132,7 @@ def bar_output(place: Place) -> list[str]:
 def delete_at_work(place: Place) -> list[str]:
     """Remove the run folder, or a folder of it, before a random operation on files."""
     last = place.rng.randint(1, place.lab.operations[place.name])
-    below = place.rng.choice(["run", "run", "run/stages", "run/members", "run/pixels", "run/ensemble", "run/maps"])
+    below = place.rng.choice(["run", "run", "run", "run/members", "run/pixels", "run/ensemble", "run/maps"])
 
     def remove(done: int) -> None:
         if done == last:

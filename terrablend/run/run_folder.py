@@ -202,13 +202,13 @@ class RunFolder:
             self.verify(before)
         self.claim()
         try:
-            self._begin(stage, anew)
+            begun = self._begin(stage, anew)
         except OSError as error:
             raise RunError(
                 f"{self.path}: expected a folder to write to, got: {error}. Choose another: --run."
             ) from error
         start = time.perf_counter()
-        with self._kept(stage):
+        with self._kept(stage, begun):
             stage.work()
             self._end(stage)
             seconds = time.perf_counter() - start
@@ -259,7 +259,7 @@ class RunFolder:
             if (current := now[name]) is not None and current.state == "done" and current.wrote != wrote
         ]
 
-    def _begin(self, stage: Stage, anew: bool) -> None:
+    def _begin(self, stage: Stage, anew: bool) -> StageRecord:
         """Leave nothing that the work would take for what it made itself, or for what it is to make."""
         self._verified.discard(stage.name)
         clear_leftovers(self.path, "stages", *stage.outputs)
@@ -268,7 +268,8 @@ class RunFolder:
         before, reads = self._record(stage.name), {}
         for read in stage.reads:
             record = self._record(read.name)
-            assert record is not None
+            if record is None:
+                raise self._removed(stage)
             reads[read.name] = record.wrote
         expected = {} if anew or before is None else before.files
         if before is not None and before.state == "done" and (changed := changed_files(self.path, expected)):
@@ -280,30 +281,35 @@ class RunFolder:
                 changed[0],
             )
             self._remove(changed)
-        self._save(stage, StageRecord(state="unfinished", made_from=stage.made_from, reads=reads, files=expected))
+        begun = StageRecord(state="unfinished", made_from=stage.made_from, reads=reads, files=expected)
+        self._save(stage, begun)
+        return begun
 
     @contextmanager
-    def _kept(self, stage: Stage) -> Iterator[None]:
-        """Keep the record of a stage at work; where somebody removes it, what is written from then on is ours.
+    def _kept(self, stage: Stage, begun: StageRecord) -> Iterator[None]:
+        """Keep mark and record of a stage at work; where somebody removes them, what is written after that is ours.
 
         Raises
         ------
         RunError
-            If the record is gone at the end.
+            If they are gone at the end.
         """
-        begun, gone = self._record(stage.name), False
+        gone = False
         try:
             yield
         finally:
-            gone = begun is not None and not self._record_path(stage.name).exists()
-            if gone and begun is not None and self.path.exists():
+            gone = not (self.is_ours and self._record_path(stage.name).exists())
+            if gone and self.path.exists():
                 mark_folder(self.path)
                 self._save(stage, begun)
         if gone:
-            raise RunError(
-                f"{self.path}: expected the run folder to stay as it is while {stage.name} is at work, got one that "
-                "somebody removed, or stages/ in it. Give the same command again."
-            )
+            raise self._removed(stage)
+
+    def _removed(self, stage: Stage) -> RunError:
+        return RunError(
+            f"{self.path}: expected the run folder to stay as it is while {stage.name} is at work, got one that "
+            "somebody removed, or stages/ in it. Give the same command again."
+        )
 
     def _end(self, stage: Stage) -> None:
         """Write down what the stage wrote; where something made again has other bytes, make all of it anew."""
