@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rasterio.warp import transform
 from scipy.spatial import cKDTree
-from scipy.stats import wasserstein_distance
+from scipy.stats import mannwhitneyu, wasserstein_distance
 
 from data.scenes.catalogue import Catalogue
 from data.scenes.footprints import has_footprint
@@ -32,6 +32,9 @@ EARTH = 6371.0088
 
 ALIKE = 0.15
 """How far from one half the chance may be that a scene to be mapped is the farther, before that is worth a word."""
+
+CHANCE = 0.1
+"""Probability of such a difference, were there none, above which it is not spoken of."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,9 @@ class Distances:
         where = "On the ground" if self.kind == "ground" else "In what they look like"
         unit = " km" if self.kind == "ground" else ""
         found = f"{self.split} scenes lie {far:.3g}{unit} from the nearest training scene, folds {near:.3g}{unit} apart"
-        if abs(self.farther - 0.5) <= ALIKE:
+        if abs(self.farther - 0.5) > ALIKE and mannwhitneyu(self.folds, self.mapped).pvalue > CHANCE:
+            meaning = "the scenes are too few to tell whether cross-validation is as hard as the maps"
+        elif abs(self.farther - 0.5) <= ALIKE:
             meaning = "cross-validation is about as hard as the maps"
         elif self.farther > 0.5:
             meaning = "the maps are harder, and scores out of fold will be too good for them"

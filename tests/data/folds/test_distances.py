@@ -76,8 +76,9 @@ def test_looks_are_in_deviations_of_the_training_scenes_and_constant_bands_say_n
     ("folds", "mapped", "says"),
     [
         ([1, 2, 3], [1, 2, 3], "about as hard as the maps"),
-        ([1, 2, 3], [10, 20], "scores out of fold will be too good"),
-        ([10, 20], [1, 2, 3], "scores out of fold will be too low"),
+        (range(1, 9), [10, 20, 21, 22], "scores out of fold will be too good"),
+        ([10, 20, 21, 22], range(1, 9), "scores out of fold will be too low"),
+        ([1, 2, 3], [10, 20], "too few to tell"),
     ],
 )
 def test_one_sentence_says_what_it_means(folds, mapped, says):
