@@ -29,15 +29,20 @@ __all__ = [
     "GroupSettings",
     "LabelSettings",
     "OneOrMore",
+    "Resampling",
     "SceneSettings",
     "Settings",
     "SplitSettings",
     "TagSettings",
+    "TrainSettings",
     "VectorSettings",
     "aliases",
 ]
 
 Nodata = float | list[float]
+Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode", "lanczos", "med", "min", "max"]
+Scale = Literal["declared", "none"] | dict[str, tuple[float, float]]
+"""As the file declares, the stored numbers as they are, or factor and offset of some bands."""
 Color = Annotated[tuple[Annotated[int, Field(ge=0, le=255)], ...], Field(min_length=3, max_length=3)]
 """Red, green and blue."""
 
@@ -148,6 +153,12 @@ class FileSettings(Settings):
     )
     bands: list[str] | None = Field(None, description="band names in file order; default: `scenes.bands`")
     nodata: Nodata | None = Field(None, description="nodata values of this file, one or several")
+    scale: Scale | None = Field(None, description="as `scenes.scale`, of this file alone")
+    resampling: Resampling | None = Field(
+        None,
+        description="how the file is brought onto another grid, that of its scene; default: `nearest` where its pixels "
+        "are whole multiples of the scene's, else `average` of a finer file and `cubic` of others",
+    )
 
 
 class LabelSettings(Settings):
@@ -268,6 +279,17 @@ class SplitSettings(Settings):
     )
 
 
+class TrainSettings(SplitSettings):
+    """The scenes to learn from."""
+
+    blocks: int | str | None = Field(
+        None,
+        description="side of the squares in which one scene, or a few large ones, are dealt to folds: pixels, or a "
+        "length such as `2 km`; default: scenes are dealt whole",
+        json_schema_extra=aliases("block_size", "tile_size"),
+    )
+
+
 class SceneSettings(Settings):
     """Which files make the scenes of each split, and which of their pixels are no data."""
 
@@ -276,7 +298,7 @@ class SceneSettings(Settings):
         description="band names in file order, of scenes that are one file each",
         json_schema_extra=aliases("band_names", "channels"),
     )
-    train: SplitSettings = Field(
+    train: TrainSettings = Field(
         description="scenes to learn from, dealt to folds", json_schema_extra=aliases("training")
     )
     val: SplitSettings | None = Field(
@@ -287,6 +309,14 @@ class SceneSettings(Settings):
         None,
         description="nodata values of every file, one or several",
         json_schema_extra=aliases("no_data", "nodata_value", "nodata_values"),
+    )
+    scale: Scale = Field(
+        "declared",
+        description="`declared`: stored numbers become what scale and offset of their file say; `none`: they stay; or "
+        "band → [factor, offset]",
+    )
+    grid: str | None = Field(
+        None, description="band whose file gives the grid of a scene of several files; default: the finest file"
     )
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
@@ -322,6 +352,9 @@ class GroupSettings(Settings):
         None, description="column of the CSV `file` with the group; default: `group` or `cluster`"
     )
     overlap: bool = Field(False, description="join scenes whose footprints overlap on the ground")
+    field: str | None = Field(
+        None, description="column of a drawn label, such as `plot`, whose equal values stay together"
+    )
     similar: str | None = Field(
         None, description="band by which near-duplicates are found and joined: one that stays the same, such as dem"
     )
@@ -335,6 +368,12 @@ class FoldSettings(Settings):
         5, ge=2, description="number of folds", json_schema_extra=aliases("n_splits", "n_folds", "folds", "k")
     )
     group: GroupSettings = Field(GroupSettings(), description="which scenes stay together in one fold")
+    gap: int | str = Field(
+        0,
+        description="pixels, or a length such as `60 m`: labels of a block this near to a block of another fold are "
+        "left out",
+        json_schema_extra=aliases("buffer_distance"),
+    )
     stratify: Literal["presence", "none"] = Field(
         "presence",
         description="presence: folds alike in the share of scenes that show a class; none: alike in size alone",

@@ -14,9 +14,12 @@ from features.context import STATISTICS, local_statistics
 from features.feature import Feature, parse_feature
 from features.scene_facts import SceneFacts, lattice_of, measure_scene
 
-__all__ = ["FeatureSet", "OpenScene"]
+__all__ = ["FeatureSet", "OpenBlock", "OpenScene", "Opened"]
 
 Plane = NDArray[np.float32]
+
+KEPT_BYTES = 2**29
+"""Of the features of a large scene that are kept while its blocks are computed, which share them."""
 
 WIDTH = 16_384
 """Most pixels along a row of a window."""
@@ -71,6 +74,7 @@ class FeatureSet:
         self.bands = tuple(band for band in scene_bands if band in needed)
         self.halo = max((feature.halo for feature in self.features), default=0)
         self._facts: dict[tuple[str, str], SceneFacts] = {}
+        self._whole: OpenScene | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -80,9 +84,13 @@ class FeatureSet:
         formulas = tuple(self.formulas.items())
         return _feature_set, (self.scene_bands, self.names, formulas, self.block, self.window_pixels)
 
-    def open(self, scene: Scene) -> "OpenScene":
+    def open(self, scene: Scene) -> "Opened":
         """Return the scene, ready to have its features computed window by window."""
-        return OpenScene(self, scene)
+        if scene.block is None:
+            return OpenScene(self, scene)
+        if self._whole is None or self._whole.scene != scene.whole:
+            self._whole = OpenScene(self, scene.whole)
+        return OpenBlock(self._whole, scene.block.window)
 
     def compute(self, scene: Scene, window: Window | None = None) -> Plane:
         """Compute the features of a scene or a window of it; see `OpenScene.compute`."""
@@ -116,6 +124,7 @@ class OpenScene:
     def __init__(self, feature_set: FeatureSet, scene: Scene) -> None:
         self.feature_set, self.scene = feature_set, scene
         self._held: Window | None = None
+        self._kept: dict[Window, Plane] = {}
         self._pixels = np.empty((0, 0, 0), np.float32)
 
     @cached_property
@@ -145,7 +154,7 @@ class OpenScene:
         bands = {band: plane[inner.within(held)] for band, plane in planes.items()}
         for position, values in self._direct(bands, rows, cols, facts):
             target[position] = values
-        for block, position, values in self._context(held, planes, self._blocks(inner)):
+        for block, position, values in self._context(held, planes, self.blocks(inner)):
             both = block.meet(inner)
             target[position, *both.within(inner)] = values[both.within(block)]
         return out
@@ -171,12 +180,21 @@ class OpenScene:
         for position, values in self._direct(bands, rows, cols, facts):
             out[position] = values
         if self.feature_set.halo:
-            inside = {block: np.flatnonzero(_inside(block, rows, cols)) for block in self._blocks(window)}
+            inside = {block: np.flatnonzero(_inside(block, rows, cols)) for block in self.blocks(window)}
             inside = {block: pixels for block, pixels in inside.items() if len(pixels)}
             for block, position, values in self._context(held, planes, list(inside)):
                 pixels = inside[block]
                 out[position, pixels] = values[rows[pixels] - block.row, cols[pixels] - block.col]
         return out
+
+    def keep(self, block: Window) -> Plane:
+        """Return the features (F, height, width) of a block in which context is computed; the last are kept."""
+        if block not in self._kept:
+            planes = self.compute(block)
+            while self._kept and (len(self._kept) + 1) * planes.nbytes > KEPT_BYTES:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[block] = planes
+        return self._kept[block]
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
         """Return where a window of the scene has data, (height, width) bool."""
@@ -187,7 +205,7 @@ class OpenScene:
         valid[inner.within(window)] = valid_mask(self.scene, self._pixels[:, *inner.within(held)])
         return valid
 
-    def _blocks(self, window: Window) -> list[Window]:
+    def blocks(self, window: Window) -> list[Window]:
         """Return the blocks that a window within the scene lies in, up to the scene's edge."""
         side = self.feature_set.block
         area = window.cover(side)
@@ -258,6 +276,54 @@ class OpenScene:
                 for radius, positions in radii.items():
                     for statistic, values in local_statistics(surroundings, halo, radius, positions).items():
                         yield block, positions[statistic], values
+
+
+class OpenBlock:
+    """A block whose features are computed: bit for bit those of the scene that it is a part of.
+
+    Parameters
+    ----------
+    whole : OpenScene
+    place : Window
+        Of the block in it.
+    """
+
+    def __init__(self, whole: OpenScene, place: Window) -> None:
+        self.whole, self.place = whole, place
+
+    @property
+    def facts(self) -> SceneFacts:
+        """What the features need to know of the scene as a whole."""
+        return self.whole.facts
+
+    def compute(self, window: Window | None = None) -> Plane:
+        """Compute the features of a window, which may reach over the block; see `OpenScene.compute`."""
+        area, scene = self._shift(window), self.whole.scene
+        if not self.whole.feature_set.halo:
+            return self.whole.compute(area)
+        out = np.full((len(self.whole.feature_set), area.height, area.width), np.nan, np.float32)
+        inner = area.meet(scene.grid.window)
+        for block in self.whole.blocks(inner) if inner.height and inner.width else []:
+            both = block.meet(inner)
+            out[:, *both.within(area)] = self.whole.keep(block)[:, *both.within(block)]
+        return out
+
+    def gather(self, window: Window, rows: NDArray[np.integer], cols: NDArray[np.integer]) -> Plane:
+        """Compute the features of some pixels of a window; see `OpenScene.gather`."""
+        if not self.whole.feature_set.halo:
+            return self.whole.gather(self._shift(window), rows + self.place.row, cols + self.place.col)
+        return np.ascontiguousarray(self.compute(window)[:, rows - window.row, cols - window.col])
+
+    def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
+        """Return where a window has data, (height, width) bool."""
+        return self.whole.valid(self._shift(window))
+
+    def _shift(self, window: Window | None) -> Window:
+        return self.place if window is None else window.shift(self.place)
+
+
+Opened = OpenScene | OpenBlock
+"""A scene or a block of one, ready to have its features computed."""
 
 
 @lru_cache(maxsize=8)

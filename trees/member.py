@@ -16,7 +16,7 @@ from data.records import read_record, require_hash
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
-from features.feature_set import FeatureSet, OpenScene
+from features.feature_set import FeatureSet, Opened
 from features.scene_features import SceneFeatureSet
 from trees.boosters.booster import Booster, predict_proba
 from trees.boosters.device import count_gpus
@@ -75,7 +75,7 @@ class TreeMember:
             for scene in scenes:
                 yield from self._predict_pixels(scene, self.feature_set.open(scene), folds)
 
-    def _predict_pixels(self, scene: Scene, opened: OpenScene, folds: Sequence[int]) -> Iterator[Prediction]:
+    def _predict_pixels(self, scene: Scene, opened: Opened, folds: Sequence[int]) -> Iterator[Prediction]:
         for window in tile_windows(scene.grid.height, scene.grid.width, self.side):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
             valid = opened.valid(window)

@@ -95,6 +95,9 @@ class SceneStore:
         channels, label = kept[0][:, *inner.slices], kept[1][inner.slices]
         if inner == window:
             return channels, label
+        if scene.block is not None:
+            # Around a block lies more of the scene.
+            return self._read(scene, window)
         wider = np.full((len(channels), window.height, window.width), np.nan, np.float32)
         wider_label = np.full((window.height, window.width), IGNORE, np.uint8)
         wider[:, *inner.within(window)], wider_label[inner.within(window)] = channels, label

@@ -90,14 +90,15 @@ class StackedChannels:
             if path not in self._checked:
                 _check_map(path, member, scene, self.classes)
                 self._checked.add(path)
-        return OpenStack(self.feature_set.open(scene), paths, len(self.names), scene.grid)
+        return OpenStack(self.feature_set.open(scene), paths, len(self.names), scene)
 
 
 class OpenStack:
     """A scene whose features and maps are read."""
 
-    def __init__(self, features: OpenChannels, paths: Sequence[Path], channels: int, grid: Grid) -> None:
-        self._features, self._paths, self._channels, self._grid = features, paths, channels, grid
+    def __init__(self, features: OpenChannels, paths: Sequence[Path], channels: int, scene: Scene) -> None:
+        self._features, self._paths, self._channels, self._grid = features, paths, channels, scene.grid
+        self._place = scene.grid.window if scene.block is None else scene.block.window
 
     def compute(self, window: Window | None = None) -> NDArray[np.float32]:
         """Return the channels (C, height, width) of a window, NaN where a feature or a map has nothing."""
@@ -107,7 +108,8 @@ class OpenStack:
         out[: len(features)] = features
         inner = area.meet(self._grid.window)
         if inner.height and inner.width:
-            maps = [read_proba(path, inner) for path in self._paths]
+            # Of a scene in blocks the map is one.
+            maps = [read_proba(path, inner.shift(self._place)) for path in self._paths]
             out[len(features) :, *inner.within(area)] = np.concatenate(maps)
         return out
 
@@ -122,23 +124,24 @@ def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) ->
         raise MapError(f"{path}: expected the map of scene {scene.id} by member {member}, got no such file. {again}")
     tags = map_tags(path)
     source = tags.get("member"), tags.get("scene")
-    if source != (member, scene.id):
+    if source != (member, scene.whole.id):
         raise MapError(
             f"{path}: expected the map of scene {scene.id} by member {member}, got that of scene {source[1]} by member "
             f"{source[0]}. {again}"
         )
-    if scene.split == "train" and tags.get("folds") != str(scene.fold):
+    folds = tags.get("folds", "").split(",")
+    if scene.split == "train" and (str(scene.fold) not in folds or (scene.block is None and len(folds) > 1)):
         raise MapError(
             f"{path}: expected an out-of-fold map, by the model of fold {scene.fold} alone, which never saw scene "
             f"{scene.id}, got one by those of folds {tags.get('folds')}, which is in-sample. {again}"
         )
     if map_names(path) != tuple(classes):
         raise MapError(f"{path}: expected maps of {', '.join(classes)}, got {', '.join(map_names(path))}. {again}")
-    grid, _ = read_grid(str(path))
-    if not _same_grid(grid, scene.grid):
+    grid, ours = read_grid(str(path))[0], scene.whole.grid
+    if not _same_grid(grid, ours):
         raise MapError(
-            f"{path}: expected the grid of scene {scene.id}, {scene.grid.height} × {scene.grid.width} pixels from "
-            f"{scene.grid.transform}, got {grid.height} × {grid.width} from {grid.transform}. {again}"
+            f"{path}: expected the grid of scene {scene.id}, {ours.height} × {ours.width} pixels from "
+            f"{ours.transform}, got {grid.height} × {grid.width} from {grid.transform}. {again}"
         )
 
 

@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 
 
 def group_scenes(
-    scenes: Sequence[Scene], settings: GroupSettings, root: Path, thumbnails: Thumbnails | None = None
+    scenes: Sequence[Scene],
+    settings: GroupSettings,
+    root: Path,
+    thumbnails: Thumbnails | None = None,
+    together: Sequence[tuple[str, str]] = (),
 ) -> dict[str, str]:
     """Group scenes by every rule that is set; groups that have a scene in common are one.
 
@@ -39,6 +43,8 @@ def group_scenes(
         Folder that a relative ``file`` starts from.
     thumbnails : Thumbnails, optional
         Of these scenes on the band ``similar``; made here if they are not given.
+    together : sequence of (id, id)
+        Scenes that show a shape together.
 
     Returns
     -------
@@ -59,8 +65,10 @@ def group_scenes(
     names = _given_names(scenes, settings, root)
     small = None if thumbnails is None else thumbnails.take(order)
     pairs = _linked_pairs(scenes, settings, names, small).values()
+    place = {scene.id: position for position, scene in enumerate(scenes)}
+    shapes = np.array([(place[one], place[other]) for one, other in together], np.int64).reshape(-1, 2)
 
-    component = connected_components(len(scenes), np.concatenate([np.empty((0, 2), np.int64), *pairs]))
+    component = connected_components(len(scenes), np.concatenate([shapes, *pairs]))
     groups = {scene.id: scenes[first].id for scene, first in zip(scenes, component, strict=True)}
     for found in names.values():
         groups = _keep_names(groups, found)

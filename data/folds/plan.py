@@ -34,7 +34,12 @@ WEIGHTS = {"scenes": 1.0, "presence": 2.0, "pixels": 0.5}
 
 
 def plan_folds(
-    catalogue: Catalogue, settings: FoldSettings, root: Path, seed: int, track: Track = untracked
+    catalogue: Catalogue,
+    settings: FoldSettings,
+    root: Path,
+    seed: int,
+    track: Track = untracked,
+    together: Sequence[tuple[str, str]] = (),
 ) -> tuple[Catalogue, LeakageReport]:
     """Give every scene its group and every training scene its fold.
 
@@ -51,6 +56,8 @@ def plan_folds(
     seed : int
         Breaks ties.
     track : Track
+    together : sequence of (id, id)
+        Training scenes that show a shape together.
 
     Returns
     -------
@@ -69,7 +76,9 @@ def plan_folds(
     for split in ("train", "val", "test"):
         scenes = catalogue.split(split)
         positions = [position for position, scene in enumerate(catalogue.scenes) if scene.split == split]
-        found = group_scenes(scenes, settings.group, root, small and small.take(positions))
+        found = group_scenes(
+            scenes, settings.group, root, small and small.take(positions), together if split == "train" else ()
+        )
         groups |= {(split, scene): group for scene, group in found.items()}
     train = catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])

@@ -99,8 +99,8 @@ def open_store(directory: Path, classes: Classes) -> MapStore:
 
 
 def map_path(directory: Path, scene: Scene) -> Path:
-    """Return where the GeoTIFF of a scene lies in a member's folder."""
-    return directory / MAP_FOLDERS[scene.split] / f"{scene.id}.tif"
+    """Return where the GeoTIFF of a scene lies in a member's folder; the blocks of a scene share one."""
+    return directory / MAP_FOLDERS[scene.split] / f"{scene.whole.id}.tif"
 
 
 @dataclass(frozen=True)
@@ -111,16 +111,21 @@ class RasterStore:
     names: tuple[str, ...]
 
     def files(self, scenes: Sequence[Scene]) -> dict[Path, tuple[Scene, ...]]:
-        """Return one file a scene; see `MapStore`."""
-        return {map_path(self.directory, scene): (scene,) for scene in scenes}
+        """Return one file a scene, or for all of its blocks; see `MapStore`."""
+        files: dict[Path, tuple[Scene, ...]] = {}
+        for scene in scenes:
+            path = map_path(self.directory, scene)
+            files[path] = (*files.get(path, ()), scene)
+        return files
 
     def write(self, path: Path, member: Member, scenes: Sequence[Scene]) -> None:
-        """Write the map of a scene; see `MapStore`."""
-        [scene] = scenes
-        tags = {"member": member.name, "folds": ",".join(map(str, unseen_by(member, scene))), "scene": scene.id}
-        with keep_open(), map_writer(path, scene.grid, self.names, tags) as writer:
-            for _, window, proba in predict_unseen(member, [scene]):
-                writer.write(window, proba)
+        """Write the map of a scene, or of all of its blocks; see `MapStore`."""
+        whole = scenes[0].whole
+        folds = sorted({fold for scene in scenes for fold in unseen_by(member, scene)})
+        tags = {"member": member.name, "folds": ",".join(map(str, folds)), "scene": whole.id}
+        with keep_open(), map_writer(path, whole.grid, self.names, tags) as writer:
+            for scene, window, proba in predict_unseen(member, scenes):
+                writer.write(_in_whole(scene, window), proba)
 
     def missing(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Return the scenes that have no file."""
@@ -137,7 +142,7 @@ class RasterStore:
     def read(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint16]:
         """Read pixels; see `MapStore`."""
         path, area = map_path(self.directory, scene), window or scene.grid.window
-        stored = read_map(path, window)
+        stored = read_map(path, window if scene.block is None else _in_whole(scene, area))
         if stored.shape[1:] != (area.height, area.width):
             raise MapError(
                 f"{path}: expected {area.height} × {area.width} pixels like scene {scene.id}, "
@@ -199,6 +204,11 @@ class ParquetStore:
         if split not in self._read:
             self._read[split] = read_parts(self.directory / MAP_FOLDERS[split])
         return self._read[split]
+
+
+def _in_whole(scene: Scene, window: Window) -> Window:
+    """Return a window of a scene in the pixels of the scene that it is a block of."""
+    return window if scene.block is None else window.shift(scene.block.window)
 
 
 def write_maps(member: Member, catalogue: Catalogue, store: MapStore, track: Track = untracked) -> None:

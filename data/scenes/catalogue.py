@@ -14,8 +14,8 @@ from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
 from data.scenes.histogram import Histogram
 from data.scenes.image import ImageFile
-from data.scenes.scene import LabelFile, Scene, Split
-from data.scenes.windows import Grid
+from data.scenes.scene import Block, LabelFile, Scene, Split
+from data.scenes.windows import Grid, Window
 
 __all__ = ["Catalogue", "SceneStatistics"]
 
@@ -58,6 +58,9 @@ SCHEMA = pa.schema(
         ("label_colors", pa.bool_()),
         ("label_nearest", pa.bool_()),
         ("label_grid", GRID),
+        ("whole", pa.string()),
+        ("whole_grid", GRID),
+        ("window", pa.list_(pa.int32())),
         ("tags", pa.list_(pa.uint8())),
         ("invalid", pa.list_(MASK)),
         ("valid_pixels", pa.int64()),
@@ -204,6 +207,9 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "label_values": label and [{"value": value, "label": index} for value, index in label.values],
         "label_colors": label and label.colors,
         "label_nearest": label and label.nearest,
+        "whole": scene.block and scene.block.whole,
+        "whole_grid": scene.block and asdict(scene.block.grid),
+        "window": scene.block and list(asdict(scene.block.window).values()),
         "label_grid": label and label.grid and asdict(label.grid),
         "tags": scene.tags,
         "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
@@ -236,6 +242,8 @@ def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
     tags = None if row["tags"] is None else tuple(row["tags"])
     scene = Scene(row["id"], row["split"], images, _to_grid(row), label, invalid, row["group"], row["fold"], tags)
+    if row["whole"] is not None:
+        scene = replace(scene, block=Block(row["whole"], _to_grid(row["whole_grid"]), Window(*row["window"])))
     if row["valid_pixels"] is None:
         return scene, None
     counts, bands = tuple(row["label_counts"]), tuple(row["bands"])

@@ -35,7 +35,7 @@ class ImageFile:
     grid : Grid or None
         Its own, where that is not the scene's: it is warped.
     resampling : str
-        How it is warped, one of `data.scenes.warp.Resampling`; empty until it is known.
+        How it is warped, one of `data.settings.Resampling`; empty until it is known.
     order : tuple of int
         Place in the file of each of ``bands``, from 0, where the file's own names say that it is another.
     """

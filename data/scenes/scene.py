@@ -18,7 +18,7 @@ from data.scenes.rasters import open_raster, read_grid
 from data.scenes.warp import warp_window
 from data.scenes.windows import Grid, Window
 
-__all__ = ["LabelFile", "Scene", "Split", "place_label", "read_label", "read_scene", "recode", "valid_mask"]
+__all__ = ["Block", "LabelFile", "Scene", "Split", "place_label", "read_label", "read_scene", "recode", "valid_mask"]
 
 Split = Literal["train", "val", "test"]
 
@@ -47,6 +47,25 @@ class LabelFile:
 
 
 @dataclass(frozen=True)
+class Block:
+    """The place of a block in the scene that it is a part of.
+
+    Parameters
+    ----------
+    whole : str
+        Id of that scene.
+    grid : Grid
+        Of that scene.
+    window : Window
+        In that scene.
+    """
+
+    whole: str
+    grid: Grid
+    window: Window
+
+
+@dataclass(frozen=True)
 class Scene:
     """One raster with named bands, and maybe a label. Nothing is read until it is asked for.
 
@@ -67,6 +86,8 @@ class Scene:
         The fold that holds this training scene out.
     tags : tuple of int or None
         The tags that it has as a whole, as sorted indices into ``Classes.names``; None where they are not known.
+    block : Block or None
+        Where the scene is a part of a larger one: its files are those of the whole, and around it lies more.
     """
 
     id: str
@@ -78,6 +99,14 @@ class Scene:
     group: str = ""
     fold: int | None = None
     tags: tuple[int, ...] | None = None
+    block: Block | None = None
+
+    @property
+    def whole(self) -> "Scene":
+        """The scene that this is a block of; itself if it is none."""
+        if self.block is None:
+            return self
+        return replace(self, id=self.block.whole, grid=self.block.grid, group="", fold=None, block=None)
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -106,7 +135,7 @@ def read_scene(
     ----------
     scene : Scene
     window : Window, optional
-        The whole scene by default. It may reach over the scene's edge.
+        The whole scene by default. It may reach over the scene's edge; around a block lies more of the whole.
     halo : int
         Extra pixels on every side of the window.
     bands : sequence of str, optional
@@ -130,6 +159,8 @@ def read_scene(
             "Correct scenes.bands, or ask for bands that it has."
         )
     area = (window or scene.grid.window).grow(halo)
+    if scene.block is not None:
+        return read_scene(scene.whole, area.shift(scene.block.window), bands=bands)
     masks = dict(scene.invalid)
     order = [*wanted, *(band for band in masks if band not in wanted)]
     pixels = np.empty((len(order), area.height, area.width), np.float32)
@@ -172,6 +203,10 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     if not (inner.height and inner.width):
         return label
     target = inner.within(area)
+    if scene.block is not None:
+        # What lies around a block may be held out.
+        label[target] = read_label(scene.whole, inner.shift(scene.block.window))
+        return label
     with open_raster(scene.label.path) as raster:
         if scene.label.grid is not None:
             read = partial(_read_codes, raster, scene.label)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,9 @@ from rasterio.warp import reproject
 
 from data.scenes.grids import corners, move_points, pixel_size, same_system
 from data.scenes.windows import Grid, Window, tile_windows
+from data.settings import Resampling
 
-__all__ = ["Resampling", "default_resampling", "warp_window"]
-
-Resampling = Literal["nearest", "bilinear", "cubic", "average", "mode", "lanczos", "med", "min", "max"]
+__all__ = ["default_resampling", "warp_window"]
 
 BLOCK = 512
 """Pixels on a side of what is warped at a time. Blocks start at the scene's corner, whatever the window that is asked
@@ -60,7 +59,7 @@ def warp_window(
     area : Window
         Of the scene; within it.
     resampling : str
-        One of `Resampling`.
+        One of `data.settings.Resampling`.
     nodata : float
         What lies outside the file.
 

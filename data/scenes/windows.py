@@ -24,6 +24,14 @@ class Window:
         """Return the window with ``halo`` more pixels on every side."""
         return Window(self.row - halo, self.col - halo, self.height + 2 * halo, self.width + 2 * halo)
 
+    def shift(self, other: "Window") -> "Window":
+        """Return the window in the pixels of a raster of which another window is a part.
+
+        >>> Window(1, 2, 3, 4).shift(Window(100, 200, 9, 9))
+        Window(row=101, col=202, height=3, width=4)
+        """
+        return Window(self.row + other.row, self.col + other.col, self.height, self.width)
+
     def meet(self, other: "Window") -> "Window":
         """Return the window that lies in both; its height or width is 0 if none does."""
         row, col = max(self.row, other.row), max(self.col, other.col)
@@ -73,6 +81,14 @@ class Grid:
     def window(self) -> Window:
         """The window that covers the whole grid."""
         return Window(0, 0, self.height, self.width)
+
+    def part(self, window: Window) -> "Grid":
+        """Return the grid of a window within this one."""
+        if self.transform is None:
+            return Grid(window.height, window.width, self.crs)
+        a, b, c, d, e, f = self.transform
+        x, y = a * window.col + b * window.row + c, d * window.col + e * window.row + f
+        return Grid(window.height, window.width, self.crs, (a, b, x, d, e, y))
 
 
 def tile_windows(height: int, width: int, size: int | tuple[int, int]) -> Iterator[Window]:

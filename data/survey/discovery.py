@@ -11,7 +11,16 @@ from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
 from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
-from data.settings import FileSettings, LabelSettings, Nodata, SceneSettings, SplitSettings, TagSettings, VectorSettings
+from data.settings import (
+    FileSettings,
+    LabelSettings,
+    Nodata,
+    SceneSettings,
+    SplitSettings,
+    TagSettings,
+    TrainSettings,
+    VectorSettings,
+)
 from data.survey.patterns import files_on_disk, find_files, is_there, resolve_path
 from data.vectors.drawn import DrawnLabel, drawn_label
 
@@ -22,7 +31,8 @@ __all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "list_paths", 
 class SceneFiles:
     """The files of one scene, found but not yet opened, and the tags that a table says it has.
 
-    Its grid is that of one of the ``framing`` images, of any if there are none.
+    Its grid is that of one of the ``framing`` images, of any if there are none. It is read in blocks of a side, if
+    ``blocks`` says one.
     """
 
     id: str
@@ -32,6 +42,7 @@ class SceneFiles:
     tags: tuple[int, ...] | None = None
     tag_table: str | None = None
     framing: tuple[int, ...] = ()
+    blocks: int | str | None = None
 
 
 def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[list[SceneFiles], list[str]]:
@@ -87,16 +98,32 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
 def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[str]) -> tuple[ImageFile, ...]:
     """Return the files of one scene, a path for each entry of ``image``, with the bands and nodata of its entry."""
     return tuple(
-        ImageFile(path, _bands_of(file, settings), _values(settings.nodata if file.nodata is None else file.nodata))
+        ImageFile(
+            path,
+            _bands_of(file, settings),
+            _values(settings.nodata if file.nodata is None else file.nodata),
+            _scales(file, settings),
+            resampling=file.resampling or "",
+        )
         for file, path in zip(part.image, paths, strict=True)
     )
 
 
-def framing(files: Sequence[FileSettings]) -> tuple[int, ...]:
+def framing(files: Sequence[FileSettings], settings: SceneSettings) -> tuple[int, ...]:
     """Return the positions of the files that may give a scene its grid; all may if there are none.
 
     A file of every scene, such as a DEM, does not say where one of them ends.
+
+    Raises
+    ------
+    ExperimentError
+        If ``scenes.grid`` is no band of theirs.
     """
+    if settings.grid is not None:
+        like = tuple(place for place, file in enumerate(files) if settings.grid in _bands_of(file, settings))
+        if not like:
+            raise ExperimentError(f"scenes.grid: expected a band of the scenes, got {settings.grid}. Correct it.")
+        return like
     return tuple(place for place, file in enumerate(files) if "{id}" in file.path)
 
 
@@ -147,7 +174,14 @@ def _find_split(
         paths = [path for pattern in patterns if (path := files[pattern]) is not None]
         scene_label = None if label_path is None else _label_of(label_path, part, classes, root)
         scenes.append(
-            SceneFiles(name, split, image_files(part, settings, paths), scene_label, framing=framing(part.image))
+            SceneFiles(
+                name,
+                split,
+                image_files(part, settings, paths),
+                scene_label,
+                framing=framing(part.image, settings),
+                blocks=part.blocks if isinstance(part, TrainSettings) else None,
+            )
         )
     labels = label if isinstance(label, dict) else {}
     problems += [
@@ -219,6 +253,14 @@ def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
             f"{file.path}: expected the names of its bands, got none. Give scenes.bands, or bands beside its path."
         )
     return tuple(bands)
+
+
+def _scales(file: FileSettings, settings: SceneSettings) -> tuple[tuple[float, float], ...] | None:
+    scale = settings.scale if file.scale is None else file.scale
+    if scale == "declared":
+        return None
+    given = {} if scale == "none" else scale
+    return tuple(given.get(band, (1.0, 0.0)) for band in _bands_of(file, settings))
 
 
 def _values(nodata: Nodata | None) -> tuple[float, ...]:

@@ -14,23 +14,24 @@ from numpy.typing import NDArray
 
 from data.errors import CatalogueError, TerrablendError
 from data.progress import Track, untracked
+from data.scenes.blocks import length_in_pixels, split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
 from data.scenes.placement import place_images
 from data.scenes.rasters import keep_open
-from data.scenes.scene import Scene, place_label, read_label, read_scene, valid_mask
+from data.scenes.scene import LabelFile, Scene, place_label, read_label, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.settings import SceneSettings
 from data.survey.discovery import SceneFiles, mask_rules
 from data.survey.suspects import Declared, declared_scales, find_fill, find_scales
 from data.survey.verification import scene_strips
-from data.vectors.burn import burn_label
+from data.vectors.burn import burn_label, identity_values, write_label
 from data.vectors.drawn import DrawnLabel
 from data.workers import map_ordered
 
-__all__ = ["Inspection", "build_catalogue", "inspect_scene"]
+__all__ = ["Inspection", "build_catalogue", "inspect_scene", "read_label_statistics"]
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ def build_catalogue(
     totals: dict[str, NDArray[np.int64]] = {}
     inspections = [
         _count_in(inspection, totals)
-        for inspection in track(map_ordered(work, files, executor), "scenes read", len(files))
+        for parts in track(map_ordered(work, files, executor), "scenes read", len(files))
+        for inspection in parts
     ]
     found = [*problems, *(problem for inspection in inspections for problem in inspection.problems)]
     scenes = [inspection.scene for inspection in inspections if inspection.scene is not None]
@@ -165,44 +167,64 @@ def _histograms(bands: Sequence[str], totals: dict[str, NDArray[np.int64]]) -> t
     return tuple(histogram for histogram in found if histogram is not None)
 
 
-def inspect_scene(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None = None) -> Inspection:
-    """Read one scene from end to end and list what is wrong with it."""
+def inspect_scene(
+    files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None = None
+) -> tuple[Inspection, ...]:
+    """Read one scene from end to end and list what is wrong with it; return what was found in it, or in each block."""
     # Files without blocks, such as JPEGs, are then decoded once.
     with keep_open():
         return _inspect(files, classes, invalid, labels)
 
 
-def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None) -> Inspection:
+def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None) -> tuple[Inspection, ...]:
     name = f"{files.split} scene {files.id}"
-    problems = list[str]()
     try:
-        images, grid, warnings = place_images(files.images, files.framing)
-        label, drawn = None, files.label
-        if isinstance(drawn, DrawnLabel):
-            assert labels is not None
-            burnt = burn_label(drawn, grid, classes, labels / files.split / f"{files.id}.tif")
-            label, odd = burnt.label, burnt.warning
-            problems += [burnt.problem] if burnt.problem else []
-            warnings += [odd] if odd else []
-        elif drawn is not None:
-            label, odd = place_label(drawn, grid)
-            warnings += [odd] if odd else []
-        declared = tuple(declared_scales(files.id, images))
+        scene, problems, warnings = _place(files, classes, invalid, labels)
+        absent = [band for band, _ in invalid if band not in scene.bands]
+        if absent:
+            problems.append(
+                f"{name}: expected the mask band {', '.join(absent)}, the scene has {', '.join(scene.bands)}."
+            )
+        if problems:
+            return (Inspection(name, tuple(problems)),)
+        declared = tuple(declared_scales(files.id, scene.images))
+        if files.blocks is None:
+            parts = [scene]
+        else:
+            parts = [*split_scene(scene, length_in_pixels("scenes.train.blocks", files.blocks, scene.grid))]
+        found = [_read_statistics(part, classes) for part in parts]
     except TerrablendError as error:
-        return Inspection(name, (str(error),))
-    scene = Scene(files.id, files.split, images, grid, label, invalid, tags=files.tags)
-    absent = [band for band, _ in invalid if band not in scene.bands]
-    if absent:
-        problems.append(f"{name}: expected the mask band {', '.join(absent)}, the scene has {', '.join(scene.bands)}.")
-    if problems:
-        return Inspection(name, tuple(problems))
-    try:
-        statistics, value_counts = _read_statistics(scene, classes)
-    except TerrablendError as error:
-        return Inspection(name, (str(error),))
-    if not statistics.valid_pixels:
+        return (Inspection(name, (str(error),)),)
+    if not any(statistics.valid_pixels for statistics, _ in found):
         warnings.append(f"{name}: no valid pixel; nothing can be learned or predicted from it.")
-    return Inspection(name, (), tuple(warnings), scene, statistics, value_counts, declared)
+    inspections = [
+        Inspection(f"{files.split} scene {part.id}", (), (), part, statistics, counts)
+        for part, (statistics, counts) in zip(parts, found, strict=True)
+    ]
+    return replace(inspections[0], warnings=tuple(warnings), declared=declared), *inspections[1:]
+
+
+def _place(
+    files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None
+) -> tuple[Scene, list[str], list[str]]:
+    """Return a scene with its files as they lie on its grid, what is wrong with its label, and what looks odd."""
+    images, grid, warnings = place_images(files.images, files.framing)
+    scene = Scene(files.id, files.split, images, grid, None, invalid, tags=files.tags)
+    if files.label is None:
+        return scene, [], warnings
+    path = None if labels is None else labels / files.split / f"{files.id}.tif"
+    if isinstance(files.label, DrawnLabel):
+        assert path is not None
+        burnt = burn_label(files.label, grid, classes, path)
+        found = [burnt.problem] if burnt.problem else []
+        return replace(scene, label=burnt.label), found, [*warnings, *filter(None, [burnt.warning])]
+    label, odd = place_label(files.label, grid)
+    scene = replace(scene, label=label)
+    if files.blocks is not None and path is not None:
+        # A copy of our own, of which parts can be left out.
+        write_label(path, grid, ((window, read_label(scene, window)) for window in scene_strips(scene)))
+        scene = replace(scene, label=LabelFile(str(path), identity_values(classes)))
+    return scene, [], [*warnings, *filter(None, [odd])]
 
 
 def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, ValueCounts]:
@@ -234,6 +256,16 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, V
     label_counts = tuple(counts.tolist()) if scene.label is not None or scene.tags is not None else ()
     labelled = label_digest.hexdigest() if scene.label is not None else ""
     return SceneStatistics(valid, label_counts, bands, digest.hexdigest(), labelled), value_counts
+
+
+def read_label_statistics(scene: Scene, known: SceneStatistics, classes: Classes) -> SceneStatistics:
+    """Return the statistics of a scene whose label has become another."""
+    counts, digest = np.zeros(len(classes.label_names), np.int64), hashlib.sha256()
+    for window in scene_strips(scene):
+        label = read_label(scene, window)
+        digest.update(label.tobytes())
+        counts += np.bincount(label[label != IGNORE], minlength=len(counts))
+    return replace(known, label_counts=tuple(counts.tolist()), label_digest=digest.hexdigest())
 
 
 def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:

@@ -22,10 +22,10 @@ from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced
 from data.scenes.scene import LabelFile
 from data.scenes.windows import Grid, Window
 from data.settings import VectorSettings
-from data.vectors.drawn import DrawnLabel, class_codes
+from data.vectors.drawn import DrawnLabel, as_text, class_codes
 from data.vectors.shapes import Shapes, open_shapes
 
-__all__ = ["Burnt", "burn_label", "identity_values", "on_grid", "write_label"]
+__all__ = ["Burnt", "burn_label", "burn_numbers", "identity_values", "on_grid", "write_label"]
 
 STRIP_PIXELS = 2**22
 """Pixels that are burnt at a time."""
@@ -82,9 +82,7 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
 
     def strips() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
         nonlocal overlap, mixed
-        rows = max(1, STRIP_PIXELS // grid.width)
-        for row in range(0, grid.height, rows):
-            window = Window(row, 0, min(rows, grid.height - row), grid.width)
+        for window in _strips(grid):
             low, high = _burn(shapes, codes, settings, window)
             clash = low != high
             if clash.any():
@@ -103,6 +101,42 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
         return Burnt(label, problem=_overlap_problem(drawn.path, shapes, codes, classes, overlap))
     warning = f"{drawn.path}: {mixed} pixels touch shapes of several classes, and are left unlabelled." if mixed else ""
     return Burnt(label, warning=warning)
+
+
+def burn_numbers(
+    drawn: DrawnLabel, grid: Grid, field: str | None
+) -> tuple[list[str], Iterator[tuple[Window, NDArray[np.int32]]]]:
+    """Return the names of what the shapes of a label belong to, and strips with its number at each pixel.
+
+    Parameters
+    ----------
+    drawn : DrawnLabel
+    grid : Grid
+    field : str or None
+        Shapes with an equal value in this column belong together; without one each shape is by itself.
+
+    Returns
+    -------
+    names : list of str
+    strips : iterator of (Window, (height, width) int32)
+        -1 where there is no shape.
+    """
+    settings = drawn.settings
+    shapes = on_grid(open_shapes(drawn.path, settings.layer, settings.crs), grid)
+    values = [str(number) for number in range(len(shapes))] if field is None else map(as_text, shapes.column(field))
+    names, numbers = np.unique(np.array([*values], object).astype(str), return_inverse=True)
+
+    def strips() -> Iterator[tuple[Window, NDArray[np.int32]]]:
+        for window in _strips(grid):
+            yield window, _burn(shapes, numbers.astype(np.int32), settings, window)[1]
+
+    return names.tolist(), strips()
+
+
+def _strips(grid: Grid) -> Iterator[Window]:
+    rows = max(1, STRIP_PIXELS // grid.width)
+    for row in range(0, grid.height, rows):
+        yield Window(row, 0, min(rows, grid.height - row), grid.width)
 
 
 def identity_values(classes: Classes) -> tuple[tuple[int, int], ...]:
@@ -166,8 +200,8 @@ def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[n
 
 
 def _burn(
-    shapes: Shapes, codes: NDArray[np.uint8], settings: VectorSettings, window: Window
-) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+    shapes: Shapes, codes: NDArray[np.integer], settings: VectorSettings, window: Window
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the least and the greatest code of the shapes at each pixel, `NONE` where there is none."""
     kinds = shapely.get_type_id(shapes.geometries)
     points = np.isin(kinds, (0, 4))
@@ -182,7 +216,7 @@ def _burn(
 
 
 def _polygon_clash(
-    shapes: Shapes, codes: NDArray[np.uint8], settings: VectorSettings, window: Window
+    shapes: Shapes, codes: NDArray[np.integer], settings: VectorSettings, window: Window
 ) -> NDArray[np.bool_]:
     """Return where polygons of two classes cover the centre of a pixel."""
     polygons = np.isin(shapely.get_type_id(shapes.geometries), (3, 6))
@@ -201,10 +235,10 @@ def _prepared(
     return np.where(lines, shapely.buffer(geometries, settings.buffer), geometries)
 
 
-def _draw(geometries: NDArray[np.object_], codes: list[int], window: Window, touched: bool) -> NDArray[np.int16]:
+def _draw(geometries: NDArray[np.object_], codes: list[int], window: Window, touched: bool) -> NDArray[np.int32]:
     """Draw shapes one over the other."""
     if not len(geometries):
-        return np.full((window.height, window.width), NONE, np.int16)
+        return np.full((window.height, window.width), NONE, np.int32)
     with warnings.catch_warnings():
         # A shape that was cut to nothing.
         warnings.simplefilter("ignore", ShapeSkipWarning)
@@ -215,18 +249,18 @@ def _draw(geometries: NDArray[np.object_], codes: list[int], window: Window, tou
                 fill=NONE,
                 transform=Affine(1, 0, window.col, 0, 1, window.row),
                 all_touched=touched,
-                dtype="int16",
+                dtype="int32",
             )
         )
 
 
 def _dot(
     geometries: NDArray[np.object_],
-    codes: NDArray[np.uint8],
+    codes: NDArray[np.integer],
     radius: float,
     window: Window,
-    low: NDArray[np.int16],
-    high: NDArray[np.int16],
+    low: NDArray[np.int32],
+    high: NDArray[np.int32],
 ) -> None:
     """Draw points into both."""
     if not len(geometries):
@@ -236,14 +270,15 @@ def _dot(
     rows, cols = np.meshgrid(reach, reach, indexing="ij")
     disc = np.argwhere(rows**2 + cols**2 <= radius**2) - int(radius)
     places = np.floor(coordinates[:, ::-1]).astype(np.int64)[:, None] + disc
-    values = np.repeat(codes[owner].astype(np.int16), len(disc))
+    values = np.repeat(codes[owner].astype(np.int32), len(disc))
     places = places.reshape(-1, 2) - (window.row, window.col)
     inside = ((places >= 0) & (places < (window.height, window.width))).all(axis=1)
     where = tuple(places[inside].T)
     # Where nothing was drawn the least is what the point says.
-    low[low == NONE] = IGNORE + 1
+    most = np.iinfo(np.int32).max
+    low[low == NONE] = most
     np.minimum.at(low, where, values[inside])
-    low[low == IGNORE + 1] = NONE
+    low[low == most] = NONE
     np.maximum.at(high, where, values[inside])
 
 

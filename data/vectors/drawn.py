@@ -12,7 +12,7 @@ from data.scenes.classes import IGNORE, Classes
 from data.settings import VectorSettings
 from data.vectors.shapes import Shapes
 
-__all__ = ["DrawnLabel", "class_codes", "drawn_label"]
+__all__ = ["FIELDS", "DrawnLabel", "as_text", "class_codes", "drawn_label"]
 
 FIELDS = ("class", "label", "classname", "class_name", "landcover", "land_cover", "code", "category", "type", "name")
 """Names of a column of classes, the likeliest first."""

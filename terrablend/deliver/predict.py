@@ -178,7 +178,7 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
             f"got {len(paths)}. Join the files of a scene by commas."
         )
     images = image_files(experiment.scenes.train, experiment.scenes, paths)
-    placed, grid, warnings = place_images(images, framing(entries))
+    placed, grid, warnings = place_images(images, framing(entries, experiment.scenes))
     for warning in warnings:
         logger.warning("%s", warning)
     return Scene(Path(paths[0]).stem, "test", placed, grid, invalid=mask_rules(experiment.scenes))

@@ -321,12 +321,22 @@ class BaseRun(ABC, Generic[E]):
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
         """Apply a trained member to all that it has not learned from."""
 
+    def _together(self, catalogue: Catalogue) -> Sequence[tuple[str, str]]:
+        """Return pairs of training scenes that must share a fold besides those that a rule finds."""
+        return ()
+
+    def _trim(self, catalogue: Catalogue) -> Catalogue:
+        """Leave out labels that would let a fold see what another one holds out."""
+        return catalogue
+
     def _check(self) -> None:
         catalogue, warnings = self._read_catalogue()
         for warning in warnings:
             logger.warning("%s", warning)
         settings = self.experiment.folds
-        catalogue, report = plan_folds(catalogue, settings, self.experiment.root, self.experiment.seed, self.track)
+        root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
+        catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together)
+        catalogue = self._trim(catalogue)
         distances = list(compare_distances(catalogue))
         lines = [*report.lines(), *(found.sentence for found in distances)]
         for line in lines:

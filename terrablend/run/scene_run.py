@@ -9,13 +9,15 @@ from typing import Any
 
 from data.errors import EnsembleError, SubmissionError, TerrablendError
 from data.files import fingerprint, hash_file
+from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
-from data.survey.inspection import build_catalogue
+from data.survey.inspection import build_catalogue, read_label_statistics
+from data.vectors.drawn import DrawnLabel
 from ensemble.decide.decision.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import fit_and_measure
@@ -171,7 +173,7 @@ class Run(BaseRun[Experiment]):
                 label=self._moved_label(scene, files),
             )
             for scene in catalogue.scenes
-            for files in (moved[scene.split, scene.id],)
+            for files in (moved[scene.split, scene.whole.id],)
         )
         return replace(catalogue, scenes=scenes)
 
@@ -179,6 +181,25 @@ class Run(BaseRun[Experiment]):
         if scene.label is None or not isinstance(files.label, LabelFile):
             return scene.label
         return replace(scene.label, path=files.label.path)
+
+    @property
+    def _drawn(self) -> dict[str, DrawnLabel]:
+        """The drawn labels of training scenes."""
+        labels = {files.id: files.label for files in self._files[0] if files.split == "train"}
+        return {name: label for name, label in labels.items() if isinstance(label, DrawnLabel)}
+
+    def _together(self, catalogue: Catalogue) -> Sequence[tuple[str, str]]:
+        field = self.experiment.folds.group.field
+        return () if field is None else [*shape_pairs(catalogue.split("train"), self._drawn, field)]
+
+    def _trim(self, catalogue: Catalogue) -> Catalogue:
+        folds = self.experiment.folds
+        changed = trim_labels(catalogue.split("train"), self._drawn, folds.group.field, folds.gap)
+        statistics = dict(catalogue.statistics)
+        for scene in changed:
+            known = statistics["train", scene.id]
+            statistics["train", scene.id] = read_label_statistics(scene, known, catalogue.classes)
+        return replace(catalogue, statistics=statistics)
 
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
         files, problems = self._files

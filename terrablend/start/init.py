@@ -15,6 +15,7 @@ from data.errors import ExperimentError
 from data.scenes.classes import IGNORE
 from data.scenes.rasters import open_raster
 from terrablend.branches import BRANCHES
+from terrablend.start.drawn import guess_drawn
 from terrablend.start.schema import write_experiment_file
 
 __all__ = ["guess_experiment", "require_new", "write_experiment"]
@@ -91,11 +92,18 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             scenes[split] = {"image": _describe_images(parts)}
             if label is not None:
                 scenes[split]["label"] = {"path": label.pattern}
+    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
     if "train" not in scenes:
-        raise ExperimentError(
-            f"{folder}: expected images and, under the same names in a folder such as masks/, their labels; got "
-            f"{', '.join(entry.pattern for entry in folders) or 'no rasters'}. Write the experiment file by hand."
-        )
+        drawn = guess_drawn(folder, [(entry.pattern, sorted(entry.ids), entry.bands) for entry in images])
+        if drawn is None:
+            found = ", ".join(entry.pattern for entry in folders) or "no rasters"
+            raise ExperimentError(
+                f"{folder}: expected images and, under the same names in a folder such as masks/, their labels, or a "
+                f"file of shapes with a column of classes; got {found}. Write the experiment file by hand."
+            )
+        # A network wants dense labels.
+        members = BRANCHES["trees"].first_members([])
+        return {"name": name, "root": str(folder.resolve()), **drawn, "folds": {"count": 5}, "members": members}
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
     # Beside several classes 255 is what nobody knows.
     unknown = [IGNORE] if len(values) > 2 and IGNORE in values else []
@@ -104,7 +112,6 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     # Ids are bytes below 255: other values are numbered in their order.
     numbered = not binary and (values[0] < 0 or values[-1] >= IGNORE)
     classes = {place if numbered else value: f"class {value}" for place, value in enumerate(values)}
-    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
     bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
     experiment: dict[str, Any] = {
         "name": name,

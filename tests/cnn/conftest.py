@@ -52,7 +52,8 @@ def catalogue_of(classes: Classes, scenes: tuple[Scene, ...]) -> Catalogue:
     statistics = {}
     for scene in scenes:
         files = SceneFiles(scene.id, scene.split, scene.images, scene.label)
-        found = inspect_scene(files, classes, scene.invalid).statistics
+        [inspection] = inspect_scene(files, classes, scene.invalid)
+        found = inspection.statistics
         assert found is not None
         statistics[scene.split, scene.id] = found
     return Catalogue(classes, BANDS, scenes, statistics)

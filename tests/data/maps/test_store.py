@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import MapError
-from data.maps.geotiff import dequantise, quantise
+from data.maps.geotiff import dequantise, quantise, read_map
 from data.maps.store import ParquetStore, RasterStore, open_store, read_windows, write_maps
+from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
@@ -85,3 +88,18 @@ def test_windows_of_many_planes_begin_where_tiles_of_the_files_do():
         windows = list(read_windows(3000, 5000, planes))
         assert all(window.col % 512 == 0 for window in windows)
         assert all(window.row % min(512, windows[0].height) == 0 for window in windows)
+
+
+def test_the_blocks_of_a_scene_come_back_as_one_map(tmp_path):
+    whole = Scene("w", "train", (), Grid(9, 6))
+    blocks = [replace(block, fold=k % 2) for k, block in enumerate(split_scene(whole, 4))]
+    member, store = Rising(False), RasterStore(tmp_path, CLASSES[0].names)
+    write_maps(member, Catalogue(CLASSES[0], ("red",), tuple(blocks)), store)
+    assert [path.name for path in store.files(blocks)] == ["w.tif"]
+    assert not store.missing(blocks)
+    pieces = read_map(tmp_path / "oof" / "w.tif")
+    for block in blocks:
+        expected = quantise(member.proba(block, (block.fold,)))
+        np.testing.assert_array_equal(store.read(block), expected)
+        np.testing.assert_array_equal(store.read(block, Window(0, 1, 1, 1)), expected[:, :1, 1:2])
+        np.testing.assert_array_equal(pieces[:, *block.block.window.slices], expected)
