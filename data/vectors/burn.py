@@ -30,6 +30,9 @@ __all__ = ["Burnt", "burn_label", "burn_numbers", "identity_values", "on_grid", 
 STRIP_PIXELS = 2**22
 """Pixels that are burnt at a time."""
 
+SHAPE = "shape"
+"""Stands for a column in which each shape has a value of its own."""
+
 NONE = -1
 """Where no shape lies."""
 
@@ -113,7 +116,7 @@ def burn_numbers(
     drawn : DrawnLabel
     grid : Grid
     field : str or None
-        Shapes with an equal value in this column belong together; without one each shape is by itself.
+        Shapes with an equal value in this column belong together; without one, or by ``shape``, each is by itself.
 
     Returns
     -------
@@ -123,7 +126,8 @@ def burn_numbers(
     """
     settings = drawn.settings
     shapes = on_grid(open_shapes(drawn.path, settings.layer, settings.crs), grid)
-    values = [str(number) for number in range(len(shapes))] if field is None else map(as_text, shapes.column(field))
+    alone = field is None or (field == SHAPE and SHAPE not in shapes.values)
+    values = map(str, range(len(shapes))) if alone or field is None else map(as_text, shapes.column(field))
     names, numbers = np.unique(np.array([*values], object).astype(str), return_inverse=True)
 
     def strips() -> Iterator[tuple[Window, NDArray[np.int32]]]:

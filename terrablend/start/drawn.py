@@ -59,7 +59,7 @@ SENSORS: Sequence[tuple[re.Pattern[str], Mapping[str, str]]] = (
 
 
 def guess_drawn(folder: Path, images: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> dict[str, Any] | None:
-    """Return scenes, classes and task of an experiment file whose labels are shapes; None if there are none.
+    """Return scenes, classes, folds and task of an experiment file whose labels are shapes; None if there are none.
 
     Parameters
     ----------
@@ -93,12 +93,16 @@ def guess_drawn(folder: Path, images: Sequence[tuple[str, Sequence[str], Sequenc
     if any(text.isdigit() for text in values):
         label["values"] = names
     train: dict[str, Any] = {"image": entries, "label": label}
+    folds: dict[str, Any] = {"count": 5}
     if scenes < FEW:
+        # Labels are few: none is left out at the border of a fold.
+        folds["group"] = {"field": "shape"}
         train["blocks"] = _block_side(shapes, next(iter(grids.values())))
     return {
         "task": "multiclass" if len(values) > 1 else "binary",
         "scenes": {"train": train, "test": {"image": deepcopy(entries)}},
         "classes": dict(zip(ids, names.values(), strict=True)),
+        "folds": folds,
     }
 
 

@@ -103,7 +103,7 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             )
         # A network wants dense labels.
         members = BRANCHES["trees"].first_members([])
-        return {"name": name, "root": str(folder.resolve()), **drawn, "folds": {"count": 5}, "members": members}
+        return {"name": name, "root": str(folder.resolve()), **drawn, "members": members}
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
     # Beside several classes 255 is what nobody knows.
     unknown = [IGNORE] if len(values) > 2 and IGNORE in values else []
