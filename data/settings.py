@@ -354,8 +354,8 @@ class GroupSettings(Settings):
     overlap: bool = Field(False, description="join scenes whose footprints overlap on the ground")
     field: str | None = Field(
         None,
-        description="column of a drawn label, such as `plot`, whose equal values stay together; `shape`: each shape stays "
-        "whole",
+        description="column of a drawn label, such as `plot`, whose equal values stay together; `shape`: each shape is "
+        "kept whole",
     )
     similar: str | None = Field(
         None, description="band by which near-duplicates are found and joined: one that stays the same, such as dem"
