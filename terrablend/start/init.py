@@ -102,7 +102,8 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
                 f"file of shapes with a column of classes; got {found}. Write the experiment file by hand."
             )
         # A network wants dense labels.
-        members = BRANCHES["trees"].first_members([])
+        table = [branch for branch in BRANCHES.values() if branch.reads_table]
+        members = {name: member for branch in table for name, member in branch.first_members([]).items()}
         return {"name": name, "root": str(folder.resolve()), **drawn, "members": members}
     values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
     # Beside several classes 255 is what nobody knows.
