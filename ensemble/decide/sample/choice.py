@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ensemble.objective import Objective
 
-__all__ = ["LEAST", "Choice", "choose", "clarity", "jackknife", "jackknife_mean", "standard_error"]
+__all__ = ["CLEAR", "LEAST", "Choice", "choose", "clarity", "jackknife", "jackknife_mean", "standard_error"]
 
 TIE, LEAST = 1e-6, 1e-4
 """Scores that are closer than this are equal; and the least gain for which anything is fitted."""

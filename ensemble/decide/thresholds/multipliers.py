@@ -10,7 +10,7 @@ from data.maps.geotiff import NODATA
 from data.metrics.confusion import group_counts
 from data.scenes.classes import IGNORE
 from ensemble.decide.decision.thresholds import best_choice, decide
-from ensemble.decide.sample.choice import choose
+from ensemble.decide.sample.choice import CLEAR, clarity
 from ensemble.decide.sample.trial import Trial
 from ensemble.decide.thresholds.one_standard_error import resample, shrink_to_plain
 from ensemble.objective import Objective
@@ -100,7 +100,8 @@ def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats
     Returns
     -------
     multipliers : (K,) float64
-        1 each, unless others gain more than one standard error on groups that they were not found on.
+        1 each, unless others gain more than two standard errors on groups that they were not found on: of what could
+        depart they have gone wrong most often.
     spread : (K,) float64
         Standard error of the logarithm of the best ones.
     """
@@ -118,8 +119,8 @@ def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats
 
     found = trial.depart(np.zeros(n), fit, label)
     plain = trial.score(trial.count(label(np.zeros(n), np.ones(len(trial.place), bool))))
-    choice = choose(("plain argmax", "multipliers"), np.stack([plain, found.replicates]), [False, True])
-    return (np.exp(found.values) if choice.chosen else np.ones(n)), found.spread
+    pays = clarity(found.replicates - plain) > CLEAR
+    return (np.exp(found.values) if pays else np.ones(n)), found.spread
 
 
 def best_multipliers(
