@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from data.errors import FeatureError
 from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
 from features.bases import Base, Bases
@@ -85,7 +86,18 @@ class FeatureSet:
         return _feature_set, (self.scene_bands, self.names, formulas, self.block, self.window_pixels)
 
     def open(self, scene: Scene) -> "Opened":
-        """Return the scene, ready to have its features computed window by window."""
+        """Return the scene, ready to have its features computed window by window.
+
+        Raises
+        ------
+        FeatureError
+            If it lacks a band.
+        """
+        if lacking := [band for band in self.bands if band not in scene.bands]:
+            raise FeatureError(
+                f"scene {scene.id}: expected the bands {', '.join(lacking)}, which features are computed of, got "
+                f"{', '.join(scene.bands)}. Name them in scenes.bands as they were when the models learned."
+            )
         if scene.block is None:
             return OpenScene(self, scene)
         if self._whole is None or self._whole.scene != scene.whole:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from data.errors import ExperimentError
+from data.errors import ExperimentError, FeatureError
 from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
 from data.maps.member import Member
@@ -99,13 +99,13 @@ def predict_scenes(
         folder = Path(temporary)
         members = [run.load_member(name, folder, given.get(name)) for name in order]
         if tagged:
-            tags = predict_tags(ensemble, _apply_members(members, ensemble, opened, folder), opened)
+            tags = predict_tags(ensemble, _apply_members(run, members, ensemble, opened, folder), opened)
             columns = run.experiment.submission.columns
             write_tags(out / "tags.csv", Predictions(tuple(opened), ensemble.classes, out, tags, columns))
             logger.info("tags of %d scenes in %s", len(opened), out / "tags.csv")
             return
         for scene in run.track(opened, "scenes", len(opened)):
-            maps = _apply_members(members, ensemble, [scene], folder)
+            maps = _apply_members(run, members, ensemble, [scene], folder)
             classes, proba, doubts = (out / f"{scene.id}{kind}.tif" for kind in (CLASSES, PROBA, UNCERTAINTY))
             write_prediction(ensemble, maps, scene, classes, proba, doubts if uncertainty else None, run.masks)
             if measured is not None:
@@ -159,12 +159,18 @@ def _require_maps(run: Run, names: Sequence[str], given: Mapping[str, str]) -> N
         )
 
 
-def _apply_members(members: Sequence[Member], ensemble: Ensemble, scenes: Sequence[Scene], folder: Path) -> MemberMaps:
+def _apply_members(
+    run: Run, members: Sequence[Member], ensemble: Ensemble, scenes: Sequence[Scene], folder: Path
+) -> MemberMaps:
     """Write the maps of members, a folder each, and return those of the ones that the ensemble uses."""
     for member in members:
         store = open_store(folder / member.name, ensemble.classes)
         for path, held in store.files(scenes).items():
-            store.write(path, member, held)
+            try:
+                store.write(path, member, held)
+            except FeatureError as error:
+                # The experiment names the bands of scenes.
+                raise FeatureError(f"{run.file}: {error}") from error
     return open_maps({name: folder / name for name in ensemble.used}, ensemble.classes)
 
 

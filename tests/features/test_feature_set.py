@@ -180,3 +180,9 @@ def test_every_block_is_computed_once(make_scenes, monkeypatch):
     assert len(seen) == 2, "blocks without a pixel asked for are left out"
     opened.compute()
     assert len(seen) == 2 + len(list(tile_windows(64, 64, 16)))
+
+
+def test_a_scene_that_lacks_a_band_is_named(make_scenes):
+    [scene, *_] = make_scenes().scenes
+    with pytest.raises(FeatureError, match=rf"scene {scene.id}: expected the bands swir16, .* got red, nir, green"):
+        FeatureSet(("red", "swir16"), ("red", "swir16")).open(scene)
