@@ -196,7 +196,8 @@ def spread_of(value: float, without: Floats) -> tuple[float, float]:
 
     Examples
     --------
-    >>> spread_of(0.5, np.array([0.4, 0.6, 0.4, 0.6]))
+    >>> error, freedom = spread_of(0.5, np.array([0.4, 0.6, 0.4, 0.6]))
+    >>> round(error, 6), freedom
     (0.2, 3.0)
     """
     squares = (without - value) ** 2

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
 from data.pages.numbers import format_count
 from data.pages.quicklook import ERROR_COLORS, richest_window
+from data.scenes.rasters import maybe_ungeoreferenced
 from data.scenes.windows import Grid, Window
 from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.calibration import Calibration
@@ -114,10 +116,19 @@ def test_of_a_large_scene_the_part_with_most_of_the_rarer_labels_is_shown(make_c
     assert richest_window(large, 10) == Window(10, 20, 10, 10)
 
 
+def _invent(scene):
+    """Label a square of a scene as what it is not."""
+    with maybe_ungeoreferenced(), rasterio.open(scene.label.path, "r+") as raster:
+        label = raster.read(1)
+        label[4:11, 4:11] = np.where(label[4:11, 4:11] == 1, 0, 1)
+        raster.write(label, 1)
+
+
 @pytest.mark.parametrize("classes", [KELP, LAND])
 def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, make_members, tmp_path, classes):
     catalogue = make_catalogue(classes)
     directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
+    _invent(catalogue.scenes[0])
     fitted = fit_and_measure(directories, catalogue, SETTINGS, seed=0, branches=branches)
     run = RunFacts("coast", quicklook)
     maps = open_maps(directories, classes)
