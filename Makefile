@@ -4,7 +4,8 @@ BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # A test file at a time on every core, at most four: each loads torch anew.
 PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
-QUICK := tests/data tests/ensemble/decide tests/ensemble/score tests/trees/forest
+QUICK := tests/data tests/ensemble/score/test_evaluation.py tests/ensemble/score/test_scores.py tests/ensemble/score/test_intervals.py \
+	tests/ensemble/submit tests/trees/forest
 
 .PHONY: demo test test-quick test-slow coverage lint check bench clean
 
