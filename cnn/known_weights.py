@@ -11,8 +11,6 @@ from pathlib import Path, PurePosixPath
 from textwrap import dedent
 from typing import Literal
 
-import huggingface_hub
-
 __all__ = ["KNOWN_WEIGHTS", "HubFile", "KnownWeights", "Package", "describe_weights", "find_package_file"]
 
 
@@ -60,6 +58,8 @@ class HubFile:
     @property
     def at_hand(self) -> bool:
         """Whether the file is in the hub's cache on this machine."""
+        import huggingface_hub
+
         return isinstance(
             huggingface_hub.try_to_load_from_cache(self.repository, self.file, revision=self.revision), str
         )
