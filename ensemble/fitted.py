@@ -14,11 +14,11 @@ from ensemble.audit.label_audit import Audit, audit_labels
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_ensemble
-from ensemble.maps import open_maps
+from ensemble.maps import MemberFolder, open_maps
 from ensemble.objective import objective_of
 from ensemble.score.ablation import Ablation, ablate
 from ensemble.score.areas import Areas
-from ensemble.score.evaluation import Evaluation
+from ensemble.score.evaluation import Evaluation, evaluate_in_sample
 from ensemble.score.run_areas import areas_of_run, write_areas
 from ensemble.score.scores import score_table, write_scores
 from ensemble.settings import EnsembleSettings
@@ -66,26 +66,47 @@ class FittedEnsemble:
 
 
 def fit_and_measure(
-    members: Mapping[str, Path],
+    members: Mapping[str, MemberFolder],
     catalogue: Catalogue,
     settings: EnsembleSettings,
     *,
     seed: int,
-    branches: Mapping[str, str],
     caveats: Sequence[str] = (),
     masks: Masks = no_masks,
     track: Track = untracked,
 ) -> FittedEnsemble:
-    """Fit the ensemble, score it, and measure what is reported of it; parameters as of `ensemble.fit.fit_ensemble`.
+    """Fit the ensemble, score it, and measure what is reported of it.
 
-    ``caveats`` are sentences that whoever reads the verdict must know: they are added to it.
+    Parameters
+    ----------
+    members : mapping of str to MemberFolder
+        On those whose maps of training scenes are in sample nothing is decided: they are scored on val scenes alone.
+    catalogue : Catalogue
+    settings : EnsembleSettings
+    seed : int
+    caveats : sequence of str
+        Sentences that whoever reads the verdict must know: they are added to it.
+    masks : callable
+        Scene → where the condition of each cleaning rule holds.
+    track : Track
+
+    Raises
+    ------
+    EnsembleError
+        As `ensemble.fit.fit_ensemble`.
     """
-    maps, objective = open_maps(members, catalogue.classes), objective_of(settings, catalogue.classes)
+    deciding = {name: member for name, member in members.items() if member.decides}
+    paths = {name: member.path for name, member in deciding.items()}
+    branches = {name: member.branch for name, member in deciding.items()}
+    maps, objective = open_maps(paths, catalogue.classes), objective_of(settings, catalogue.classes)
     ensemble, evaluations = fit_ensemble(
-        members, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
+        paths, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
     )
     ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))
-    nested = evaluations[0]
+    in_sample = {name: member.path for name, member in members.items() if not member.decides}
+    nested, *val = evaluations
+    val = [evaluate_in_sample(found, in_sample, catalogue.split("val"), catalogue.classes, track) for found in val]
+    evaluations = [nested, *val]
     return FittedEnsemble(
         ensemble,
         tuple(evaluations),

@@ -14,7 +14,24 @@ from data.scenes.scene import Scene
 from data.scenes.tags import read_map_label
 from data.scenes.windows import Grid, Window
 
-__all__ = ["MemberMaps", "open_maps"]
+__all__ = ["MemberFolder", "MemberMaps", "open_maps"]
+
+
+@dataclass(frozen=True)
+class MemberFolder:
+    """Where the maps of a member lie, and what may be done with them.
+
+    Parameters
+    ----------
+    path : Path
+    branch : str
+    decides : bool
+        Whether its maps of training scenes are out of fold, so that something may be decided on them.
+    """
+
+    path: Path
+    branch: str
+    decides: bool = True
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def fold_values(source: ReportSource) -> Row:
     ensemble, nested, classes = source.fitted.ensemble, source.nested, source.classes
     scores = source.fitted.scores.filter(pl.col("split") == nested.split)
     folds = [f"fold {fold}" for fold in sorted(set(nested.folds.values()))]
-    by_fold = [objective_rows(scores, fold, ensemble.members, nested.final) for fold in folds]
+    by_fold = [objective_rows(scores, fold, ensemble.members) for fold in folds]
     axis = Axis.spanning(row["value"] for rows in by_fold for row in rows.values())
     candidates = []
     for name in by_fold[0]:

@@ -32,8 +32,8 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
     members, classes, final = source.fitted.ensemble.members, source.classes, evaluation.final
     scores = source.fitted.scores.filter(pl.col("split") == split)
     score_scope, gain_scope = _scopes(source.objective)
-    scored = objective_rows(scores, score_scope, members, final)
-    gains = objective_rows(scores, gain_scope, members, final)
+    scored = objective_rows(scores, score_scope, members)
+    gains = objective_rows(scores, gain_scope, members)
     axis = Axis.spanning(_ends(scored))
     gain_axis = Axis.spanning([0.0, *_ends(gains)])
     ranked = sorted(scored, key=lambda candidate: -_or_least(scored[candidate]["value"]))
@@ -86,14 +86,14 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
     }
 
 
-def objective_rows(scores: pl.DataFrame, scope: str, members: Sequence[str], final: str) -> dict[str, Row]:
+def objective_rows(scores: pl.DataFrame, scope: str, members: Sequence[str]) -> dict[str, Row]:
     """Return the optimised score of each candidate, those of the ablation aside.
 
-    With a single member, which has nothing to be blended with, only what is used is returned.
+    A single member, which has nothing to be blended with, is what is used, and is not named twice.
     """
     rows = scores.filter((pl.col("metric") == OBJECTIVE) & (pl.col("label") == "") & (pl.col("scope") == scope))
     by_candidate = {row["candidate"]: row for row in rows.rows(named=True) if row["candidate"] not in STEPS}
-    return {name: row for name, row in by_candidate.items() if len(members) > 1 or name == final}
+    return {name: row for name, row in by_candidate.items() if len(members) > 1 or name not in members}
 
 
 def _ablation_values(ablations: Sequence[Ablation]) -> Row | None:

@@ -16,9 +16,12 @@ from data.scenes.grids import grid_problem
 from data.scenes.rasters import read_grid
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
+from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.cleaning import Cleaning, Masks, no_masks
 from ensemble.decide.decision.decision import Decision
-from ensemble.maps import MemberMaps
+from ensemble.decide.decision.thresholds import plain_thresholds
+from ensemble.maps import MemberMaps, open_maps
 from ensemble.score.intervals import GroupCounts
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "alone",
     "decide_scene",
     "evaluate_class_maps",
+    "evaluate_in_sample",
     "evaluate_members",
     "mapped_pixels",
 ]
@@ -143,6 +147,38 @@ def evaluate_members(
         folds={scene.id: scene.fold for scene in scenes if scene.fold is not None},
         mapped={} if classes.task == "multilabel" else mapped,
     )
+
+
+def evaluate_in_sample(
+    evaluation: Evaluation,
+    members: Mapping[str, Path],
+    scenes: Sequence[Scene],
+    classes: Classes,
+    track: Track = untracked,
+) -> Evaluation:
+    """Score members that learned from the training scenes on the scenes of another split, each by its plain decision.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        Of that split. What is returned has its candidates, and one more for each member.
+    members : mapping of str to Path
+        Member → its folder.
+    scenes : sequence of Scene
+        Those of the split.
+    classes : Classes
+    track : Track
+    """
+    plain = Decision((Calibration(),), Blend(((1.0,),), exclusive=classes.exclusive), plain_thresholds(classes))
+    counts, mapped = dict(evaluation.counts), dict(evaluation.mapped)
+    for name, path in members.items():
+        maps = open_maps({name: path}, classes)
+        maps.require(scenes)
+        found = evaluate_members(maps, scenes, lambda _: {BLEND: plain}, classes, track=track)
+        counts[f"{name}, in sample"] = found.counts[BLEND]
+        if found.mapped:
+            mapped[f"{name}, in sample"] = found.mapped[BLEND]
+    return replace(evaluation, counts=counts, mapped=mapped)
 
 
 def decide_scene(

@@ -21,7 +21,7 @@ from data.vectors.drawn import DrawnLabel
 from ensemble.decide.decision.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import MemberMaps, open_maps
+from ensemble.maps import MemberFolder, MemberMaps, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
@@ -232,20 +232,20 @@ class Run(BaseRun[Experiment]):
 
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
-        deciding = {name: member for name, member in experiment.members.items() if member.decides}
-        members = {name: self.member_path(name) for name in deciding}
-        branches = {name: member.branch for name, member in deciding.items()}
+        members = {
+            name: MemberFolder(self.member_path(name), member.branch, member.decides)
+            for name, member in experiment.members.items()
+        }
         fitted = fit_and_measure(
             members,
             catalogue,
             experiment.ensemble,
             seed=experiment.seed,
-            branches=branches,
             caveats=[*leakage_warning(catalogue), *experiment.tune.caveats],
             masks=self.masks,
             track=self.track,
         )
-        maps = open_maps(members, catalogue.classes)
+        maps = open_maps({name: members[name].path for name in fitted.ensemble.members}, catalogue.classes)
         source = ReportSource(
             fitted,
             self._run_facts(fitted.ensemble),

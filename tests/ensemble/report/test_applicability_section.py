@@ -6,7 +6,7 @@ import pytest
 
 from data.scenes.windows import Window
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import open_maps
+from ensemble.maps import MemberFolder, open_maps
 from ensemble.report.applicability_section import _squares, applicability_values
 from ensemble.report.section import ReportSource, RunFacts
 
@@ -18,7 +18,8 @@ def test_shares_outside_are_those_of_the_pixels_of_each_mapped_class(make_catalo
     train, test = make_catalogue(classes), make_catalogue(classes, n_scenes=3, split="test")
     both = replace(train, scenes=train.scenes + test.scenes, statistics=train.statistics | test.statistics)
     directories = make_members(both, a=(3, 0), b=(3, 1))
-    fitted = fit_and_measure(directories, both, SETTINGS, seed=0, branches=dict.fromkeys(directories, "trees"))
+    members = {name: MemberFolder(path, "trees") for name, path in directories.items()}
+    fitted = fit_and_measure(members, both, SETTINGS, seed=0)
     maps = open_maps(directories, classes)
     seen = {}
 

@@ -17,7 +17,7 @@ from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.decision import Decision
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import open_maps
+from ensemble.maps import MemberFolder, open_maps
 from ensemble.report.page import SECTIONS, write_report
 from ensemble.report.section import ReportSource, RunFacts
 from ensemble.report.thumbnails import draw_thumbnails
@@ -129,7 +129,8 @@ def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, 
     catalogue = make_catalogue(classes)
     directories, branches = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1)), {"a": "trees", "b": "cnn"}
     _invent(catalogue.scenes[0])
-    fitted = fit_and_measure(directories, catalogue, SETTINGS, seed=0, branches=branches)
+    members = {name: MemberFolder(path, branches[name]) for name, path in directories.items()}
+    fitted = fit_and_measure(members, catalogue, SETTINGS, seed=0)
     run = RunFacts("coast", quicklook)
     maps = open_maps(directories, classes)
     write_report(tmp_path / "report.html", ReportSource(fitted, run, maps, catalogue, SETTINGS))
