@@ -9,7 +9,7 @@ from cnn.inputs.settings import AugmentSettings, NormaliseSettings
 from cnn.known_weights import KNOWN_WEIGHTS
 from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
-from data.settings import OneOrMore, aliases
+from data.settings import BandNames, OneOrMore, aliases
 from features.branch import DeviceName, MemberSettings
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
@@ -102,7 +102,7 @@ class CnnSettings(MemberSettings):
         description="part of the encoder that keeps its pretrained weights: none, all of it, its batch normalisation; "
         "gradual: all of it at first, released stage by stage, the deepest first, over the first half of the epochs",
     )
-    inputs: list[str] | None = Field(
+    inputs: BandNames | None = Field(
         None, min_length=1, description="bands and features that are input channels; default: all bands but masks"
     )
     stack: list[str] = Field(

@@ -1,12 +1,61 @@
 """Look up names that a user wrote: the nearest known name, a scene's row in a table, weights by name."""
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
 from data.errors import MemberError
 
-__all__ = ["list_names", "listed_name", "named_weights", "near_name", "nearest"]
+__all__ = ["expand_ranges", "list_names", "listed_name", "named_weights", "near_name", "nearest", "numbered_names"]
+
+RANGE = re.compile(r"(?P<stem>.*?)(?P<first>\d+)(?P<tail>(?:\D.*?)?)\.\.(?P=stem)(?P<last>\d+)(?P=tail)")
+"""Names that differ in one number, the first and the last: ``A00..A63``, ``b1_before..b12_before``."""
+
+MOST = 10_000
+"""Names of a range."""
+
+
+def expand_ranges(names: Sequence[str]) -> list[str]:
+    """Return names with each range spelled out.
+
+    >>> expand_ranges(["dem", "A08..A11", "b9..b10"])
+    ['dem', 'A08', 'A09', 'A10', 'A11', 'b9', 'b10']
+
+    Raises
+    ------
+    ValueError
+        If a range ends before it begins, or is of too many names.
+    """
+    return [each for name in names for each in _range_of(name)]
+
+
+def _range_of(name: str) -> Iterator[str]:
+    match = RANGE.fullmatch(name)
+    if match is None:
+        yield name
+        return
+    first, last = int(match["first"]), int(match["last"])
+    if not 0 <= last - first < MOST:
+        raise ValueError(f"expected a range that rises, of at most {MOST} names, such as A00..A63, got {name}")
+    # A number with leading zeros has as many digits as all others.
+    digits = len(match["first"]) if match["first"].startswith("0") else 0
+    for number in range(first, last + 1):
+        yield f"{match['stem']}{number:0{digits}}{match['tail']}"
+
+
+def numbered_names(names: Iterable[str], least: int) -> tuple[str, ...]:
+    """Return the names that differ from many others, ``least`` with them, in a number alone, such as A00 … A63.
+
+    >>> numbered_names(["red", "A0", "A1", "A2", "B1"], 3)
+    ('A0', 'A1', 'A2')
+    """
+    given, series = list(names), dict[str, set[str]]()
+    for name in given:
+        for number in re.finditer(r"\d+", name):
+            series.setdefault(f"{name[: number.start()]}#{name[number.end() :]}", set()).add(name)
+    numbered = set[str]().union(*(members for members in series.values() if len(members) >= least))
+    return tuple(name for name in given if name in numbered)
 
 
 def listed_name(scene_id: str, paths: Iterable[str], listed: Container[str]) -> str | None:

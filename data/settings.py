@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -18,10 +19,11 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 
-from data.names import near_name
+from data.names import expand_ranges, near_name
 
 __all__ = [
     "VECTOR_SUFFIXES",
+    "BandNames",
     "ClassSettings",
     "Color",
     "FileSettings",
@@ -29,6 +31,7 @@ __all__ = [
     "GroupSettings",
     "LabelSettings",
     "OneOrMore",
+    "PixelScaleSettings",
     "Resampling",
     "SceneSettings",
     "Settings",
@@ -65,6 +68,10 @@ class OneOrMore:
         """Describe a list, or an entry."""
         several = handler(schema)
         return {"anyOf": [several["items"], several]}
+
+
+BandNames = Annotated[list[str], AfterValidator(expand_ranges), OneOrMore()]
+"""Names of bands or features; ``A00..A63`` stands for all from the first to the last."""
 
 
 class Settings(BaseModel):
@@ -143,6 +150,18 @@ class Settings(BaseModel):
         return reference
 
 
+class PixelScaleSettings(Settings):
+    """An embedding stored as whole numbers that a scale of each pixel is multiplied with, as TESSERA's."""
+
+    scale: str = Field(
+        description="file under `root` with the scale of each pixel, a raster of one band or an array (.npy); {id} "
+        "stands for the scene's id"
+    )
+
+
+Decode = Literal["none", "alphaearth"] | PixelScaleSettings
+
+
 class FileSettings(Settings):
     """One file of a scene: where it lies and which bands it holds, in file order."""
 
@@ -151,9 +170,10 @@ class FileSettings(Settings):
     path: str = Field(
         description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
     )
-    bands: list[str] | None = Field(None, description="band names in file order; default: `scenes.bands`")
+    bands: BandNames | None = Field(None, description="band names in file order; default: `scenes.bands`")
     nodata: Nodata | None = Field(None, description="nodata values of this file, one or several")
     scale: Scale | None = Field(None, description="as `scenes.scale`, of this file alone")
+    decode: Decode | None = Field(None, description="as `scenes.decode`, of this file alone")
     resampling: Resampling | None = Field(
         None,
         description="how the file is brought onto another grid, that of its scene; default: `nearest` where its pixels "
@@ -293,9 +313,9 @@ class TrainSettings(SplitSettings):
 class SceneSettings(Settings):
     """Which files make the scenes of each split, and which of their pixels are no data."""
 
-    bands: list[str] | None = Field(
+    bands: BandNames | None = Field(
         None,
-        description="band names in file order, of scenes that are one file each",
+        description="band names in file order, of scenes that are one file each; `A00..A63` stands for all 64",
         json_schema_extra=aliases("band_names", "channels"),
     )
     train: TrainSettings = Field(
@@ -314,6 +334,11 @@ class SceneSettings(Settings):
         "declared",
         description="`declared`: stored numbers become what scale and offset of their file say; `none`: they stay; or "
         "band → [factor, offset]",
+    )
+    decode: Decode = Field(
+        "none",
+        description="how whole numbers become an embedding: `alphaearth`: sign(v) (v / 127.5)², -128 is no data; or "
+        "{scale: file}: v times the scale of its pixel",
     )
     grid: str | None = Field(
         None, description="band whose file gives the grid of a scene of several files; default: the finest file"

@@ -22,6 +22,9 @@ Plane = NDArray[np.float32]
 KEPT_BYTES = 2**29
 """Of the features of a large scene that are kept while its blocks are computed, which share them."""
 
+WINDOW_VALUES = 2**26
+"""Most values of all bands in a window: of a scene of many bands, such as an embedding, it has fewer pixels."""
+
 WIDTH = 16_384
 """Most pixels along a row of a window."""
 
@@ -114,7 +117,8 @@ class FeatureSet:
         They bound memory by their size, whatever the scene's, and consist of whole blocks.
         """
         width = min(grid.width, WIDTH)
-        height = max(self.window_pixels // width // self.block, 1) * self.block
+        pixels = min(self.window_pixels, WINDOW_VALUES // max(len(self.scene_bands), 1))
+        height = max(pixels // width // self.block, 1) * self.block
         for row in range(0, grid.height, height):
             for col in range(0, grid.width, width):
                 yield Window(row, col, min(height, grid.height - row), min(width, grid.width - col))

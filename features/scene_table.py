@@ -62,7 +62,9 @@ def scene_features(
             edges = measure_edges(catalogue.split("train"), pixels, aggregate.bins, seed=seed, executor=executor)
         write_record(path, edges | aggregate.edges)
     return SceneFeatureSet(
-        bands, scene_feature_names(bands, settings, read_record(path, Edges, EDGES)), settings.formulas
+        bands,
+        scene_feature_names(bands, settings, read_record(path, Edges, EDGES), catalogue.decoded),
+        settings.formulas,
     )
 
 

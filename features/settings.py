@@ -1,13 +1,14 @@
 """The settings of features, of the sample of pixels, and of a table of your own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from data.errors import FeatureError
-from data.settings import OneOrMore, Settings
+from data.names import numbered_names
+from data.settings import BandNames, OneOrMore, Settings
 from features.aggregates import AGGREGATES, QUANTILE, histogram_names
 from features.context import STATISTICS
 from features.formula import is_condition
@@ -23,9 +24,13 @@ __all__ = [
     "SampleSettings",
     "TableSettings",
     "aggregated_names",
+    "embedding_bands",
     "feature_names",
     "scene_feature_names",
 ]
+
+NUMBERED = 16
+"""Numbered bands from which on they are taken for an embedding; context of them all would be thousands of columns."""
 
 Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(gt=0, lt=1, strict=True)]
 """All pixels of a stratum, a number of them, or a share below 1."""
@@ -34,7 +39,11 @@ Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[f
 class ContextSettings(Settings):
     """Statistics of the window around each pixel."""
 
-    of: list[str] | None = Field(None, description="bands, indices or formulas; default: all bands and one contrast")
+    of: BandNames | None = Field(
+        None,
+        description="bands, indices or formulas; default: one contrast, and all bands but those of an embedding: "
+        "decoded ones, and 16 or more that are numbered, such as A00 … A63",
+    )
     radii: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 3, 7, 15], description="radii in pixels: the window's side is 2 × radius + 1"
     )
@@ -52,7 +61,7 @@ class ContextSettings(Settings):
 class ChangeSettings(Settings):
     """Change of bands and indices between two dates."""
 
-    of: list[str] = Field(description="bands or indices, without the date's suffix")
+    of: BandNames = Field(description="bands or indices, without the date's suffix")
     start: str = Field("before", description="suffix of the earlier date's bands, after _")
     end: str = Field("after", description="suffix of the later date's bands, after _")
     by: list[Literal["minus", "over"]] = Field(["minus"], description="minus: later − earlier; over: later / earlier")
@@ -61,7 +70,7 @@ class ChangeSettings(Settings):
 class RelativeSettings(Settings):
     """Values relative to the rest of their scene."""
 
-    of: list[str] = Field(description="bands, indices or formulas")
+    of: BandNames = Field(description="bands, indices or formulas")
     to: list[str] = Field(
         ["scene"],
         description="what is subtracted: the median of the scene's valid pixels, or of those where this formula holds",
@@ -81,7 +90,7 @@ class DistanceSettings(Settings):
 class AggregateSettings(Settings):
     """Aggregates of a scene's pixels, the features of tagged scenes."""
 
-    of: list[str] | None = Field(
+    of: BandNames | None = Field(
         None,
         description="features to aggregate; default: bands, indices, changes, and formulas that are not conditions",
     )
@@ -155,7 +164,7 @@ class FeatureSettings(Settings):
     coordinates: list[Literal["row", "col", "x", "y"]] = Field(
         [], description="where the pixel lies: row and col in pixels, x and y in units of the scene's coordinate system"
     )
-    extra: list[str] = Field([], description="further features, by name")
+    extra: BandNames = Field([], description="further features, by name")
     sample: SampleSettings = Field(SampleSettings(), description="pixels per scene in the table")
     aggregate: AggregateSettings = Field(AggregateSettings(), description="multilabel: aggregates of a scene's pixels")
 
@@ -194,9 +203,18 @@ class TableSettings(Settings):
         return self
 
 
-def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str, ...]:
+def feature_names(bands: Sequence[str], settings: FeatureSettings, decoded: Collection[str] = ()) -> tuple[str, ...]:
     """Return the name of every feature, in the order of the table's columns.
 
+    Parameters
+    ----------
+    bands : sequence of str
+    settings : FeatureSettings
+    decoded : collection of str
+        Bands that are decoded to an embedding: of them context is computed only where it is asked for by name.
+
+    Examples
+    --------
     >>> context = ContextSettings(of=["red"], radii=[3], statistics=["mean", "std"])
     >>> feature_names(["red", "nir"], FeatureSettings(indices=["NDVI"], context=context))
     ('red', 'nir', 'NDVI', 'red_mean_r3', 'red_std_r3')
@@ -206,7 +224,7 @@ def feature_names(bands: Sequence[str], settings: FeatureSettings) -> tuple[str,
     context, relative, distance = settings.context, settings.relative, settings.distance
     around = [
         f"{base}_{statistic}_r{radius}"
-        for base in (_default_bases(bands) if context.of is None else context.of)
+        for base in (_default_bases(bands, decoded) if context.of is None else context.of)
         for radius in context.radii
         for statistic in context.statistics
     ]
@@ -228,7 +246,7 @@ def aggregated_names(bands: Sequence[str], settings: FeatureSettings) -> list[st
 
 
 def scene_feature_names(
-    bands: Sequence[str], settings: FeatureSettings, edges: Mapping[str, Sequence[float]]
+    bands: Sequence[str], settings: FeatureSettings, edges: Mapping[str, Sequence[float]], decoded: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Return the name of every feature of whole scenes, in the order of the table's columns.
 
@@ -239,6 +257,8 @@ def scene_feature_names(
         The formulas that are conditions give shares.
     edges : mapping of str to sequence of float
         Between the bins of histograms, of the features that have one.
+    decoded : collection of str
+        As of `feature_names`: they have no texture.
 
     Examples
     --------
@@ -262,9 +282,11 @@ def scene_feature_names(
         )
     names = [f"{base}_{statistic}" for base in bases for statistic in aggregate.statistics]
     names += [f"{base}_{part}" for base in bases for part in histogram_names(edges.get(base, ()))]
+    smooth = embedding_bands(bands, decoded) if aggregate.of is None else ()
     names += [
         f"{base}_{around}_r{radius}_{statistic}"
         for base in bases
+        if base not in smooth
         for radius in aggregate.radii
         for around, statistic in aggregate.texture.items()
     ]
@@ -315,9 +337,17 @@ def _known_statistic(name: str) -> str:
     return name
 
 
-def _default_bases(bands: Sequence[str]) -> list[str]:
-    """Return every band, and of each date the first index: NDVI where there is infrared."""
+def embedding_bands(bands: Sequence[str], decoded: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the bands of an embedding: those that are decoded, and many that differ in a number alone."""
+    numbered = numbered_names(bands, NUMBERED)
+    return tuple(band for band in bands if band in decoded or band in numbered)
+
+
+def _default_bases(bands: Sequence[str], decoded: Collection[str]) -> list[str]:
+    """Return every band but those of embeddings, and of each date the first index: NDVI where there is infrared."""
+    embedded = embedding_bands(bands, decoded)
     by_date = [
         [index for index in indices_of(bands) if index.partition("_")[2] == date[1:]] for date in dates_of(bands)
     ]
-    return [*bands, *(indices[0] for indices in by_date if indices and indices[0] not in bands)]
+    own = [band for band in bands if band not in embedded]
+    return [*own, *(indices[0] for indices in by_date if indices and indices[0] not in bands)]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from data.settings import aliases
+from data.settings import BandNames, aliases
 from features.branch import DeviceName, MemberSettings
 
 __all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
@@ -48,7 +48,7 @@ class TreeSettings(MemberSettings):
     branch: Literal["trees"] = Field("trees", description="trees learn from the pixel table")
 
     booster: BoosterName = Field("lightgbm", description="the library that grows the trees")
-    features: list[str] | None = Field(None, description="columns of the pixel table to learn from; default: all")
+    features: BandNames | None = Field(None, description="columns of the pixel table to learn from; default: all")
     sample_weight: Literal["design", "none"] = Field(
         "design",
         description="weight of a row: design: 1 / its probability of being sampled; none: 1",

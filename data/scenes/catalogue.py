@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from data.errors import CatalogueError
 from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
+from data.scenes.decoding import Decoding
 from data.scenes.histogram import Histogram
 from data.scenes.image import ImageFile
 from data.scenes.scene import Block, LabelFile, Scene, Split
@@ -31,6 +32,7 @@ IMAGE = pa.struct(
         ("grid", GRID),
         ("resampling", pa.string()),
         ("order", pa.list_(pa.int32())),
+        ("decoding", pa.struct([("kind", pa.string()), ("path", pa.string())])),
     ]
 )
 MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
@@ -143,6 +145,12 @@ class Catalogue:
         """The folds of the training scenes, 0 … n-1."""
         return tuple(sorted({scene.fold for scene in self.scenes if scene.fold is not None}))
 
+    @property
+    def decoded(self) -> tuple[str, ...]:
+        """The bands that are decoded to an embedding, in any scene."""
+        images = {image.bands for scene in self.scenes for image in scene.images if image.decoding is not None}
+        return tuple(band for band in self.bands if any(band in bands for bands in images))
+
     def in_fold(self, fold: int) -> tuple[Scene, ...]:
         """Return the training scenes that a fold holds out."""
         return tuple(scene for scene in self.split("train") if scene.fold == fold)
@@ -231,6 +239,7 @@ def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
             image["grid"] and _to_grid(image["grid"]),
             image["resampling"],
             tuple(image["order"]),
+            image["decoding"] and Decoding(**image["decoding"]),
         )
         for image in row["images"]
     )

@@ -11,6 +11,7 @@ from rasterio.windows import Window as RasterWindow
 
 from data.errors import SceneError
 from data.scenes.color_labels import read_palette
+from data.scenes.decoding import Decoding, open_decoder
 from data.scenes.rasters import open_raster
 from data.scenes.warp import warp_window
 from data.scenes.windows import Grid, Window
@@ -38,6 +39,8 @@ class ImageFile:
         How it is warped, one of `data.settings.Resampling`; empty until it is known.
     order : tuple of int
         Place in the file of each of ``bands``, from 0, where the file's own names say that it is another.
+    decoding : Decoding or None
+        How whole numbers become an embedding; scales do not apply then.
     """
 
     path: str
@@ -47,6 +50,12 @@ class ImageFile:
     grid: Grid | None = None
     resampling: str = ""
     order: tuple[int, ...] = ()
+    decoding: Decoding | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that it is read from."""
+        return (self.path, self.decoding.path) if self.decoding and self.decoding.path else (self.path,)
 
 
 def band_problem(image: ImageFile, raster: Any) -> str | None:
@@ -145,13 +154,14 @@ def _read_own(
         values = palette[indexes][:, stored[0]]
         declared = [raster.nodata] * len(indexes)
     scales = _scales_of(image) or tuple(zip(raster.scales, raster.offsets, strict=True))
+    decode = None if image.decoding is None else open_decoder(image.decoding, image.path, area)
     named = max(image.order, default=-1) + 1 or len(image.bands)
     hidden = raster.read_masks(1, window=area) == 0 if hides_pixels(raster, named) else None
     for index, place, read, raw, nodata_value in zip(indexes, places.values(), values, stored, declared, strict=True):
         plane = pixels[place]
         with np.errstate(over="ignore"):
-            plane[...] = read
-        if palette is None and scales[index] != (1.0, 0.0):
+            plane[...] = read if decode is None else decode(read)
+        if palette is None and decode is None and scales[index] != (1.0, 0.0):
             factor, offset = scales[index]
             plane[...] = read.astype(np.float64) * factor + offset
         # Compared before the conversion to float32, which can change a large integer.
@@ -159,7 +169,7 @@ def _read_own(
             plane[read == nodata] = np.nan
         if nodata_value is not None:
             plane[raw == nodata_value] = np.nan
-        if read.dtype.kind == "f":
+        if read.dtype.kind == "f" or decode is not None:
             plane[~np.isfinite(plane)] = np.nan
         if hidden is not None:
             plane[hidden] = np.nan

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from data.errors import SceneError
+from data.scenes.decoding import decoding_problem
 from data.scenes.grids import choose_grid, is_placed, own_grid
 from data.scenes.image import ImageFile, band_problem, order_bands
 from data.scenes.rasters import open_raster, read_grid
@@ -35,6 +36,8 @@ def place_images(
         with open_raster(image.path) as raster:
             image, warning = order_bands(image, raster)
             problem = band_problem(image, raster)
+            if problem is None and image.decoding is not None:
+                problem = decoding_problem(image.decoding, image.path, raster)
         if problem:
             raise SceneError(problem)
         ordered.append(image)

@@ -10,6 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from data.errors import SceneError
+from data.scenes.arrays import is_array, open_array
 from data.scenes.windows import Grid
 
 __all__ = ["GDAL_OPTIONS", "keep_open", "maybe_ungeoreferenced", "open_raster", "read_grid"]
@@ -63,7 +64,7 @@ def open_raster(path: str) -> Iterator[Any]:
         with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
             raster = None if kept is None else kept.get(path)
             if raster is None:
-                raster = rasterio.open(path, sharing=False)
+                raster = open_array(path) if is_array(path) else rasterio.open(path, sharing=False)
                 if kept is None:
                     closing.enter_context(raster)
                 else:

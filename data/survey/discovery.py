@@ -1,12 +1,13 @@
 """Find the files of every scene by patterns with {id}."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import ExperimentError
 from data.names import listed_name
 from data.scenes.classes import Classes
+from data.scenes.decoding import Decoding
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
 from data.scenes.scene import LabelFile, Split
@@ -15,6 +16,7 @@ from data.settings import (
     FileSettings,
     LabelSettings,
     Nodata,
+    PixelScaleSettings,
     SceneSettings,
     SplitSettings,
     TagSettings,
@@ -24,7 +26,7 @@ from data.settings import (
 from data.survey.patterns import files_on_disk, find_files, is_there, resolve_path
 from data.vectors.drawn import DrawnLabel, drawn_label
 
-__all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "list_paths", "mask_rules"]
+__all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "image_patterns", "list_paths", "mask_rules"]
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,24 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
     return scenes, list(dict.fromkeys(problems))
 
 
+def image_patterns(part: SplitSettings, settings: SceneSettings) -> list[str]:
+    """Return the patterns of all files that the image of a scene is read from, scales of pixels after their file."""
+    return [pattern for file in part.image for pattern in _patterns(file, settings)]
+
+
 def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[str]) -> tuple[ImageFile, ...]:
-    """Return the files of one scene, a path for each entry of ``image``, with the bands and nodata of its entry."""
+    """Return the files of one scene, a path for each of `image_patterns`, with the bands and nodata of its entry."""
+    path_of = iter(paths)
     return tuple(
         ImageFile(
-            path,
+            next(path_of),
             _bands_of(file, settings),
             _values(settings.nodata if file.nodata is None else file.nodata),
             _scales(file, settings),
             resampling=file.resampling or "",
+            decoding=_decoding(file, settings, path_of),
         )
-        for file, path in zip(part.image, paths, strict=True)
+        for file in part.image
     )
 
 
@@ -134,7 +143,7 @@ def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ..
 
 def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     """Return the paths of all files of the scenes, each once."""
-    paths = {image.path for scene in scenes for image in scene.images}
+    paths = {path for scene in scenes for image in scene.images for path in image.paths}
     labels = [scene.label for scene in scenes if scene.label is not None]
     paths |= {label.path for label in labels}
     paths |= {label.area for label in labels if isinstance(label, DrawnLabel) and label.area is not None}
@@ -151,19 +160,18 @@ def _find_split(
         raise ExperimentError(
             f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
         )
-    patterns = [file.path for file in part.image]
-    images = [_find_or_name(pattern, root) for pattern in patterns]
-    # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
-    names = set().union(*(found for found in images if isinstance(found, dict))) or {Path(patterns[0]).stem}
+    patterns = image_patterns(part, settings)
     label_pattern = _label_pattern(part)
-    label = None if label_pattern is None else _find_or_name(label_pattern, root)
+    listed = [*patterns, *([] if label_pattern is None else [label_pattern])]
+    found = _own_files({pattern: _find_or_name(pattern, root) for pattern in listed})
+    images, label = [found[pattern] for pattern in patterns], found.get(label_pattern or "")
+    # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
+    names = set().union(*(files for files in images if isinstance(files, dict))) or {Path(patterns[0]).stem}
 
     scenes, problems = [], []
     for name in sorted(names):
-        files = {pattern: _file_of(name, found) for pattern, found in zip(patterns, images, strict=True)}
-        label_path = None
-        if label_pattern is not None and label is not None:
-            label_path = files[label_pattern] = _file_of(name, label)
+        files = {pattern: _file_of(name, found[pattern]) for pattern in listed}
+        label_path = None if label_pattern is None else files[label_pattern]
         lacking = [pattern for pattern, path in files.items() if path is None]
         if lacking:
             problems.append(
@@ -189,6 +197,20 @@ def _find_split(
         for name in sorted(set(labels) - names)
     ]
     return scenes, problems
+
+
+def _own_files(found: Mapping[str, dict[str, str] | str]) -> dict[str, dict[str, str] | str]:
+    """Leave each file to the longest pattern that it matches: ``a_scales.npy`` is no scene of ``{id}.npy`` then."""
+    owner: dict[str, int] = {}
+    for pattern, files in found.items():
+        for path in files.values() if isinstance(files, dict) else ():
+            owner[path] = max(owner.get(path, 0), len(pattern))
+    return {
+        pattern: {name: path for name, path in files.items() if owner[path] == len(pattern)}
+        if isinstance(files, dict)
+        else files
+        for pattern, files in found.items()
+    }
 
 
 def _named(pattern: str, name: str, root: Path) -> str:
@@ -253,6 +275,19 @@ def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
             f"{file.path}: expected the names of its bands, got none. Give scenes.bands, or bands beside its path."
         )
     return tuple(bands)
+
+
+def _patterns(file: FileSettings, settings: SceneSettings) -> list[str]:
+    decode = settings.decode if file.decode is None else file.decode
+    return [file.path, decode.scale] if isinstance(decode, PixelScaleSettings) else [file.path]
+
+
+def _decoding(file: FileSettings, settings: SceneSettings, paths: Iterator[str]) -> Decoding | None:
+    """Return how a file is decoded; the next path is that of its scales, if it has any."""
+    decode = settings.decode if file.decode is None else file.decode
+    if isinstance(decode, PixelScaleSettings):
+        return Decoding("scale", next(paths))
+    return None if decode == "none" else Decoding(decode)
 
 
 def _scales(file: FileSettings, settings: SceneSettings) -> tuple[tuple[float, float], ...] | None:

@@ -74,7 +74,7 @@ def _far_values(counts: NDArray[np.int64], low: float, high: float) -> Iterator[
 def declared_scales(scene: str, images: Iterable[ImageFile]) -> Iterator[Declared]:
     """Yield the scales that the files of a scene declare and are read by."""
     for image in images:
-        if image.scale is None:
+        if image.scale is None and image.decoding is None:
             with open_raster(image.path) as raster:
                 places = image.order or range(raster.count)
                 for band, place in zip(image.bands, places, strict=False):

@@ -14,8 +14,8 @@ from data.workers import map_ordered
 
 __all__ = ["scene_strips", "verify_scenes"]
 
-STRIP_PIXELS = 2**22
-"""Pixels held at a time while a scene is read from end to end."""
+STRIP_PIXELS, STRIP_VALUES = 2**22, 2**25
+"""Most pixels, and values of all bands, held at a time while a scene is read from end to end."""
 
 
 def verify_scenes(catalogue: Catalogue, executor: Executor | None = None, track: Track = untracked) -> None:
@@ -49,7 +49,7 @@ def verify_scenes(catalogue: Catalogue, executor: Executor | None = None, track:
 def scene_strips(scene: Scene) -> Iterator[Window]:
     """Yield the windows in which a scene is read from end to end."""
     height, width = scene.grid.height, scene.grid.width
-    rows = max(1, STRIP_PIXELS // width)
+    rows = max(1, min(STRIP_PIXELS, STRIP_VALUES // max(len(scene.bands), 1)) // width)
     for row in range(0, height, rows):
         yield Window(row, 0, min(rows, height - row), width)
 

@@ -170,7 +170,11 @@ def _require_as_written(run: Run, catalogue: Catalogue) -> None:
     """Refuse a run that has other files than it wrote, or scenes, where they are still there, that it has not read."""
     for stage in run.stages:
         run.folder.verify_files(stage)
-    there = tuple(scene for scene in catalogue.scenes if all(Path(image.path).exists() for image in scene.images))
+    there = tuple(
+        scene
+        for scene in catalogue.scenes
+        if all(Path(path).exists() for image in scene.images for path in image.paths)
+    )
     verify_scenes(replace(catalogue, scenes=there), run.executor, run.track)
 
 

@@ -12,7 +12,7 @@ from data.maps.member import Member
 from data.maps.store import map_path, open_store
 from data.scenes.placement import place_images
 from data.scenes.scene import Scene
-from data.survey.discovery import framing, image_files, mask_rules
+from data.survey.discovery import framing, image_files, image_patterns, mask_rules
 from data.survey.foreign_values import find_foreign_values
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
@@ -90,7 +90,7 @@ def predict_scenes(
     _require_maps(run, order, given)
     kinds = [CLASSES, PROBA, *[UNCERTAINTY] * uncertainty, *[APPLICABILITY] * applicability]
     outputs = [out / "tags.csv"] if tagged else [out / f"{name}{kind}.tif" for name in names for kind in kinds]
-    sources = {Path(image.path).resolve() for scene in opened for image in scene.images}
+    sources = {Path(path).resolve() for scene in opened for image in scene.images for path in image.paths}
     for path in outputs:
         require_replaceable(path, lambda path: is_prediction(path) and path.resolve() not in sources)
     out.mkdir(parents=True, exist_ok=True)
@@ -178,9 +178,10 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
     """Return the scene made of some files, with the bands of the experiment's training scenes."""
     entries = experiment.scenes.train.image
     paths = text.split(",")
-    if len(paths) != len(entries):
+    patterns = image_patterns(experiment.scenes.train, experiment.scenes)
+    if len(paths) != len(patterns):
         raise ExperimentError(
-            f"{text}: expected {len(entries)} files a scene, like {' and '.join(entry.path for entry in entries)}, "
+            f"{text}: expected {len(patterns)} files a scene, like {' and '.join(patterns)}, "
             f"got {len(paths)}. Join the files of a scene by commas."
         )
     images = image_files(experiment.scenes.train, experiment.scenes, paths)

@@ -150,7 +150,7 @@ class Run(BaseRun[Experiment]):
 
     @cached_property
     def _digested(self) -> set[Path]:
-        images = {Path(image.path) for files in self._files[0] for image in files.images}
+        images = {Path(path) for files in self._files[0] for image in files.images for path in image.paths}
         return images | {Path(files.label.path) for files in self._files[0] if files.label is not None}
 
     def _input_files(self) -> list[Path]:
@@ -167,7 +167,7 @@ class Run(BaseRun[Experiment]):
             replace(
                 scene,
                 images=tuple(
-                    replace(image, path=moved_to.path)
+                    replace(image, path=moved_to.path, decoding=moved_to.decoding)
                     for image, moved_to in zip(scene.images, files.images, strict=True)
                 ),
                 label=self._moved_label(scene, files),
@@ -208,7 +208,8 @@ class Run(BaseRun[Experiment]):
         return build_catalogue(files, problems, settings, classes, self.executor, self.track, labels=labels)
 
     def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
-        return FeatureSet(catalogue.bands, feature_names(catalogue.bands, self.experiment.features), self.formulas)
+        names = feature_names(catalogue.bands, self.experiment.features, catalogue.decoded)
+        return FeatureSet(catalogue.bands, names, self.formulas)
 
     def _scene_features(self, catalogue: Catalogue) -> SceneFeatureSet:
         settings, seed = self.experiment.features, self.experiment.seed

@@ -15,7 +15,7 @@ from data.scenes.color_labels import read_palette
 from data.scenes.image import ImageFile, band_problem
 from data.scenes.rasters import open_raster
 from data.settings import LabelSettings, SceneSettings
-from data.survey.discovery import find_scenes, image_files
+from data.survey.discovery import find_scenes, image_files, image_patterns
 from data.survey.patterns import find_files
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.init import require_new
@@ -152,10 +152,10 @@ def _compare_files(
     for part in (settings.train, settings.val, settings.test):
         if part is None:
             continue
-        patterns = [file.path for file in part.image]
-        kinds: dict[str, ImageFile | LabelSettings] = dict(
-            zip(patterns, image_files(part, settings, patterns), strict=True)
-        )
+        patterns = image_patterns(part, settings)
+        kinds: dict[str, ImageFile | LabelSettings] = {
+            image.path: image for image in image_files(part, settings, patterns)
+        }
         if isinstance(part.label, LabelSettings):
             kinds[part.label.path] = part.label
         for pattern, kind in kinds.items():

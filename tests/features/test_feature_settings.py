@@ -237,3 +237,22 @@ def test_a_band_named_like_an_index_is_no_reason_to_refuse_the_default(indices):
 def test_a_switch_is_no_amount():
     with pytest.raises(ValueError, match="positives"):
         SampleSettings(positives=True)
+
+
+def test_embeddings_have_no_context_unless_it_is_asked_for():
+    embedding = [f"A{band:02}" for band in range(64)]
+    names = feature_names([*BANDS, *embedding], FeatureSettings())
+    around = {name for name in names if any(name.startswith(f"{band}_") for band in embedding)}
+    assert around == set()
+    assert len(names) == len(feature_names(BANDS, FeatureSettings())) + 64
+    few = feature_names(["red", "e1", "e2"], FeatureSettings(), decoded=["e1", "e2"])
+    assert {name.split("_")[0] for name in few if "_" in name} == {"red"}
+    asked = FeatureSettings(context={"of": "A00..A63", "radii": [1], "statistics": ["mean"]})
+    assert feature_names(embedding, asked)[64:] == tuple(f"{band}_mean_r1" for band in embedding)
+
+
+def test_ranges_of_names_are_spelled_out_and_those_that_fall_are_refused():
+    assert ContextSettings(of=["dem", "b8..b10_after"]).of == ["dem", "b8..b10_after"]
+    assert ContextSettings(of=["b8_after..b10_after"]).of == ["b8_after", "b9_after", "b10_after"]
+    with pytest.raises(ValidationError, match=r"expected a range that rises, of at most 10000 names"):
+        ContextSettings(of=["A63..A00"])

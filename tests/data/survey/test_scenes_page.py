@@ -45,6 +45,7 @@ def root(tmp_path_factory):
         values = np.where(kelp == 255, 255 if number else 1, 0).astype(np.uint8)
         write(f"mask/{name}.tif", np.where(values > 0, 1, 0).astype(np.uint8), 10, 64 * number)
         write(f"mask255/{name}.tif", kelp, 10, 64 * number)
+        write(f"aef/{name}.tif", rng.integers(-127, 128, (64, 64, 64)).astype(np.int8), 10, 64 * number)
         write(f"swir/{name}.tif", rng.integers(3, 90, (1, 32, 32)).astype(np.int16), 20, 64 * number)
         for top in (0, 320):
             left = 500_000 + 640 * number
@@ -77,6 +78,9 @@ def test_an_example_is_read_as_it_says(title, root, tmp_path):
     pixels = read_scene(train[0])
     assert np.isfinite(pixels).mean() > 0.5
     assert sum(catalogue.label_counts(scene.id)[1] for scene in train) > 0
+    if title == "Embeddings":
+        assert catalogue.decoded == catalogue.bands == tuple(f"A{band:02}" for band in range(64))
+        assert np.abs(pixels).max() < 1
     if title == "Scales":
         assert np.nanmax(pixels) < 0.1
     if title.startswith("Several files"):
