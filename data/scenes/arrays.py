@@ -10,7 +10,9 @@ from data.errors import SceneError
 __all__ = ["is_array", "open_array"]
 
 OTHER_NAMES = {"bool": "Byte", "uint8": "Byte", "uint16": "UInt16", "uint32": "UInt32", "uint64": "UInt64"}
-GDAL_TYPES = OTHER_NAMES | {name: name.capitalize() for name in ["int8", "int16", "int32", "int64", "float32", "float64"]}
+GDAL_TYPES = OTHER_NAMES | {
+    name: name.capitalize() for name in ["int8", "int16", "int32", "int64", "float32", "float64"]
+}
 
 
 def is_array(path: str) -> bool:
