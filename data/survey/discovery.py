@@ -10,6 +10,7 @@ from data.scenes.classes import Classes
 from data.scenes.decoding import Decoding
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
+from data.scenes.paths import files_on_disk, is_there, resolve_path
 from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
 from data.settings import (
@@ -23,7 +24,7 @@ from data.settings import (
     TrainSettings,
     VectorSettings,
 )
-from data.survey.patterns import files_on_disk, find_files, is_there, resolve_path
+from data.survey.patterns import find_files
 from data.vectors.drawn import DrawnLabel, drawn_label
 
 __all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "image_patterns", "list_paths", "mask_rules"]
@@ -259,7 +260,12 @@ def _row_of(scene: SceneFiles, table: TagTable) -> str | None:
 
 
 def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:
-    return find_files(pattern, root) if "{id}" in pattern else resolve_path(pattern, root)
+    if "{id}" in pattern:
+        return find_files(pattern, root)
+    path = resolve_path(pattern, root)
+    if "*" in pattern and not is_there(path):
+        raise ExperimentError(f"{pattern}: expected {{id}} where the names of scenes differ, got *. Write {{id}} for it.")
+    return path
 
 
 def _file_of(scene: str, found: dict[str, str] | str) -> str | None:
