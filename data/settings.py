@@ -235,10 +235,12 @@ class VectorSettings(Settings):
         "every shape is of the class",
         json_schema_extra=aliases("attribute", "class_column"),
     )
-    values: dict[int | float | str, str] | None = Field(
+    values: dict[bool | int | float | str, str] | None = Field(
         None, description="value in the column → class name, `background` or `ignore`; default: names and ids"
     )
-    ignore: list[int | float | str] = Field([], description="values in the column that are never trained on or scored")
+    ignore: list[bool | int | float | str] = Field(
+        [], description="values in the column that are never trained on or scored"
+    )
     crs: str | None = Field(
         None, description="coordinate system, such as EPSG:32610, where the file names none or a wrong one"
     )

@@ -15,6 +15,7 @@ from features.formula import is_condition
 from features.indices import contrasts_of, dates_of, indices_of
 
 __all__ = [
+    "ROW_COLUMNS",
     "AggregateSettings",
     "ChangeSettings",
     "ContextSettings",
@@ -31,6 +32,9 @@ __all__ = [
 
 NUMBERED = 16
 """Numbered bands from which on they are taken for an embedding; context of them all would be thousands of columns."""
+
+ROW_COLUMNS = ("scene", "row", "col", "label", "stratum", "weight", "fold", "geometry")
+"""Columns of the pixel table that are no features, and what programs make of its folders and of its points."""
 
 Amount = Literal["all"] | Annotated[int, Field(ge=0, strict=True)] | Annotated[float, Field(gt=0, lt=1, strict=True)]
 """All pixels of a stratum, a number of them, or a share below 1."""

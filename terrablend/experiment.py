@@ -30,7 +30,7 @@ from data.settings import (
 )
 from ensemble.settings import EnsembleSettings, SubmissionSettings
 from features.branch import Branch, MemberSettings
-from features.settings import FeatureSettings, TableSettings
+from features.settings import ROW_COLUMNS, FeatureSettings, TableSettings
 from terrablend.branches import BRANCHES
 from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
@@ -168,6 +168,24 @@ class Experiment(BaseExperiment):
                 f"expected a member whose maps of training scenes are out of fold, got {', '.join(self.members)}, "
                 "in-sample: there is nothing to decide on"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _features_have_names_of_their_own(self) -> "Experiment":
+        parts = [part for part in (self.scenes.train, self.scenes.val, self.scenes.test) if part is not None]
+        bands = [
+            *(self.scenes.bands or ()),
+            *(band for part in parts for file in part.image for band in file.bands or ()),
+        ]
+        for key, names in (("scenes.bands", bands), ("features.formulas", [*self.features.formulas])):
+            for name in names:
+                if name in ROW_COLUMNS:
+                    raise ValueError(
+                        f"{key}: expected names other than {', '.join(ROW_COLUMNS)}, columns that the pixel table has "
+                        f"of its own, got {name}. Rename it"
+                    )
+                if not name.strip() or not name.isprintable():
+                    raise ValueError(f"{key}: expected names of printable letters, got {name!r}. Rename it")
         return self
 
     @model_validator(mode="after")

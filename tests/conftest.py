@@ -149,7 +149,7 @@ def make_scenes(write_raster):
             rng = np.random.default_rng(number)
             label = (rng.random(shape) < positive_share).astype(np.uint8)
             if classes.task == "multiclass":
-                label = rng.choice([0, 1, 2], shape, p=[0.8, 0.17, 0.03]).astype(np.uint8)
+                label = rng.choice([0, 1, 2], shape, p=[0.8, 0.17, 0.03]).astype(np.uint8) % len(classes.names)
             pixels = rng.normal(100, 10, (3, *shape)).astype(np.float32)
             pixels[1] += 25 * label
             pixels[:, rng.random(shape) < holes] = np.nan

@@ -21,7 +21,7 @@ from features.description import weighted_quantiles
 from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
 from features.scene_table import open_rows
 from features.subsample import sample_by_weight, sample_rows
-from trees.boosters.booster import Booster, predict_proba
+from trees.boosters.booster import Booster, class_contributions, predict_classes
 from trees.member import TreeMember
 
 __all__ = ["Budget", "explain_member"]
@@ -124,7 +124,7 @@ def explain_member(
     few = _take_few(parts, shap_budget.rows(trees), len(labels), rng)
 
     before, changes = _shuffle_columns(parts, len(labels), names, member, seed, track)
-    shap = _shap_values(few, member.threads)
+    shap = _shap_values(few, member)
     size = np.full((member.n_classes, len(names)), np.nan)
     if shap is not None:
         size = np.average(np.abs(shap), axis=0, weights=np.concatenate([part.weight for part in few]))
@@ -196,11 +196,12 @@ def _draw(
     return sample_rows(label, weight, rows, n_labels, rng)
 
 
-def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+def _predict_changed(part: _Part, column: int, values: NDArray[np.float32], member: TreeMember) -> NDArray[np.float32]:
     """Return the probabilities (V, n, n_classes) of rows that get other values (V, n) or (V, 1) in a column."""
     changed = np.repeat(part.features[None], len(values), axis=0)
     changed[:, :, column] = values
-    proba = predict_proba(part.booster, changed.reshape(-1, changed.shape[2]), threads)
+    rows = changed.reshape(-1, changed.shape[2])
+    proba = predict_classes(part.booster, rows, member.n_classes, member.threads)
     return proba.reshape(*changed.shape[:2], -1)
 
 
@@ -213,11 +214,15 @@ def _shuffle_columns(
     def score(proba: NDArray[np.float32]) -> _Scores:
         return _Scores(_log_losses(label, proba, weight), _ious(label, proba, weight, n_labels))
 
-    before = score(np.concatenate([predict_proba(part.booster, part.features, member.threads) for part in parts]))
+    before = score(
+        np.concatenate(
+            [predict_classes(part.booster, part.features, member.n_classes, member.threads) for part in parts]
+        )
+    )
     after = []
     for column in track(range(len(names)), f"{member.name}: columns shuffled", len(names)):
         rng = np.random.default_rng([seed, column])
-        shuffled = [_predict_changed(part, column, _shuffled(part, column, rng), member.threads) for part in parts]
+        shuffled = [_predict_changed(part, column, _shuffled(part, column, rng), member) for part in parts]
         after.append([score(proba) for proba in np.concatenate(shuffled, axis=1)])
     changed = (
         np.array([[getattr(scores, name) for scores in repeats] for repeats in after]) for name in _Scores._fields
@@ -257,9 +262,9 @@ def _ious(
     return np.asarray(CLASS_METRICS["iou"].score(counts)[-proba.shape[1] :])
 
 
-def _shap_values(few: Sequence[_Part], threads: int) -> NDArray[np.float32] | None:
+def _shap_values(few: Sequence[_Part], member: TreeMember) -> NDArray[np.float32] | None:
     """Return the SHAP values (n, n_classes, F) of the rows of all folds; None if the library gives none."""
-    found = [part.booster.contributions(part.features, threads) for part in few]
+    found = [class_contributions(part.booster, part.features, member.n_classes, member.threads) for part in few]
     given = [values[:, :, :-1] for values in found if values is not None]
     return np.concatenate(given) if len(given) == len(few) else None
 
@@ -274,7 +279,7 @@ def _dependences(
     if not len(order):
         return [None] * member.n_classes
     points = np.unique(weighted_quantiles(values[order], weight[order], ((np.arange(POINTS) + 0.5) / POINTS).tolist()))
-    proba = [_predict_changed(part, column, points[:, None], member.threads) for part in few]
+    proba = [_predict_changed(part, column, points[:, None], member) for part in few]
     curves = np.array([np.average(rows, axis=1, weights=part.weight) for rows, part in zip(proba, few, strict=True)])
     mean = np.average(curves, axis=0, weights=[part.weight.sum() for part in few])
     return [

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.scenes.catalogue import Catalogue
 from features.table import Table, open_table
-from trees.boosters.booster import predict_proba
+from trees.boosters.booster import predict_classes
 from trees.member import TreeMember
 
 __all__ = ["predict_held_out"]
@@ -37,6 +37,8 @@ def predict_held_out(
     for fold in member.folds:
         table = open_table(pixels, catalogue.in_fold(fold), member.feature_set.names)
         booster = member.boosters[fold]
-        parts = [predict_proba(booster, features, member.threads) for _, features in table.batches()]
+        parts = [
+            predict_classes(booster, features, member.n_classes, member.threads) for _, features in table.batches()
+        ]
         proba = np.concatenate(parts) if parts else np.empty((0, member.n_classes), np.float32)
         yield fold, table, proba

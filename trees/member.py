@@ -18,7 +18,7 @@ from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, Opened
 from features.scene_features import SceneFeatureSet
-from trees.boosters.booster import Booster, predict_proba
+from trees.boosters.booster import Booster, predict_classes
 from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
 from trees.record import BOOSTER, MEMBER, FoldRecord, MemberRecord
@@ -104,7 +104,7 @@ class TreeMember:
         """Return the mean probability (n, n_classes) that some folds' boosters give to rows (n, F)."""
         mean = np.zeros((len(features), self.n_classes), np.float32)
         for fold in folds:
-            mean += predict_proba(self.boosters[fold], features, self.threads)
+            mean += predict_classes(self.boosters[fold], features, self.n_classes, self.threads)
         return mean / np.float32(len(folds))
 
 

@@ -139,7 +139,7 @@ def assign_folds(
     if len(named) < settings.count:
         raise FoldError(
             f"folds.count: expected at least {settings.count} groups of training scenes, got {len(named)} "
-            f"({len(scenes)} scenes). Lower folds.count to {len(named)} or less, or group less strictly in folds.group."
+            f"({len(scenes)} scenes). {_more_groups(len(named), len(scenes))}"
         )
     shown = _sum_by(group_of, counts > 0, len(named))
     _check_classes(shown, classes, settings)
@@ -181,6 +181,14 @@ def _check_classes(shown: NDArray[np.int64], classes: Classes, settings: FoldSet
             logger.warning(
                 "the %s %s lies in %d groups: not all %d folds can have it", what, name, known, settings.count
             )
+
+
+def _more_groups(groups: int, scenes: int) -> str:
+    """Return in words how to have enough groups."""
+    if scenes == 1:
+        return "Deal the scene in blocks, such as scenes.train.blocks: 64; smaller ones if these are already."
+    lower = f"Lower folds.count to {groups} or less, or group" if groups > 1 else "Group"
+    return f"{lower} less strictly in folds.group."
 
 
 def _sum_by(group_of: NDArray[np.int64], values: NDArray[np.generic], count: int) -> NDArray[np.int64]:

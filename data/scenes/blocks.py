@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from data.errors import ExperimentError
-from data.scenes.grids import pixel_size
+from data.scenes.ground import pixel_metres
 from data.scenes.scene import Block, Scene
 from data.scenes.windows import Grid, tile_windows
 
@@ -15,8 +15,25 @@ __all__ = ["length_in_pixels", "split_scene"]
 LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(px|m|km)?")
 
 
-def split_scene(scene: Scene, side: int) -> Iterator[Scene]:
-    """Yield the blocks of a scene, row by row; those at its lower and right edges may be smaller."""
+def split_scene(scene: Scene, length: int | str) -> Iterator[Scene]:
+    """Yield the blocks of a scene, row by row; those at its lower and right edges may be smaller.
+
+    Parameters
+    ----------
+    scene : Scene
+    length : int or str
+        Side of a block; see `length_in_pixels`.
+
+    Raises
+    ------
+    ExperimentError
+        If it is less than a pixel, or no length.
+    """
+    side = length_in_pixels("scenes.train.blocks", length, scene.grid)
+    if side < 1:
+        raise ExperimentError(
+            f"scenes.train.blocks: expected blocks of a pixel or more, got {length}. Give a larger side."
+        )
     for window in tile_windows(scene.grid.height, scene.grid.width, side):
         name = f"{scene.id}_{window.row:05d}_{window.col:05d}"
         yield replace(
@@ -41,8 +58,9 @@ def length_in_pixels(key: str, length: int | str, grid: Grid) -> int:
     value, unit = float(match[1]), match[2] or "px"
     if unit == "px":
         return math.ceil(value)
-    if grid.transform is None:
+    side = pixel_metres(grid)
+    if side is None:
         raise ExperimentError(
             f"{key}: expected scenes with georeferencing, to turn {length} into pixels, got one without. Give pixels."
         )
-    return max(1, round(value * (1000 if unit == "km" else 1) / pixel_size(grid)))
+    return math.ceil(round(value * (1000 if unit == "km" else 1) / side, 3))

@@ -18,7 +18,10 @@ from data.scenes.image import ImageFile
 from data.scenes.scene import Block, LabelFile, Scene, Split
 from data.scenes.windows import Grid, Window
 
-__all__ = ["Catalogue", "SceneStatistics"]
+__all__ = ["LABELS", "Catalogue", "SceneStatistics"]
+
+LABELS = "labels"
+"""Folder beside a catalogue of labels that are ours, on the grids of their scenes: it moves with the catalogue."""
 
 GRID = pa.struct(
     [("height", pa.int32()), ("width", pa.int32()), ("crs", pa.string()), ("transform", pa.list_(pa.float64()))]
@@ -164,8 +167,10 @@ class Catalogue:
         return np.array(self.statistics["train", scene_id].label_counts, np.int64)
 
     def save(self, path: Path) -> None:
-        """Write the catalogue as parquet, one row a scene."""
-        rows = [_to_row(scene, self.statistics.get((scene.split, scene.id))) for scene in self.scenes]
+        """Write the catalogue as parquet, one row a scene; labels in `LABELS` beside it are named from there."""
+        folder = path.parent.absolute()
+        scenes = [(scene, self.statistics.get((scene.split, scene.id))) for scene in self.scenes]
+        rows = [_to_row(scene, found) | {"label": _stored_path(scene.label, folder)} for scene, found in scenes]
         about = ABOUT.dump_json(About(self.classes, self.bands, self.histograms))
         write_parquet(path, pa.Table.from_pylist(rows, SCHEMA.with_metadata({"terrablend": about})))
 
@@ -185,7 +190,7 @@ class Catalogue:
             raise CATALOGUE.damaged(path, "it is of another version") from error
         if not table.schema.equals(SCHEMA):
             raise CATALOGUE.damaged(path, "its columns are those of another version")
-        pairs = [_from_row(row) for row in table.to_pylist()]
+        pairs = [_from_row(row, path.parent) for row in table.to_pylist()]
         statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
         return cls(about.classes, about.bands, tuple(scene for scene, _ in pairs), statistics, about.histograms)
 
@@ -202,6 +207,13 @@ class Catalogue:
         return replace(self, scenes=scenes)
 
 
+def _stored_path(label: LabelFile | None, folder: Path) -> str | None:
+    if label is None:
+        return None
+    path = Path(label.path).absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder / LABELS) else label.path
+
+
 def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
     label = scene.label
     return {
@@ -211,7 +223,6 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "fold": scene.fold,
         **asdict(scene.grid),
         "images": [asdict(image) for image in scene.images],
-        "label": label and label.path,
         "label_values": label and [{"value": value, "label": index} for value, index in label.values],
         "label_colors": label and label.colors,
         "label_nearest": label and label.nearest,
@@ -229,7 +240,7 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
     }
 
 
-def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
+def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics | None]:
     images = tuple(
         ImageFile(
             image["path"],
@@ -246,7 +257,8 @@ def _from_row(row: dict[str, Any]) -> tuple[Scene, SceneStatistics | None]:
     label = None
     if row["label"] is not None:
         values = tuple((meaning["value"], meaning["label"]) for meaning in row["label_values"])
-        label = LabelFile(row["label"], values, row["label_colors"], row["label_nearest"])
+        path = str(folder / row["label"]) if row["label"].startswith(f"{LABELS}/") else row["label"]
+        label = LabelFile(path, values, row["label_colors"], row["label_nearest"])
         label = replace(label, grid=row["label_grid"] and _to_grid(row["label_grid"]))
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
     tags = None if row["tags"] is None else tuple(row["tags"])

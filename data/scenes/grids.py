@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,10 @@ from data.scenes.windows import Grid
 __all__ = [
     "choose_grid",
     "corners",
+    "distance_text",
+    "edges",
     "grid_problem",
+    "is_geographic",
     "is_placed",
     "move_points",
     "own_grid",
@@ -36,6 +40,11 @@ def pixel_size(grid: Grid) -> float:
     """Return the shorter side of a pixel in the units of its coordinate system."""
     a, b, _, d, e, _ = grid.transform or (1, 0, 0, 0, 1, 0)
     return min(float(np.hypot(a, d)), float(np.hypot(b, e)))
+
+
+def is_geographic(crs: str | None) -> bool:
+    """Return whether coordinates are longitude and latitude."""
+    return crs is not None and bool(CRS.from_wkt(crs).is_geographic)
 
 
 def same_system(crs: str | None, other: str | None) -> bool:
@@ -93,6 +102,7 @@ def own_grid(path: str, found: Grid, grid: Grid) -> tuple[Grid | None, str]:
             f"{path}: expected the grid of its scene, got one that lies {_distance(found, grid)} off, and {lacking} "
             "names no coordinate system. Georeference it, or export it on the scene's grid."
         )
+    found = _turned(found, grid)
     if not _meet(found, grid):
         raise SceneError(
             f"{path}: expected a file that covers its scene, got one that lies {_distance(found, grid)} off. "
@@ -142,6 +152,31 @@ def corners(grid: Grid) -> NDArray[np.float64]:
     return np.array([(a * col + b * row + c, d * col + e * row + f) for col, row in places])
 
 
+def edges(grid: Grid) -> NDArray[np.float64]:
+    """Return x and y (68, 2) of points along the edges, once around: straight edges are curves in another system."""
+    around = corners(grid)
+    return np.concatenate([np.linspace(around[a], around[b], 17) for a, b in ((0, 1), (1, 3), (3, 2), (2, 0))])
+
+
+def distance_text(point: NDArray[np.float64], crs: str | None, grid: Grid) -> str:
+    """Return in words how far a point (2,) lies from the middle of a grid."""
+    [moved] = move_points(point[None], crs, grid.crs)
+    off = float(np.hypot(*(moved - corners(grid).mean(axis=0))))
+    if not np.isfinite(off):
+        return "out of reach of its coordinate system"
+    unit = "" if grid.crs is None else "°" if is_geographic(grid.crs) else " m"
+    return f"{off / pixel_size(grid):,.0f} pixels ({off:,.4g}{unit})"
+
+
+def _turned(found: Grid, grid: Grid) -> Grid:
+    """Return a grid with longitudes that meet those of another: one may count them from 0 to 360, one from -180."""
+    if not is_geographic(found.crs) or found.transform is None:
+        return found
+    a, b, c, d, e, f = found.transform
+    turned = (replace(found, transform=(a, b, c + turn, d, e, f)) for turn in (0, 360, -360))
+    return next((each for each in turned if _meet(each, grid)), found)
+
+
 def _meet(found: Grid, grid: Grid) -> bool:
     moved, ours = move_points(corners(found), found.crs, grid.crs), corners(grid)
     if not np.isfinite(moved).all():
@@ -153,13 +188,7 @@ def _meet(found: Grid, grid: Grid) -> bool:
 
 def _distance(found: Grid, grid: Grid) -> str:
     """Return in words how far the middle of one grid lies from that of another."""
-    here, there = (corners(each).mean(axis=0, keepdims=True) for each in (grid, found))
-    off = float(np.hypot(*(move_points(there, found.crs, grid.crs) - here)[0]))
-    if not np.isfinite(off):
-        return "out of reach of its coordinate system"
-    crs = CRS.from_wkt(grid.crs) if grid.crs else None
-    unit = "" if crs is None else "°" if crs.is_geographic else " m"
-    return f"{off / pixel_size(grid):,.0f} pixels ({off:,.4g}{unit})"
+    return distance_text(corners(found).mean(axis=0), found.crs, grid)
 
 
 def _other_name(path: str, found: Grid, grid: Grid) -> str:

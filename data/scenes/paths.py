@@ -111,4 +111,3 @@ def _bases(path: str) -> list[Path]:
     elif subdataset := Subdataset.parse(path):
         return [Path(subdataset.file)]
     return [] if "://" in path or path.startswith("/vsi") else [Path(path)]
-

@@ -264,7 +264,9 @@ def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:
         return find_files(pattern, root)
     path = resolve_path(pattern, root)
     if "*" in pattern and not is_there(path):
-        raise ExperimentError(f"{pattern}: expected {{id}} where the names of scenes differ, got *. Write {{id}} for it.")
+        raise ExperimentError(
+            f"{pattern}: expected {{id}} where the names of scenes differ, got *. Write {{id}} for it."
+        )
     return path
 
 

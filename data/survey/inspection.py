@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.errors import CatalogueError, TerrablendError
 from data.progress import Track, untracked
-from data.scenes.blocks import length_in_pixels, split_scene
+from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
@@ -60,6 +60,8 @@ class Inspection:
         How often values occur in each band; None where there are problems, and once it is counted.
     declared : tuple of Declared
         What its files declare of their bands.
+    elsewhere : str
+        Where the shapes of its label lie if none is on it, else empty.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Inspection:
     statistics: SceneStatistics | None = None
     value_counts: ValueCounts | None = None
     declared: tuple[Declared, ...] = ()
+    elsewhere: str = ""
 
 
 def build_catalogue(
@@ -133,7 +136,8 @@ def build_catalogue(
             + "\n".join(f"  - {line}" for line in found)
         )
     statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
-    warnings = [warning for inspection in inspections for warning in inspection.warnings] + _find_copies(inspections)
+    warnings = _join_alike(warning for inspection in inspections for warning in inspection.warnings)
+    warnings += _find_copies(inspections)
     warnings += find_scales([each for inspection in inspections for each in inspection.declared])
     if totals:
         warnings += find_fill(bands, totals, _ends(statistics.values()))
@@ -179,7 +183,7 @@ def inspect_scene(
 def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None) -> tuple[Inspection, ...]:
     name = f"{files.split} scene {files.id}"
     try:
-        scene, problems, warnings = _place(files, classes, invalid, labels)
+        scene, problems, warnings, elsewhere = _place(files, classes, invalid, labels)
         absent = [band for band, _ in invalid if band not in scene.bands]
         if absent:
             problems.append(
@@ -188,10 +192,7 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path
         if problems:
             return (Inspection(name, tuple(problems)),)
         declared = tuple(declared_scales(files.id, scene.images))
-        if files.blocks is None:
-            parts = [scene]
-        else:
-            parts = [*split_scene(scene, length_in_pixels("scenes.train.blocks", files.blocks, scene.grid))]
+        parts = [scene] if files.blocks is None else [*split_scene(scene, files.blocks)]
         found = [_read_statistics(part, classes) for part in parts]
     except TerrablendError as error:
         return (Inspection(name, (str(error),)),)
@@ -201,30 +202,31 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path
         Inspection(f"{files.split} scene {part.id}", (), (), part, statistics, counts)
         for part, (statistics, counts) in zip(parts, found, strict=True)
     ]
-    return replace(inspections[0], warnings=tuple(warnings), declared=declared), *inspections[1:]
+    first = replace(inspections[0], warnings=tuple(warnings), declared=declared, elsewhere=elsewhere)
+    return first, *inspections[1:]
 
 
 def _place(
     files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None
-) -> tuple[Scene, list[str], list[str]]:
-    """Return a scene with its files as they lie on its grid, what is wrong with its label, and what looks odd."""
+) -> tuple[Scene, list[str], list[str], str]:
+    """Return a scene on its grid, what is wrong with its label, what looks odd, and where shapes lie that miss it."""
     images, grid, warnings = place_images(files.images, files.framing)
     scene = Scene(files.id, files.split, images, grid, None, invalid, tags=files.tags)
     if files.label is None:
-        return scene, [], warnings
+        return scene, [], warnings, ""
     path = None if labels is None else labels / files.split / f"{files.id}.tif"
     if isinstance(files.label, DrawnLabel):
         assert path is not None
         burnt = burn_label(files.label, grid, classes, path)
         found = [burnt.problem] if burnt.problem else []
-        return replace(scene, label=burnt.label), found, [*warnings, *filter(None, [burnt.warning])]
+        return replace(scene, label=burnt.label), found, [*warnings, *burnt.warnings], burnt.elsewhere
     label, odd = place_label(files.label, grid)
     scene = replace(scene, label=label)
     if files.blocks is not None and path is not None:
         # A copy of our own, of which parts can be left out.
         write_label(path, grid, ((window, read_label(scene, window)) for window in scene_strips(scene)))
         scene = replace(scene, label=LabelFile(str(path), identity_values(classes)))
-    return scene, [], [*warnings, *filter(None, [odd])]
+    return scene, [], [*warnings, *filter(None, [odd])], ""
 
 
 def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, ValueCounts]:
@@ -277,6 +279,9 @@ def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[s
     ]
     if not counts:
         return ["train: expected at least one scene to learn from, got none. Correct root or scenes.train."]
+    elsewhere = dict.fromkeys(inspection.elsewhere for inspection in inspections if inspection.elsewhere)
+    if elsewhere and not np.any(counts):
+        return [*elsewhere][:SHOWN]
     if classes.task == "multilabel":
         what, advice = "scenes with the tag", "Correct its name under classes, or leave it out."
     else:
@@ -285,6 +290,17 @@ def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[s
         f"train: expected {what} {name}, got none in {len(counts)} scenes. {advice}"
         for name, total in zip(classes.label_names, np.sum(counts, axis=0), strict=True)
         if total == 0
+    ]
+
+
+def _join_alike(warnings: Iterable[str]) -> list[str]:
+    """Say once what is said of many files alike."""
+    about: dict[str, list[str]] = defaultdict(list)
+    for warning in warnings:
+        name, _, text = warning.partition(": ")
+        about[text].append(name)
+    return [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {text}" for text, names in about.items()
     ]
 
 

@@ -22,7 +22,7 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
     ----------
     pattern : str
         Relative to ``root``, absolute, through an archive (``/vsizip/archive.zip/{id}.tif``), or a raster within files,
-        such as ``NETCDF:"{id}.nc":ndvi``. Where {id} stands more than once, as in ``{id}/{id}_B04.tif``, it is the same.
+        such as ``NETCDF:"{id}.nc":ndvi``. Where {id} stands twice, as in ``{id}/{id}_B04.tif``, it is the same.
     root : Path
 
     Raises

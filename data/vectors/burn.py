@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
 from rasterio import Affine
 from rasterio.errors import ShapeSkipWarning
@@ -16,13 +17,13 @@ from rasterio.features import rasterize
 from data.errors import LabelError
 from data.files import replacing
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.grids import corners, is_placed, move_points, same_system
+from data.scenes.grids import distance_text, edges, is_geographic, is_placed, move_points, same_system
 from data.scenes.image import raster_window
 from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced
 from data.scenes.scene import LabelFile
 from data.scenes.windows import Grid, Window
 from data.settings import VectorSettings
-from data.vectors.drawn import DrawnLabel, as_text, class_codes
+from data.vectors.drawn import DrawnLabel, as_text, class_codes, count_unnamed
 from data.vectors.shapes import Shapes, open_shapes
 
 __all__ = ["Burnt", "burn_label", "burn_numbers", "identity_values", "on_grid", "write_label"]
@@ -46,13 +47,16 @@ class Burnt:
     label : LabelFile
     problem : str
         Why it cannot be used; empty if it can.
-    warning : str
-        What looks odd; empty if nothing does.
+    warnings : tuple of str
+        What looks odd.
+    elsewhere : str
+        Where the shapes lie if none is on the scene, else empty.
     """
 
     label: LabelFile
     problem: str = ""
-    warning: str = ""
+    warnings: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> Burnt:
@@ -60,7 +64,7 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
 
     A polygon labels the pixels whose centre it covers, or those that it touches; a line those that it crosses; a point
     its own, or those within a radius. A pixel that polygons of two classes cover is a problem; one that two classes
-    merely touch, or that holds points of two, is unlabelled.
+    merely touch, or that holds points of two, is unlabelled, and so is what a shape to be ignored covers.
 
     Parameters
     ----------
@@ -77,7 +81,8 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
         If the shapes cannot be read, have no classes, or the scene does not say where it lies.
     """
     settings = drawn.settings
-    shapes = on_grid(open_shapes(drawn.path, settings.layer, settings.crs), grid)
+    everywhere = open_shapes(drawn.path, settings.layer, settings.crs)
+    shapes = on_grid(everywhere, grid)
     codes = class_codes(shapes, settings, classes)
     area = None if drawn.area is None else on_grid(open_shapes(drawn.area), grid)
     overlap = np.zeros(0, np.int64)
@@ -88,10 +93,11 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
         for window in _strips(grid):
             low, high = _burn(shapes, codes, settings, window)
             clash = low != high
-            if clash.any():
+            # What is to be ignored has the greatest code.
+            if (clash & (high != IGNORE)).any():
                 both = _polygon_clash(shapes, codes, settings, window)
                 overlap = overlap if len(overlap) or not both.any() else np.argwhere(both)[0] + (window.row, 0)
-                mixed += int((clash & ~both).sum())
+                mixed += int((clash & (high != IGNORE) & ~both).sum())
             label = np.where(clash, IGNORE, np.where(low == NONE, drawn.outside, low)).astype(np.uint8)
             if area is not None:
                 inside = _draw(area.geometries, [1] * len(area), window, touched=False)
@@ -102,8 +108,35 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
     label = LabelFile(str(path), identity_values(classes))
     if len(overlap):
         return Burnt(label, problem=_overlap_problem(drawn.path, shapes, codes, classes, overlap))
-    warning = f"{drawn.path}: {mixed} pixels touch shapes of several classes, and are left unlabelled." if mixed else ""
-    return Burnt(label, warning=warning)
+    elsewhere = "" if len(shapes) else _where_they_lie(everywhere, grid)
+    return Burnt(label, warnings=tuple(_oddities(everywhere, shapes, drawn, mixed)), elsewhere=elsewhere)
+
+
+def _oddities(everywhere: Shapes, shapes: Shapes, drawn: DrawnLabel, mixed: int) -> Iterator[str]:
+    """Yield what looks odd about shapes on a scene, of which some pixels touch several classes."""
+    if everywhere.crs is None and len(shapes):
+        yield (
+            f"{drawn.path}: it names no coordinate system; its coordinates are taken for those of the scene. "
+            "Set label.crs if they are others."
+        )
+    if unnamed := count_unnamed(shapes, drawn.settings):
+        yield f"{drawn.path}: {unnamed} shapes have no class, and what they cover is left unlabelled."
+    if mixed:
+        yield f"{drawn.path}: {mixed} pixels touch shapes of several classes, and are left unlabelled."
+
+
+def _where_they_lie(shapes: Shapes, grid: Grid) -> str:
+    """Return in words how far shapes lie from a scene."""
+    if not len(shapes):
+        return f"{shapes.path}: expected shapes on the scene, got none at all. Draw some, or export the layer again."
+    left, bottom, right, top = shapely.total_bounds(shapes.geometries).tolist()
+    far = distance_text(np.array([(left + right) / 2, (bottom + top) / 2]), shapes.crs, grid)
+    unnamed = "" if shapes.crs else ", and the file names no coordinate system"
+    return (
+        f"{shapes.path}: expected shapes on the scene, got {len(shapes)} that lie elsewhere, {far} off "
+        f"(x {left:.6g} … {right:.6g}, y {bottom:.6g} … {top:.6g}){unnamed}. Set label.crs if their coordinates are of "
+        "another system, or name the file of this place."
+    )
 
 
 def burn_numbers(
@@ -161,18 +194,16 @@ def on_grid(shapes: Shapes, grid: Grid) -> Shapes:
             f"{shapes.path}: expected a scene that says where it lies, to draw shapes on it, got one without "
             "georeferencing. Georeference the image, or draw the label as a raster."
         )
-    # A little more than the scene: its edges are curves in another projection.
-    around = corners(Grid(grid.height, grid.width, None, grid.transform))
-    ring = np.concatenate([np.linspace(around[a], around[b], 17) for a, b in ((0, 1), (1, 3), (3, 2), (2, 0))])
-    moved = move_points(ring, grid.crs, shapes.crs)
+    moved = move_points(edges(grid), grid.crs, shapes.crs)
     moved = moved[np.isfinite(moved).all(axis=1)]
     if not len(moved):
         return shapes.take(np.zeros(len(shapes), bool))
     (left, bottom), (right, top) = moved.min(axis=0), moved.max(axis=0)
+    # A little more than the scene: its edges are curves in another projection.
     margin = 0.01 * max(right - left, top - bottom)
     box = shapely.box(left - margin, bottom - margin, right + margin, top + margin)
-    near = shapes.take(np.flatnonzero(shapely.intersects(shapely.envelope(shapes.geometries), box)))
-    geometries = near.geometries
+    geometries, chosen = _meeting(shapes.geometries, box, is_geographic(shapes.crs or grid.crs))
+    near = shapes.take(chosen)
     if not same_system(shapes.crs, grid.crs):
         # So that straight lines of one projection bend as they should in the other.
         geometries = shapely.segmentize(geometries, max(right - left, top - bottom) / 64)
@@ -183,6 +214,22 @@ def on_grid(shapes: Shapes, grid: Grid) -> Shapes:
         return np.asarray(there @ matrix[:2, :2].T + matrix[:2, 2])
 
     return Shapes(near.path, None, shapely.transform(geometries, to_pixels), near.values)
+
+
+def _meeting(
+    geometries: NDArray[np.object_], box: shapely.Polygon, geographic: bool
+) -> tuple[NDArray[np.object_], NDArray[np.int64]]:
+    """Return the shapes that may meet a box, and their places.
+
+    Scenes may reach over the date line, and longitudes count from -180 or from 0: then shapes are turned to the box.
+    """
+    found, places = [], []
+    for turn in (0, 360, -360) if geographic else (0,):
+        there = np.flatnonzero(shapely.intersects(shapely.envelope(geometries), shapely.affinity.translate(box, -turn)))
+        shift = np.array([turn, 0.0])
+        found.append(shapely.transform(geometries[there], shift.__add__) if turn else geometries[there])
+        places.append(there)
+    return np.concatenate(found), np.concatenate(places)
 
 
 def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[np.uint8]]]) -> None:
@@ -226,7 +273,7 @@ def _polygon_clash(
     polygons = np.isin(shapely.get_type_id(shapes.geometries), (3, 6))
     only = shapes.take(polygons)
     low, high = _burn(only, codes[polygons], settings.model_copy(update={"touched": "centre"}), window)
-    clash: NDArray[np.bool_] = low != high
+    clash: NDArray[np.bool_] = (low != high) & (high != IGNORE)
     return clash
 
 

@@ -12,7 +12,7 @@ from data.scenes.classes import IGNORE, Classes
 from data.settings import VectorSettings
 from data.vectors.shapes import Shapes
 
-__all__ = ["FIELDS", "DrawnLabel", "as_text", "class_codes", "drawn_label"]
+__all__ = ["FIELDS", "DrawnLabel", "as_text", "class_codes", "count_unnamed", "drawn_label"]
 
 FIELDS = ("class", "label", "classname", "class_name", "landcover", "land_cover", "code", "category", "type", "name")
 """Names of a column of classes, the likeliest first."""
@@ -57,7 +57,7 @@ def drawn_label(path: str, settings: VectorSettings, classes: Classes, area: str
 
 
 def class_codes(shapes: Shapes, settings: VectorSettings, classes: Classes) -> NDArray[np.uint8]:
-    """Return the label index of each shape (n,), `IGNORE` for those to be ignored.
+    """Return the label index of each shape (n,), `IGNORE` for those to be ignored and those without a class.
 
     Without ``field`` a column called class, label or the like is taken; in a binary task without one every shape is of
     the class. A value means the class of that name or id, or what ``values`` says.
@@ -75,16 +75,25 @@ def class_codes(shapes: Shapes, settings: VectorSettings, classes: Classes) -> N
             f"{shapes.path}: expected a column of classes called {', '.join(FIELDS[:3])}, got "
             f"{', '.join(shapes.values) or 'none'}. Name it: label.field."
         )
-    meanings = _meanings(settings, classes)
+    # What has no class was drawn, but not decided yet.
+    meanings = {"": IGNORE, **_meanings(settings, classes)}
     texts = [as_text(value) for value in shapes.column(name).tolist()]
     unknown = sorted({text for text in texts if text not in meanings})
     if unknown:
         raise LabelError(
-            f"{shapes.path}: expected in {name} the values {', '.join(sorted(meanings))}, got also "
-            f"{', '.join(text or '(none)' for text in unknown[:5])}. "
+            f"{shapes.path}: expected in {name} the values {', '.join(filter(None, sorted(meanings)))}, got also "
+            f"{', '.join(unknown[:5])}. "
             "Declare them under classes, in label.values or in label.ignore."
         )
     return np.array([meanings[text] for text in texts], np.uint8)
+
+
+def count_unnamed(shapes: Shapes, settings: VectorSettings) -> int:
+    """Return how many shapes have no class though there is a column of classes, and it was not said what that means."""
+    name = settings.field or _find_field(shapes)
+    if name is None or "" in map(as_text, [*(settings.values or ()), *settings.ignore]):
+        return 0
+    return sum(not as_text(value) for value in shapes.column(name).tolist())
 
 
 def as_text(value: Any) -> str:
@@ -109,7 +118,9 @@ def _find_field(shapes: Shapes) -> str | None:
 def _meanings(settings: VectorSettings, classes: Classes) -> Mapping[str, int]:
     index = {as_text(name): place for place, name in enumerate(classes.label_names)} | {"ignore": IGNORE}
     if settings.values is None:
-        meanings = {as_text(value): place for place, value in enumerate(classes.label_ids)} | index
+        ids = {as_text(value): place for place, value in enumerate(classes.label_ids)}
+        truths = {as_text(value): ids[as_text(int(value))] for value in (False, True) if as_text(int(value)) in ids}
+        meanings = truths | ids | index
     else:
         unknown = sorted({name for name in settings.values.values() if as_text(name) not in index})
         if unknown:

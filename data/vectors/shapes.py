@@ -22,6 +22,7 @@ from rasterio.errors import CRSError
 from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.names import list_names
+from data.scenes.paths import files_on_disk
 
 __all__ = ["Shapes", "open_shapes", "read_shapes"]
 
@@ -47,6 +48,9 @@ COORDINATES = (
     ("point_x", "point_y"), ("xcoord", "ycoord"), ("x_coord", "y_coord"), ("e", "n"),
 )  # fmt: skip
 """Names that columns of coordinates have, small letters for all."""
+
+GEOMETRIES = ("wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape")
+"""Names that a column of shapes written as text has, small letters for all."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +83,33 @@ class Shapes:
         )
 
     def column(self, name: str) -> NDArray[Any]:
-        """Return the values of a column; raises LabelError with those that there are."""
-        if name not in self.values:
-            raise LabelError(
-                f"{self.path}: expected the column {name}, got {list_names(self.values) or 'none'}. "
-                "Correct label.field or the name of the column."
-            )
-        return self.values[name]
+        """Return the values of a column; raises LabelError with those that there are.
+
+        Letters may be large or small, and a Shapefile keeps ten of them.
+        """
+        if name in self.values:
+            return self.values[name]
+        for wanted in (name.lower(), name.lower()[:10] if self.path.lower().endswith((".shp", ".zip")) else None):
+            alike = [column for column in self.values if column.lower() == wanted]
+            if len(alike) == 1:
+                return self.values[alike[0]]
+        raise LabelError(
+            f"{self.path}: expected the column {name}, got {list_names(self.values) or 'none'}. "
+            "Correct label.field or the name of the column."
+        )
 
 
 def open_shapes(path: str, layer: str | None = None, crs: str | None = None) -> Shapes:
     """Return the shapes of a file, which are read once as long as the file stays as it is; see `read_shapes`."""
     try:
-        stat = Path(path).stat()
+        stats = [file.stat() for file in files_on_disk([path])]
     except OSError as error:
         raise LabelError(f"{path}: expected a file of shapes, got: {error}. Correct label.vector or root.") from error
-    return _open_shapes(path, layer, crs, stat.st_mtime_ns, stat.st_size)
+    return _open_shapes(path, layer, crs, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
 
 @lru_cache(maxsize=4)
-def _open_shapes(path: str, layer: str | None, crs: str | None, modified: int, size: int) -> Shapes:
+def _open_shapes(path: str, layer: str | None, crs: str | None, state: tuple[tuple[int, int], ...]) -> Shapes:
     return read_shapes(path, layer, crs)
 
 
@@ -138,11 +149,15 @@ def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> 
 
 
 def _read_layer(path: str, layer: str | None) -> Shapes:
-    layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    # QGIS keeps styles in a table beside the layers.
+    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
     if layer is None and len(layers) > 1:
         raise LabelError(
             f"{path}: expected one layer, got {list_names(layers)}. Name the one of the labels: label.layer."
         )
+    if layer is not None and layers and layer not in layers:
+        raise LabelError(f"{path}: expected the layer {layer}, got {list_names(layers)}. Correct label.layer.")
+    layer = layer or (layers[0] if layers else None)
     meta, _, geometry, columns = pyogrio.raw.read(path, layer=layer)
     if geometry is None:
         raise LabelError(f"{path}: expected shapes, got a table without any. Export it with its geometries.")
@@ -170,9 +185,12 @@ def _read_table(path: str) -> Shapes:
     names = list(rows[0]) if rows else []
     small = {name.strip().lower(): name for name in names}
     found = next((pair for pair in COORDINATES if pair[0] in small and pair[1] in small), None)
+    written = next((small[name] for name in GEOMETRIES if name in small), None)
+    if found is None and written is not None:
+        return _read_written(path, rows, written)
     if found is None:
         raise LabelError(
-            f"{path}: expected columns called x and y, or lon and lat, got {list_names(names) or 'no row'}. "
+            f"{path}: expected columns called x and y, lon and lat, or wkt, got {list_names(names) or 'no row'}. "
             "Rename those of the coordinates."
         )
     points = np.empty((len(rows), 2))
@@ -190,8 +208,31 @@ def _read_table(path: str) -> Shapes:
     return Shapes(path, crs, np.asarray(shapely.points(points), object), values)
 
 
+def _read_written(path: str, rows: Sequence[dict[str, str]], column: str) -> Shapes:
+    """Return the shapes of a table that writes each as text (WKT)."""
+    shapes = np.empty(len(rows), object)
+    for number, row in enumerate(rows):
+        try:
+            shapes[number] = shapely.from_wkt(row.get(column) or None, on_invalid="raise")
+        except shapely.errors.ShapelyError as error:
+            raise LabelError(
+                f"{path}, row {number + 1}, {column}: expected a shape such as POINT (3 4), got "
+                f"{row[column][:100]!r}. Correct the cell."
+            ) from error
+    values = {name: np.array([row.get(name, "") for row in rows], object) for name in rows[0] if name != column}
+    return Shapes(path, None, _flat(shapes), values)
+
+
 def _shapes(wkb: Sequence[bytes] | NDArray[np.object_]) -> NDArray[np.object_]:
-    return np.asarray(shapely.force_2d(shapely.from_wkb(np.asarray(wkb, object), on_invalid="fix")), object)
+    return _flat(shapely.from_wkb(np.asarray(wkb, object), on_invalid="fix"))
+
+
+def _flat(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return valid shapes in two dimensions; what crosses itself, as QGIS lets people draw, is taken apart."""
+    flat = np.asarray(shapely.force_2d(shapes), object)
+    broken = ~shapely.is_valid(flat) & ~shapely.is_missing(flat)
+    flat[broken] = shapely.make_valid(flat[broken])
+    return flat
 
 
 def _wkt(path: str, text: str) -> str:

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from data.pages.page import label_marks
+from data.scenes.ground import pixel_area
 from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.decision import Decision, calibrate
 from ensemble.report.areas_section import HECTARE
 from ensemble.report.explorer import Blendable, explorer_data, explorer_rows
 from ensemble.report.score_counts import CELLS, Stored, gather_scores, threshold_edges
 from ensemble.report.section import ReportSource, Row
-from ensemble.score.areas import pixel_area
 from ensemble.score.evaluation import Evaluation
 
 __all__ = ["threshold_values"]

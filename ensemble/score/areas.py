@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rasterio.crs import CRS
-
 from data.pages.numbers import format_minus
+from data.scenes.ground import pixel_area
 from data.scenes.windows import Grid
 from ensemble.score.intervals import Interval
 
-__all__ = ["Areas", "pixel_area", "pixel_sizes"]
+__all__ = ["Areas", "pixel_sizes"]
 
 LARGE = 1e10
 """Mapped m² from which on areas are given in km², below in ha."""
@@ -55,7 +54,7 @@ class Areas:
     def words(self) -> str:
         """Write the area of each class in one line."""
         texts = (
-            f"{label} {self._write(area.value)} {self.unit[0]} ({self._range(area, '; ')}mapped {self._write(mapped)})"
+            f"{label} {self._estimate(area)} ({self._range(area, '; ')}mapped {self._write(mapped)})"
             for label, area, mapped in zip(self.labels, self.area, self.mapped, strict=True)
         )
         return ", ".join(texts)
@@ -82,6 +81,10 @@ class Areas:
         text = f"{area / size:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         return format_minus(text) if math.isfinite(area) else "–"
 
+    def _estimate(self, area: Interval) -> str:
+        known = math.isfinite(area.value)
+        return f"{self._write(area.value)} {self.unit[0]}" if known else f"unknown, in {self.unit[0]}"
+
     def _range(self, area: Interval, after: str = "") -> str:
         return f"{self._write(area.low)}–{self._write(area.high)}{after}" if math.isfinite(area.low) else ""
 
@@ -91,19 +94,3 @@ def pixel_sizes(grids: Iterable[Grid]) -> tuple[list[float], bool]:
     sizes = [pixel_area(grid) for grid in grids]
     known = [size for size in sizes if size is not None]
     return (known, True) if len(known) == len(sizes) else ([1.0] * len(sizes), False)
-
-
-def pixel_area(grid: Grid) -> float | None:
-    """Return the area of a pixel in m²; None where the CRS does not tell it: none, degrees, or a Mercator's metres.
-
-    >>> pixel_area(Grid(8, 8, CRS.from_epsg(32633).to_wkt(), (10, 0, 0, 0, -10, 0)))
-    100.0
-    """
-    if grid.crs is None or grid.transform is None:
-        return None
-    crs = CRS.from_wkt(grid.crs)
-    # A Mercator's metres are true at the equator alone; at 60° its pixels are four times too large.
-    if not crs.is_projected or crs.to_dict().get("proj") in ("merc", "webmerc"):
-        return None
-    a, b, _, d, e, _ = grid.transform
-    return float(abs(a * e - b * d) * crs.linear_units_factor[1] ** 2)

@@ -87,6 +87,10 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
             evaluation, evaluation.mapped[MAP], [*scenes.values()], classes, settings, labelled=True
         )
     counts = evaluation.total(MAP)
+    if not counts.any():
+        raise MapError(
+            f"{maps}: expected labelled pixels on the maps, got none in {labels}. Name the labels of this place."
+        )
     lines = [
         f"{len(names)} scenes, {format_count(counts.sum())} labelled pixels, "
         f"{format_count(counts[..., -1].sum())} of them not mapped",
@@ -161,12 +165,13 @@ def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -
         drawn = burn_label(drawn_label(label, settings, classes, None), grid, classes, burnt)
         if drawn.problem:
             raise LabelError(drawn.problem)
-        placed, odd = drawn.label, drawn.warning
+        placed, warnings = drawn.label, (*drawn.warnings, *filter(None, [drawn.elsewhere]))
     else:
         raster = given if isinstance(given, LabelSettings) else LabelSettings(path=label)
         placed, odd = place_label(label_file(label, raster, classes), grid)
-    if odd:
-        logger.warning("%s", odd)
+        warnings = (odd,) if odd else ()
+    for warning in warnings:
+        logger.warning("%s", warning)
     return Scene(burnt.stem, "val", (), grid, placed)
 
 

@@ -17,7 +17,7 @@ from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
 from data.maps.member import Member
 from data.progress import Track, untracked
-from data.scenes.catalogue import Catalogue
+from data.scenes.catalogue import LABELS, Catalogue
 from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
 from data.workers import cores
@@ -100,7 +100,7 @@ class BaseRun(ABC, Generic[E]):
     def check(self) -> Stage:
         """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
         settings = self.settings_record("task", "scenes", "table", "classes", "folds", "seed")
-        outputs = ("catalogue.parquet", "folds.txt", "check.html", "labels")
+        outputs = ("catalogue.parquet", "folds.txt", "check.html", LABELS)
         return self.stage("check", "check", self._check, (), outputs, settings, inputs=self._input_files)
 
     @cached_property

@@ -13,7 +13,7 @@ from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
-from data.scenes.catalogue import Catalogue
+from data.scenes.catalogue import LABELS, Catalogue
 from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue, read_label_statistics
@@ -45,9 +45,6 @@ __all__ = ["Run"]
 
 MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip|json)")
 """Files of a member's folder that hold a model, or its hash; its maps and the story of its training are not needed."""
-
-LABELS = "labels"
-"""Folder of the labels that are drawn as shapes, on the grids of their scenes."""
 
 EXTRA_MAPS = ("proba", "uncertainty")
 """Folders of what a submission may hold beside class maps."""
@@ -178,7 +175,8 @@ class Run(BaseRun[Experiment]):
         return replace(catalogue, scenes=scenes)
 
     def _moved_label(self, scene: Scene, files: SceneFiles) -> LabelFile | None:
-        if scene.label is None or not isinstance(files.label, LabelFile):
+        # Labels of blocks and drawn labels are ours, and lie in the run folder.
+        if scene.label is None or scene.block is not None or not isinstance(files.label, LabelFile):
             return scene.label
         return replace(scene.label, path=files.label.path)
 

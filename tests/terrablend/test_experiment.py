@@ -66,6 +66,19 @@ def test_every_problem_is_listed_at_once(file):
     assert "task" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scenes.bands=[label, nir]", "scenes.bands: expected names other than scene, row, .*, got label"),
+        ("features.formulas={weight: nir > 1}", "features.formulas: expected names other than .*, got weight"),
+        ('scenes.bands=["", nir]', "expected names of printable letters, got ''"),
+    ],
+)
+def test_bands_and_formulas_have_names_of_their_own(file, override, message):
+    with pytest.raises(ExperimentError, match=message):
+        load_experiment(file, [override])
+
+
 def test_classes_must_suit_the_task(file):
     with pytest.raises(ExperimentError, match="expected one class with an id above 0"):
         load_experiment(file, ["classes={1: kelp, 2: sand}"]).label_classes()

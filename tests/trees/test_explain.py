@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import jaccard_score, log_loss
 
 import trees.explain
+from data.scenes.classes import Classes
 from features import FeatureSet, build_table
 from features.explanation import load_explanation
 from features.scene_features import SceneFeatureSet
@@ -161,6 +162,14 @@ def test_every_class_has_its_own_order_and_plots(explained, make_scenes):
             assert all(0 < rank < 1 for rank in column.swarm.rank)
             assert len(column.dependence.folds) == 2
     assert len({use.log_loss for use in explanation.classes}) == 3
+
+
+def test_two_classes_are_explained_each(explained, make_scenes):
+    bare = Classes("multiclass", (0, 1), ("water", "kelp"), ((0, 0, 255), (230, 159, 0)))
+    water, kelp = explain_member(*explained(make_scenes(bare)), seed=0).classes
+    assert (water.label, kelp.label) == ("water", "kelp")
+    assert water.iou > kelp.iou > 0.3  # the classes' own, and water is common
+    assert [use.swarm.shap for use in water.columns] == [tuple(-v for v in use.swarm.shap) for use in kelp.columns]
 
 
 def test_what_the_library_does_not_give_is_left_out(explained):

@@ -12,7 +12,8 @@ from data.files import hash_file, read_json
 from data.maps.geotiff import read_proba
 from data.maps.store import open_store, write_maps
 from data.records import read_record, write_parquet, write_record
-from data.scenes.scene import read_scene, valid_mask
+from data.scenes.classes import Classes
+from data.scenes.scene import read_label, read_scene, valid_mask
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
@@ -84,6 +85,19 @@ def test_multiclass_members_sum_to_one(fitted, make_scenes):
     for _, _, proba in load_member(directory).predict([catalogue.scenes[0]], [1]):
         assert proba.shape[0] == 3
         np.testing.assert_allclose(proba.sum(axis=0)[~np.isnan(proba[0])], 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("booster", LEARNERS)
+def test_a_map_of_two_classes_has_a_plane_each(fitted, make_scenes, booster):
+    bare = Classes("multiclass", (0, 1), ("water", "kelp"), ((0, 0, 255), (230, 159, 0)))
+    settings = SETTINGS.model_copy(update={"booster": booster, "validation_fraction": 0.0})
+    catalogue, directory = fitted(make_scenes(bare), settings)
+    scene = catalogue.scenes[0]
+    [(_, _, proba)] = load_member(directory).predict([scene], [1])
+    label, seen = read_label(scene), ~np.isnan(proba[0])
+    np.testing.assert_allclose(proba.sum(axis=0)[seen], 1, rtol=1e-5)
+    means = [proba[:, seen & (label == place)].mean(axis=1) for place in (0, 1)]
+    assert (means[0] - means[1])[0] > 0.2
 
 
 @pytest.mark.parametrize("booster", LEARNERS)

@@ -23,9 +23,11 @@ __all__ = [
     "Learner",
     "Rows",
     "check_parameters",
+    "class_contributions",
     "decode_name",
     "encode_name",
     "gain_shares",
+    "predict_classes",
     "predict_proba",
     "unreadable",
 ]
@@ -155,6 +157,22 @@ class Learner(ABC):
 def predict_proba(booster: Booster, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
     """Return a booster's probabilities (n, 1) or (n, K) of rows (n, F), by its forest if it has one."""
     return (booster.forest or booster).predict_proba(features, threads)
+
+
+def predict_classes(
+    booster: Booster, features: NDArray[np.float32], n_classes: int, threads: int = 1
+) -> NDArray[np.float32]:
+    """Return probabilities (n, n_classes) of rows (n, F); a booster tells the second of two classes alone."""
+    proba = predict_proba(booster, features, threads)
+    return proba if proba.shape[1] == n_classes else np.concatenate([1 - proba, proba], axis=1)
+
+
+def class_contributions(
+    booster: Booster, features: NDArray[np.float32], n_classes: int, threads: int = 1
+) -> NDArray[np.float32] | None:
+    """Return the SHAP values (n, n_classes, F + 1) of rows (n, F), None if there are none; see `predict_classes`."""
+    values = booster.contributions(features, threads)
+    return values if values is None or values.shape[1] == n_classes else np.concatenate([-values, values], axis=1)
 
 
 def gain_shares(names: Iterable[str], gains: NDArray[np.floating]) -> dict[str, float]:

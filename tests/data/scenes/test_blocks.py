@@ -65,7 +65,7 @@ def test_a_catalogue_keeps_blocks(scene, tmp_path, make_scenes):
 
 
 def test_lengths_are_pixels_or_metres():
-    assert [length_in_pixels("gap", length, GRID) for length in (3, "3", "25 m", "1km")] == [3, 3, 2, 100]
+    assert [length_in_pixels("gap", length, GRID) for length in (3, "3", "25 m", "1km")] == [3, 3, 3, 100]
     with pytest.raises(ExperimentError, match="gap: expected pixels or a length such as 256, 500 m or 2 km, got far"):
         length_in_pixels("gap", "far", GRID)
     with pytest.raises(ExperimentError, match="expected scenes with georeferencing"):

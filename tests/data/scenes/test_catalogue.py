@@ -1,5 +1,7 @@
 import json
 import os
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -255,3 +257,17 @@ def test_a_landsat_scene_of_a_file_a_band_is_read_with_its_sparse_label(real_dat
     assert 0.6 < counts["swir22"] < 0.63
     assert 0.84 < counts["blue"] < 0.86
     assert min(band["minimum"] for band in catalogue.statistics["train", scene.id].bands) >= 0
+
+
+def test_labels_of_ours_move_with_the_catalogue_and_others_stay(root, tmp_path):
+    files, problems = find_scenes(SETTINGS, FLOOD, root)
+    blocked = [replace(each, blocks=8) if each.split == "train" else each for each in files]
+    catalogue, _ = build_catalogue(blocked, problems, SETTINGS, FLOOD, labels=tmp_path / "run/labels")
+    plain, _ = build_catalogue(files, problems, SETTINGS, FLOOD)
+    for kept, place in ((catalogue, tmp_path / "run"), (plain, tmp_path / "other")):
+        kept.save(place / "catalogue.parquet")
+        place.rename(place.with_name("moved"))
+        found = Catalogue.load(tmp_path / "moved/catalogue.parquet").scenes[0].label.path
+        expected = tmp_path / "moved/labels/train/a.tif" if kept is catalogue else root / "mask/m_a.tif"
+        assert found == str(expected)
+        shutil.rmtree(tmp_path / "moved")

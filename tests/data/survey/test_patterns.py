@@ -68,7 +68,12 @@ def test_files_beside_others_are_no_scenes_where_the_pattern_has_no_suffix(folde
 
 @pytest.mark.parametrize(
     "pattern",
-    ["/vsizip/all.zip/img/{id}.tif", "/vsizip/{all.zip}/img/{id}.tif", "zip://all.zip!/img/{id}.tif", "all.zip/img/{id}.tif"],
+    [
+        "/vsizip/all.zip/img/{id}.tif",
+        "/vsizip/{all.zip}/img/{id}.tif",
+        "zip://all.zip!/img/{id}.tif",
+        "all.zip/img/{id}.tif",
+    ],
 )
 def test_every_way_to_name_a_file_in_an_archive_is_read(folder, pattern):
     path = f"/vsizip/{folder}/all.zip/img/a.tif"

@@ -1,4 +1,5 @@
 import json
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ def test_polygons_of_every_format_label_the_pixels_whose_centre_they_cover(name,
     expected = np.full((20, 30), 255)
     expected[3:9, 2:8], expected[3:9, 8:11] = 1, 0
     np.testing.assert_array_equal(label, expected)
-    assert (burnt.problem, burnt.warning) == ("", "")
+    assert (burnt.problem, burnt.warnings) == ("", ())
 
 
 def test_shapes_of_another_system_lie_where_they_should(tmp_path):
@@ -143,7 +144,7 @@ def test_pixels_that_two_classes_merely_touch_are_unlabelled(tmp_path):
     label, burnt = burn(path, tmp=tmp_path, touched="all")
     assert burnt.problem == ""
     assert (label[2:8, 5] == 255).all()
-    assert "pixels touch shapes of several classes" in burnt.warning
+    assert "pixels touch shapes of several classes" in burnt.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -170,3 +171,73 @@ def test_a_scene_that_says_not_where_it_lies_cannot_be_drawn_on(tmp_path):
     path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2)], label=["water"])
     with pytest.raises(LabelError, match="expected a scene that says where it lies"):
         burn(path, tmp=tmp_path, grid=Grid(20, 30))
+
+
+def test_shapes_without_a_class_are_unlabelled_and_counted(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2), box(4, 4, 6, 6)], label=np.array(["water", None], object))
+    label, burnt = burn(path, tmp=tmp_path, outside="background")
+    assert (label[4:6, 4:6] == 255).all()
+    assert "a.gpkg: 1 shapes have no class" in burnt.warnings[0]
+
+
+def test_what_is_to_be_ignored_wins_over_what_it_lies_on(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 8, 8), box(4, 4, 6, 6)], label=["water", "cloud"])
+    label, burnt = burn(path, tmp=tmp_path, ignore=["cloud"])
+    assert (burnt.problem, burnt.warnings) == ("", ())
+    assert (int((label == 0).sum()), int((label[4:6, 4:6] == 255).sum())) == (60, 4)
+
+
+@pytest.mark.parametrize("values", [None, {True: "kelp", False: "background"}, {"true": "kelp", "false": "background"}])
+def test_a_column_of_yes_and_no_is_a_class(tmp_path, values):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2), box(4, 4, 6, 6)], label=np.array([True, False]))
+    label, _ = burn(path, KELP, tmp=tmp_path, values=values)
+    assert (label[0, 0], label[4, 4]) == (1, 0)
+
+
+def test_a_column_is_found_though_its_letters_are_large_or_a_shapefile_cut_its_name(tmp_path):
+    path = write(tmp_path / "a.shp", [box(0, 0, 2, 2)], landcover_=["water"])
+    assert burn(path, tmp=tmp_path, field="Landcover_Class")[0][0, 0] == 0
+
+
+def test_shapes_that_lie_elsewhere_are_told_with_the_distance(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(1000, 0, 1002, 2)], label=["water"])
+    _, burnt = burn(path, tmp=tmp_path)
+    assert "expected shapes on the scene, got 1 that lie elsewhere, 986 pixels (9,860 m) off" in burnt.elsewhere
+
+
+def test_shapes_without_a_coordinate_system_are_taken_for_the_scenes_and_that_is_said(tmp_path):
+    path = write(tmp_path / "a.shp", [box(0, 0, 2, 2)], label=["water"])
+    (tmp_path / "a.prj").unlink()
+    label, burnt = burn(path, tmp=tmp_path)
+    assert label[0, 0] == 0
+    assert "names no coordinate system" in burnt.warnings[0]
+
+
+def test_tables_beside_the_layer_are_no_layers_and_a_wrong_layer_is_named(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2)], label=["water"])
+    pyogrio.raw.write(path, None, [np.array(["x"])], ["style"], layer="layer_styles", append=True, geometry_type=None)
+    assert burn(path, tmp=tmp_path)[0][0, 0] == 0
+    with pytest.raises(LabelError, match="expected the layer tarin, got a"):
+        burn(path, tmp=tmp_path, layer="tarin")
+
+
+def test_shapes_in_an_archive_or_written_as_text_are_read(tmp_path):
+    write(tmp_path / "a.geojson", [box(0, 0, 2, 2)], label=["water"])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(tmp_path / "a.geojson", "a.geojson")
+    assert burn(f"/vsizip/{tmp_path}/a.zip/a.geojson", tmp=tmp_path)[0][0, 0] == 0
+    (tmp_path / "a.csv").write_text(f'class,WKT\nwater,"{box(3, 3, 5, 5).wkt}"\n')
+    assert (burn(str(tmp_path / "a.csv"), tmp=tmp_path)[0][3:5, 3:5] == 0).all()
+
+
+@pytest.mark.parametrize("west", [179.98, -180.02, 359.98])
+def test_shapes_are_found_on_both_sides_of_the_date_line(tmp_path, west):
+    grid = Grid(20, 40, CRS.from_epsg(4326).to_wkt(), (1e-3, 0, west, 0, -1e-3, 10))
+    line = 0 if west > 300 else 180
+    ends = [(line - 0.01, line - 0.005), (line - 360 + 0.005, line - 360 + 0.01)] if line else [(-0.01, 0.01)]
+    path = write(
+        tmp_path / "a.gpkg", [shapely.box(a, 9.985, b, 9.99) for a, b in ends], "EPSG:4326", label=["water"] * len(ends)
+    )
+    label, _ = burn(path, tmp=tmp_path, grid=grid)
+    cols = np.flatnonzero((label == 0).any(axis=0)).tolist()
+    assert cols == ([*range(10, 15), *range(25, 30)] if line else [*range(10, 30)])

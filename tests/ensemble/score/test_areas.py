@@ -11,7 +11,7 @@ from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from ensemble import EnsembleSettings
 from ensemble.score.area_estimates import Mapped, adjust_counts, areas_of_evaluation, areas_of_groups, areas_of_sample
-from ensemble.score.areas import pixel_area, pixel_sizes
+from ensemble.score.areas import pixel_sizes
 from ensemble.score.evaluation import Evaluation
 from ensemble.score.intervals import GroupCounts, spread_of
 
@@ -221,27 +221,6 @@ def test_areas_of_other_scenes_follow_from_the_errors_on_labelled_ones():
     assert areas.labels == ("background", "kelp")
     assert areas.mapped == (570_000, 10_000)
     assert areas.area[1].value == pytest.approx(570_000 / 19 + 10_000)
-
-
-@pytest.mark.parametrize(
-    ("grid", "area"),
-    [
-        (utm(), 100.0),
-        (utm(2263), (10 * 1200 / 3937) ** 2),  # US survey feet
-        (utm(4326), None),
-        (utm(3857), None),
-        (utm(3395), None),
-        (Grid(4, 5), None),
-        (Grid(4, 5, None, (1, 0, 0, 0, 1, 0)), None),
-    ],
-)
-def test_the_area_of_a_pixel_is_told_only_where_the_crs_tells_it(grid, area):
-    assert pixel_area(grid) == (None if area is None else pytest.approx(area))
-
-
-def test_a_turned_pixel_has_the_area_of_its_parallelogram():
-    grid = Grid(4, 5, utm().crs, (6, 8, 0, 8, -6, 0))
-    assert pixel_area(grid) == 100
 
 
 def test_areas_are_metric_only_if_every_scene_is():
