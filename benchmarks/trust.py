@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from trust_decisions import audit_cells, threshold_cells
+from trust_promises import promise_cells, set_cells
 from trust_worlds import COVERED, GROUPS, SMALLEST, WORLDS, Cell, Population, World, one_question, share_cell
 
 from data.metrics.metric import METRICS
@@ -141,6 +142,8 @@ def cells(worlds: int, seed: int) -> Iterator[Cell]:
     yield from design_cells(worlds, seed)
     yield from verdict_cells(worlds, seed)
     yield from threshold_cells(worlds, seed)
+    yield from promise_cells(worlds, seed)
+    yield from set_cells(worlds, seed)
     yield from audit_cells(worlds, seed)
 
 

@@ -12,6 +12,7 @@ from data.errors import EnsembleError
 from data.records import FileKind, Number, read_record, write_record
 from data.scenes.classes import Classes
 from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.prediction_sets import PredictionSets
 from ensemble.decide.decision.thresholds import Thresholds
 from ensemble.decide.sample.choice import Choice
 from ensemble.decide.weights.worth import Worth
@@ -45,6 +46,8 @@ class Ensemble:
         Step → what there was to choose from on all folds, and its scores on groups left out.
     worths_ : tuple of Worth
         What each member is worth, where there are others.
+    sets_ : PredictionSets, optional
+        Which classes cannot be ruled out; none of tags.
     models : mapping of str to str
         By path below the run folder: the SHA-256 of each file of the members whose maps were blended.
     """
@@ -59,6 +62,7 @@ class Ensemble:
     kept_default_: bool = False
     choices_: Mapping[str, Choice] = field(default_factory=dict)
     worths_: tuple[Worth, ...] = ()
+    sets_: PredictionSets | None = None
     models: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -75,6 +79,16 @@ class Ensemble:
     def used(self) -> tuple[str, ...]:
         """The members of positive weight: the only ones whose maps are needed."""
         return tuple(name for name, weight in self.weights_.items() if weight > 0)
+
+    @property
+    def prediction_sets(self) -> PredictionSets:
+        """The prediction sets; raises EnsembleError if it was fitted without."""
+        if self.sets_ is None:
+            raise EnsembleError(
+                "expected an ensemble with prediction sets, got one that was fitted without. Fit it again: "
+                "`terrablend ensemble --overwrite`."
+            )
+        return self.sets_
 
     def proba(self, stored: NDArray[np.uint16] | Sequence[NDArray[np.uint16]]) -> NDArray[np.uint16]:
         """Calibrate and blend the maps (n_members, n_classes, H, W) of the members in `used`, in that order."""

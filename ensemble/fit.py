@@ -17,11 +17,13 @@ from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.cleaning import Masks, candidate_cleanings, no_masks
 from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.prediction_sets import PredictionSets
 from ensemble.decide.decision.thresholds import plain_thresholds
 from ensemble.decide.policy.policies import Plan, open_policy
 from ensemble.decide.sample.choice import Choice
 from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.decide.sample.pool import PixelPool, sample_pool
+from ensemble.decide.thresholds.set_levels import fit_sets, measure_sets
 from ensemble.decide.thresholds.threshold_tuning import TunedThresholds
 from ensemble.decide.thresholds.tune_thresholds import tune_each
 from ensemble.decide.weights.worth import Worth
@@ -106,6 +108,7 @@ def fit_ensemble(
     }
     evaluation = replace(counted, decisions=nested)
     chosen = _calibrated(final.decisions[BLEND], inner, inner.outside(None))
+    sets = _fit_sets(inner, {fold: decisions[BLEND] for fold, decisions in nested.items()}, chosen, settings)
     weights = dict(zip(maps.names, chosen.weights, strict=True))
     ensemble = Ensemble(
         classes=classes,
@@ -116,12 +119,15 @@ def fit_ensemble(
         kept_default_=final.tuned[BLEND].kept_default,
         choices_=final.choices,
         worths_=final.worths,
+        sets_=sets,
         score_=float(evaluation.by_group()[BLEND].score(objective).value),
         verdict_=verdict_text(
             evaluation, maps.names, [name for name in maps.names if weights[name] > 0], objective, settings
         ),
     )
     logger.info("%s", ensemble.verdict_)
+    if sets is not None:
+        logger.info("%s", sets.words(classes.label_names))
     if not val:
         return ensemble, [evaluation]
     scored = evaluate_members(maps, val, lambda _: final.decisions, classes, masks=masks, track=track)
@@ -209,6 +215,21 @@ def _candidates(plans: Mapping[str, Plan], names: tuple[str, ...], exclusive: bo
     candidates = alone_each | {name: plan.decision for name, plan in plans.items()}
     candidates[UNCALIBRATED] = replace(blend, calibrations=(Calibration(),) * len(names))
     return {name: replace(decision, thresholds=()) for name, decision in candidates.items()}
+
+
+def _fit_sets(
+    inner: InnerFolds, nested: Mapping[int, Decision], final: Decision, settings: EnsembleSettings
+) -> PredictionSets | None:
+    """Return the prediction sets of the final decision, and how those without each fold did on it; None of tags."""
+    if inner.classes.task == "multilabel":
+        return None
+    fitted = {
+        fold: (decision, fit_sets(inner, decision, inner.outside(fold), settings.set_coverage))
+        for fold, decision in nested.items()
+    }
+    held, size = measure_sets(inner, fitted)
+    sets = fit_sets(inner, final, inner.outside(None), settings.set_coverage)
+    return replace(sets, held=tuple(held.tolist()), size=size)
 
 
 def _calibrated(decision: Decision, inner: InnerFolds, parts: Parts) -> Decision:

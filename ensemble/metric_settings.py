@@ -36,6 +36,13 @@ class MetricSettings(Settings):
     )
     beta: float | None = Field(None, gt=0, description="how many times as much as precision recall counts in fbeta")
     at_least: float | None = Field(None, gt=0, le=1, description="of precision_at_recall the recall, and vice versa")
+    confidence: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        description="of precision_at_recall: how sure it shall be that groups have that recall, such as 0.95; "
+        "thresholds are then the most precise that promise it; refused where groups are too few",
+    )
     of: str | None = Field(None, description="the class or tag that is scored alone, where there are several")
     costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = Field(
         None, description="label → prediction → cost, such as {kelp: {background: 5}}; other errors cost 1"
@@ -65,6 +72,12 @@ class MetricSettings(Settings):
             if key != NEEDS.get(self.name) and getattr(self, key) is not None:
                 users = ", ".join(name for name, need in NEEDS.items() if need == key)
                 raise ValueError(f"expected {key} with {users} alone, got it with {self.name}. Leave {key} out")
+        if self.confidence is not None and self.name != "precision_at_recall":
+            raise ValueError(
+                f"expected confidence with precision_at_recall alone, got it with {self.name}. Leave confidence out"
+            )
+        if self.confidence is not None and self.at_least == 1:
+            raise ValueError("expected at_least below 1 with confidence, got 1: no sample shows that nothing is missed")
         if self.over == "pixels" and self.empty != "skip":
             raise ValueError(f"expected empty with over: scenes, got empty: {self.empty} alone. Add over: scenes")
         if self.over == "scenes" and (self.at_least is not None or self.name == "kappa"):

@@ -24,10 +24,27 @@ from data.scenes.classes import Classes
 from ensemble.metric_settings import MetricSettings
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["Objective", "objective_of"]
+__all__ = ["Objective", "Promise", "objective_of"]
 
 WHOLE = ("accuracy", "kappa", "cost")
 """Scores that are those of the whole map, not of one class or of several."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """That a class's recall, in the mean over groups, is at least so high: in that share of cases."""
+
+    recall: float
+    confidence: float
+
+    @property
+    def words(self) -> str:
+        """Write the promise.
+
+        >>> Promise(0.9, 0.95).words
+        'recall of at least 0.9 in the mean over groups, with 95% confidence'
+        """
+        return f"recall of at least {self.recall:g} in the mean over groups, with {self.confidence:.0%} confidence"
 
 
 @dataclass(frozen=True)
@@ -53,6 +70,8 @@ class Objective:
     empty : float, optional
         By scene: what a class that is not in the scene's label scores if it is not predicted either, 0 where the scene
         has no prediction at all; None: it is left out.
+    promise : Promise, optional
+        That thresholds have to keep.
     """
 
     name: str
@@ -63,6 +82,7 @@ class Objective:
     pooled: bool = False
     places: tuple[tuple[int, int], ...] | None = None
     empty: float | None = None
+    promise: Promise | None = None
 
     @property
     def questions(self) -> tuple[int, ...]:
@@ -115,6 +135,9 @@ def objective_of(settings: EnsembleSettings, classes: Classes) -> Objective:
     metric = _metric_of(chosen, classes)
     pooled = classes.n_questions > 1 and not chosen.name.startswith("macro_") and chosen.of is None
     title, meaning = _words(chosen, classes, metric)
+    promise = Promise(chosen.at_least, chosen.confidence) if chosen.at_least and chosen.confidence else None
+    if promise:
+        meaning = f"{meaning}, of thresholds that promise a {promise.words}"
     return Objective(
         chosen.name,
         title,
@@ -124,6 +147,7 @@ def objective_of(settings: EnsembleSettings, classes: Classes) -> Objective:
         pooled=pooled,
         places=None if chosen.name in WHOLE else _places(chosen, classes),
         empty=None if chosen.empty == "skip" else float(chosen.empty),
+        promise=promise,
     )
 
 
@@ -144,6 +168,11 @@ def _require_suitable(chosen: MetricSettings, classes: Classes) -> None:
         raise EnsembleError(
             f"ensemble.metric: expected a score over all classes for the task multiclass, got {name}. "
             f"{'N' if chosen.at_least else f'Use macro_{name}, or n'}{advice}"
+        )
+    if chosen.confidence and chosen.of is not None and chosen.of not in classes.names:
+        raise EnsembleError(
+            f"ensemble.metric: expected of to be one of {', '.join(classes.names)} with confidence, got {chosen.of}. "
+            "Leave of out, or leave confidence out."
         )
     if classes.task != "multilabel":
         return

@@ -1,6 +1,6 @@
 """Apply the ensemble to the members' maps of scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import fingerprint
-from data.maps.geotiff import dequantise, map_writer, write_class_map
+from data.maps.geotiff import TOP, dequantise, flag_writer, map_writer, write_class_map
 from data.scenes.scene import Scene
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
@@ -46,6 +46,7 @@ def write_prediction(
     proba_map: Path | None = None,
     uncertainty_map: Path | None = None,
     masks: Masks = no_masks,
+    sets_map: Path | None = None,
 ) -> None:
     """Blend and decide, window by window, clean the whole, and write the maps of a scene as Cloud Optimized GeoTIFFs.
 
@@ -63,6 +64,8 @@ def write_prediction(
         Gets the measures of `measure_uncertainty`, a band each.
     masks : Masks
         Where the conditions of rules hold.
+    sets_map : Path, optional
+        Gets a band for each label: 1 where it is in the prediction set, else 0.
     """
     tags = {"scene": scene.id, **model_tags(ensemble)}
     label = np.empty((1, scene.grid.height, scene.grid.width), np.uint8)
@@ -81,6 +84,21 @@ def write_prediction(
                 uncertainty.write(window, measure_uncertainty(shown, stored))
     [cleaned] = ensemble.clean(label, masks(scene))
     write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
+    if sets_map:
+        _write_sets(ensemble, maps, scene, cleaned, sets_map, tags)
+
+
+def _write_sets(
+    ensemble: Ensemble, maps: MemberMaps, scene: Scene, cleaned: NDArray[np.uint8], path: Path, tags: Mapping[str, str]
+) -> None:
+    """Write the prediction sets of a scene, in a pass of their own, since what is mapped after cleaning is in them."""
+    sets, names = ensemble.prediction_sets, ensemble.classes.label_names
+    facts = {"coverage": f"{sets.coverage:g}", "levels": ",".join(f"{level / TOP:.6g}" for level in sets.levels)}
+    with flag_writer(path, scene.grid, names, {**tags, **facts}) as writer:
+        for window, stored in maps.windows(scene):
+            blended = ensemble.proba(stored)
+            [mapped] = ensemble.decide(blended)
+            writer.write(window, sets.apply(ensemble.show(blended), mapped, cleaned[window.slices]))
 
 
 def predict_tags(ensemble: Ensemble, maps: MemberMaps, scenes: Sequence[Scene]) -> dict[str, NDArray[np.bool_]]:

@@ -69,6 +69,29 @@ class EnsembleSettings(Settings):
     smallest_gain: float = Field(
         0.002, ge=0, description="the smallest gain that matters: what cannot gain so much adds nothing"
     )
+    set_coverage: float = Field(
+        0.9,
+        gt=0,
+        lt=1,
+        description="share of each class's pixels that prediction sets shall hold, in the mean over groups",
+    )
+
+    @model_validator(mode="after")
+    def _nothing_breaks_a_promise(self) -> "EnsembleSettings":
+        if self.metric is None or self.metric.confidence is None:
+            return self
+        changed = {
+            "thresholds": self.thresholds == "fixed",
+            "cleaning": self.cleaning not in ("auto", "none"),
+            "rules": bool(self.rules),
+        }
+        broken = [key for key, given in changed.items() if given]
+        if broken:
+            raise ValueError(
+                f"expected no {broken[0]} beside metric.confidence, whose promise holds for the thresholds that it "
+                f"finds and for nothing that is done to labels after them. Leave {broken[0]} out"
+            )
+        return self
 
 
 FormatName = Literal["geotiff", "kelp", "png", "rle", "tags", "probabilities", "polygons"]
@@ -93,6 +116,7 @@ class SubmissionSettings(Settings):
     )
     proba: bool = Field(False, description="also write the blended probabilities of the test scenes")
     uncertainty: bool = Field(False, description="also write entropy, margin and the members' disagreement")
+    sets: bool = Field(False, description="also write prediction sets: all classes that cannot be ruled out")
 
     @model_validator(mode="after")
     def _columns_suit_the_format(self) -> "SubmissionSettings":

@@ -231,6 +231,9 @@ def predict(
     applicability: Annotated[
         bool, typer.Option("--applicability", help="Also map where the scene is unlike what was learned from.")
     ] = False,
+    sets: Annotated[
+        bool, typer.Option("--sets", help="Also map prediction sets: all classes that cannot be ruled out.")
+    ] = False,
     maps: Annotated[
         list[str] | None,
         typer.Option("--maps", help="NAME=PATTERN with {id}: a member's maps of these scenes, by another tool."),
@@ -246,7 +249,7 @@ def predict(
 
         with open_model(model) as folder:
             run = open_scene_run(folder, device=device, workers=workers, track=bars)
-            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability)
+            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability, sets)
 
 
 @app.command()

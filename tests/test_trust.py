@@ -18,8 +18,8 @@ def trust():
     spec.loader.exec_module(module)
     yield module
     sys.path.remove(str(PATH.parent))
-    for name in ("trust", "trust_worlds", "trust_decisions"):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name == "trust" or name.startswith("trust_")]:
+        sys.modules.pop(name)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,14 @@ def test_intervals_of_areas_cover(trust, populations):
 
 def test_intervals_of_points_cover(trust):
     assert not missed(trust.design_cells(10, 0))
+
+
+def test_promises_are_kept(trust):
+    assert not missed(trust.promise_cells(8, 0, scenes=200))
+
+
+def test_prediction_sets_hold_what_they_say(trust):
+    assert not missed(trust.set_cells(8, 0, scenes=200))
 
 
 def test_a_cell_outside_its_goal_by_more_than_two_errors_is_missed(trust):

@@ -27,8 +27,10 @@ from data.scenes.windows import Grid, Window
 __all__ = [
     "NODATA",
     "TOP",
+    "FlagWriter",
     "MapWriter",
     "dequantise",
+    "flag_writer",
     "is_prediction",
     "map_names",
     "map_tags",
@@ -111,6 +113,39 @@ def map_writer(
         raster.descriptions = tuple(names)
         raster.update_tags(**tags)
         yield MapWriter(raster, path, tops)
+
+
+class FlagWriter:
+    """An open map of what holds and what does not; made by `flag_writer`."""
+
+    def __init__(self, raster: Any, path: Path) -> None:
+        self._raster, self._path = raster, path
+
+    def write(self, window: Window, flags: NDArray[np.uint8]) -> None:
+        """Write the flags (n, height, width) of one window: 0, 1, or `IGNORE` where nothing was predicted."""
+        with writing_pixels(self._path):
+            self._raster.write(flags, window=RasterWindow(window.col, window.row, window.width, window.height))
+
+
+@contextmanager
+def flag_writer(path: Path, grid: Grid, names: Sequence[str], tags: Mapping[str, str]) -> Iterator[FlagWriter]:
+    """Open a Cloud Optimized GeoTIFF of flags in uint8, a band each; it appears under its name once it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.tif``.
+    grid : Grid
+        The scene's.
+    names : sequence of str
+        Band descriptions: what holds where there is a 1.
+    tags : mapping
+        What else the file says of itself.
+    """
+    with replacing_cog(path, "mode") as temporary, _create(temporary, grid, len(names), "uint8", IGNORE) as raster:
+        raster.descriptions = tuple(names)
+        raster.update_tags(**tags)
+        yield FlagWriter(raster, path)
 
 
 def read_map(path: Path, window: Window | None = None) -> NDArray[np.uint16]:

@@ -21,6 +21,7 @@ USED, CALIBRATED = "what is used", "{}, calibrated"
 def threshold_values(source: ReportSource) -> Row:
     """Return a card for each class, what the page's script counts with, and what the notes below say."""
     decision, nested, maps, classes = source.fitted.ensemble.decision, source.nested, source.maps, source.classes
+    sets = source.fitted.ensemble.sets_
     names = maps.names
     calibrated = [name for name, curve in zip(names, decision.calibrations, strict=True) if curve.method != "none"]
 
@@ -62,6 +63,7 @@ def threshold_values(source: ReportSource) -> Row:
         "areas_differ": len(areas) > 1,
         "calibrated": bool(calibrated),
         "cleans": not decision.cleaning.idle,
+        "sets": sets and sets.words(classes.label_names),
     }
 
 

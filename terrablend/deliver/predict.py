@@ -29,7 +29,7 @@ __all__ = ["CLASSES", "name_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
 
-CLASSES, PROBA, UNCERTAINTY, APPLICABILITY = "_classes", "_proba", "_uncertainty", "_applicability"
+CLASSES, PROBA, UNCERTAINTY, SETS, APPLICABILITY = "_classes", "_proba", "_uncertainty", "_sets", "_applicability"
 """What the names of maps end in: none has the name of its scene."""
 
 
@@ -40,6 +40,7 @@ def predict_scenes(
     uncertainty: bool = False,
     given: Mapping[str, str] | None = None,
     applicability: bool = False,
+    sets: bool = False,
 ) -> None:
     """Write the probability map and the class map of each scene, or the table of their tags.
 
@@ -58,6 +59,8 @@ def predict_scenes(
         Pattern with {id} of the maps of these scenes, for each member that computes none.
     applicability : bool
         Whether to write ``<name>_applicability.tif`` too: where the scene is unlike what was learned from.
+    sets : bool
+        Whether to write ``<name>_sets.tif`` too: all classes that cannot be ruled out.
 
     Raises
     ------
@@ -77,9 +80,13 @@ def predict_scenes(
     if twice:
         raise ExperimentError(f"expected scenes of distinct names, got {', '.join(twice)} twice. Map them one by one.")
     tagged = ensemble.classes.task == "multilabel"
-    if tagged and (uncertainty or applicability):
-        option = "--uncertainty" if uncertainty else "--applicability"
+    layers = {UNCERTAINTY: uncertainty, SETS: sets, APPLICABILITY: applicability}
+    asked = [kind for kind, wanted in layers.items() if wanted]
+    if tagged and asked:
+        option = asked[0].replace("_", "--")
         raise ExperimentError(f"{option}: expected scenes to map, got the task multilabel. Leave it out.")
+    if sets:
+        logger.info("%s", ensemble.prediction_sets.words(ensemble.classes.label_names))
     measured = run.applicable_member(ensemble) if applicability else None
     if applicability and measured is None:
         raise ExperimentError(
@@ -88,7 +95,7 @@ def predict_scenes(
         )
     order, given = learning_order(run.experiment.members, ensemble.used), given or {}
     _require_maps(run, order, given)
-    kinds = [CLASSES, PROBA, *[UNCERTAINTY] * uncertainty, *[APPLICABILITY] * applicability]
+    kinds = [CLASSES, PROBA, *asked]
     outputs = [out / "tags.csv"] if tagged else [out / f"{name}{kind}.tif" for name in names for kind in kinds]
     sources = {Path(path).resolve() for scene in opened for image in scene.images for path in image.paths}
     for path in outputs:
@@ -106,8 +113,10 @@ def predict_scenes(
             return
         for scene in run.track(opened, "scenes", len(opened)):
             maps = _apply_members(run, members, ensemble, [scene], folder)
-            classes, proba, doubts = (out / f"{scene.id}{kind}.tif" for kind in (CLASSES, PROBA, UNCERTAINTY))
-            write_prediction(ensemble, maps, scene, classes, proba, doubts if uncertainty else None, run.masks)
+            files = {kind: out / f"{scene.id}{kind}.tif" for kind in kinds}
+            write_prediction(
+                ensemble, maps, scene, files[CLASSES], files[PROBA], files.get(UNCERTAINTY), run.masks, files.get(SETS)
+            )
             if measured is not None:
                 path, facts = out / f"{scene.id}{APPLICABILITY}.tif", {"scene": scene.id, **model_tags(ensemble)}
                 write_applicability(run.load_applicability(measured), run.formulas, scene, path, facts)

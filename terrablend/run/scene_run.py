@@ -46,7 +46,7 @@ __all__ = ["Run"]
 MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip|json)")
 """Files of a member's folder that hold a model, or its hash; its maps and the story of its training are not needed."""
 
-EXTRA_MAPS = ("proba", "uncertainty")
+EXTRA_MAPS = ("proba", "uncertainty", "sets")
 """Folders of what a submission may hold beside class maps."""
 
 
@@ -292,11 +292,11 @@ class Run(BaseRun[Experiment]):
     def _map_scenes(self, ensemble: Ensemble, maps: MemberMaps, scenes: Sequence[Scene]) -> None:
         """Write the class maps of test scenes, and what else is asked for."""
         folder, masks, settings = self.folder.path, self.masks, self.experiment.submission
-        wanted = settings.proba or settings.format == "probabilities", settings.uncertainty
+        wanted = settings.proba or settings.format == "probabilities", settings.uncertainty, settings.sets
         for scene in self.track(scenes, "class maps", len(scenes)):
-            proba, uncertainty = (
+            proba, uncertainty, sets = (
                 folder / name / f"{scene.id}.tif" if want else None
                 for name, want in zip(EXTRA_MAPS, wanted, strict=True)
             )
             class_map = folder / "maps" / f"{scene.id}.tif"
-            write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, masks)
+            write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, masks, sets)

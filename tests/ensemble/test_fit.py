@@ -7,7 +7,7 @@ import pytest
 
 from data.errors import EnsembleError
 from data.maps.geotiff import read_map
-from data.metrics.metric import METRICS
+from data.metrics.metric import CLASS_METRICS, METRICS
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import read_label
 from data.scenes.windows import Window
@@ -100,6 +100,39 @@ def test_val_scenes_are_scored_by_the_ensemble_itself(make_catalogue, write_maps
     for scene in val.scenes:
         label = ensemble.clean(ensemble.decide(ensemble.proba([read_map(directory / "val" / f"{scene.id}.tif")])))
         assert evaluation.counts[BLEND][scene.id][0, 1, 1] == ((label == 1) & (read_label(scene) == 1)).sum()
+
+
+def test_a_recall_is_promised_by_what_is_used_or_refused_with_the_groups_it_takes(make_catalogue, write_maps):
+    catalogue = make_catalogue(n_scenes=12)
+    members = {"one": write_maps("one", catalogue, noisy(KELP, 2, 0))}
+
+    def fit(recall, confidence):
+        metric = {"name": "precision_at_recall", "at_least": recall, "confidence": confidence}
+        return fit_ensemble(
+            members, catalogue, EnsembleSettings.model_validate({"sample": 4000, "metric": metric}), seed=0
+        )
+
+    ensemble, (evaluation,) = fit(0.4, 0.6)
+    assert ensemble.decision.cleaning.idle
+    assert ensemble.thresholds_[0] < fit(0.4, None)[0].thresholds_[0]
+    recalls = [float(CLASS_METRICS["recall"].score(counts)[0, 1]) for counts in evaluation.stack(BLEND)]
+    assert np.mean(recalls) > 0.4
+    with pytest.raises(EnsembleError, match=r"expected kelp in at least 29 groups outside each fold"):
+        fit(0.9, 0.95)
+
+
+def test_prediction_sets_are_measured_on_folds_that_their_levels_did_not_see(make_catalogue, write_maps):
+    catalogue = make_catalogue(n_scenes=12)
+    members = {"one": write_maps("one", catalogue, noisy(KELP, 1, 0))}
+    settings = SETTINGS.model_copy(update={"set_coverage": 0.7})
+    sets = fit_ensemble(members, catalogue, settings, seed=0)[0].prediction_sets
+    assert sets.sure == (True, True)
+    assert all(0.6 < share < 1 for share in sets.held)
+    assert 1 < sets.size < 2
+    # Six groups are too few for nine in ten.
+    none = fit_ensemble(members, catalogue, SETTINGS, seed=0)[0].prediction_sets
+    assert none.sure == (False, False)
+    assert (none.levels, none.held, none.size) == ((0, 0), (1.0, 1.0), 2.0)
 
 
 def test_missing_maps_are_counted_and_named(make_catalogue, write_maps):

@@ -13,7 +13,9 @@ from data.scenes.windows import Grid
 from ensemble import Ensemble, fit_ensemble, score_table
 from ensemble.decide.decision.blend import Blend
 from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.cleaning import Cleaning
 from ensemble.decide.decision.decision import Decision
+from ensemble.decide.decision.prediction_sets import PredictionSets
 from ensemble.maps import open_maps
 from ensemble.predict import model_id, predict_tags, write_prediction
 from ensemble.submit.submission_log import describe_submission, hash_files
@@ -81,6 +83,31 @@ def test_nothing_is_sure_where_no_member_predicted(fitted, tmp_path):
     assert (read_class_map(tmp_path / "a.tif", KELP)[:5] == 255).all()
     assert np.isnan(read_proba(tmp_path / "c.tif")[:, :5]).all()
     assert np.isfinite(read_proba(tmp_path / "c.tif")[:, 5:]).all()
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND], ids=["binary", "multiclass"])
+def test_sets_hold_what_is_mapped_and_all_that_is_probable_enough(fitted, tmp_path, classes):
+    ensemble, _, scene, maps = fitted(classes)
+    cleaning = Cleaning(min_size=30, background=not classes.exclusive)
+    sets = PredictionSets(0.9, (40000, 30000, 50000)[: classes.n_labels], (True,) * classes.n_labels)
+    ensemble = replace(ensemble, decision=replace(ensemble.decision, cleaning=cleaning), sets_=sets)
+    paths = [tmp_path / f"{name}.tif" for name in ("classes", "proba", "sets")]
+    write_prediction(ensemble, replace(maps, most_bytes=100), scene, *paths[:2], sets_map=paths[2])
+    with maybe_ungeoreferenced(), rasterio.open(paths[2]) as raster:
+        sets, tags = raster.read(), raster.tags()
+        assert raster.descriptions == classes.label_names
+        assert set(raster.dtypes) == {"uint8"}
+        assert raster.nodata == 255
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+    assert tags["coverage"] == "0.9"
+    assert tags["model"] == model_id(ensemble)
+    cleaned, shown = read_class_map(paths[0], classes), read_map(paths[1])
+    [decided] = ensemble.decide(ensemble.proba(maps.read(scene)))
+    planes = shown if classes.exclusive else np.stack([65534 - shown[0], shown[0]])
+    for place, level in enumerate(ensemble.prediction_sets.levels):
+        expected = (planes[place] >= level) | (cleaned == place) | (decided == place)
+        np.testing.assert_array_equal(sets[place], expected)
+    assert (cleaned != decided).any()
 
 
 def test_a_submission_is_remembered_by_the_score_and_interval_of_what_is_used(fitted, tmp_path):

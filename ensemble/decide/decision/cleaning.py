@@ -145,7 +145,8 @@ class Cleaning:
 def candidate_cleanings(settings: EnsembleSettings, classes: Classes) -> list[Cleaning]:
     """Return what may be done to labels, the least first.
 
-    Rules always hold, unless ``cleaning`` is ``auto``: then none, each alone, and all of them are tried.
+    Rules always hold, unless ``cleaning`` is ``auto``: then none, each alone, and all of them are tried. Nothing is
+    done where a metric has a ``confidence``: what a threshold promises would not hold of labels that are cleaned.
 
     Raises
     ------
@@ -159,6 +160,8 @@ def candidate_cleanings(settings: EnsembleSettings, classes: Classes) -> list[Cl
                 "ensemble.cleaning: expected none for the task multilabel, whose tags are no regions, got sizes or "
                 "rules. Leave cleaning and rules out."
             )
+        return [Cleaning()]
+    if settings.metric is not None and settings.metric.confidence is not None:
         return [Cleaning()]
     rules = tuple(_rule(rule, classes) for rule in settings.rules)
     choices, sizes = [rules], settings.cleaning

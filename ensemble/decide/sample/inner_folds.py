@@ -43,8 +43,8 @@ class InnerFolds:
         All that was drawn, in the same parts.
     classes : Classes
     objective : Objective
-    blocks : (n_scenes,) int64
-        Scenes of a group are in one block.
+    groups : (n_scenes,) int64
+        The group of each scene.
     part_of : dict
         Scene → its part.
     parts : dict
@@ -57,7 +57,7 @@ class InnerFolds:
     whole: PixelPool
     classes: Classes
     objective: Objective
-    blocks: NDArray[np.int64]
+    groups: NDArray[np.int64]
     part_of: dict[str, int]
     parts: dict[int, Parts]
     fixed_thresholds: bool = False
@@ -92,7 +92,7 @@ class InnerFolds:
             replace(pool, fold=part_of[pool.scene]),
             catalogue.classes,
             objective,
-            ranks % BLOCKS,
+            ranks,
             {scene.id: int(part) for scene, part in zip(scenes, part_of, strict=True)},
             parts,
             fixed_thresholds,
@@ -101,6 +101,11 @@ class InnerFolds:
     def outside(self, fold: int | None) -> Parts:
         """Return the parts outside a fold; None: all."""
         return tuple(part for other, parts in self.parts.items() if other != fold for part in parts)
+
+    @property
+    def blocks(self) -> NDArray[np.int64]:
+        """The block of each scene, (n_scenes,): scenes of a group are in one, of which there are `BLOCKS` at most."""
+        return self.groups % BLOCKS
 
     @property
     def scenes(self) -> list[str]:

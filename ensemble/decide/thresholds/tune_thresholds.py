@@ -15,6 +15,7 @@ from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import plain_thresholds, score_histogram
 from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds.promised_recall import promise_recall
 from ensemble.decide.thresholds.threshold_curves import block_histograms
 from ensemble.decide.thresholds.threshold_tuning import TunedThresholds, tune_binary, tune_pool
 from ensemble.maps import MemberMaps
@@ -42,6 +43,7 @@ def tune_each(
     """Find the thresholds of decisions, each on the pixels of its parts alone.
 
     Binary, pooled scores: exact, from histograms of every pixel. All else: on sampled pixels, which of tags are all.
+    Where the objective promises a recall, see `promise_recall`.
 
     Parameters
     ----------
@@ -58,6 +60,11 @@ def tune_each(
     if inner.fixed_thresholds:
         plain = plain_thresholds(inner.classes)
         return dict.fromkeys(asked, TunedThresholds(plain, (0.0,) * len(plain), kept_default=False))
+    if inner.objective.promise is not None:
+        return {
+            (parts, decision): _promise(inner, parts, decision)
+            for parts, decision in track(asked, "thresholds", len(asked))
+        }
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
     if inner.classes.task == "binary" and not inner.objective.by_scene:
         histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
@@ -72,13 +79,22 @@ def tune_each(
             chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
             if centred and inner.classes.exclusive:
                 chosen = chosen[:: -(-len(chosen) // MULTIPLIED)]
-            blended = _blend(decision, inner.whole, chosen)
-            # What the members say of so many pixels is not copied.
-            pool = replace(inner.whole, stored=inner.whole.stored[:0]).take(chosen)
+            blended, pool = _blend(decision, inner.whole, chosen), _bare_pool(inner.whole, chosen)
             tuned[parts, decision] = tune_pool(
                 pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred
             )
     return tuned
+
+
+def _promise(inner: InnerFolds, parts: Parts, decision: Decision) -> TunedThresholds:
+    chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
+    blended, pool = _blend(decision, inner.whole, chosen), _bare_pool(inner.whole, chosen)
+    return promise_recall(pool, blended, inner.groups, inner.classes, inner.objective)
+
+
+def _bare_pool(pool: PixelPool, chosen: NDArray[np.intp]) -> PixelPool:
+    """Return some pixels of a pool, without what the members say of them, which is not copied."""
+    return replace(pool, stored=pool.stored[:0]).take(chosen)
 
 
 def _blend(decision: Decision, pool: PixelPool, chosen: NDArray[np.intp]) -> NDArray[np.uint16]:

@@ -97,7 +97,7 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
     image = min((stacked.parent / "test").glob("*.tif"))
     unpacked = unpack(packed, tmp_path / "unpacked")
     for name, model in (("run", finished), ("zip", packed), ("folder", unpacked)):
-        more = ("--uncertainty", "--applicability", "--workers", 1)
+        more = ("--uncertainty", "--applicability", "--sets", "--workers", 1)
         outcome = terrablend("predict", model, image, "-o", tmp_path / name, *more)
         assert outcome.code == 0, outcome.err
     maps = contents(tmp_path / "run")
@@ -106,6 +106,7 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
         "_classes.tif.aux.xml",
         "_proba.tif",
         "_uncertainty.tif",
+        "_sets.tif",
         "_applicability.tif",
     }
     with maybe_ungeoreferenced(), rasterio.open(tmp_path / "run" / f"{image.stem}_applicability.tif") as layers:

@@ -6,11 +6,12 @@ import zipfile
 import numpy as np
 import polars as pl
 import pytest
+import rasterio
 import yaml
 
 from data.files import hash_file
 from data.maps.geotiff import map_names, read_map
-from data.scenes.rasters import read_grid
+from data.scenes.rasters import maybe_ungeoreferenced, read_grid
 
 from ..conftest import EXPERIMENT, write_small_coast
 
@@ -57,8 +58,8 @@ def test_each_submission_is_logged_and_earlier_rows_stay(submit):
     assert rows[-1]["model"] == rows[-2]["model"]
 
 
-def test_probabilities_and_uncertainty_lie_beside_the_class_maps_and_go_when_they_are_not_asked_for(submit):
-    outcome, run = submit(format="geotiff", uncertainty=True, proba=True)
+def test_other_layers_lie_beside_the_class_maps_and_go_when_they_are_not_asked_for(submit):
+    outcome, run = submit(format="geotiff", uncertainty=True, proba=True, sets=True)
     assert outcome.code == 0, outcome.err
     names = {path.name for path in (run / "maps").glob("*.tif")}
     assert names
@@ -70,9 +71,14 @@ def test_probabilities_and_uncertainty_lie_beside_the_class_maps_and_go_when_the
     # A member alone agrees with itself.
     stored = read_map(run / "uncertainty" / min(names))
     assert np.isin(stored[2], [0, 65535]).all()
+    for name in names:
+        with maybe_ungeoreferenced(), rasterio.open(run / "sets" / name) as raster:
+            sets = raster.read()
+            assert raster.descriptions == ("background", "kelp")
+        assert set(np.unique(sets)) <= {0, 1, 255}
+        assert (sets.max(axis=0) > 0).all()
     submit(format="geotiff")
-    assert not (run / "uncertainty").exists()
-    assert not (run / "proba").exists()
+    assert not any((run / folder).exists() for folder in ("proba", "uncertainty", "sets"))
 
 
 def test_a_table_of_the_users_own_columns(submit, coast):
