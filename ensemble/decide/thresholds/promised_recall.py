@@ -57,7 +57,7 @@ def promise_recall(
         positive = pool.label[question] == label
         labelled = pool.label[question] < classes.n_labels
         counts = count_groups(bins[positive], pool.weight[positive], of_pixel[positive], len(of_scene), BINS)
-        others = np.bincount(bins[labelled & ~positive], pool.weight[labelled & ~positive], BINS + 1)
+        others = np.bincount(bins[labelled & ~positive], pool.weight[labelled & ~positive], BINS + 1).astype(np.float64)
         found = _choose(counts, others, objective.promise, classes.names[place])
         thresholds[place] = float(values[found])
     # What other groups would change is in the promise.

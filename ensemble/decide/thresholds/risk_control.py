@@ -45,14 +45,16 @@ def count_groups(
     n_groups, n_bins : int
     """
     cell = group.astype(np.int64) * (n_bins + 1) + bins
-    counts = np.bincount(cell, weight, n_groups * (n_bins + 1)).reshape(n_groups, n_bins + 1)
-    return counts[counts.sum(axis=1) > 0]
+    counts = np.bincount(cell, weight, n_groups * (n_bins + 1)).astype(np.float64).reshape(n_groups, n_bins + 1)
+    lying: Floats = counts[counts.sum(axis=1) > 0]
+    return lying
 
 
 def losses_of(counts: Floats) -> Floats:
     """Return the share of each group's pixels that a threshold at each bin misses, (n_bins, n_groups)."""
     found = np.cumsum(counts[:, -2::-1], axis=1)[:, ::-1]
-    return (1 - found / counts.sum(axis=1, keepdims=True)).T
+    losses: Floats = (1 - found / counts.sum(axis=1, keepdims=True)).T
+    return losses
 
 
 def test_loss(losses: Floats, bound: float, confidence: float) -> Floats:
