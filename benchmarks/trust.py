@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from trust_areas import area_cells, assisted_cells, design_cells
 from trust_decisions import audit_cells, threshold_cells
 from trust_promises import promise_cells, set_cells
 from trust_worlds import COVERED, GROUPS, SMALLEST, WORLDS, Cell, Population, World, one_question, share_cell
 
 from data.metrics.metric import METRICS
-from ensemble.score.area_estimates import Mapped, areas_of_groups, areas_of_sample
 from ensemble.score.intervals import GroupCounts
 from ensemble.score.verdict import judge_gain
 
@@ -68,44 +68,6 @@ def rare_cells(populations: dict[str, Population], worlds: int, seed: int) -> It
         yield Cell(f"an interval of a macro score whose class lies in {few} groups", float(np.mean(printed)), 0, (0, 0))
 
 
-def area_cells(
-    populations: dict[str, Population],
-    worlds: int,
-    seed: int,
-    groups: Sequence[int] = (12, 30, 100),
-    scenes: Sequence[int] = (5, 30, 300),
-) -> Iterator[Cell]:
-    """Yield how often the interval of a class's area in scenes without labels holds it."""
-    for name in ("Dice", "Dice, rare and uneven"):
-        counts = populations[name].member
-        for n in groups:
-            for n_test in scenes:
-                hits = []
-                for sample in populations[name].samples(n + n_test, worlds, seed):
-                    train, test = counts[sample[:n]], counts[sample[n:], 0, :, :2]
-                    target = Mapped(
-                        test.sum(axis=1).astype(float), np.zeros((n_test, 2, 2)), [*map(str, sample[n:])], False
-                    )
-                    area = areas_of_groups(GroupCounts(train, np.arange(n)), target, ("a", "b"), 0.95).area[1]
-                    hits.append(area.low <= test[:, 1].sum() <= area.high)
-                yield share_cell(f"area in {n_test} test scenes, {name}, {n} groups", hits, (0.9, 0.99))
-
-
-def design_cells(worlds: int, seed: int) -> Iterator[Cell]:
-    """Yield how often the interval of a design sample holds the area of a class of which a little is overlooked."""
-    mapped = np.array([0.98, 0.02]) * 1e6
-    for omission in (0.0005, 0.002, 0.01):
-        for points in (50, 200, 1000):
-            rng, hits = np.random.default_rng([seed, points]), []
-            truth = mapped[1] * 0.85 + mapped[0] * omission
-            for _ in range(2 * worlds):
-                right, overlooked = rng.binomial(points, 0.85), rng.binomial(points, omission)
-                counts = np.array([[points - overlooked, points - right, 0], [overlooked, right, 0]])
-                area = areas_of_sample(counts, mapped, ("a", "b"), 0.95, metric=False).area[1]
-                hits.append(area.low <= truth <= area.high)
-            yield share_cell(f"area by {points} points a class, omission {omission:.2%}", hits, (0.9, 0.99))
-
-
 def verdict_cells(worlds: int, seed: int) -> Iterator[Cell]:
     """Yield how often wrong words are said on a second member: that it adds nothing, or that it surely gains."""
     score = one_question(METRICS["dice"].score)
@@ -140,6 +102,7 @@ def cells(worlds: int, seed: int) -> Iterator[Cell]:
     yield from rare_cells(populations, worlds, seed)
     yield from area_cells(populations, worlds, seed)
     yield from design_cells(worlds, seed)
+    yield from assisted_cells(worlds, seed)
     yield from verdict_cells(worlds, seed)
     yield from threshold_cells(worlds, seed)
     yield from promise_cells(worlds, seed)

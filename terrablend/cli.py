@@ -324,6 +324,10 @@ def evaluate(
         Path | None,
         typer.Option("--sample", help="CSV of points instead of labels: scene, class, and row and col or x and y."),
     ] = None,
+    proba: Annotated[
+        Path | None,
+        typer.Option("--proba", help="With --sample: folder of probability maps; by default those beside the maps."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Score class maps, and estimate class areas, by labels or by a design sample of points."""
@@ -334,7 +338,7 @@ def evaluate(
         if labels is not None and sample is None:
             text = evaluate_maps(experiment, maps, labels)
         elif labels is None and sample is not None:
-            text = evaluate_sample(experiment, maps, sample)
+            text = evaluate_sample(experiment, maps, sample, proba)
         else:
             raise ExperimentError(
                 f"expected LABELS or --sample, got {'neither' if labels is None else 'both'}. Name one of them."

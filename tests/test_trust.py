@@ -44,6 +44,10 @@ def test_intervals_of_points_cover(trust):
     assert not missed(trust.design_cells(10, 0))
 
 
+def test_intervals_of_points_and_probabilities_cover(trust):
+    assert not missed(trust.assisted_cells(8, 0))
+
+
 def test_promises_are_kept(trust):
     assert not missed(trust.promise_cells(8, 0, scenes=200))
 

@@ -54,7 +54,7 @@ class Areas:
     def words(self) -> str:
         """Write the area of each class in one line."""
         texts = (
-            f"{label} {self._estimate(area)} ({self._range(area, '; ')}mapped {self._write(mapped)})"
+            f"{label} {self._estimate(area)} ({self.write_range(area, '; ')}mapped {self.write(mapped)})"
             for label, area, mapped in zip(self.labels, self.area, self.mapped, strict=True)
         )
         return ", ".join(texts)
@@ -70,23 +70,25 @@ class Areas:
             self.labels, self.mapped, self.area, self.user, self.producer, strict=True
         ):
             lines.append(
-                f"{label:<{width}}{self._write(mapped):>16}{self._write(area.value):>16}{self._range(area):>22}"
+                f"{label:<{width}}{self.write(mapped):>16}{self.write(area.value):>16}{self.write_range(area):>22}"
                 f"{user.words():>21}{producer.words():>21}"
             )
         return [*lines, f"overall accuracy by area {self.overall.words()}"]
 
-    def _write(self, area: float) -> str:
+    def write(self, area: float) -> str:
+        """Write an area in `unit`."""
         unit, size = self.unit
         digits = 0 if unit == "pixels" or sum(self.mapped) >= 1000 * size else 2
         text = f"{area / size:,.{digits}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
         return format_minus(text) if math.isfinite(area) else "–"
 
+    def write_range(self, area: Interval, after: str = "") -> str:
+        """Write the ends of an interval, if there are any."""
+        return f"{self.write(area.low)}–{self.write(area.high)}{after}" if math.isfinite(area.low) else ""
+
     def _estimate(self, area: Interval) -> str:
         known = math.isfinite(area.value)
-        return f"{self._write(area.value)} {self.unit[0]}" if known else f"unknown, in {self.unit[0]}"
-
-    def _range(self, area: Interval, after: str = "") -> str:
-        return f"{self._write(area.low)}–{self._write(area.high)}{after}" if math.isfinite(area.low) else ""
+        return f"{self.write(area.value)} {self.unit[0]}" if known else f"unknown, in {self.unit[0]}"
 
 
 def pixel_sizes(grids: Iterable[Grid]) -> tuple[list[float], bool]:

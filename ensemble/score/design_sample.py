@@ -22,6 +22,8 @@ from data.scenes.rasters import read_grid
 from data.scenes.windows import Grid
 from ensemble.score.area_estimates import areas_of_sample
 from ensemble.score.areas import Areas, pixel_sizes
+from ensemble.score.assisted_areas import AssistedAreas, SoftSample, assist_areas
+from ensemble.score.soft_maps import read_soft_map
 
 __all__ = ["Point", "SampleScores", "read_sample", "score_sample"]
 
@@ -56,6 +58,8 @@ class SampleScores:
     areas : Areas
     unsettled : tuple of str
         In words: of which class none was seen in a mapped class so large that there could be much of it all the same.
+    assisted : AssistedAreas, optional
+        Estimated with the help of the map's probabilities, where there are any.
     """
 
     points: int
@@ -63,6 +67,7 @@ class SampleScores:
     counts: NDArray[np.int64]
     areas: Areas
     unsettled: tuple[str, ...] = ()
+    assisted: AssistedAreas | None = None
 
 
 def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list[Point]:
@@ -118,7 +123,12 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
 
 
 def score_sample(
-    path: Path, maps: Mapping[str, Path], classes: Classes, confidence_level: float, track: Track = untracked
+    path: Path,
+    maps: Mapping[str, Path],
+    classes: Classes,
+    confidence_level: float,
+    proba: Mapping[str, Path] | None = None,
+    track: Track = untracked,
 ) -> SampleScores:
     """Score class maps by a design sample; the strata are the map's classes and their areas.
 
@@ -133,12 +143,16 @@ def score_sample(
     classes : Classes
     confidence_level : float
         Of the intervals, such as 0.95.
+    proba : mapping of str to Path, optional
+        Scene → probability map, of all scenes: areas are then also estimated with their help.
     track : Track
 
     Raises
     ------
     LabelError
         As `read_sample` raises it, and if a mapped class has fewer than two points.
+    MapError
+        If a probability map does not lie where its class map does, or is of other classes.
     """
     grids = {scene: read_grid(str(file))[0] for scene, file in maps.items()}
     points = read_sample(path, grids, classes)
@@ -147,12 +161,17 @@ def score_sample(
     for point in points:
         drawn.setdefault(point.scene, []).append(point)
     counts = np.zeros((n_labels, n_labels + 1), np.int64)
-    pixels = {}
+    pixels, soft, read = {}, {}, []
     for scene in track(list(maps), "maps sampled", len(maps)):
-        label = read_class_map(maps[scene], classes)
+        label, some = read_class_map(maps[scene], classes), drawn.get(scene, [])
         pixels[scene] = np.bincount(label.ravel(), minlength=IGNORE + 1)[:n_labels]
-        for point in drawn.get(scene, []):
-            counts[point.label, min(int(label[point.row, point.col]), n_labels)] += 1
+        strata = np.array([min(int(label[point.row, point.col]), n_labels) for point in some], np.int64)
+        true = np.array([point.label for point in some], np.int64)
+        np.add.at(counts, (true, strata), 1)
+        if proba is not None:
+            places = [(point.row, point.col) for point in some]
+            soft[scene], at = read_soft_map(proba[scene], grids[scene], label, places, classes)
+            read.append((strata, true, at))
     sizes, metric = pixel_sizes(grids[scene] for scene in pixels)
     mapped = np.sum([count * size for count, size in zip(pixels.values(), sizes, strict=True)], axis=0)
     few = list(_too_few(counts, mapped, classes))
@@ -163,7 +182,14 @@ def score_sample(
         )
     areas = areas_of_sample(counts, mapped, classes.label_names, confidence_level, metric=metric)
     unsettled = tuple(_unsettled(counts, areas, confidence_level))
-    return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas, unsettled)
+    assisted = None
+    if proba is not None:
+        strata, true, at = (np.concatenate(column) for column in zip(*read, strict=True))
+        sums = np.sum([soft[scene] * size for scene, size in zip(pixels, sizes, strict=True)], axis=0)
+        mean = np.divide(sums, mapped[:, None], out=np.zeros_like(sums), where=mapped[:, None] > 0)
+        seen = strata < n_labels
+        assisted = assist_areas(SoftSample(strata[seen], true[seen], at[seen], mean), mapped, confidence_level)
+    return SampleScores(len(points), int(counts[:, -1].sum()), counts, areas, unsettled, assisted)
 
 
 def _unsettled(counts: NDArray[np.int64], areas: Areas, confidence_level: float) -> Iterator[str]:

@@ -20,11 +20,11 @@ from data.survey.patterns import find_files
 from data.vectors.burn import burn_label
 from data.vectors.drawn import drawn_label
 from ensemble.score.area_estimates import areas_of_evaluation
-from ensemble.score.design_sample import score_sample
+from ensemble.score.design_sample import SampleScores, score_sample
 from ensemble.score.evaluation import MAP, evaluate_class_maps
 from ensemble.score.intervals import Interval
 from ensemble.score.scores import label_metrics, score_table, suitable_metrics
-from terrablend.deliver.predict import CLASSES
+from terrablend.deliver.predict import CLASSES, PROBA
 from terrablend.experiment import Experiment
 
 logger = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def evaluate_maps(experiment: Experiment, maps: Path, labels: str) -> str:
     return "\n".join(lines)
 
 
-def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
+def evaluate_sample(experiment: Experiment, maps: Path, sample: Path, proba: Path | None = None) -> str:
     """Score the class maps of a folder by a design sample.
 
     Parameters
@@ -119,16 +119,20 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         Folder of ``<id>.tif``: together the mapped area.
     sample : Path
         CSV file, as `ensemble.score.design_sample.read_sample` reads it.
+    proba : Path, optional
+        Folder of probability maps; by default those that lie beside the class maps of `terrablend predict`, or in
+        ``proba/`` beside the folder of `terrablend submit`, if there are any.
 
     Returns
     -------
     text : str
-        Accuracy and class areas, adjusted for how often points were drawn in each mapped class, with intervals.
+        Accuracy and class areas, adjusted for how often points were drawn in each mapped class, with intervals; and
+        areas that the probabilities helped to estimate.
 
     Raises
     ------
     MapError
-        If there is no map.
+        If there is no map, or a probability map is missing or lies elsewhere.
     LabelError
         If a point does not fit the maps, or a mapped class has too few.
     ExperimentError
@@ -138,7 +142,8 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
     files = _class_maps(maps)
     if not files:
         raise MapError(f"{maps}: expected class maps <id>.tif, got none. Name a folder of class maps.")
-    scores = score_sample(sample, files, classes, confidence_level)
+    soft = _proba_maps(maps, files, proba)
+    scores = score_sample(sample, files, classes, confidence_level, soft)
     width = max(map(len, classes.label_names)) + 2
     lines = [
         f"{scores.points} points on {len(files)} maps; {scores.unmapped} where nothing is mapped are left out",
@@ -153,8 +158,41 @@ def evaluate_sample(experiment: Experiment, maps: Path, sample: Path) -> str:
         f"Stratified by the map’s classes (Olofsson et al. 2014), {confidence_level:.0%} intervals (Jeffreys):",
         *scores.areas.lines(),
         *(f"Warning: {place}." for place in scores.unsettled),
+        *_assisted_lines(scores),
     ]
     return "\n".join(lines)
+
+
+def _proba_maps(maps: Path, files: Mapping[str, Path], given: Path | None) -> dict[str, Path] | None:
+    """Return the probability map of each class map; None where none are given and not all lie where they usually do."""
+    if given is not None:
+        found = {scene: given / f"{scene}.tif" for scene in files}
+        found = {scene: path if path.exists() else given / f"{scene}{PROBA}.tif" for scene, path in found.items()}
+        lacking = [scene for scene, path in found.items() if not path.exists()]
+        if lacking:
+            raise MapError(
+                f"{given}: expected a probability map of each of {len(files)} class maps, {len(lacking)} are missing: "
+                f"{', '.join(lacking[:3])}. Correct --proba."
+            )
+        return found
+    beside = {scene: path.with_name(f"{scene}{PROBA}.tif") for scene, path in files.items()}
+    submitted = {scene: maps.resolve().parent / "proba" / f"{scene}.tif" for scene in files}
+    return next((found for found in (beside, submitted) if all(path.exists() for path in found.values())), None)
+
+
+def _assisted_lines(scores: SampleScores) -> Iterator[str]:
+    """Yield a table of areas that probabilities helped to estimate, and how many points these saved."""
+    if scores.assisted is None:
+        return
+    areas, found, n_points = scores.areas, scores.assisted, scores.points - scores.unmapped
+    width = max(14, *(len(label) + 2 for label in areas.labels))
+    yield ""
+    yield "With the help of the map’s probabilities (model-assisted, prediction-powered):"
+    yield f"{'class':<{width}}{f'area, {areas.unit[0]}':>16}{'interval':>22}{'points saved':>21}"
+    for label, area, saved in zip(areas.labels, found.area, found.saved, strict=True):
+        value, ends = areas.write(area.value), areas.write_range(area)
+        yield f"{label:<{width}}{value:>16}{ends:>22}{format_count(round(saved)):>21}"
+    yield f"Points saved: so many more than {n_points} would be needed for as good an estimate without probabilities."
 
 
 def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -> Scene:

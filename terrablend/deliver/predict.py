@@ -25,7 +25,7 @@ from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["CLASSES", "name_maps", "predict_scenes", "scene_of_files"]
+__all__ = ["CLASSES", "PROBA", "name_maps", "predict_scenes", "scene_of_files"]
 
 logger = logging.getLogger(__name__)
 

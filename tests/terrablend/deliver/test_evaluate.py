@@ -8,7 +8,7 @@ import yaml
 from rasterio.crs import CRS
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from data.maps.geotiff import write_class_map
+from data.maps.geotiff import map_writer, write_class_map
 from data.scenes.windows import Grid
 from terrablend.experiment import load_scene_experiment
 
@@ -116,6 +116,41 @@ def test_points_tell_accuracy_and_areas_of_all_maps(coast, terrablend):
     area = float([word for word in kelp.split(" ") if word][2].replace("\u202f", ""))
     assert area == pytest.approx(sum((prediction == mapped).sum() * share for mapped, share in expected.items()), abs=1)
     assert "Olofsson" in outcome.out
+
+
+def test_probabilities_beside_the_maps_save_points(coast, terrablend):
+    folder, label, prediction = coast
+    rng = np.random.default_rng(1)
+    lines = ["scene,row,col,class"]
+    for mapped in (0, 1):
+        chosen = rng.permutation(np.argwhere(prediction == mapped))[:200]
+        lines += [
+            f"s{scene},{row},{col},{('background', 'kelp')[label[scene, row, col]]}" for scene, row, col in chosen
+        ]
+    (folder / "points.csv").write_text("\n".join(lines))
+    arguments = ("evaluate", folder / "coast.yaml", folder / "maps", "--sample", folder / "points.csv")
+    assert "points saved" not in terrablend(*arguments).out
+    soft = np.clip(0.1 + 0.8 * label + rng.normal(0, 0.1, label.shape), 0, 1).astype(np.float32)
+    for number, proba in enumerate(soft):
+        with map_writer(folder / "proba" / f"s{number}.tif", GRID, ("kelp",), {}) as writer:
+            writer.write(GRID.window, proba[None])
+    (folder / "proba").rename(folder / "elsewhere")
+    assert "points saved" not in terrablend(*arguments).out
+    given = terrablend(*arguments, "--proba", folder / "elsewhere")
+    (folder / "elsewhere").rename(folder / "proba")
+    beside = terrablend(*arguments)
+    assert given.out == beside.out
+    rows = [[word for word in line.split(" ") if word] for line in beside.out.splitlines() if line.startswith("kelp")]
+    plain, assisted = rows
+    truth = label[prediction != 255].sum()
+    low, high = (float(end.replace("\u202f", "")) for end in assisted[2].split("–"))
+    assert low <= truth <= high
+    assert high - low < 0.7 * np.subtract(*[float(end.replace("\u202f", "")) for end in plain[3].split("–")][::-1])
+    assert int(assisted[3].replace("\u202f", "")) > 400
+    (folder / "proba" / "s1.tif").unlink()
+    lacking = terrablend(*arguments, "--proba", folder / "proba")
+    assert lacking.code == 2
+    assert "of each of 4 class maps, 1 are missing: s1. Correct --proba" in lacking.err
 
 
 def test_labels_and_points_are_either_or(coast, terrablend):
