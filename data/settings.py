@@ -23,19 +23,24 @@ from data.names import expand_ranges, near_name
 
 __all__ = [
     "VECTOR_SUFFIXES",
+    "AssetLabelSettings",
+    "AssetSettings",
     "BandNames",
     "ClassSettings",
     "Color",
     "FileSettings",
     "FoldSettings",
     "GroupSettings",
+    "ImageSettings",
     "LabelSettings",
+    "MeaningSettings",
     "OneOrMore",
     "PixelScaleSettings",
     "Resampling",
     "SceneSettings",
     "Settings",
     "SplitSettings",
+    "StacSettings",
     "TagSettings",
     "TrainSettings",
     "VectorSettings",
@@ -162,14 +167,9 @@ class PixelScaleSettings(Settings):
 Decode = Literal["none", "alphaearth"] | PixelScaleSettings
 
 
-class FileSettings(Settings):
-    """One file of a scene: where it lies and which bands it holds, in file order."""
+class RasterSettings(Settings):
+    """What a file of a scene holds."""
 
-    shorthand: ClassVar[str] = "path"
-
-    path: str = Field(
-        description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
-    )
     bands: BandNames | None = Field(None, description="band names in file order; default: `scenes.bands`")
     nodata: Nodata | None = Field(None, description="nodata values of this file, one or several")
     scale: Scale | None = Field(None, description="as `scenes.scale`, of this file alone")
@@ -181,14 +181,40 @@ class FileSettings(Settings):
     )
 
 
-class LabelSettings(Settings):
-    """Where a scene's label lies and what its values mean."""
+class FileSettings(RasterSettings):
+    """One file of a scene: where it lies and which bands it holds, in file order."""
 
     shorthand: ClassVar[str] = "path"
 
     path: str = Field(
         description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
     )
+
+
+class AssetSettings(RasterSettings):
+    """One asset of the items of a STAC collection, or one band of it."""
+
+    shorthand: ClassVar[str] = "asset"
+
+    asset: str = Field(description="key of the asset, or common name or name of one band of an asset")
+
+
+class StacSettings(Settings):
+    """The scenes of a STAC collection, an item each: the files are its assets, the scene's id is the item's."""
+
+    stac: str = Field(
+        description="items under `root`: a folder of them, an ItemCollection, an item, a collection with its items, or "
+        "stac-geoparquet"
+    )
+    assets: Annotated[list[AssetSettings], OneOrMore()] = Field(
+        min_length=1,
+        description="assets by key or common name; scale, offset and nodata are those of the item, unless given here",
+    )
+
+
+class MeaningSettings(Settings):
+    """What the values of a label mean."""
+
     values: dict[int, str] | None = Field(
         None, description="value in the file → class name, `background` or `ignore`; default: the ids under `classes`"
     )
@@ -203,12 +229,28 @@ class LabelSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _values_or_colors(self) -> "LabelSettings":
+    def _values_or_colors(self) -> "MeaningSettings":
         if self.colors is not False and (self.values is not None or self.ignore):
             raise ValueError("expected values or colors, got both. Name what is ignored as colors: {ignore: [0, 0, 0]}")
         if self.nearest and self.colors is False:
             raise ValueError("nearest is for colours: set colors too")
         return self
+
+
+class LabelSettings(MeaningSettings):
+    """Where a scene's label lies and what its values mean."""
+
+    shorthand: ClassVar[str] = "path"
+
+    path: str = Field(
+        description="file under `root`, {id} standing for the scene's id; without {id} every scene uses the same file"
+    )
+
+
+class AssetLabelSettings(MeaningSettings):
+    """The asset of a STAC item that is the scene's label, and what its values mean."""
+
+    asset: str = Field(description="key of the asset of a STAC item that is the label")
 
 
 class TagSettings(Settings):
@@ -275,30 +317,51 @@ VECTOR_SUFFIXES = (
 def _kind_of_label(value: Any) -> str:
     if isinstance(value, TagSettings) or (isinstance(value, dict) and "tags" in value):
         return "table"
+    if isinstance(value, AssetLabelSettings) or (isinstance(value, dict) and "asset" in value):
+        return "asset"
     path = value.get("path", "") if isinstance(value, dict) else value
     drawn = isinstance(value, VectorSettings) or (isinstance(value, dict) and "vector" in value)
     return "vector" if drawn or (isinstance(path, str) and path.lower().endswith(VECTOR_SUFFIXES)) else "raster"
 
 
+def _kind_of_image(value: Any) -> str:
+    return "stac" if isinstance(value, StacSettings) or (isinstance(value, dict) and "stac" in value) else "file"
+
+
+ImageSettings = Annotated[
+    Annotated[FileSettings, Tag("file")] | Annotated[StacSettings, Tag("stac")], Discriminator(_kind_of_image)
+]
+
+
 class SplitSettings(Settings):
     """The scenes of one split: the pattern of their image file or files, and of their label."""
 
-    image: Annotated[list[FileSettings], OneOrMore()] = Field(
-        description="file of a scene's image, or list of its files", json_schema_extra=aliases("images", "img")
+    image: Annotated[list[ImageSettings], OneOrMore()] = Field(
+        description="file of a scene's image, list of its files, or a STAC collection",
+        json_schema_extra=aliases("images", "img"),
     )
     label: (
         Annotated[
             Annotated[LabelSettings, Tag("raster")]
             | Annotated[VectorSettings, Tag("vector")]
-            | Annotated[TagSettings, Tag("table")],
+            | Annotated[TagSettings, Tag("table")]
+            | Annotated[AssetLabelSettings, Tag("asset")],
             Discriminator(_kind_of_label),
         ]
         | None
     ) = Field(
         None,
-        description="file of a scene's label, file of shapes, or table of tags; needed by train and val",
+        description="file of a scene's label, file of shapes, table of tags, or asset of a STAC item; needed by train "
+        "and val",
         json_schema_extra=aliases("labels", "mask", "masks", "target"),
     )
+
+    @property
+    def rasters(self) -> list[FileSettings | AssetSettings]:
+        """The files of a scene's image, those of a STAC collection among them."""
+        return [
+            raster for entry in self.image for raster in (entry.assets if isinstance(entry, StacSettings) else [entry])
+        ]
 
 
 class TrainSettings(SplitSettings):
@@ -348,6 +411,16 @@ class SceneSettings(Settings):
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
     )
+
+    @model_validator(mode="after")
+    def _assets_need_items(self) -> "SceneSettings":
+        for split in ("train", "val", "test"):
+            part = getattr(self, split)
+            if part is None or not isinstance(part.label, AssetLabelSettings):
+                continue
+            if not any(isinstance(entry, StacSettings) for entry in part.image):
+                raise ValueError(f"scenes.{split}.label: an asset is that of a STAC item, got an image that is none")
+        return self
 
     @model_validator(mode="after")
     def _train_is_labelled(self) -> "SceneSettings":

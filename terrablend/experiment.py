@@ -21,7 +21,7 @@ from data.settings import (
     ClassSettings,
     FoldSettings,
     GroupSettings,
-    LabelSettings,
+    MeaningSettings,
     SceneSettings,
     Settings,
     TagSettings,
@@ -175,7 +175,7 @@ class Experiment(BaseExperiment):
         parts = [part for part in (self.scenes.train, self.scenes.val, self.scenes.test) if part is not None]
         bands = [
             *(self.scenes.bands or ()),
-            *(band for part in parts for file in part.image for band in file.bands or ()),
+            *(band for part in parts for file in part.rasters for band in file.bands or ()),
         ]
         for key, names in (("scenes.bands", bands), ("features.formulas", [*self.features.formulas])):
             for name in names:
@@ -205,8 +205,8 @@ class Experiment(BaseExperiment):
             self._require_colors(split, part.label)
         return self
 
-    def _require_colors(self, split: str, label: LabelSettings | VectorSettings | TagSettings) -> None:
-        if not isinstance(label, LabelSettings) or label.colors is False:
+    def _require_colors(self, split: str, label: MeaningSettings | VectorSettings | TagSettings) -> None:
+        if not isinstance(label, MeaningSettings) or label.colors is False:
             return
         given = () if label.colors is True else label.colors
         lacking = [entry.name for entry in self.classes.values() if entry.color is None and entry.name not in given]

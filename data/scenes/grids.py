@@ -22,6 +22,7 @@ __all__ = [
     "is_geographic",
     "is_placed",
     "move_points",
+    "offset_pixels",
     "own_grid",
     "pixel_size",
     "same_system",

@@ -64,7 +64,7 @@ def band_problem(image: ImageFile, raster: Any) -> str | None:
     A raster of one band with a palette has one, or the red, green, blue (and alpha) of its palette. An alpha that is
     not named is no band, but tells where there is no data.
     """
-    wanted = raster.count if image.order else len(image.bands)
+    wanted = max(raster.count, *(place + 1 for place in image.order)) if image.order else len(image.bands)
     if any(kind.startswith("complex") for kind in raster.dtypes):
         return f"{image.path}: expected real numbers, got {raster.dtypes[0]}. Export their magnitude, and their phase."
     if raster.count == wanted or (raster.count == wanted + 1 and raster.colorinterp[-1] == ColorInterp.alpha):

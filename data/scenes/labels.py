@@ -6,17 +6,17 @@ from data.errors import ExperimentError
 from data.scenes.classes import BACKGROUND, IGNORE, Classes
 from data.scenes.color_labels import pack_color
 from data.scenes.scene import LabelFile
-from data.settings import LabelSettings
+from data.settings import MeaningSettings
 
 __all__ = ["label_file", "label_values"]
 
 
-def label_file(path: str, settings: LabelSettings, classes: Classes) -> LabelFile:
+def label_file(path: str, settings: MeaningSettings, classes: Classes) -> LabelFile:
     """Return a scene's label with the meaning of its values; raises what `label_values` raises."""
     return LabelFile(path, label_values(settings, classes), settings.colors is not False, settings.nearest)
 
 
-def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, int], ...]:
+def label_values(settings: MeaningSettings, classes: Classes) -> tuple[tuple[int, int], ...]:
     """Return what each value of a label file means, as (file value, label index or `IGNORE`) pairs.
 
     Without ``values`` and ``colors`` a file holds class ids (and 0 for the background of a binary task). The value of a
@@ -41,7 +41,7 @@ def label_values(settings: LabelSettings, classes: Classes) -> tuple[tuple[int, 
     return tuple(sorted(meanings.items()))
 
 
-def _color_values(settings: LabelSettings, classes: Classes, index: Mapping[str, int]) -> dict[int, int]:
+def _color_values(settings: MeaningSettings, classes: Classes, index: Mapping[str, int]) -> dict[int, int]:
     given = {} if isinstance(settings.colors, bool) else settings.colors
     _require_known("colors", set(given), index)
     # The background of a binary task has no colour of its own: it is black, as in most masks.

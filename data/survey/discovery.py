@@ -7,27 +7,26 @@ from pathlib import Path
 from data.errors import ExperimentError
 from data.names import listed_name
 from data.scenes.classes import Classes
-from data.scenes.decoding import Decoding
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
 from data.scenes.paths import files_on_disk, is_there, resolve_path
 from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
 from data.settings import (
-    FileSettings,
-    LabelSettings,
-    Nodata,
-    PixelScaleSettings,
+    AssetLabelSettings,
+    MeaningSettings,
     SceneSettings,
     SplitSettings,
     TagSettings,
     TrainSettings,
     VectorSettings,
 )
+from data.stac.items import Item, read_items
+from data.survey.images import asset_path, band_names, framing, image_files, image_patterns, odd_items, stac_entries
 from data.survey.patterns import find_files
 from data.vectors.drawn import DrawnLabel, drawn_label
 
-__all__ = ["SceneFiles", "find_scenes", "framing", "image_files", "image_patterns", "list_paths", "mask_rules"]
+__all__ = ["SceneFiles", "find_scenes", "list_paths", "mask_rules"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class SceneFiles:
     """The files of one scene, found but not yet opened, and the tags that a table says it has.
 
     Its grid is that of one of the ``framing`` images, of any if there are none. It is read in blocks of a side, if
-    ``blocks`` says one.
+    ``blocks`` says one. ``items`` are the files of STAC items that name its assets; ``warnings`` are to be shown.
     """
 
     id: str
@@ -46,6 +45,8 @@ class SceneFiles:
     tag_table: str | None = None
     framing: tuple[int, ...] = ()
     blocks: int | str | None = None
+    items: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[list[SceneFiles], list[str]]:
@@ -98,45 +99,6 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
     return scenes, list(dict.fromkeys(problems))
 
 
-def image_patterns(part: SplitSettings, settings: SceneSettings) -> list[str]:
-    """Return the patterns of all files that the image of a scene is read from, scales of pixels after their file."""
-    return [pattern for file in part.image for pattern in _patterns(file, settings)]
-
-
-def image_files(part: SplitSettings, settings: SceneSettings, paths: Sequence[str]) -> tuple[ImageFile, ...]:
-    """Return the files of one scene, a path for each of `image_patterns`, with the bands and nodata of its entry."""
-    path_of = iter(paths)
-    return tuple(
-        ImageFile(
-            next(path_of),
-            _bands_of(file, settings),
-            _values(settings.nodata if file.nodata is None else file.nodata),
-            _scales(file, settings),
-            resampling=file.resampling or "",
-            decoding=_decoding(file, settings, path_of),
-        )
-        for file in part.image
-    )
-
-
-def framing(files: Sequence[FileSettings], settings: SceneSettings) -> tuple[int, ...]:
-    """Return the positions of the files that may give a scene its grid; all may if there are none.
-
-    A file of every scene, such as a DEM, does not say where one of them ends.
-
-    Raises
-    ------
-    ExperimentError
-        If ``scenes.grid`` is no band of theirs.
-    """
-    if settings.grid is not None:
-        like = tuple(place for place, file in enumerate(files) if settings.grid in _bands_of(file, settings))
-        if not like:
-            raise ExperimentError(f"scenes.grid: expected a band of the scenes, got {settings.grid}. Correct it.")
-        return like
-    return tuple(place for place, file in enumerate(files) if "{id}" in file.path)
-
-
 def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Return the mask bands and their values, as in ``Scene.invalid``."""
     return tuple((band, () if rule == "nonzero" else tuple(rule)) for band, rule in settings.invalid.items())
@@ -148,6 +110,7 @@ def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     labels = [scene.label for scene in scenes if scene.label is not None]
     paths |= {label.path for label in labels}
     paths |= {label.area for label in labels if isinstance(label, DrawnLabel) and label.area is not None}
+    paths |= {path for scene in scenes for path in scene.items}
     paths |= {scene.tag_table for scene in scenes if scene.tag_table is not None}
     return files_on_disk(paths)
 
@@ -155,49 +118,91 @@ def list_paths(scenes: list[SceneFiles]) -> list[Path]:
 def _find_split(
     split: Split, part: SplitSettings, settings: SceneSettings, classes: Classes, root: Path
 ) -> tuple[list[SceneFiles], list[str]]:
-    named = [band for file in part.image for band in _bands_of(file, settings)]
+    named = band_names(part, settings)
     twice = sorted({band for band in named if named.count(band) > 1})
     if twice:
         raise ExperimentError(
             f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
         )
-    patterns = image_patterns(part, settings)
+    patterns, collections = image_patterns(part, settings), _Collections.read(part, root)
     label_pattern = _label_pattern(part)
     listed = [*patterns, *([] if label_pattern is None else [label_pattern])]
     found = _own_files({pattern: _find_or_name(pattern, root) for pattern in listed})
     images, label = [found[pattern] for pattern in patterns], found.get(label_pattern or "")
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
-    names = set().union(*(files for files in images if isinstance(files, dict))) or {Path(patterns[0]).stem}
+    names = collections.names.union(*(files for files in images if isinstance(files, dict)))
+    names = names or {Path(patterns[0]).stem for _ in patterns[:1]}
 
-    scenes, problems = [], []
+    scenes, problems = [], collections.problems
     for name in sorted(names):
         files = {pattern: _file_of(name, found[pattern]) for pattern in listed}
         label_path = None if label_pattern is None else files[label_pattern]
-        lacking = [pattern for pattern, path in files.items() if path is None]
+        lacking = [_named(pattern, name, root) for pattern, path in files.items() if path is None]
+        lacking += [f"an item in {stac}" for stac, items in collections.items.items() if name not in items]
         if lacking:
             problems.append(
-                f"{split} scene {name}: expected {' and '.join(_named(pattern, name, root) for pattern in lacking)}, "
-                "no such file. Add it, or remove the scene."
+                f"{split} scene {name}: expected {' and '.join(lacking)}, no such file. Add it, or remove the scene."
             )
             continue
         paths = [path for pattern in patterns if (path := files[pattern]) is not None]
+        items = collections.of(name)
+        images_of, wrong = image_files(part, settings, paths, items)
+        if isinstance(part.label, AssetLabelSettings):
+            try:
+                label_path = asset_path(items[0], part.label.asset)
+            except ValueError as error:
+                wrong.append(f"{items[0].source}: item {items[0].name}: {error}")
+        if wrong:
+            problems += wrong
+            continue
         scene_label = None if label_path is None else _label_of(label_path, part, classes, root)
         scenes.append(
             SceneFiles(
                 name,
                 split,
-                image_files(part, settings, paths),
+                images_of,
                 scene_label,
-                framing=framing(part.image, settings),
+                framing=framing(part, settings),
                 blocks=part.blocks if isinstance(part, TrainSettings) else None,
+                items=tuple(item.source for item in items),
             )
         )
+    if scenes:
+        scenes[0] = replace(scenes[0], warnings=tuple(collections.warnings(part)))
     labels = label if isinstance(label, dict) else {}
     problems += [
         f"{labels[name]}: expected an image of {split} scene {name}, got none. Add it, or remove the label."
         for name in sorted(set(labels) - names)
     ]
     return scenes, problems
+
+
+@dataclass(frozen=True)
+class _Collections:
+    """The STAC collections of a split: path → scene → item, and what is wrong with them."""
+
+    items: dict[str, dict[str, Item]]
+    problems: list[str]
+
+    @classmethod
+    def read(cls, part: SplitSettings, root: Path) -> "_Collections":
+        items, problems = dict[str, dict[str, Item]](), list[str]()
+        for entry in stac_entries(part):
+            found, wrong = read_items(root / entry.stac)
+            items[entry.stac] = {item.scene: item for item in found}
+            problems += wrong
+        return cls(items, problems)
+
+    @property
+    def names(self) -> set[str]:
+        return {name for items in self.items.values() for name in items}
+
+    def of(self, name: str) -> list[Item]:
+        return [items[name] for items in self.items.values()]
+
+    def warnings(self, part: SplitSettings) -> Iterator[str]:
+        for entry in stac_entries(part):
+            yield from odd_items(entry, list(self.items[entry.stac].values()))
 
 
 def _own_files(found: Mapping[str, dict[str, str] | str]) -> dict[str, dict[str, str] | str]:
@@ -221,7 +226,7 @@ def _named(pattern: str, name: str, root: Path) -> str:
 
 def _label_pattern(part: SplitSettings) -> str | None:
     label = part.label
-    if label is None or isinstance(label, TagSettings):
+    if label is None or isinstance(label, TagSettings | AssetLabelSettings):
         return None
     return label.vector if isinstance(label, VectorSettings) else label.path
 
@@ -230,7 +235,7 @@ def _label_of(path: str, part: SplitSettings, classes: Classes, root: Path) -> L
     if isinstance(part.label, VectorSettings):
         area = None if part.label.area is None else resolve_path(part.label.area, root)
         return drawn_label(path, part.label, classes, area)
-    assert isinstance(part.label, LabelSettings)
+    assert isinstance(part.label, MeaningSettings)
     return label_file(path, part.label, classes)
 
 
@@ -274,37 +279,3 @@ def _file_of(scene: str, found: dict[str, str] | str) -> str | None:
     if isinstance(found, dict):
         return found.get(scene)
     return found if is_there(found) else None
-
-
-def _bands_of(file: FileSettings, settings: SceneSettings) -> tuple[str, ...]:
-    bands = file.bands or settings.bands
-    if not bands:
-        raise ExperimentError(
-            f"{file.path}: expected the names of its bands, got none. Give scenes.bands, or bands beside its path."
-        )
-    return tuple(bands)
-
-
-def _patterns(file: FileSettings, settings: SceneSettings) -> list[str]:
-    decode = settings.decode if file.decode is None else file.decode
-    return [file.path, decode.scale] if isinstance(decode, PixelScaleSettings) else [file.path]
-
-
-def _decoding(file: FileSettings, settings: SceneSettings, paths: Iterator[str]) -> Decoding | None:
-    """Return how a file is decoded; the next path is that of its scales, if it has any."""
-    decode = settings.decode if file.decode is None else file.decode
-    if isinstance(decode, PixelScaleSettings):
-        return Decoding("scale", next(paths))
-    return None if decode == "none" else Decoding(decode)
-
-
-def _scales(file: FileSettings, settings: SceneSettings) -> tuple[tuple[float, float], ...] | None:
-    scale = settings.scale if file.scale is None else file.scale
-    if scale == "declared":
-        return None
-    given = {} if scale == "none" else scale
-    return tuple(given.get(band, (1.0, 0.0)) for band in _bands_of(file, settings))
-
-
-def _values(nodata: Nodata | None) -> tuple[float, ...]:
-    return () if nodata is None else tuple(nodata) if isinstance(nodata, list) else (nodata,)

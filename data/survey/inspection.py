@@ -211,6 +211,7 @@ def _place(
 ) -> tuple[Scene, list[str], list[str], str]:
     """Return a scene on its grid, what is wrong with its label, what looks odd, and where shapes lie that miss it."""
     images, grid, warnings = place_images(files.images, files.framing)
+    warnings = [*files.warnings, *warnings]
     scene = Scene(files.id, files.split, images, grid, None, invalid, tags=files.tags)
     if files.label is None:
         return scene, [], warnings, ""

@@ -15,7 +15,7 @@ from data.scenes.classes import Classes
 from data.scenes.labels import label_file
 from data.scenes.rasters import read_grid
 from data.scenes.scene import Scene, place_label
-from data.settings import VECTOR_SUFFIXES, LabelSettings, VectorSettings
+from data.settings import VECTOR_SUFFIXES, LabelSettings, MeaningSettings, VectorSettings
 from data.survey.patterns import find_files
 from data.vectors.burn import burn_label
 from data.vectors.drawn import drawn_label
@@ -205,7 +205,7 @@ def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -
             raise LabelError(drawn.problem)
         placed, warnings = drawn.label, (*drawn.warnings, *filter(None, [drawn.elsewhere]))
     else:
-        raster = given if isinstance(given, LabelSettings) else LabelSettings(path=label)
+        raster = given if isinstance(given, MeaningSettings) else LabelSettings(path=label)
         placed, odd = place_label(label_file(label, raster, classes), grid)
         warnings = (odd,) if odd else ()
     for warning in warnings:

@@ -12,8 +12,10 @@ from data.maps.member import Member
 from data.maps.store import map_path, open_store
 from data.scenes.placement import place_images
 from data.scenes.scene import Scene
-from data.survey.discovery import framing, image_files, image_patterns, mask_rules
+from data.stac.items import Item, read_items
+from data.survey.discovery import mask_rules
 from data.survey.foreign_values import find_foreign_values
+from data.survey.images import framing, image_files, image_patterns, stac_entries
 from ensemble.ensemble import Ensemble
 from ensemble.maps import MemberMaps, open_maps
 from ensemble.predict import model_tags, predict_tags, write_prediction
@@ -49,7 +51,8 @@ def predict_scenes(
     run : Run
         With a finished ensemble.
     scenes : sequence of str
-        Paths; those of a scene of several files joined by commas, in the order of ``scenes.train.image``.
+        Paths; those of a scene of several files joined by commas, in the order of ``scenes.train.image``. In place of
+        the assets of a STAC collection stands the file of an item, before all others.
     out : Path
         Gets ``<name>_classes.tif`` and ``<name>_proba.tif``, where name is that of the scene's first file; of the task
         multilabel ``tags.csv``.
@@ -185,16 +188,28 @@ def _apply_members(
 
 def scene_of_files(text: str, experiment: Experiment) -> Scene:
     """Return the scene made of some files, with the bands of the experiment's training scenes."""
-    entries = experiment.scenes.train.image
-    paths = text.split(",")
-    patterns = image_patterns(experiment.scenes.train, experiment.scenes)
-    if len(paths) != len(patterns):
+    part, settings = experiment.scenes.train, experiment.scenes
+    collections, paths = stac_entries(part), text.split(",")
+    items = [_item_of(path) for path in paths[: len(collections)]]
+    files, patterns = paths[len(collections) :], image_patterns(part, settings)
+    if len(paths) != len(collections) + len(patterns):
+        wanted = " and ".join([*(f"an item of {entry.stac}" for entry in collections), *patterns])
         raise ExperimentError(
-            f"{text}: expected {len(patterns)} files a scene, like {' and '.join(patterns)}, "
-            f"got {len(paths)}. Join the files of a scene by commas."
+            f"{text}: expected {len(collections) + len(patterns)} files a scene, like {wanted}, got {len(paths)}. Join "
+            "the files of a scene by commas."
         )
-    images = image_files(experiment.scenes.train, experiment.scenes, paths)
-    placed, grid, warnings = place_images(images, framing(entries, experiment.scenes))
+    images, problems = image_files(part, settings, files, items)
+    if problems:
+        raise ExperimentError("\n".join(problems))
+    placed, grid, warnings = place_images(images, framing(part, settings))
     for warning in warnings:
         logger.warning("%s", warning)
-    return Scene(Path(paths[0]).stem, "test", placed, grid, invalid=mask_rules(experiment.scenes))
+    name = items[0].scene if items else Path(paths[0]).stem
+    return Scene(name, "test", placed, grid, invalid=mask_rules(settings))
+
+
+def _item_of(path: str) -> Item:
+    items, problems = read_items(Path(path))
+    if problems or len(items) != 1:
+        raise ExperimentError("\n".join(problems) or f"{path}: expected one STAC item, got {len(items)}. Name one.")
+    return items[0]

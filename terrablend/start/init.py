@@ -15,6 +15,7 @@ from data.errors import ExperimentError
 from data.scenes.classes import IGNORE
 from data.scenes.rasters import open_raster
 from terrablend.branches import BRANCHES
+from terrablend.start.collection import Collection, find_collection
 from terrablend.start.drawn import guess_drawn
 from terrablend.start.schema import write_experiment_file
 
@@ -80,7 +81,9 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     ExperimentError
         If there are no images with labels beside them.
     """
-    folders = _raster_folders(folder)
+    folders, collection = _raster_folders(folder), find_collection(folder, LABEL_WORDS)
+    if collection is not None:
+        return _guess_items(folder, collection, folders)
     labels = [entry for entry in folders if entry.values is not None and _is_label(entry, folders)]
     images = [entry for entry in folders if entry not in labels]
     scenes: dict[str, Any] = {}
@@ -92,7 +95,6 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             scenes[split] = {"image": _describe_images(parts)}
             if label is not None:
                 scenes[split]["label"] = {"path": label.pattern}
-    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
     if "train" not in scenes:
         drawn = guess_drawn(folder, [(entry.pattern, sorted(entry.ids), entry.bands) for entry in images])
         if drawn is None:
@@ -104,8 +106,36 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
         # A network wants dense labels.
         table = [branch for branch in BRANCHES.values() if branch.reads_table]
         members = {name: member for branch in table for name, member in branch.first_members([]).items()}
-        return {"name": name, "root": str(folder.resolve()), **drawn, "members": members}
-    values = sorted(frozenset().union(*(entry.values or () for entry in labels)))
+        return {"name": _name_of(folder), "root": str(folder.resolve()), **drawn, "members": members}
+    bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
+    return _experiment(folder, scenes, frozenset().union(*(entry.values or () for entry in labels)), bands)
+
+
+def _guess_items(folder: Path, collection: Collection, folders: list[RasterFolder]) -> dict[str, Any]:
+    """Return the values of an experiment file for the STAC items of a folder."""
+    image = {"stac": collection.path, "assets": collection.assets}
+    if collection.label is not None:
+        values = _look_at(folder, folder, collection.label_files).values
+        label: dict[str, Any] = {"asset": collection.label}
+    else:
+        beside = [entry for entry in folders if entry.values is not None and entry.ids >= collection.scenes]
+        values = beside[0].values if beside else None
+        label = {"path": beside[0].pattern} if beside else {}
+    if values is None:
+        raise ExperimentError(
+            f"{folder}: expected labels of the {len(collection.scenes)} STAC items, an asset of theirs or rasters of a "
+            "few values named by their ids, got none. Write the experiment file by hand."
+        )
+    return _experiment(folder, {"train": {"image": image, "label": label}}, values, collection.bands)
+
+
+def _name_of(folder: Path) -> str:
+    return re.sub(r"[^\w.-]+", "-", folder.resolve().name) or "experiment"
+
+
+def _experiment(folder: Path, scenes: dict[str, Any], found: frozenset[int], bands: list[str]) -> dict[str, Any]:
+    """Return the values of an experiment file whose labels are rasters with some values."""
+    values = sorted(found)
     # Beside several classes 255 is what nobody knows.
     unknown = [IGNORE] if len(values) > 2 and IGNORE in values else []
     values = [value for value in values if value not in unknown]
@@ -113,9 +143,8 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
     # Ids are bytes below 255: other values are numbered in their order.
     numbered = not binary and (values[0] < 0 or values[-1] >= IGNORE)
     classes = {place if numbered else value: f"class {value}" for place, value in enumerate(values)}
-    bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
     experiment: dict[str, Any] = {
-        "name": name,
+        "name": _name_of(folder),
         "task": "binary" if binary else "multiclass",
         "root": str(folder.resolve()),
         "scenes": scenes,

@@ -15,7 +15,8 @@ from data.scenes.color_labels import read_palette
 from data.scenes.image import ImageFile, band_problem
 from data.scenes.rasters import open_raster
 from data.settings import LabelSettings, SceneSettings
-from data.survey.discovery import find_scenes, image_files, image_patterns
+from data.survey.discovery import find_scenes
+from data.survey.images import image_files, image_patterns
 from data.survey.patterns import find_files
 from terrablend.experiment import load_scene_experiment
 from terrablend.start.init import require_new
@@ -115,8 +116,9 @@ def write_recipe(name: str, folder: Path, out: Path, track: Track = untracked) -
     path, root = RECIPES / f"{name}.yaml", folder.resolve()
     experiment = load_scene_experiment(path, [f"root={json.dumps(str(root))}"])
     settings, notes = experiment.scenes, []
-    if settings.test is not None and not _any_file(settings.test.image[0].path, root):
-        notes.append(f"{settings.test.image[0].path}: expected scenes to predict, got none: scenes.test is left out")
+    first = [] if settings.test is None else image_patterns(settings.test, settings)[:1]
+    if any(not _any_file(pattern, root) for pattern in first):
+        notes.append(f"{first[0]}: expected scenes to predict, got none: scenes.test is left out")
         settings = settings.model_copy(update={"test": None})
     problems, differences = _compare_files(settings, PUBLISHED.get(name, {}), root, track)
     if not problems:
@@ -154,7 +156,7 @@ def _compare_files(
             continue
         patterns = image_patterns(part, settings)
         kinds: dict[str, ImageFile | LabelSettings] = {
-            image.path: image for image in image_files(part, settings, patterns)
+            image.path: image for image in image_files(part, settings, patterns)[0]
         }
         if isinstance(part.label, LabelSettings):
             kinds[part.label.path] = part.label

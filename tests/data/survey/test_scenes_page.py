@@ -1,5 +1,6 @@
 """Every example of docs/scenes.md is read as it says, from files as it names them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -57,6 +58,24 @@ def root(tmp_path_factory):
     pyogrio.raw.write(
         str(folder / "training.gpkg"), geometry, [names], ["landcover"], crs="EPSG:32630", geometry_type="Polygon"
     )
+    items = [
+        {
+            "type": "Feature",
+            "stac_version": "1.1.0",
+            "id": name,
+            "properties": {"proj:code": "EPSG:32630", "proj:shape": [64, 64]},
+            "assets": {
+                "10m": {
+                    "href": f"img/{name}.tif",
+                    "bands": [{"eo:common_name": "red"}, {"eo:common_name": "nir"}],
+                    "proj:transform": [10, 0, 500_000 + 640 * number, 0, -10, 4_600_000],
+                },
+                "swir": {"href": f"swir/{name}.tif", "proj:shape": [32, 32], "proj:bbox": [500_000, 0, 500_640, 640]},
+            },
+        }
+        for number, name in enumerate(("a", "b"))
+    ]
+    (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": items}))
     (folder / "points.csv").write_text("x;y;class\n500015,5;4599985,5;kelp\n500655,5;4599985,5;1\n")
     return folder
 
@@ -81,6 +100,9 @@ def test_an_example_is_read_as_it_says(title, root, tmp_path):
     if title == "Embeddings":
         assert catalogue.decoded == catalogue.bands == tuple(f"A{band:02}" for band in range(64))
         assert np.abs(pixels).max() < 1
+    if title == "STAC":
+        assert catalogue.bands == ("red", "nir", "swir16")
+        assert pixels.shape == (3, 64, 64)
     if title == "Scales":
         assert np.nanmax(pixels) < 0.1
     if title.startswith("Several files"):
