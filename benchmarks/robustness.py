@@ -3,6 +3,7 @@
     python benchmarks/robustness.py kill --count 200 --seed 0
     python benchmarks/robustness.py faults --count 60 --seed 0
     python benchmarks/robustness.py fuzz --count 10000 --seed 0
+    python benchmarks/robustness.py bundles --count 10000 --seed 0
 
 The last line counts how it ended; the exit status is 1 if anything was unclean. See docs/reliability.md.
 """
@@ -13,14 +14,14 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-CAMPAIGNS = ("kill", "faults", "fuzz")
+CAMPAIGNS = ("kill", "faults", "fuzz", "bundles")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a campaign; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", choices=CAMPAIGNS)
-    parser.add_argument("--count", type=int, default=100, help="of kills, faults or damaged copies")
+    parser.add_argument("--count", type=int, default=100, help="of kills, faults, damaged copies or changed bundles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-network", action="store_true", help="leave out the network, which takes most of the time")
     options = parser.parse_args(arguments)

@@ -12,6 +12,7 @@ from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.inputs.resize import scene_side
 from cnn.inputs.stacked import input_channels, stacked_names
 from cnn.machine import choose_device, choose_precision, fast_on_cpu
+from cnn.network.bounded import no_larger_than
 from cnn.network.model_file import model_path, read_tensors
 from cnn.network.network import build_network
 from cnn.predict.applied import Applied, D4Mean, Mean
@@ -189,15 +190,17 @@ class CnnMember:
                     f"Train it with `terrablend cnn {self.name} --fold {fold}`."
                 )
             tensors, about = read_tensors(path)
-            with torch.random.fork_rng(devices=[]):
-                network = build_network(self.settings, len(self.channels.names), len(self.classes))
+            names = self.channels.names
             try:
+                with torch.random.fork_rng(devices=[]), no_larger_than(tensors):
+                    network = build_network(self.settings, len(names), len(self.classes))
                 network.load_state_dict(tensors)
                 stored = about["normalisation"]
-            except (RuntimeError, KeyError) as error:
+                normalisation = stored and Normalisation.from_dict(stored, len(names))
+            except (MemberError, RuntimeError, KeyError, TypeError, ValueError) as error:
                 raise MemberError(
                     f"{path}: expected a network of the settings in member.json, got another. Train it again."
                 ) from error
             network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-            self._networks[fold] = network, stored and Normalisation.from_dict(stored)
+            self._networks[fold] = network, normalisation
         return self._networks[fold]

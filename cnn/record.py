@@ -12,6 +12,8 @@ __all__ = ["MEMBER", "MemberRecord"]
 
 MEMBER = FileKind("a trained member of the branch cnn", MemberError, "terrablend cnn")
 
+LARGEST, MOST_FOLDS = 4096, 10_000
+
 
 @dataclass(frozen=True)
 class MemberRecord:
@@ -52,3 +54,9 @@ class MemberRecord:
     parameters: int
     seed: int
     versions: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        if not (0 < self.crop <= LARGEST and 0 < self.multiple <= LARGEST):
+            raise ValueError(f"expected sides of inputs of 1 to {LARGEST} pixels, got {self.crop} and {self.multiple}")
+        if not all(0 <= fold < MOST_FOLDS for fold in self.folds) or not self.classes:
+            raise ValueError(f"expected folds from 0 to {MOST_FOLDS - 1}, and classes")

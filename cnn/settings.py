@@ -113,7 +113,7 @@ class CnnSettings(MemberSettings):
     normalise: NormaliseSettings = Field(NormaliseSettings(), description="how input channels are scaled")
     resize: float = Field(
         1.0,
-        gt=0,
+        ge=0.1,
         le=8,
         description="scenes are enlarged N times for the network, below 1 shrunk; its maps are resized back",
     )
@@ -150,6 +150,7 @@ class CnnSettings(MemberSettings):
     crop: int = Field(
         256,
         ge=8,
+        le=2048,
         description="side of the square training crops, in pixels that the network sees",
         json_schema_extra=aliases("crop_size", "patch_size", "image_size", "img_size", "chip_size"),
     )
@@ -280,6 +281,7 @@ class CnnSettings(MemberSettings):
     tile: int = Field(
         512,
         ge=32,
+        le=4096,
         description="side of the windows that larger scenes are predicted in, in pixels that the network sees",
         json_schema_extra=aliases("tile_size", "window_size"),
     )
@@ -294,7 +296,7 @@ class CnnSettings(MemberSettings):
         "which takes 8 times as long",
         json_schema_extra=aliases("test_time_augmentation"),
     )
-    predict_batch: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    predict_batch: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
         description="windows predicted at once; auto: as many as fit the GPU's memory, on a CPU one a core, 8 at most",
         json_schema_extra=aliases("predict_batch_size"),

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,8 @@ from data.files import fingerprint, hash_file, replacing, write_json
 
 __all__ = [
     "CHECKSUM",
-    "ZIP_ERRORS",
     "FileKind",
     "Number",
-    "open_zip",
     "parquet_writer",
     "read_footer",
     "read_parquet",
@@ -44,21 +41,6 @@ Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is Non
 
 CHECKSUM = "checksum"
 """Key of a record: the fingerprint of all others."""
-
-ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""What a damaged zip, or what is read of its entries, ends in."""
 
 TAIL = 8
 """Bytes after a parquet file's footer: its length, and PAR1."""
@@ -94,6 +76,9 @@ class FileKind:
 
     def damaged(self, path: Path, reason: object) -> TerrablendError:
         """Return the error that a file is not what was written."""
+        if isinstance(reason, ValidationError):
+            problem = reason.errors(include_url=False)[0]
+            reason = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
         lines = str(reason).splitlines() or [type(reason).__name__]
         return self.error(
             f"{path}: expected {self.name}, got a damaged file or another's: {lines[0][:300]}. "
@@ -131,10 +116,6 @@ def read_record(path: Path, model: type[T], kind: FileKind) -> T:
         record: T = TypeAdapter(model).validate_python(values)
     except FileNotFoundError as error:
         raise kind.missing(path) from error
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise kind.damaged(path, f"{where}: {problem['msg']}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise kind.damaged(path, error) from error
     return record
@@ -146,20 +127,6 @@ def require_hash(path: Path, sha256: str, kind: FileKind) -> None:
         raise kind.missing(path)
     if hash_file(path) != sha256:
         raise kind.damaged(path, "its hash is not the one on record")
-
-
-@contextmanager
-def open_zip(path: Path, kind: FileKind) -> Iterator[zipfile.ZipFile]:
-    """Open a zip once the checksum of each entry agrees; what goes wrong within is the error of its kind, too."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():
-                raise zipfile.BadZipFile(f"the checksum of {damaged} is not that of its content")
-            yield archive
-    except FileNotFoundError as error:
-        raise kind.missing(path) from error
-    except ZIP_ERRORS as error:
-        raise kind.damaged(path, error) from error
 
 
 @contextmanager

@@ -122,4 +122,10 @@ class Ensemble:
         EnsembleError
             If there is none, it is of an earlier version, or the file is not one of ours.
         """
-        return read_record(path, cls, ENSEMBLE)
+        ensemble = read_record(path, cls, ENSEMBLE)
+        alone = len(set(ensemble.members)) == len(ensemble.members)
+        labels = len(ensemble.classes.label_names)
+        sound = alone and (ensemble.sets_ is None or len(ensemble.sets_.levels) == labels)
+        if not (sound and ensemble.decision.fits(ensemble.classes, len(ensemble.members))):
+            raise ENSEMBLE.damaged(path, "its decision is not one for its members and classes")
+        return ensemble

@@ -91,6 +91,12 @@ class Applicability:
     mean_distance: float
     threshold: float
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.columns) == len(self.offset) == len(self.scale) or not self.references:
+            raise ValueError("expected an offset and a scale of each column, and references")
+        if {len(row) for row in self.references} != {len(self.columns)} or not self.mean_distance > 0:
+            raise ValueError("expected references of all columns, and some distance between them")
+
     def save(self, path: Path) -> None:
         """Write JSON."""
         write_record(path, self)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from data.errors import FeatureError
+from data.names import list_names
 from features.formula import DEPTH, Formula, compile_formula
 from features.indices import INDICES, LETTERS, dates_of, indices_of, letter_bands
 
@@ -80,7 +81,7 @@ class Bases:
             missing = sorted(index.letters - set(letter_bands(self.bands, date)))
             return (
                 f"expected the bands {', '.join(LETTERS[letter][0] + date for letter in missing)} for {index.name} = "
-                f"{index.formula}, the scenes have {', '.join(self.bands)}. Give bands their common names, or leave "
+                f"{index.formula}, the scenes have {list_names(self.bands)}. Give bands their common names, or leave "
                 "the feature out."
             )
         if not name.isidentifier():
@@ -91,7 +92,7 @@ class Bases:
         names = [*self.bands, *self.formulas, *indices_of(self.bands)]
         nearest = get_close_matches(name, names, n=3, cutoff=0.4)
         return (
-            f"expected a band ({', '.join(self.bands)}), an index of them, a formula of yours, or a statistic of one "
+            f"expected a band ({list_names(self.bands)}), an index of them, a formula of yours, or a statistic of one "
             f"such as {''.join(self.bands[:1])}_mean_r3, got {name}."
             + (f" Did you mean {' or '.join(nearest)}?" if nearest else "")
         )

@@ -16,6 +16,9 @@ from features.context import STATISTICS
 
 __all__ = ["COORDINATES", "Feature", "parse_feature"]
 
+WIDEST = 1024
+"""Pixels to each side that a feature may look."""
+
 CONTEXT = re.compile(rf"(?P<base>.+)_(?P<statistic>{'|'.join(STATISTICS)})_r(?P<radius>[1-9]\d*)")
 ABOVE = re.compile(r"(?P<base>.+)_above_(?P<mask>.+)")
 RANK = re.compile(r"(?P<base>.+)_rank")
@@ -118,6 +121,10 @@ def parse_feature(name: str, bases: Bases) -> Feature:
     if name == "valid_share":
         return Feature(name, "share")
     if match := CONTEXT.fullmatch(name):
+        if len(match["radius"]) > 4 or int(match["radius"]) > WIDEST:
+            raise FeatureError(
+                f"feature {name[:200]}: expected a radius of at most {WIDEST} pixels, got {match['radius'][:9]}."
+            )
         return Feature(name, match["statistic"], _base(name, match["base"], bases), int(match["radius"]))
     if match := ABOVE.fullmatch(name):
         mask = None if match["mask"] == "scene" else _base(name, match["mask"], bases)

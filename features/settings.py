@@ -48,7 +48,7 @@ class ContextSettings(Settings):
         description="bands, indices or formulas; default: one contrast, and all bands but those of an embedding: "
         "decoded ones, and 16 or more that are numbered, such as A00 … A63",
     )
-    radii: list[Annotated[int, Field(ge=1)]] = Field(
+    radii: list[Annotated[int, Field(ge=1, le=1024)]] = Field(
         [1, 3, 7, 15], description="radii in pixels: the window's side is 2 × radius + 1"
     )
     statistics: list[str] = Field(
@@ -88,7 +88,7 @@ class DistanceSettings(Settings):
     """Distance to the edge of where a formula holds, such as the shore or a cloud."""
 
     to: list[str] = Field(description="names of formulas that are conditions")
-    within: int = Field(64, ge=1, description="greatest distance, pixels; what is farther gets this value")
+    within: int = Field(64, ge=1, le=1024, description="greatest distance, pixels; what is farther gets this value")
 
 
 class AggregateSettings(Settings):
@@ -106,7 +106,7 @@ class AggregateSettings(Settings):
         8, ge=0, description="bins of each feature's histogram, equally full over the training scenes; 0: no histograms"
     )
     edges: dict[str, list[float]] = Field({}, description="feature → edges between bins, in place of equally full ones")
-    radii: list[Annotated[int, Field(ge=1)]] = Field([1, 3], description="radii of texture, in pixels")
+    radii: list[Annotated[int, Field(ge=1, le=1024)]] = Field([1, 3], description="radii of texture, in pixels")
     texture: dict[str, str] = Field(
         {"std": "mean", "gradient": "mean", "laplacian": "energy"},
         description="statistic of the window around each pixel, as under `context` → how the scene's values are "

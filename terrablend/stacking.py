@@ -8,6 +8,9 @@ from features.branch import MemberSettings
 __all__ = ["learning_order"]
 
 
+MOST_LEVELS = 20
+
+
 def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return members and all that they are stacked on, these first; else as they are listed.
 
@@ -22,9 +25,13 @@ def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] 
     ValueError
         If a member is stacked on itself, directly or through others, or on an unknown member.
     """
-    ordered: list[str] = []
+    ordered: dict[str, None] = {}
 
     def place(name: str, above: tuple[str, ...]) -> None:
+        if name in ordered:
+            return
+        if len(above) > MOST_LEVELS:
+            raise ValueError(f"expected members stacked in at most {MOST_LEVELS} levels, got more under {above[0]}")
         if name in above:
             circle = (*above[above.index(name) :], name)
             raise ValueError(
@@ -39,8 +46,7 @@ def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] 
                     f"members.{name}.stack: expected members among {', '.join(members)}, got {below}.{hint}"
                 )
             place(below, (*above, name))
-        if name not in ordered:
-            ordered.append(name)
+        ordered[name] = None
 
     for name in members if wanted is None else wanted:
         place(name, ())

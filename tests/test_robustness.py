@@ -15,6 +15,7 @@ ROBUSTNESS = Path(__file__).parents[1] / "benchmarks" / "robustness.py"
     [
         ("kill", 8, r"kill: 8 kills, seed 0: .* files compared; 0 unclean"),
         ("faults", 6, r"faults: 6 faults, seed 0: .*; 0 unclean"),
+        ("bundles", 90, r"bundles: 90 changed bundles of \d+ kinds, seed 0: .*'clean': \d+.*; 0 unclean"),
         ("fuzz", 120, r"fuzz: 120 inputs of \d+ kinds, seed 0: .*'clean': \d+.*; 0 unclean"),
     ],
 )

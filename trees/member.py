@@ -1,5 +1,6 @@
 """A fitted member of the tree branch: one booster a fold, applied to whole scenes."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
 from features.feature_set import FeatureSet, Opened
 from features.scene_features import SceneFeatureSet
-from trees.boosters.booster import Booster, predict_classes
+from trees.boosters.booster import Booster, predict_classes, unreadable
 from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
 from trees.record import BOOSTER, MEMBER, FoldRecord, MemberRecord
@@ -26,6 +27,8 @@ from trees.settings import Device, DeviceName
 from trees.tag_boosters import TagBoosters
 
 __all__ = ["TreeMember", "in_squares", "load_member"]
+
+FOLD = re.compile(r"fold(?P<fold>0|[1-9]\d{0,3})", re.ASCII)
 
 SQUARE = 8
 """Pixels on a side of the squares in which a window's pixels follow each other."""
@@ -135,8 +138,9 @@ def load_member(
     else:
         feature_set = FeatureSet(*columns)
         kind = LEARNERS[record.settings.booster].booster
-    boosters = _load_boosters(directory, kind, record.features, device)
-    return TreeMember(record.name, boosters, feature_set, len(record.classes.names), threads, executor)
+    n_classes = len(record.classes.names)
+    boosters = _load_boosters(directory, kind, (record.features, n_classes), device)
+    return TreeMember(record.name, boosters, feature_set, n_classes, threads, executor)
 
 
 @lru_cache(maxsize=8)
@@ -150,17 +154,27 @@ def in_squares(height: int, width: int) -> NDArray[np.intp]:
 
 
 def _load_boosters(
-    directory: Path, kind: type[Booster], features: Sequence[str], device: DeviceName
+    directory: Path, kind: type[Booster], fits: tuple[Sequence[str], int], device: DeviceName
 ) -> dict[int, Booster]:
+    """Load the boosters of all folds, which must take some features and give a number of probabilities."""
+    features, n_classes = fits
     where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
     boosters = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):
+        if not (match := FOLD.fullmatch(path.stem)):
+            continue
         # A member that somebody put together has no records of its boosters.
-        known = (record := path.with_suffix(".json")).exists()
-        if known:
+        if (record := path.with_suffix(".json")).exists():
             require_hash(path, read_record(record, FoldRecord, MEMBER).sha256, BOOSTER)
-        booster = kind.load(path, where, known)
+        booster = kind.load(path, where)
         if tuple(booster.importance()) != tuple(features):
             raise MemberError(f"{path}: expected a booster of the features in member.json, got others. Train it again.")
-        boosters[int(path.stem.removeprefix("fold"))] = booster
+        try:
+            row = np.zeros((1, len(features)), np.float32)
+            outputs = predict_classes(booster, row, n_classes).shape[1]
+        except ValueError as error:
+            raise unreadable(path, "a booster", error) from error
+        if outputs != n_classes:
+            raise MemberError(f"{path}: expected {n_classes} probabilities a row, got {outputs}. Train it again.")
+        boosters[int(match["fold"])] = booster
     return boosters

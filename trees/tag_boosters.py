@@ -4,14 +4,17 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
+from data.archives import open_zip
 from data.errors import MemberError
-from data.records import FileKind, open_zip
+from data.records import FileKind
 from trees.boosters.booster import Booster, predict_proba
 from trees.learning import LEARNERS
 from trees.settings import BoosterName, Device
@@ -19,6 +22,17 @@ from trees.settings import BoosterName, Device
 __all__ = ["TagBoosters"]
 
 
+@dataclass(frozen=True)
+class About:
+    """What the boosters of a file are."""
+
+    booster: BoosterName
+    features: list[str]
+    tags: list[str]
+    constant: dict[str, Annotated[float, Field(gt=0, lt=1)]]
+
+
+ABOUT = TypeAdapter(About)
 ZIP = FileKind("a booster a tag", MemberError, "terrablend trees")
 
 
@@ -83,19 +97,25 @@ class TagBoosters:
                     archive.writestr(zipfile.ZipInfo(file.name), file.read_bytes(), zipfile.ZIP_DEFLATED)
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read what `save` wrote; raises MemberError if it cannot."""
         with open_zip(path, ZIP) as archive, tempfile.TemporaryDirectory() as folder:
-            about = json.loads(archive.read("tags.json"))
-            booster = LEARNERS[about["booster"]].booster
+            about = ABOUT.validate_json(archive.read("tags.json"))
+            kind = LEARNERS[about.booster].booster
             boosters: list[Booster | float] = []
-            for number, tag in enumerate(about["tags"]):
-                if tag in about["constant"]:
-                    boosters.append(float(about["constant"][tag]))
-                else:
-                    file = Path(archive.extract(f"{number}{booster.suffix}", folder))
-                    boosters.append(booster.load(file, device, known))
-        return cls(about["booster"], about["tags"], boosters, about["features"])
+            for number, tag in enumerate(about.tags):
+                if tag in about.constant:
+                    boosters.append(about.constant[tag])
+                    continue
+                file = Path(archive.extract(f"{number}{kind.suffix}", folder))
+                try:
+                    booster = kind.load(file, device)
+                except MemberError as error:
+                    raise ValueError(str(error).removeprefix(f"{folder}/")) from error
+                if [*booster.importance()] != about.features:
+                    raise ValueError(f"the booster of {tag} is of other features")
+                boosters.append(booster)
+        return cls(about.booster, about.tags, boosters, about.features)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain, in the mean of the tags."""

@@ -76,9 +76,12 @@ class Normalisation:
         return normal
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the normalisation that `dataclasses.asdict` turned into plain values."""
-        return cls(tuple(values["offset"]), tuple(values["scale"]), values["clip"])
+    def from_dict(cls, values: Mapping[str, Any], n_channels: int) -> Self:
+        """Return the normalisation that `dataclasses.asdict` turned into plain values; ValueError if it is none."""
+        offset, scale, clip = tuple(map(float, values["offset"])), tuple(map(float, values["scale"])), values["clip"]
+        if not len(offset) == len(scale) == n_channels or not (np.isfinite([*offset, *scale]).all() and all(scale)):
+            raise ValueError(f"expected an offset and a scale of each of {n_channels} channels")
+        return cls(offset, scale, None if clip is None else float(clip))
 
 
 def fit_normalisation(

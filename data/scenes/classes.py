@@ -41,6 +41,14 @@ class Classes:
     names: tuple[str, ...]
     colors: tuple[tuple[int, int, int], ...]
 
+    def __post_init__(self) -> None:
+        if not 0 < len(self.names) == len(self.ids) == len(self.colors) == len(set(self.names)) == len(set(self.ids)):
+            raise ValueError("expected an id, a name and a colour of each class")
+        if not all(0 <= value < IGNORE for value in self.ids):
+            raise ValueError(f"expected ids of classes from 0 to {IGNORE - 1}")
+        if (self.task == "binary" and len(self.ids) != 1) or (self.task == "multiclass" and len(self.ids) < 2):
+            raise ValueError(f"expected other classes for the task {self.task}")
+
     @classmethod
     def from_settings(cls, task: Task, settings: dict[int, ClassSettings]) -> "Classes":
         """Build the classes from the ``classes`` of an experiment file.

@@ -22,6 +22,7 @@ from typing import IO, Annotated
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from data.archives import ZIP_ERRORS, require_bounded
 from data.errors import BundleError, MemberError, TerrablendError
 from data.files import (
     clear_leftovers,
@@ -32,7 +33,6 @@ from data.files import (
     temporary_prefix,
     write_json,
 )
-from data.records import ZIP_ERRORS
 from data.scenes.catalogue import Catalogue
 from data.settings import Settings
 from data.survey.verification import verify_scenes
@@ -67,6 +67,9 @@ CHUNK = 1 << 20
 
 START = (1980, 1, 1, 0, 0, 0)
 """The time of every entry of a zip, the first that it knows: the same bundle has the same bytes."""
+
+LONGEST = 600
+"""Characters of a message about what is in a bundle."""
 
 AGAIN = "Do not use it: get the bundle again from where it was made."
 
@@ -199,7 +202,7 @@ def open_model(path: Path) -> Iterator[Path]:
     if path.is_dir():
         # A bundle that lost its manifest is not taken for a run.
         if (path / MANIFEST).exists() or (path / RECORD).exists():
-            names = [file.relative_to(path).as_posix() for file in path.rglob("*") if not file.is_dir()]
+            names = [file.relative_to(path).as_posix() for file in path.rglob("*") if _is_entry(file)]
             _verify(path, names, lambda name: (path / name).open("rb"), None)
         yield path
         return
@@ -209,6 +212,7 @@ def open_model(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=temporary_prefix("bundle")) as temporary:
         try:
             with zipfile.ZipFile(path) as archive:
+                require_bounded(archive, path.stat().st_size)
                 names = [entry.filename for entry in archive.infolist() if not entry.is_dir()]
                 _verify(path, names, archive.open, Path(temporary))
         except ZIP_ERRORS as error:
@@ -224,10 +228,12 @@ def open_model(path: Path) -> Iterator[Path]:
         except TerrablendError as error:
             said, inside = str(error), f"{temporary}/"
             if inside not in said:
+                if len(said) > LONGEST:
+                    raise type(error)(brief(said, LONGEST, plain=True)) from error
                 raise
             # The user knows no unpacked files, and can make none of them again.
             found = re.split(r"(?<=\w)\. (?=[A-Z])", said.replace(inside, ""))[0]
-            raise BundleError(f"{path}: {found.rstrip('.')}. {AGAIN}") from error
+            raise BundleError(f"{path}: {brief(found, LONGEST, plain=True).rstrip('.')}. {AGAIN}") from error
 
 
 def _verify(path: Path, names: list[str], read: Callable[[str], IO[bytes]], target: Path | None) -> None:
@@ -246,6 +252,13 @@ def _verify(path: Path, names: list[str], read: Callable[[str], IO[bytes]], targ
         with read(name) as stream:
             if _check_file(stream, target and target / name, record.size) != record.sha256:
                 raise BundleError(f"{path}: expected {name} as its manifest lists it, got other bytes. {AGAIN}")
+
+
+def _is_entry(file: Path) -> bool:
+    """Return whether something in a folder is a file of a bundle; refuse what leads elsewhere, or never ends."""
+    if file.is_symlink() or not (file.is_file() or file.is_dir()):
+        raise BundleError(f"{file}: expected a plain file in a bundle, got a link or a device. {AGAIN}")
+    return file.is_file()
 
 
 def _parse(path: Path, text: bytes) -> Manifest:

@@ -11,7 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Generic
 
-from data.errors import ExperimentError
+from data.errors import ExperimentError, MemberError
 from data.files import replacing, write_json
 from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
@@ -249,8 +249,19 @@ class BaseRun(ABC, Generic[E]):
         return self.members_folder / name
 
     def load_member(self, name: str, members: Path | None = None, given: str | None = None) -> Member:
-        """Return a fitted member of any branch; see `loading`."""
-        return branch_of(self.member_settings(name)).load(self.loading(name, members, given))
+        """Return a fitted member of any branch; see `loading`.
+
+        Raises
+        ------
+        MemberError
+            If its folder holds none, or another one: of its name are the folders that its maps are written to.
+        """
+        member = branch_of(self.member_settings(name)).load(self.loading(name, members, given))
+        if member.name != name:
+            raise MemberError(
+                f"{self.member_path(name)}: expected the member {name}, got {member.name[:100]!r}. Train it again."
+            )
+        return member
 
     def training(self, name: str, folds: Sequence[int] | None = None) -> Training[Any]:
         """Return what fitting a member takes."""

@@ -12,7 +12,6 @@ from data.errors import TableError
 from data.records import (
     FileKind,
     Number,
-    open_zip,
     parquet_writer,
     read_footer,
     read_parquet,
@@ -104,12 +103,3 @@ def test_a_path_of_glob_characters_means_itself(tmp_path):
     write_parquet(folder / "rows.parquet", pa.table({"a": [1]}))
     write_parquet(tmp_path / "run 1 x" / "rows.parquet", pa.table({"a": [2]}))
     assert read_parquet(folder / "rows.parquet", FACTS)["a"].to_pylist() == [1]
-
-
-def test_what_goes_wrong_within_a_zip_is_named(tmp_path):
-    path = tmp_path / "x.zip"
-    with pytest.raises(TableError, match=r"x\.zip: expected facts, got no such file"), open_zip(path, FACTS):
-        pass
-    path.write_bytes(b"PK nothing")
-    with pytest.raises(TableError, match=r"x\.zip: expected facts, got a damaged file"), open_zip(path, FACTS):
-        pass

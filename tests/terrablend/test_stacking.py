@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -158,3 +159,15 @@ def test_a_trial_stacked_on_a_member_that_is_not_there_fails_and_says_why(tmp_pa
     assert "trial 1:" in outcome.err
     assert "expected the stage lightgbm to be done, it is to do" in outcome.err
     assert pl.read_csv(tmp_path / "run/tune/unet/trials.csv")["end"].to_list() == ["done", "failed"]
+
+
+def test_stacks_of_any_width_are_ordered_at_once_and_deep_ones_refused():
+    unet = CnnSettings.model_validate(UNET)
+    layers = [[f"{place}{side}" for side in "ab"] for place in range(20)]
+    wide = dict.fromkeys(layers[0], unet)
+    for below, names in pairwise(layers):
+        wide |= {name: unet.model_copy(update={"stack": below}) for name in names}
+    assert set(learning_order(wide)) == set(wide)
+    deep = {str(place): unet.model_copy(update={"stack": [str(place + 1)]}) for place in range(2000)} | {"2000": unet}
+    with pytest.raises(ValueError, match="stacked in at most 20 levels"):
+        learning_order(deep)

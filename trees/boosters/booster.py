@@ -74,11 +74,11 @@ class Booster(Protocol):
         ...
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read a booster that `save` wrote; raises MemberError if it cannot.
 
-        On a GPU predict those whose library can. Unless the file is ``known`` to be what was written, it is looked at
-        before the library's own parser sees it, which many a damaged file would bring down.
+        On a GPU predict those whose library can. Whoever made the file, it is checked in full before the library's own
+        parser sees it, which trusts what it reads; no hash tells that the one who wrote it meant well.
         """
         ...
 
@@ -196,7 +196,8 @@ def decode_name(name: str) -> str:
 
 def unreadable(path: Path, what: str, error: Exception) -> MemberError:
     """Return the error that says that a file is no booster of a library."""
-    return MemberError(f"{path}: expected {what}, got: {error}. Train the member again.")
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+    return MemberError(f"{path}: expected {what}, got: {reason}. Train the member again.")
 
 
 def check_parameters(given: Iterable[str], known: Iterable[str], library: str) -> None:

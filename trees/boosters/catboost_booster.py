@@ -7,6 +7,7 @@ import inspect
 import io
 import logging
 import math
+import struct
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares, unreadable
+from trees.boosters.catboost_model import check_catboost_model
 from trees.boosters.device import choose_device
 from trees.boosters.stopping import stop_name
 from trees.settings import Device, DeviceName, StopName, TreeSettings
 
-__all__ = ["CatBoostBooster", "CatBoostLearner"]
+__all__ = ["CatBoostBooster", "CatBoostLearner", "open_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,11 +54,13 @@ METRICS: dict[StopName, str] = {
 }
 
 TRY = """
+import resource
 import sys
 from pathlib import Path
 import numpy as np
-from trees.boosters.catboost_booster import CatBoostBooster
-booster = CatBoostBooster.load(Path(sys.argv[1]), known=True)
+resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+from trees.boosters.catboost_booster import CatBoostBooster, open_model
+booster = CatBoostBooster(open_model(Path(sys.argv[1])))
 booster.predict_proba(np.zeros((2, len(booster.importance())), np.float32))
 """
 """Python that ends in an error, or by a signal, where CatBoost cannot read a model."""
@@ -105,17 +109,18 @@ class CatBoostBooster:
         self._model.save_model(str(path), format="cbm")
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
-        """Read CatBoost's binary format; a file that is not known is tried in a process of its own first."""
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
+        """Read CatBoost's binary format; where it holds more than trees, in a process of its own first."""
         catboost = _import_catboost()
-        if not known:
-            _try_alone(path)
-        model = catboost.CatBoostClassifier()
         try:
-            model.load_model(str(path), format="cbm")
-        except (catboost.CatBoostError, ValueError) as error:
+            if not check_catboost_model(path.read_bytes()):
+                _try_alone(path)
+            booster = cls(open_model(path), device)
+            # Of its options, which lie in the file as text, it reads some only now.
+            booster.predict_proba(np.zeros((1, len(booster.importance())), np.float32))
+            return booster
+        except (catboost.CatBoostError, struct.error, ValueError, OSError) as error:
             raise unreadable(path, "a CatBoost model", error) from error
-        return cls(model, device)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of how much predictions change with the features."""
@@ -186,14 +191,19 @@ class CatBoostLearner(Learner):
         return CatBoostBooster(model)
 
 
+def open_model(path: Path) -> Any:
+    """Return the model of a file as CatBoost reads it, which trusts the file."""
+    model = _import_catboost().CatBoostClassifier()
+    model.load_model(str(path), format="cbm")
+    return model
+
+
 def _try_alone(path: Path, seconds: float = 120) -> None:
-    """Load a model and predict by it in a process that it may end; raises MemberError if it does."""
-    if not path.is_file():
-        raise unreadable(path, "a CatBoost model", FileNotFoundError("no such file"))
+    """Load a model and predict by it in a process that it may end; raises ValueError if it does."""
     try:
         subprocess.run([sys.executable, "-c", TRY, str(path)], check=True, capture_output=True, timeout=seconds)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        raise unreadable(path, "a CatBoost model", RuntimeError("one that CatBoost cannot read")) from error
+        raise ValueError("one that CatBoost cannot read") from error
 
 
 def _import_catboost() -> ModuleType:

@@ -64,12 +64,11 @@ class LightGBMBooster:
         path.write_text(THREADS.sub("", self._model.model_to_string()), "utf-8")
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read LightGBM's text; it predicts on a CPU alone."""
         try:
-            text = path.read_text("utf-8")
-            return cls(lightgbm.Booster(model_str=text if known else sound_lightgbm_text(text)))
-        except (LightGBMError, ValueError, KeyError, OSError) as error:
+            return cls(lightgbm.Booster(model_str=sound_lightgbm_text(path.read_text("utf-8"))))
+        except (LightGBMError, ValueError, KeyError, OverflowError, OSError) as error:
             raise unreadable(path, "a LightGBM model", error) from error
 
     def importance(self) -> Mapping[str, float]:

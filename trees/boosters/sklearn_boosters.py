@@ -4,18 +4,21 @@ import inspect
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
+from data.archives import open_zip
 from data.errors import MemberError
-from data.records import FileKind, open_zip
+from data.records import FileKind
 from trees.boosters.booster import Learner, Rows, check_parameters, gain_shares
 from trees.boosters.device import choose_device
 from trees.forest.forest import Forest, Link, Tree, Trees, build_forest, floor_float32, number_nodes
@@ -24,6 +27,15 @@ from trees.settings import Device, TreeSettings
 __all__ = ["HistGradientBoostingLearner", "RandomForestLearner", "SklearnBooster"]
 
 
+@dataclass(frozen=True)
+class About:
+    """What is known of a model besides its trees."""
+
+    gain: dict[str, float]
+    rounds: int
+
+
+ABOUT = TypeAdapter(About)
 ARRAYS = FileKind("trees as arrays", MemberError, "terrablend trees")
 
 
@@ -64,11 +76,14 @@ class SklearnBooster:
             archive.writestr(zipfile.ZipInfo("model.json"), json.dumps({"gain": self._gain, "rounds": self.rounds}))
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read what `save` wrote; it predicts on a CPU alone."""
         with open_zip(path, ARRAYS) as archive:
-            about = json.loads(archive.read("model.json"))
-            return cls(Trees.load(path), about["gain"], about["rounds"])
+            about = ABOUT.validate_json(archive.read("model.json"))
+            trees = Trees.load(archive)
+            if len(about.gain) != trees.n_features:
+                raise ValueError(f"{trees.n_features} features of {len(about.gain)} names")
+            return cls(trees, about.gain, about.rounds)
 
     def importance(self) -> Mapping[str, float]:
         """Return each feature's share of the total gain."""

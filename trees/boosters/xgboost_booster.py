@@ -74,13 +74,12 @@ class XGBoostBooster:
         path.write_bytes(self._model.save_raw("ubj"))
 
     @classmethod
-    def load(cls, path: Path, device: Device = "cpu", known: bool = False) -> Self:
+    def load(cls, path: Path, device: Device = "cpu") -> Self:
         """Read XGBoost's UBJSON."""
         model = xgboost.Booster()
         try:
             data = path.read_bytes()
-            if not known:
-                check_xgboost_ubjson(data)
+            check_xgboost_ubjson(data)
             model.load_model(bytearray(data))
         except (XGBoostError, ValueError, KeyError, TypeError, IndexError, AttributeError, OSError) as error:
             raise unreadable(path, "an XGBoost model", error) from error

@@ -38,7 +38,7 @@ def check_xgboost_ubjson(data: bytes) -> None:
     n_outputs = max(int(about["num_class"]), int(about.get("num_target", "1")), 1)
     n_trees, parallel = (int(model["gbtree_model_param"][key]) for key in ("num_trees", "num_parallel_tree"))
     for names in (learner["feature_names"], learner["feature_types"]):
-        if len(names) not in (0, n_features):
+        if len(names) not in (0, n_features) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"{len(names)} names of {n_features} features")
     if not KINDS.issuperset(learner["feature_types"]):
         raise ValueError("features of kinds that are none")
@@ -50,6 +50,8 @@ def check_xgboost_ubjson(data: bytes) -> None:
         raise ValueError("rounds of other trees")
     if weights is not None and len(weights) != n_trees:
         raise ValueError("weights of other trees")
+    if any(len(values) for values in model.get("cats", {}).values()):
+        raise ValueError("names of categories")
     for number, tree in enumerate(model["trees"]):
         if tree["id"] != number:
             raise ValueError("trees that are not numbered through")

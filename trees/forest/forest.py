@@ -1,6 +1,7 @@
 """Fitted trees as plain arrays, which predict neighbouring pixels much faster than the library that grew them."""
 
-from collections.abc import Iterable, Sequence
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,11 +10,19 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from data.archives import read_array
 from trees.forest.packets import PACKET, add_trees, bin_rows, find_cell
 
 __all__ = ["Forest", "Link", "Tree", "Trees", "build_forest", "check_children", "floor_float32", "number_nodes"]
 
 Link = Literal["sigmoid", "softmax", "identity"]
+
+KINDS: Mapping[str, tuple[type[np.generic], int]] = {
+    "feature": (np.int32, 1), "split": (np.float32, 1), "missing": (np.bool_, 1), "left": (np.int32, 1),
+    "right": (np.int32, 1), "leaves": (np.float64, 2), "roots": (np.int32, 1), "outputs": (np.int32, 1),
+    "base": (np.float64, 1), "n_features": (np.int64, 0), "link": (np.str_, 0),
+}  # fmt: skip
+"""Of the arrays of a file, with their dimensions."""
 
 CELLS = 512
 """Equal parts of a feature's range, by which its split values are found."""
@@ -84,23 +93,25 @@ class Trees:
             np.savez_compressed(stream, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read what `save` wrote; raises ValueError, OSError, KeyError or BadZipFile for anything else."""
-        with np.load(path, allow_pickle=False) as arrays:
-            values = {field.name: arrays[field.name] for field in fields(cls)}
+    def load(cls, archive: zipfile.ZipFile) -> Self:
+        """Read what `save` wrote, from its open zip; raises ValueError or KeyError for anything else."""
+        values: dict[str, Any] = {name: read_array(archive, name, *kind) for name, kind in KINDS.items()}
         trees = cls(**values | {"n_features": int(values["n_features"]), "link": str(values["link"])})
         trees.check()
         return trees
 
     def check(self) -> None:
-        """Refuse arrays that do not fit each other, which compiled code would not survive; raises ValueError."""
+        """Refuse trees that compiled code would not survive, or never come to the end of; raises ValueError."""
         nodes = (self.feature, self.split, self.missing, self.left, self.right)
         if len({len(values) for values in nodes}) > 1 or len(self.roots) != len(self.outputs) or self.leaves.ndim != 2:
             raise ValueError("arrays of other sizes")
-        inner, last = self.feature, self.outputs + self.leaves.shape[1]
-        if not ((inner >= 0) & (inner < self.n_features)).all() or self.link not in get_args(Link):
+        if not ((self.feature >= 0) & (self.feature < self.n_features)).all() or self.link not in get_args(Link):
             raise ValueError("features that are none")
-        if not ((self.outputs >= 0) & (last <= len(self.base))).all():
+        if np.isnan(self.split).any():
+            raise ValueError("split values that are none")
+        # Not in 32 bits, in which the greatest number and 1 more is the least.
+        width, last = self.leaves.shape[1], len(self.base) - self.leaves.shape[1]
+        if width < 1 or not ((self.outputs >= 0) & (self.outputs <= last)).all():
             raise ValueError("outputs that are none")
         check_children(self.left, self.right, len(self.leaves), self.roots)
 
@@ -211,6 +222,8 @@ class Forest:
         proba : (n, K) float32
             The same bits for any number of threads and any order of the rows.
         """
+        if features.shape[1] != len(self.splits.values):
+            raise ValueError(f"expected {len(self.splits.values)} features, got {features.shape[1]}")
         proba = np.empty((len(features), len(self.base)), np.float32)
         size = min(self.batch_rows, max(PACKET, -(-len(features) // threads)))
 
@@ -259,7 +272,7 @@ def check_children(left: NDArray[Any], right: NDArray[Any], n_leaves: int, roots
     """
     if roots is None:
         roots = np.array([0 if len(left) else -1])
-    children, parents = np.concatenate([left, right]), np.tile(np.arange(len(left)), 2)
+    children, parents = np.concatenate([left, right]).astype(np.int64), np.tile(np.arange(len(left)), 2)
     places = np.sort(np.concatenate([children, roots]))
     if (
         not np.array_equal(places, np.arange(-n_leaves, len(left)))
@@ -276,7 +289,14 @@ def floor_float32(value: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def build_forest(trees: Trees) -> Forest | None:
-    """Return trees as a forest; None if a feature has more split values than 16 bits can number."""
+    """Return trees as a forest; None if a feature has more split values than 16 bits can number.
+
+    Raises
+    ------
+    ValueError
+        If they are no trees; see `Trees.check`.
+    """
+    trees.check()
     splits = [np.unique(trees.split[trees.feature == index]) for index in range(trees.n_features)]
     most = max(map(len, splits), default=0)
     # The greatest number is NaN's, and one more than a split value's must not reach it.

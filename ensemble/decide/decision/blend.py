@@ -41,6 +41,11 @@ class Blend:
     space: Space = "probability"
     exclusive: bool = False
 
+    def __post_init__(self) -> None:
+        rows = {len(row) for row in self.weights}
+        if len(rows) != 1 or not all(0 <= weight < np.inf for row in self.weights for weight in row):
+            raise ValueError("expected a weight of each member, 0 or more")
+
     @property
     def shares(self) -> Weights:
         """The mean weight of each member over the classes."""

@@ -16,6 +16,9 @@ Method = Literal["none", "temperature", "platt", "beta", "isotonic"]
 METHODS: tuple[Method, ...] = get_args(Method)
 """Simplest first."""
 
+LENGTHS: dict[Method, int] = {"temperature": 1, "platt": 2, "beta": 3}
+"""Numbers of a curve; an isotonic one has as many knots as it takes."""
+
 STORED = np.clip(np.arange(NODATA), 0.5, TOP - 0.5) / TOP
 """Probability of each stored value; the first and the last lie half a step inside, where a logarithm is finite."""
 LOGIT = np.log(STORED) - np.log1p(-STORED)
@@ -40,6 +43,16 @@ class Calibration:
     method: Method = "none"
     values: tuple[tuple[float, ...], ...] = ()
     exclusive: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.method == "none") != (not self.values):
+            raise ValueError(f"expected a curve of each class for the method {self.method}")
+        for curve in self.values:
+            length, least = len(curve), LENGTHS.get(self.method)
+            if not np.isfinite(curve).all() or (length != least if least else length < 2 or length % 2):
+                raise ValueError(f"expected the numbers of a curve of the method {self.method}, got {length}")
+            if self.method == "temperature" and curve[0] <= 0:
+                raise ValueError(f"expected a temperature above 0, got {curve[0]}")
 
     def apply(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Calibrate a member's map.

@@ -24,6 +24,9 @@ Label = NDArray[np.uint8]
 Masks = Callable[[Scene], Mapping[str, NDArray[np.bool_]]]
 """Scene → the text of each rule's condition → (H, W) bool, where it holds."""
 
+WIDEST = 512
+"""Radius of the widest square in which labels vote."""
+
 AUTO = CleaningSettings(min_size=[0, 8, 64], fill=[0, 8, 64], smooth=[0, 1])
 """What is tried by default, in pixels."""
 
@@ -80,6 +83,10 @@ class Cleaning:
     smooth: int = 0
     rules: tuple[Rule, ...] = ()
     background: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.min_size >= 0 and self.fill >= 0 and 0 <= self.smooth <= WIDEST):
+            raise ValueError(f"expected sizes of 0 or more, and to smooth over at most {WIDEST} pixels")
 
     @property
     def idle(self) -> bool:

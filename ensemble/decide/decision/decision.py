@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from data.maps.geotiff import NODATA, TOP
+from data.scenes.classes import Classes
 from ensemble.decide.decision.blend import Blend, Weights
 from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.cleaning import Cleaning
@@ -37,6 +39,25 @@ class Decision:
     thresholds: Thresholds
     cleaning: Cleaning = field(default_factory=Cleaning)
     shown: Calibration = field(default_factory=Calibration)
+
+    def fits(self, classes: Classes, n_members: int) -> bool:
+        """Return whether it is one for so many members' maps of some classes."""
+        n_classes, n_labels, blend = len(classes.names), len(classes.label_names), self.blend
+        curves = [calibration for calibration in (*self.calibrations, self.shown) if calibration.method != "none"]
+        rows = blend.weights if isinstance(blend, Blend) else blend.coefficients
+        rules = [index for rule in self.cleaning.rules for index in (rule.label, rule.becomes)]
+        # One more than the greatest probability is a class that is never there.
+        most = np.inf if classes.exclusive else NODATA / TOP
+        return (
+            len(self.calibrations) == len(rows[0]) == n_members
+            and len(rows) in ({1, n_classes} if isinstance(blend, Blend) else {n_classes})
+            and sum(self.weights) > 0
+            and len(self.thresholds) == n_classes
+            and all(0 <= threshold <= most and np.isfinite(threshold) for threshold in self.thresholds)
+            and all(len(calibration.values) == n_classes for calibration in curves)
+            and all(part.exclusive == classes.exclusive for part in (blend, *curves))
+            and all(0 <= index < n_labels for index in rules)
+        )
 
     @property
     def weights(self) -> Weights:

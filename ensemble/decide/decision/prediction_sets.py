@@ -37,6 +37,10 @@ class PredictionSets:
     held: tuple[float, ...] = ()
     size: float = 1.0
 
+    def __post_init__(self) -> None:
+        if not len(self.levels) == len(self.sure) or not all(0 <= level <= NODATA + 1 for level in self.levels):
+            raise ValueError("expected a level of each label, as stored")
+
     def apply(self, shown: Stored, *labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return which labels are in the set of each pixel.
 

@@ -32,6 +32,12 @@ class Stacked:
     intercepts: tuple[float, ...]
     exclusive: bool = False
 
+    def __post_init__(self) -> None:
+        if len({len(row) for row in self.coefficients}) != 1 or len(self.coefficients) != len(self.intercepts):
+            raise ValueError("expected a coefficient of each member and an intercept for each class")
+        if not np.isfinite([*self.intercepts, *(value for row in self.coefficients for value in row)]).all():
+            raise ValueError("expected finite coefficients and intercepts")
+
     @property
     def shares(self) -> Weights:
         """The share of each member in the absolute coefficients."""

@@ -37,6 +37,11 @@ class Choice:
     errors: tuple[float | None, ...]
     chosen: int
 
+    def __post_init__(self) -> None:
+        lengths = {len(values) for values in (self.names, self.scores, self.gains, self.errors)}
+        if len(lengths) != 1 or not 0 <= self.chosen < len(self.names):
+            raise ValueError("expected a score of each candidate, and one of them chosen")
+
     @property
     def name(self) -> str:
         """The name of what was chosen."""

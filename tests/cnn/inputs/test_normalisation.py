@@ -108,7 +108,7 @@ def test_nodata_becomes_zero_after_scaling() -> None:
 def test_a_normalisation_survives_json() -> None:
     for clip in (None, 3.0):
         normalisation = Normalisation((1.5, -2.0), (0.1, 3.0), clip)
-        assert Normalisation.from_dict(json.loads(json.dumps(dataclasses.asdict(normalisation)))) == normalisation
+        assert Normalisation.from_dict(json.loads(json.dumps(dataclasses.asdict(normalisation))), 2) == normalisation
 
 
 @pytest.mark.parametrize("by", ["zscore", "minmax", "quantile"])

@@ -10,7 +10,8 @@ import pytest
 import rasterio
 
 from data.errors import BundleError
-from data.files import read_json
+from data.files import hash_file, read_json
+from data.records import CHECKSUM, write_record
 from data.scenes.rasters import maybe_ungeoreferenced
 from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
@@ -370,3 +371,35 @@ class TestRecord:
                 content = archive.read(asset["href"].removeprefix("./"))
                 assert asset["file:size"] == len(content)
                 assert asset["file:checksum"] == "1220" + hashlib.sha256(content).hexdigest()
+
+
+def test_a_member_of_another_name_writes_nowhere(finished, packed, terrablend, tmp_path):
+    unpacked = unpack(packed, tmp_path / "unpacked")
+    record = unpacked / "members" / "lightgbm" / "member.json"
+    values = read_json(record)
+    values["name"] = str(tmp_path / "elsewhere")
+    write_record(record, {key: value for key, value in values.items() if key != CHECKSUM})
+    seal(unpacked, "members/lightgbm/member.json")
+    outcome = terrablend("predict", unpacked, min((finished.parent / "test").glob("*.tif")), "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert "expected the member lightgbm, got" in outcome.err
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_links_in_the_folder_of_a_bundle_are_refused(packed, tmp_path):
+    unpacked = unpack(packed, tmp_path / "unpacked")
+    (unpacked / "members" / "more").symlink_to(tmp_path)
+    refuse(unpacked, r"more: expected a plain file in a bundle, got a link")
+
+
+def seal(folder, name):
+    """Make the hashes of a file of a bundle anew: in the ensemble's record, and of both in the manifest."""
+    ensemble = folder / "ensemble" / "ensemble.json"
+    values = read_json(ensemble)
+    values["models"][name] = hash_file(folder / name)
+    write_record(ensemble, {key: value for key, value in values.items() if key != CHECKSUM})
+    manifest = read_json(folder / "manifest.json")
+    for path in (folder / name, ensemble):
+        key = path.relative_to(folder).as_posix()
+        manifest["files"][key] = {"sha256": hash_file(path), "size": path.stat().st_size}
+    (folder / "manifest.json").write_text(json.dumps(manifest))

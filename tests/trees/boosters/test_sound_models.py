@@ -74,6 +74,11 @@ def test_what_lightgbm_grows_is_sound_and_predicts_the_same_without_its_paramete
         (r"num_class=1", "num_class=0", "trees of 0 classes"),
         (r"tree_sizes=\d", "tree_sizes=9", "trees of other sizes"),
         (r"binary sigmoid:1", "binary sigmoid:1\0", "a text that is none"),
+        (r"internal_count=\S+", "internal_count=0\rleft_child=0 0", "left_child twice"),
+        (r"binary sigmoid:1", "multiclass num_class:900", "an objective of other classes"),
+        (r"left_child=\S+", "left_child=1_0", "numbers of left_child that are none"),
+        (r"left_child=\S+", "left_child=1.0", "numbers of left_child that are none"),
+        ("num_leaves=6", "num_leaves=\u0666", "numbers of num_leaves that are none"),
     ],
 )
 def test_a_text_that_lightgbm_would_not_survive_never_reaches_it(tmp_path, monkeypatch, pattern, replacement, message):

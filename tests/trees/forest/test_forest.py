@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import data.compiled
+from data.errors import MemberError
 from trees.boosters.booster import predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMBooster, LightGBMLearner, _last_to_go_left
+from trees.boosters.sklearn_boosters import SklearnBooster
 from trees.boosters.xgboost_booster import XGBoostLearner
 from trees.forest.forest import Tree, Trees, build_forest
 from trees.learning import LEARNERS
@@ -193,3 +195,50 @@ def test_what_cannot_be_kept_on_disk_is_compiled_all_the_same(monkeypatch):
 
     monkeypatch.setattr(data.compiled, "njit", njit)
     assert data.compiled.compiled(len) is len
+
+
+def three_trees():
+    tree = Tree(
+        np.array([1, 0]), np.float32([0.5, 0.1]), np.array([True, False]), np.array([1, -1]), np.array([-3, -2]),
+        np.array([[-0.1], [0.2], [0.3]]),
+    )  # fmt: skip
+    return Trees.of([tree] * 3, np.zeros(1), 2, "sigmoid")
+
+
+def as_file(trees, path, **changes):
+    SklearnBooster(replace(trees, **changes), {"a": 0.5, "b": 0.5}, 3).save(path)
+    return path
+
+
+WRONG = {
+    "an output that overflows": ("outputs", [2**31 - 1, 0, 0]),
+    "an output before the first": ("outputs", [-1, 0, 0]),
+    "a feature too many": ("feature", [1, 2, 1, 0, 1, 0]),
+    "a root that is no node": ("roots", [0, 2, 9]),
+    "a leaf that is none": ("left", [1, -9, 3, -4, 5, -7]),
+    "a cycle": ("left", [1, 0, 3, -4, 5, -7]),
+    "a split value that is none": ("split", [np.nan, 0.1, 0.5, 0.1, 0.5, 0.1]),
+}
+
+
+@pytest.mark.parametrize(("name", "values"), WRONG.values(), ids=WRONG)
+def test_trees_that_compiled_code_would_not_survive_never_reach_it(tmp_path, name, values):
+    trees = three_trees()
+    assert SklearnBooster.load(as_file(trees, tmp_path / "sound.npz")).forest is not None
+    wrong = {name: np.array(values, getattr(trees, name).dtype)}
+    with pytest.raises(MemberError, match=r"fold0\.npz: expected trees as arrays, got a damaged file"):
+        SklearnBooster.load(as_file(trees, tmp_path / "fold0.npz", **wrong))
+    with pytest.raises(ValueError, match="that are"):
+        build_forest(replace(trees, **wrong))
+
+
+@pytest.mark.parametrize("changes", [{"n_features": 3}, {"left": np.zeros(6, np.int64)}, {"leaves": np.zeros(9)}])
+def test_trees_of_other_kinds_and_sizes_are_refused(tmp_path, changes):
+    with pytest.raises(MemberError, match=r"fold0\.npz: expected trees as arrays, got a damaged file"):
+        SklearnBooster.load(as_file(three_trees(), tmp_path / "fold0.npz", **changes))
+
+
+def test_rows_of_other_features_never_reach_compiled_code():
+    forest = build_forest(three_trees())
+    with pytest.raises(ValueError, match="expected 2 features, got 1"):
+        forest.predict_proba(np.zeros((4, 1), np.float32))
