@@ -162,7 +162,7 @@ def read_scene(
     if scene.block is not None:
         return read_scene(scene.whole, area.shift(scene.block.window), bands=bands)
     masks = dict(scene.invalid)
-    order = [*wanted, *(band for band in masks if band not in wanted)]
+    order = list(dict.fromkeys([*wanted, *masks]))
     pixels = np.empty((len(order), area.height, area.width), np.float32)
     for image in scene.images:
         places = {band: order.index(band) for band in image.bands if band in order}
@@ -170,9 +170,11 @@ def read_scene(
             read_image(image, places, tuple(masks), area, scene.grid, pixels)
     for mask_band, values in masks.items():
         invalid = _is_invalid(pixels[order.index(mask_band)], values)
-        for position, band in enumerate(wanted):
+        for position, band in enumerate(order):
             if band not in masks:
                 pixels[position, invalid] = np.nan
+    if len(set(wanted)) < len(wanted):
+        return pixels[[order.index(band) for band in wanted]]
     return pixels[: len(wanted)]
 
 

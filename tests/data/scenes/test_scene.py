@@ -25,6 +25,14 @@ def test_bands_come_by_name_in_the_order_asked_for(write_raster):
     np.testing.assert_array_equal(pixels, PIXELS[::-1])
 
 
+def test_a_band_that_is_asked_for_three_times_is_there_three_times(write_raster):
+    planes = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+    scene = scene_of(write_raster("a.tif", planes), ("red", "qa"), (3, 4), invalid=(("qa", (13,)),))
+    pixels = read_scene(scene, bands=("red", "red", "red"))
+    expected = np.where(planes[1] == 13, np.nan, planes[0])
+    np.testing.assert_array_equal(pixels, np.stack([expected] * 3))
+
+
 def test_a_scene_spread_over_files_has_the_bands_of_each_in_turn(write_raster):
     one, two = write_raster("one.tif", PIXELS), write_raster("two.png", PIXELS[:1].astype(np.uint8) + 1)
     scene = Scene("a", "train", (ImageFile(str(one), ("nir", "red")), ImageFile(str(two), ("vv",))), Grid(5, 7))
