@@ -4,13 +4,12 @@
 
 Scenes of 2048 × 2048 pixels in five folds. A binary label is one that 0.7 % of the pixels have, of several classes each
 has its share. Four maps of each scene are made up; further members share their files, since what is measured does not
-depend on it. Memory is the peak of the process above what it has once all is imported.
+depend on it. Memory is the peak of the process above what it has once all is imported, as Linux tells it.
 """
 
 import argparse
 import os
-import resource
-import sys
+import re
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -84,14 +83,21 @@ def make_scene(folder: Path, number: int, members: int, classes: Classes) -> tup
     return scene, SceneStatistics(label.size, tuple(counts.tolist()))
 
 
+def begin_peak() -> float:
+    """Forget the peak of this process, which begins with that of the process that started it; return its MiB now."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
 def peak_memory() -> float:
-    """Return the peak memory of this process so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    """Return the peak memory of this process since `begin_peak`, in MiB."""
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**10  # type: ignore[index]
 
 
 def fit(folder: Path, catalogue: Catalogue, members: int) -> tuple[float, float, str]:
     """Fit, and return the seconds and the MiB that it took, and the verdict."""
-    before, start = peak_memory(), time.perf_counter()
+    before, start = begin_peak(), time.perf_counter()
     paths = {f"m{member}": folder / f"m{member}" for member in range(members)}
     ensemble, _ = fit_ensemble(paths, catalogue, EnsembleSettings(), seed=0)
     return time.perf_counter() - start, peak_memory() - before, ensemble.verdict_
@@ -99,7 +105,7 @@ def fit(folder: Path, catalogue: Catalogue, members: int) -> tuple[float, float,
 
 def predict(folder: Path, catalogue: Catalogue, members: int) -> tuple[float, float]:
     """Map a scene with the mean of all members, and its uncertainty; return the seconds and the MiB that it took."""
-    before, start = peak_memory(), time.perf_counter()
+    before, start = begin_peak(), time.perf_counter()
     classes = catalogue.classes
     names = tuple(f"m{member}" for member in range(members))
     blend = Blend(((1 / members,) * members,), exclusive=classes.task == "multiclass")

@@ -21,7 +21,7 @@ __all__ = ["choose_cleanings"]
 
 SIDE = 2048
 """Scenes that are larger are tried on the window in their middle."""
-MOST_PIXELS = 2_000_000
+MOST_PIXELS = 1_000_000
 """Of each fold, beyond which further scenes are not tried."""
 
 

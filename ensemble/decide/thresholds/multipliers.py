@@ -91,6 +91,8 @@ def tune_multipliers(
 def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats, Floats]:
     """Find multipliers within e^±1, shrink each by its spread over halves of the groups, and keep them if they pay.
 
+    Where they do not gain clearly even on the pixels that they were found on, they are not tried on others.
+
     Parameters
     ----------
     stored : (K, n) uint16
@@ -103,9 +105,9 @@ def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats
         1 each, unless others gain more than two standard errors on groups that they were not found on: of what could
         depart they have gone wrong most often.
     spread : (K,) float64
-        Standard error of the logarithm of the best ones.
+        Standard error of the logarithm of the best ones; 0 where they were not tried on others.
     """
-    n, pool = len(stored), trial.pool
+    n, pool, everything = len(stored), trial.pool, np.ones(len(trial.place), bool)
     if len(np.unique(trial.groups)) < 2:
         return np.ones(n), np.zeros(n)
 
@@ -117,10 +119,14 @@ def shrink_multipliers(stored: NDArray[np.uint16], trial: Trial) -> tuple[Floats
     def label(values: Floats, chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
         return decide(stored[:, chosen], np.exp(values).tolist(), exclusive=True)
 
+    def pays(replicates: Floats) -> bool:
+        return clarity(replicates - plain) > CLEAR
+
+    plain = trial.score(trial.count(label(np.zeros(n), everything)))
+    if not pays(trial.score(trial.count(label(fit(everything), everything)))):
+        return np.ones(n), np.zeros(n)
     found = trial.depart(np.zeros(n), fit, label)
-    plain = trial.score(trial.count(label(np.zeros(n), np.ones(len(trial.place), bool))))
-    pays = clarity(found.replicates - plain) > CLEAR
-    return (np.exp(found.values) if pays else np.ones(n)), found.spread
+    return (np.exp(found.values) if pays(found.replicates) else np.ones(n)), found.spread
 
 
 def best_multipliers(
