@@ -34,7 +34,7 @@ from ensemble.score.evaluation import BLEND, PLAIN, UNCALIBRATED, UNCLEANED, Eva
 from ensemble.score.verdict import verdict_text
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["fit_ensemble"]
+__all__ = ["fit_ensemble", "fit_maps"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def fit_ensemble(
     track: Track = untracked,
     most_bytes: int = MOST_BYTES,
 ) -> tuple[Ensemble, list[Evaluation]]:
-    """Decide, from out-of-fold maps alone, how the members are calibrated, blended, cut and cleaned.
+    """Decide, from members' out-of-fold maps alone, how they are calibrated, blended, cut and cleaned.
 
     Each of these is decided for every fold without it, and at last on all folds, by the policy of the settings.
     Calibration, weights and multiclass multipliers are fitted to a weighted sample of pixels; binary thresholds
@@ -84,10 +84,24 @@ def fit_ensemble(
         If maps are missing, of other classes or of another size, the metric does not suit the task, or fewer
         than two folds have anything to score.
     """
-    classes, maps = catalogue.classes, open_maps(members, catalogue.classes, most_bytes)
-    objective = objective_of(settings, classes)
+    maps = open_maps(members, catalogue.classes, most_bytes)
+    return fit_maps(maps, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track)
+
+
+def fit_maps(
+    maps: MemberMaps,
+    catalogue: Catalogue,
+    settings: EnsembleSettings,
+    *,
+    seed: int,
+    branches: Mapping[str, str] | None = None,
+    masks: Masks = no_masks,
+    track: Track = untracked,
+) -> tuple[Ensemble, list[Evaluation]]:
+    """Decide as `fit_ensemble` does, from maps that are open."""
+    classes, objective = catalogue.classes, objective_of(settings, catalogue.classes)
     train, val = catalogue.split("train"), catalogue.split("val")
-    if not members:
+    if not maps.names:
         raise EnsembleError("expected members to blend, got none. Name them under members in the experiment file.")
     if len(catalogue.folds) < 2:
         raise EnsembleError(

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import polars as pl
 
+from data.errors import EnsembleError
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
 from data.scenes.scene import Split
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import Audit, audit_labels
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
-from ensemble.fit import fit_ensemble
+from ensemble.fit import fit_ensemble, fit_maps
 from ensemble.maps import MemberFolder, open_maps
 from ensemble.objective import objective_of
+from ensemble.rows import LabelledRows, open_rows
 from ensemble.score.ablation import Ablation, ablate
 from ensemble.score.areas import Areas
 from ensemble.score.evaluation import Evaluation, evaluate_in_sample
@@ -23,7 +26,7 @@ from ensemble.score.run_areas import areas_of_run, write_areas
 from ensemble.score.scores import score_table, write_scores
 from ensemble.settings import EnsembleSettings
 
-__all__ = ["FittedEnsemble", "fit_and_measure"]
+__all__ = ["FittedEnsemble", "fit_and_measure", "fit_rows"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,43 @@ def fit_and_measure(
         areas_of_run(evaluations, maps, catalogue, ensemble.decision, settings, masks=masks, track=track),
         audit_labels(maps, catalogue, nested, masks, seed=seed, track=track),
     )
+
+
+def fit_rows(
+    rows: LabelledRows,
+    classes: Classes,
+    settings: EnsembleSettings,
+    *,
+    seed: int,
+    branches: Mapping[str, str] | None = None,
+    caveats: Sequence[str] = (),
+    track: Track = untracked,
+) -> FittedEnsemble:
+    """Fit the ensemble to rows of a table, and score it: there are no areas, and no regions whose labels are wrong.
+
+    Parameters
+    ----------
+    rows : LabelledRows
+    classes : Classes
+    settings : EnsembleSettings
+        What cleans maps is left out.
+    seed : int
+    branches : mapping of str to str, optional
+        Member → its branch.
+    caveats : sequence of str
+        Sentences that whoever reads the verdict must know: they are added to it.
+    track : Track
+
+    Raises
+    ------
+    EnsembleError
+        If the rows do not fit each other, or there are fewer than two folds.
+    """
+    if settings.rules or settings.cleaning not in ("auto", "none"):
+        raise EnsembleError("ensemble.cleaning: expected none for rows, which lie beside no others. Leave it out.")
+    maps, catalogue = open_rows(rows, classes)
+    settings, branches = settings.model_copy(update={"cleaning": "none"}), branches or {}
+    ensemble, [nested] = fit_maps(maps, catalogue, settings, seed=seed, branches=branches, track=track)
+    ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))
+    ablations = ablate(nested, branches, objective_of(settings, classes), settings)
+    return FittedEnsemble(ensemble, (nested,), score_table([nested], classes, settings), tuple(ablations))

@@ -56,6 +56,11 @@ class MemberMaps:
         """The members, in order."""
         return tuple(self.stores)
 
+    @property
+    def weighted(self) -> bool:
+        """Whether pixels count differently: see `weight`."""
+        return False
+
     def grid(self, scene: Scene) -> Grid:
         """Return the grid of a scene's maps: its own, or that of a single pixel where it has tags."""
         return next(iter(self.stores.values())).grid(scene)
@@ -74,13 +79,18 @@ class MemberMaps:
         """Read the label of a scene's map or a window of it, (Q, H, W) uint8, `IGNORE` where there is none."""
         return read_map_label(scene, self.classes, window)
 
+    def weight(self, scene: Scene, window: Window | None = None) -> NDArray[np.float64]:
+        """Return how much each pixel of a scene's map or a window of it counts, (H, W): all the same."""
+        area = window or self.grid(scene).window
+        return np.ones((area.height, area.width))
+
     def windows(self, scene: Scene, area: Window | None = None) -> Iterator[tuple[Window, NDArray[np.uint16]]]:
         """Yield windows that cover a scene's maps, or an area of them, exactly once, with what `read` gives for each.
 
         They are as small as it takes to read the maps of all members at once.
         """
         whole = area or self.grid(scene).window
-        planes = len(self.stores) * len(self.classes.names)
+        planes = len(self.names) * len(self.classes.names)
         for part in read_windows(whole.height, whole.width, planes, self.most_bytes):
             window = Window(whole.row + part.row, whole.col + part.col, part.height, part.width)
             yield window, self.read(scene, window)

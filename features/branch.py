@@ -179,6 +179,9 @@ class TableBranch(Generic[S]):
     predict_rows : callable
         ``predict_rows(loading, catalogue, pixels)`` yields each fold, the rows that it holds out, and their
         probabilities (n, n_classes) by the model that never saw them.
+    predict_new : callable
+        ``predict_new(loading, columns)`` returns the mean probabilities (n, n_classes) of all folds' models for rows
+        that no model saw, given each column of the table (n,) float32 by its name.
     explain : callable
         ``explain(loading, catalogue, pixels, seed, track)`` says what the member's models look at.
     """
@@ -186,6 +189,7 @@ class TableBranch(Generic[S]):
     open_rows: Callable[[Training[S]], Rows]
     opened_by: tuple[str, ...]
     predict_rows: Callable[[Loading[S], Catalogue, Path], Iterator[tuple[int, Table, NDArray[np.float32]]]]
+    predict_new: Callable[[Loading[S], Mapping[str, NDArray[np.float32]]], NDArray[np.float32]]
     explain: Callable[[Loading[S], Catalogue, Path, int, Track], Explanation]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from data.errors import TableError
 from data.files import is_hidden
@@ -24,7 +25,7 @@ from data.tables import read_table
 from features.settings import TableSettings
 from features.table import table_path
 
-__all__ = ["catalogue_of_table", "find_tables", "write_table"]
+__all__ = ["catalogue_of_table", "find_tables", "read_features", "write_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ PARTS = 100
 
 FILE, GROUP, LABEL, WEIGHT, ROW = (f"terrablend:{name}" for name in ("file", "group", "label", "weight", "row"))
 """Columns of our own beside the user's."""
+
+READ_ADVICE = "Correct table.separator or table.columns, or export the file again."
 
 OURS = ("scene", "row", "col", "label", "stratum", "weight")
 """Columns of the pixel table that are no features."""
@@ -124,6 +127,45 @@ def write_table(
         write_parquet(table_path(directory, scene), table, compression="lz4", write_statistics=False)
 
 
+def read_features(
+    path: Path, settings: TableSettings, names: Sequence[str]
+) -> tuple[pl.DataFrame, dict[str, NDArray[np.float32]]]:
+    """Read the rows of a further table, which need no label.
+
+    Parameters
+    ----------
+    path : Path
+    settings : TableSettings
+        Of the table that was learned from.
+    names : sequence of str
+        Its features, as the catalogue names them.
+
+    Returns
+    -------
+    rows : DataFrame
+        As they stand in the file.
+    features : dict of str to (n,) float32
+        NaN where there is no finite number.
+
+    Raises
+    ------
+    TableError
+        If the file cannot be read or lacks a column.
+    """
+    rows = read_table(path, TableError, READ_ADVICE, settings.separator, settings.columns)
+    known = {safe_name(name): name for name in rows.columns}
+    if missing := [name for name in names if name not in known]:
+        raise TableError(
+            f"{path}: expected the columns {list_names(missing)}, the file has {list_names(rows.columns)}. "
+            "Name its columns as those of the table that was learned from."
+        )
+    try:
+        _check_columns(rows.with_columns(pl.lit(path.name).alias(FILE)), [known[name] for name in names], (), "")
+    except TableError as error:
+        raise TableError(f"{path}: {error}") from error
+    return rows, {name: rows.select(_finite(known[name])).to_series().to_numpy() for name in names}
+
+
 def _read_rows(
     settings: TableSettings, classes: Classes, root: Path, seed: int
 ) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -153,13 +195,7 @@ def _name_rows(
     features = settings.features or [name for name in rows.columns if name not in (*named, FILE)]
     _check_columns(rows, features, named, settings.label)
     names = _safe_names(features)
-    values = [
-        pl.when(pl.col(name).cast(pl.Float32).is_finite())
-        .then(pl.col(name).cast(pl.Float32))
-        .otherwise(np.nan)
-        .alias(safe)
-        for name, safe in names.items()
-    ]
+    values = [_finite(name).alias(safe) for name, safe in names.items()]
     return rows.select(
         _groups(rows, settings, seed).alias(GROUP),
         _labels(rows[settings.label], classes).alias(LABEL),
@@ -170,8 +206,7 @@ def _name_rows(
 
 
 def _read_file(path: Path, root: Path, settings: TableSettings, named: Collection[str | None]) -> pl.DataFrame:
-    advice = "Correct table.separator or table.columns, or export the file again."
-    frame = read_table(path, TableError, advice, settings.separator, settings.columns)
+    frame = read_table(path, TableError, READ_ADVICE, settings.separator, settings.columns)
     # Nothing in a CSV file tells a column of numbers that are all missing from one of words.
     empty = [name for name in frame.columns if name not in named and frame[name].null_count() == len(frame)]
     inside = path.relative_to(root) if path.is_relative_to(root) else path
@@ -212,7 +247,7 @@ def _first_word(rows: pl.DataFrame, name: str) -> str:
 
 def _safe_names(features: Sequence[str]) -> dict[str, str]:
     """Return the names that features have from here on: the boosters' files cannot hold spaces, brackets and quotes."""
-    names = {name: re.sub(r"[^\w.+-]", "_", name) + ("_" if name in OURS else "") for name in features}
+    names = {name: safe_name(name) for name in features}
     if len(set(names.values())) < len(names):
         twice = sorted({new for new in names.values() if list(names.values()).count(new) > 1})
         raise TableError(
@@ -223,6 +258,21 @@ def _safe_names(features: Sequence[str]) -> dict[str, str]:
     if renamed:
         logger.info("table: columns renamed: %s", ", ".join(renamed))
     return names
+
+
+def safe_name(name: str) -> str:
+    """Return the name that a column has among the features.
+
+    >>> safe_name("NDVI [S1]"), safe_name("row")
+    ('NDVI__S1_', 'row_')
+    """
+    return re.sub(r"[^\w.+-]", "_", name) + ("_" if name in OURS else "")
+
+
+def _finite(name: str) -> pl.Expr:
+    """Return a column as float32, NaN where there is no finite number."""
+    values = pl.col(name).cast(pl.Float32)
+    return pl.when(values.is_finite()).then(values).otherwise(np.nan)
 
 
 def _labels(values: pl.Series, classes: Classes) -> pl.Series:

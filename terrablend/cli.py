@@ -222,7 +222,10 @@ def predict(
         Path, typer.Argument(metavar="MODEL", help="Folder of a finished run, or a bundle: its folder or zip.")
     ],
     scenes: Annotated[
-        list[str], typer.Argument(metavar="SCENE...", help="Images; files of one scene joined by commas.")
+        list[str],
+        typer.Argument(
+            metavar="SCENE...", help="Images; files of one scene joined by commas. Of a table's run: tables."
+        ),
     ],
     out: Out = Path("predictions"),
     uncertainty: Annotated[
@@ -242,14 +245,25 @@ def predict(
     workers: Workers = cores(),  # noqa: B008
     verbose: Verbose = False,
 ) -> None:
-    """Apply a finished ensemble to scenes that it has never seen."""
+    """Apply a finished ensemble to scenes, or to the rows of a table, that it has never seen."""
     with plain_endings(verbose):
         from terrablend.deliver.bundle import open_model
         from terrablend.deliver.predict import name_maps, predict_scenes
+        from terrablend.deliver.predict_table import predict_tables
+        from terrablend.run.table_run import TableRun
 
         with open_model(model) as folder:
-            run = open_scene_run(folder, device=device, workers=workers, track=bars)
-            predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability, sets)
+            run = open_run(folder, None, [], device=device, workers=workers, track=bars)
+            if isinstance(run, TableRun):
+                options = {
+                    "--uncertainty": uncertainty,
+                    "--applicability": applicability,
+                    "--sets": sets,
+                    "--maps": maps,
+                }
+                predict_tables(run, list(map(Path, scenes)), out, [name for name, given in options.items() if given])
+            else:
+                predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability, sets)
 
 
 @app.command()

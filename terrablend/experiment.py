@@ -44,6 +44,7 @@ __all__ = [
     "change_experiment",
     "load_experiment",
     "load_scene_experiment",
+    "read_experiment",
     "save_experiment",
 ]
 
@@ -224,6 +225,7 @@ class TableExperiment(BaseExperiment):
     members: dict[MemberName, TableMember] = Field(
         description="the models, by a name of your own, of a branch that learns from tables"
     )
+    ensemble: EnsembleSettings = Field(EnsembleSettings(), description="how the members are blended, and for what")
 
     @field_validator("task")
     @classmethod
@@ -268,6 +270,20 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict):
         raise ExperimentError(f"{path}: expected keys such as name, task and scenes, got {type(values).__name__}.")
+    return read_experiment(values, path, overrides)
+
+
+def read_experiment(values: dict[str, Any], path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
+    """Return the experiment of what stands in an experiment file; see `load_experiment`.
+
+    Parameters
+    ----------
+    values : dict
+        It is changed by overrides.
+    path : Path
+        Of the file, for messages and a relative ``root``.
+    overrides : sequence of str
+    """
     kind = TableExperiment if "table" in values else Experiment
     for override in overrides:
         _override(kind, values, override)

@@ -1,6 +1,6 @@
 """The tree branch, as the front door knows it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,13 @@ def predict_rows(
     return predict_held_out(load(loading), catalogue, pixels)
 
 
+def predict_new(loading: Loading[TreeSettings], columns: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Predict rows that no booster saw by the mean of all of them."""
+    member = load(loading)
+    features = np.column_stack([columns[name] for name in member.feature_set.names])
+    return member.mean_proba(features, member.folds)
+
+
 def explain(loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path, seed: int, track: Track) -> Explanation:
     """Say what a member's boosters look at."""
     from trees.explain import explain_member
@@ -85,7 +92,9 @@ BRANCH = Branch(
     load=load,
     architecture=lambda settings: settings.booster,
     inputs=inputs,
-    table=TableBranch(open_rows, ("booster", "features", "sample_weight", "class_weights"), predict_rows, explain),
+    table=TableBranch(
+        open_rows, ("booster", "features", "sample_weight", "class_weights"), predict_rows, predict_new, explain
+    ),
     search_space={
         "leaves": Range(low=7, high=255, log=True),
         "min_leaf_rows": Range(low=5, high=500, log=True),

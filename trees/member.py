@@ -87,7 +87,7 @@ class TreeMember:
                 order = in_squares(window.height, window.width)
                 pixels = order[valid.ravel()[order]]
                 features = np.take(opened.compute(window).reshape(len(self.feature_set), -1), pixels, axis=1).T
-                proba.reshape(self.n_classes, -1)[:, pixels] = self._mean(features, folds).T
+                proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features, folds).T
             yield scene, window, proba
 
     def _predict_wholes(
@@ -99,11 +99,11 @@ class TreeMember:
             seen = np.isfinite(features).any(axis=1)
             proba = np.full((len(features), self.n_classes), np.nan, np.float32)
             if seen.any():
-                proba[seen] = self._mean(features[seen], folds)
+                proba[seen] = self.mean_proba(features[seen], folds)
             for (scene, _), row in zip(batch, proba, strict=True):
                 yield scene, Window(0, 0, 1, 1), row[:, None, None]
 
-    def _mean(self, features: NDArray[np.float32], folds: Sequence[int]) -> NDArray[np.float32]:
+    def mean_proba(self, features: NDArray[np.float32], folds: Sequence[int]) -> NDArray[np.float32]:
         """Return the mean probability (n, n_classes) that some folds' boosters give to rows (n, F)."""
         mean = np.zeros((len(features), self.n_classes), np.float32)
         for fold in folds:

@@ -1,5 +1,7 @@
 """Count the pixels of each label by what they were predicted as."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,9 +59,25 @@ def weighted_counts(
     return counts.reshape(n_labels, n_labels + 1).astype(np.float64)
 
 
-def question_counts(label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int) -> NDArray[np.int64]:
-    """Count the labelled pixels of each question, (Q, n_labels, n_labels + 1); of arrays (Q, …) of one shape."""
-    return np.stack([confusion_counts(*pair, n_labels) for pair in zip(label, prediction, strict=True)])
+def question_counts(
+    label: NDArray[np.uint8], prediction: NDArray[np.uint8], n_labels: int, weight: NDArray[np.float64] | None = None
+) -> NDArray[Any]:
+    """Count the labelled pixels of each question, or sum their weights.
+
+    Parameters
+    ----------
+    label, prediction : (Q, …) uint8
+    n_labels : int
+    weight : (…) float64, optional
+
+    Returns
+    -------
+    counts : (Q, n_labels, n_labels + 1) int64, or float64 where there are weights
+    """
+    pairs = zip(label, prediction, strict=True)
+    if weight is None:
+        return np.stack([confusion_counts(*pair, n_labels) for pair in pairs])
+    return np.stack([weighted_counts(*pair, weight, n_labels) for pair in pairs])
 
 
 def group_counts(

@@ -12,17 +12,17 @@ CROPS, CROP_SIDE = 20, 128
 
 def audit_values(source: ReportSource) -> Row | None:
     """Return the worst regions of the label audit, drawn; None where no label is contradicted."""
-    audit, nested, classes = source.fitted.audit, source.nested, source.classes
-    if audit is None or not audit.regions:
+    audit, nested, classes, quicklook = source.fitted.audit, source.nested, source.classes, source.run.quicklook
+    if audit is None or not audit.regions or quicklook is None:
         return None
     scenes, tagged = {scene.id: scene for scene in source.catalogue.split("train")}, classes.task == "multilabel"
     regions = []
     for region, window in audit.crops(source.catalogue, CROPS):
         scene, decision = scenes[region.scene], nested.decisions[nested.folds[region.scene]][nested.final]
         pictures = (
-            [draw_scene(scene, source.run.quicklook, CROP_SIDE)]
+            [draw_scene(scene, quicklook, CROP_SIDE)]
             if tagged
-            else draw_crop(scene, window, source.maps, decision, classes, source.run.quicklook, CROP_SIDE, source.masks)
+            else draw_crop(scene, window, source.maps, decision, classes, quicklook, CROP_SIDE, source.masks)
         )
         regions.append(
             {

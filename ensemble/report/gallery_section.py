@@ -57,8 +57,10 @@ class GalleryScene:
     tags: tuple[tuple[str, str], ...] = ()
 
 
-def gallery_values(source: ReportSource) -> Row:
-    """Return the scenes that are drawn, the titles of their pictures, and the names of the colours of errors."""
+def gallery_values(source: ReportSource) -> Row | None:
+    """Return the scenes that are drawn, titles of pictures and names of colours; None where nothing can be drawn."""
+    if source.run.quicklook is None:
+        return None
     nested, classes = source.nested, source.classes
     scores = {scene: float(source.objective.score(counts)) for scene, counts in nested.counts[nested.final].items()}
     n_scored = sum(map(math.isfinite, scores.values()))

@@ -60,7 +60,7 @@ def write_report(path: Path, source: ReportSource) -> None:
         thresholds=ensemble.thresholds_,
         n_folds=len(source.nested.decisions),
         task=classes.task,
-        unit="scenes" if classes.task == "multilabel" else "px",
+        unit=source.run.unit,
         metric=source.objective,
         confidence_level=format_percent(source.settings.confidence_level),
         marks=marks,

@@ -33,8 +33,10 @@ class RunFacts:
     ----------
     name : str
         Of the experiment.
-    quicklook : callable
-        (scene, window) → picture (H, W, 3) uint8; this package never reads imagery itself.
+    quicklook : callable or None
+        (scene, window) → picture (H, W, 3) uint8; this package never reads imagery itself. None: there is none.
+    unit : str
+        What is counted: pixels, scenes or rows.
     notes : sequence of str
         On folds and leakage.
     features : TableFacts, optional
@@ -46,7 +48,8 @@ class RunFacts:
     """
 
     name: str
-    quicklook: Quicklook
+    quicklook: Quicklook | None
+    unit: str = "px"
     notes: Sequence[str] = ()
     features: TableFacts | None = None
     explanations: Sequence[Explanation] = ()

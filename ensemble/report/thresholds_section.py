@@ -18,8 +18,10 @@ USED, CALIBRATED = "what is used", "{}, calibrated"
 """Names of what is counted besides the members as they are."""
 
 
-def threshold_values(source: ReportSource) -> Row:
-    """Return a card for each class, what the page's script counts with, and what the notes below say."""
+def threshold_values(source: ReportSource) -> Row | None:
+    """Return a card for each class, what the page's script counts with, and the notes; None where rows have weights."""
+    if source.maps.weighted:
+        return None
     decision, nested, maps, classes = source.fitted.ensemble.decision, source.nested, source.maps, source.classes
     sets = source.fitted.ensemble.sets_
     names = maps.names

@@ -265,11 +265,12 @@ def _count_scene(
     n_labels = classes.n_labels
     right: dict[Decision, NDArray[np.int64]] = {}
     shown: dict[Decision, NDArray[np.int64]] = {}
-    last, truth = None, np.empty(0, np.uint8)
+    last, truth, weight = None, np.empty(0, np.uint8), None
     for decision, window, prediction in decide_scene(maps, scene, decisions, masks):
         if window != last:
             last, truth = window, maps.label(scene, window)
-        right[decision] = right.get(decision, 0) + question_counts(truth, prediction, n_labels)
+            weight = maps.weight(scene, window) if maps.weighted else None
+        right[decision] = right.get(decision, 0) + question_counts(truth, prediction, n_labels, weight)
         shown[decision] = shown.get(decision, 0) + _shown(prediction, n_labels)
     return right, shown
 

@@ -1,14 +1,13 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from data.errors import EnsembleError, SubmissionError, TerrablendError
-from data.files import fingerprint, hash_file
+from data.errors import SubmissionError, TerrablendError
+from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
 from data.maps.store import open_store, write_maps
@@ -36,22 +35,19 @@ from features.scene_table import build_scene_table, scene_features
 from features.settings import feature_names
 from features.table import Columns, build_table
 from terrablend.experiment import Experiment
-from terrablend.run.base_run import BaseRun
+from terrablend.run.fitted_run import FittedRun
 from terrablend.run.masks import rule_masks
 from terrablend.run.run_folder import Stage
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
 
-MODEL = re.compile(r"fold\d+\.(txt|ubj|cbm|npz|safetensors|zip|json)")
-"""Files of a member's folder that hold a model, or its hash; its maps and the story of its training are not needed."""
-
 EXTRA_MAPS = ("proba", "uncertainty", "sets")
 """Folders of what a submission may hold beside class maps."""
 
 
 @dataclass(frozen=True)
-class Run(BaseRun[Experiment]):
+class Run(FittedRun[Experiment]):
     """A run on scenes: from images and labels to maps."""
 
     @property
@@ -82,42 +78,11 @@ class Run(BaseRun[Experiment]):
         """Return the columns of the table: of pixels, or of scenes that have tags."""
         return self._scene_features(catalogue) if self._has_tags else self._pixel_features(catalogue)
 
-    def load_ensemble(self) -> Ensemble:
-        """Return the fitted ensemble."""
-        return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
-
-    def model_files(self, name: str) -> list[Path]:
-        """Return the files that apply a member: what it is, and its models."""
-        folder = self.member_path(name)
-        return [folder / "member.json", *sorted(path for path in folder.glob("fold*") if MODEL.fullmatch(path.name))]
-
     def applicable_member(self, ensemble: Ensemble) -> str | None:
         """Return the member by whose columns the ensemble's area of applicability is told: its first of the table."""
         if self._has_tags:
             return None
         return next((name for name in ensemble.used if name in self._of_table), None)
-
-    def require_models(self, ensemble: Ensemble) -> None:
-        """Refuse members that are others than the ensemble was fitted to.
-
-        Raises
-        ------
-        EnsembleError
-            Naming the first file that is another.
-        """
-        needed = learning_order(self.experiment.members, ensemble.used)
-        now = self._hash_models(needed)
-        fitted = {name: sha256 for name, sha256 in ensemble.models.items() if Path(name).parts[1] in needed}
-        if others := sorted({name for name, _ in now.items() ^ fitted.items()}):
-            raise EnsembleError(
-                f"{self.folder.path / others[0]}: expected the file that the ensemble was fitted to, got "
-                f"{'another' if others[0] in now else 'none'}: the stage ensemble is stale. "
-                f"Make it again: `terrablend ensemble {self.source} --overwrite`."
-            )
-
-    def _hash_models(self, names: Iterable[str]) -> dict[str, str]:
-        paths = [path for name in names for path in self.model_files(name) if path.exists()]
-        return {path.relative_to(self.folder.path).as_posix(): hash_file(path) for path in paths}
 
     @property
     def _explained(self) -> list[Stage]:
@@ -255,7 +220,7 @@ class Run(BaseRun[Experiment]):
             track=self.track,
         )
         write_report(folder / "report.html", source)
-        models = self._hash_models(experiment.members)
+        models = self.hash_models(experiment.members)
         replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, catalogue)
 
     def _run_facts(self, ensemble: Ensemble) -> RunFacts:
@@ -263,6 +228,7 @@ class Run(BaseRun[Experiment]):
         return RunFacts(
             self.experiment.name,
             quicklook,
+            unit="scenes" if self._has_tags else "px",
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
             features=self.load_facts() if self._of_table else None,
             explanations=[self.load_explanation(name) for name in self._of_table],

@@ -1,7 +1,8 @@
-"""The stages of a run on a table of the user's own: members that learn from tables, scored on the rows held out."""
+"""The stages of a run on a table of the user's own: members that learn from tables, and their blend."""
 
 import logging
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,50 +10,56 @@ import polars as pl
 
 from data.errors import ExperimentError
 from data.files import write_json
+from data.maps.geotiff import dequantise
 from data.records import write_parquet
 from data.scenes.catalogue import Catalogue
+from data.scenes.classes import Classes
+from ensemble.fitted import FittedEnsemble, fit_rows
+from ensemble.report.page import write_report
+from ensemble.report.section import ReportSource, RunFacts
+from ensemble.rows import LabelledRows, RowMaps, open_rows
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
 from terrablend.branches import branch_of
 from terrablend.experiment import TableExperiment
-from terrablend.run.base_run import BaseRun
+from terrablend.run.fitted_run import FittedRun
 from terrablend.run.run_folder import Stage
 
-__all__ = ["TableRun"]
+__all__ = ["TableRun", "proba_columns"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TableRun(BaseRun[TableExperiment]):
-    """A run on a table: rows in, models and out-of-fold probabilities of the rows out."""
+class TableRun(FittedRun[TableExperiment]):
+    """A run on a table: rows in, models, and out-of-fold probabilities of the rows out."""
 
     @property
     def stages(self) -> list[Stage]:
         """Every stage, in order."""
         names = self.experiment.members
-        return [self.check, self.features, *map(self.member, names), *map(self.explain, names)]
+        return [self.check, self.features, *map(self.member, names), *map(self.explain, names), self.ensemble]
 
-    @property
+    @cached_property
     def ensemble(self) -> Stage:
-        """Refuse: there are no maps to blend."""
-        raise self._no_scenes("ensemble")
+        """Blend what members say of the rows held out, tune thresholds, score, report."""
+        names = self.experiment.members
+        reads = (self.check, self.features, *map(self.member, names), *map(self.explain, names))
+        settings = {**self.settings_record("ensemble", "seed"), **self.experiment.tune.record}
+        return self.stage("ensemble", "ensemble", self._ensemble, reads, ("ensemble",), settings)
 
     @property
     def submit(self) -> Stage:
         """Refuse: there are no scenes to map."""
-        raise self._no_scenes("submit")
+        raise ExperimentError(
+            f"{self.source}: expected scenes for `terrablend submit`, got a table. "
+            f"Rows are predicted by `terrablend predict {self.folder.path} TABLE`."
+        )
 
     def feature_set(self, catalogue: Catalogue) -> FeatureSet:
         """Return the columns that are learned from: to the boosters they are bands."""
         return FeatureSet(catalogue.bands, catalogue.bands)
-
-    def _no_scenes(self, command: str) -> ExperimentError:
-        return ExperimentError(
-            f"{self.source}: expected scenes for `terrablend {command}`, got a table. "
-            "Its members are scored by `terrablend trees`."
-        )
 
     def _input_files(self) -> list[Path]:
         return find_tables(self.experiment.table, self.experiment.root)
@@ -74,7 +81,7 @@ class TableRun(BaseRun[TableExperiment]):
         loading = replace(self.loading(name), device="cpu")
         table = branch_of(loading.settings).table
         assert table is not None
-        probas = [f"proba_{one}" for one in classes.names]
+        probas = proba_columns(classes)
         frames = []
         for fold, rows, proba in table.predict_rows(loading, catalogue, self.pixels):
             columns = {
@@ -93,3 +100,71 @@ class TableRun(BaseRun[TableExperiment]):
         for line in scores.lines():
             logger.info("%s, held out: %s", name, line)
         write_json(directory / "scores.json", {"pooled": scores.pooled, "by_fold": scores.by_fold})
+
+    def _ensemble(self) -> None:
+        experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
+        held_out, rows = self._held_out(catalogue.classes)
+        branches = {name: member.branch for name, member in experiment.members.items()}
+        fitted = fit_rows(
+            rows,
+            catalogue.classes,
+            experiment.ensemble,
+            seed=experiment.seed,
+            branches=branches,
+            caveats=experiment.tune.caveats,
+            track=self.track,
+        )
+        maps, of_rows = open_rows(rows, catalogue.classes)
+        write_report(
+            folder / "report.html",
+            ReportSource(fitted, self._run_facts(), maps, of_rows, experiment.ensemble, track=self.track),
+        )
+        write_parquet(folder / "oof.parquet", self._decided(held_out, fitted, maps).to_arrow())
+        models = self.hash_models(experiment.members)
+        replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, of_rows)
+
+    def _held_out(self, classes: Classes) -> tuple[pl.DataFrame, LabelledRows]:
+        """Return the rows, and what members say of them out of fold."""
+        frames = {name: pl.read_parquet(self.member_path(name) / "oof.parquet") for name in self.experiment.members}
+        probas = proba_columns(classes)
+        held_out = next(iter(frames.values())).drop(probas)
+        weight = held_out["weight"].to_numpy()
+        rows = LabelledRows(
+            {name: frame.select(probas).to_numpy() for name, frame in frames.items()},
+            held_out["label"].to_numpy(),
+            held_out["group"].to_list(),
+            held_out["fold"].to_numpy(),
+            # Rows that all count the same are counted.
+            None if (weight == weight[0]).all() else weight,
+        )
+        return held_out, rows
+
+    def _decided(self, held_out: pl.DataFrame, fitted: FittedEnsemble, maps: RowMaps) -> pl.DataFrame:
+        """Return the rows with probabilities and classes, each as decided without its fold."""
+        classes, fold_of = maps.classes, held_out["fold"].to_numpy()
+        proba = np.full((len(held_out), len(classes.names)), np.nan, np.float32)
+        prediction = np.zeros(len(held_out), np.int64)
+        for fold, decisions in fitted.nested.decisions.items():
+            decision, inside = decisions[fitted.nested.final], np.flatnonzero(fold_of == fold)
+            blended = decision.proba(maps.stored[:, :, inside])
+            proba[inside] = dequantise(decision.show(blended)).T
+            prediction[inside] = np.array(classes.label_ids)[decision.label(blended)[0]]
+        columns = dict(zip(proba_columns(classes), proba.T, strict=True))
+        return held_out.with_columns(**{name: pl.Series(values) for name, values in columns.items()}).with_columns(
+            prediction=pl.Series(prediction)
+        )
+
+    def _run_facts(self) -> RunFacts:
+        return RunFacts(
+            self.experiment.name,
+            None,
+            unit="rows",
+            notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
+            features=self.load_facts(),
+            explanations=[self.load_explanation(name) for name in self.experiment.members],
+        )
+
+
+def proba_columns(classes: Classes) -> list[str]:
+    """Return the names of the columns of probabilities, one a class."""
+    return [f"proba_{name}" for name in classes.names]

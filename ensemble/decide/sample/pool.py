@@ -147,7 +147,7 @@ def _whole_scene(maps: MemberMaps, scene: Scene, index: int) -> PixelPool:
     return PixelPool(
         stored.reshape(*stored.shape[:2], -1),
         label.reshape(len(label), -1),
-        np.ones(count),
+        np.rint(maps.weight(scene).ravel() * EXACT) / EXACT,
         np.full(count, scene.fold, np.int16),
         np.full(count, index, np.int32),
     )
@@ -169,17 +169,19 @@ def _sample_scene(
         for count, quota in zip(pixels, quotas, strict=True)
     ]
     row, col = np.concatenate(_find_pixels(maps, scene, strips, drawn), axis=1)
-    stored = np.empty((len(maps.names), len(maps.classes.names), len(row)), np.uint16)
+    stored, own = np.empty((len(maps.names), len(maps.classes.names), len(row)), np.uint16), np.ones(len(row))
     for window, values in maps.windows(scene):
         down, right = row - window.row, col - window.col
         inside = (down >= 0) & (down < window.height) & (right >= 0) & (right < window.width)
         stored[:, :, inside] = values[:, :, down[inside], right[inside]]
+        if maps.weighted:
+            own[inside] = maps.weight(scene, window)[down[inside], right[inside]]
     label = np.repeat(np.arange(n_labels, dtype=np.uint8), [len(ranks) for ranks in drawn])
-    weight = np.rint(pixels / np.maximum([len(ranks) for ranks in drawn], 1) * EXACT) / EXACT
+    weight = (pixels / np.maximum([len(ranks) for ranks in drawn], 1))[label] * own
     return PixelPool(
         stored,
         label[None],
-        weight[label],
+        np.rint(weight * EXACT) / EXACT,
         np.full(len(label), scene.fold, np.int16),
         np.full(len(label), index, np.int32),
     )

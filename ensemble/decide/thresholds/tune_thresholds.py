@@ -135,6 +135,7 @@ def _part_histograms(
     for scene in track(scenes, "thresholds", len(scenes)):
         for window, stored in maps.windows(scene):
             [label] = maps.label(scene, window)
+            weight = maps.weight(scene, window) if maps.weighted else None
             for decision, by_part in histograms.items():
-                by_part[inner.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label)
+                by_part[inner.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label, weight)
     return histograms

@@ -274,10 +274,11 @@ def count_jointly(
 ) -> dict[int, NDArray[np.int64]]:
     """Count every pixel of the training scenes by label and both members, part by part; nothing unless it is of use.
 
-    It is where there are two members of a binary task, convex weights may be tried, and the score is of pooled counts.
+    It is where there are two members of a binary task, convex weights may be tried, the score is of pooled counts, and
+    all pixels count the same.
     """
     pooled = inner.classes.task == "binary" and not inner.objective.by_scene
-    of_use = pooled and len(maps.names) == 2 and not inner.fixed_thresholds
+    of_use = pooled and len(maps.names) == 2 and not inner.fixed_thresholds and not maps.weighted
     if not of_use or allowed not in ("auto", "convex"):
         return {}
     joint: dict[int, NDArray[np.int64]] = {}

@@ -1,14 +1,19 @@
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from data.files import read_json
+from data.maps.geotiff import dequantise, quantise
 from data.scenes.catalogue import Catalogue
+from ensemble.ensemble import Ensemble
+from trees.member import load_member
 
 from ..conftest import MEMBER, write_table_experiment
 
-COMMANDS = ("check", "features", "trees", "explain")
+COMMANDS = ("check", "features", "trees", "explain", "ensemble")
 KINDS = {".parquet", ".txt"}
 
 
@@ -94,7 +99,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_does_nothing(small_table, terrab
     outcome = terrablend("run", small_table, "--run", tmp_path / "run", "--dry-run")
     assert outcome.code == 0
     assert [line.split() for line in outcome.out.splitlines()] == [
-        [name, "to", "do"] for name in ("check", "features", "lightgbm", "explain-lightgbm")
+        [name, "to", "do"] for name in ("check", "features", "lightgbm", "explain-lightgbm", "ensemble")
     ]
     assert not (tmp_path / "run").exists()
 
@@ -117,12 +122,74 @@ def test_the_columns_of_a_table_can_be_described(small_table, terrablend, tmp_pa
     assert "most correlated pairs" in outcome.out
 
 
-@pytest.mark.parametrize("command", ["ensemble", "submit"])
-def test_stages_that_need_maps_are_refused(command, finished, small_table, terrablend):
-    outcome = terrablend(command, small_table, "--run", finished)
+def test_a_table_makes_no_submission(finished, small_table, terrablend):
+    outcome = terrablend("submit", small_table, "--run", finished)
     assert outcome.code == 2
-    assert f"expected scenes for `terrablend {command}`, got a table" in outcome.err
+    assert "expected scenes for `terrablend submit`, got a table" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_rows_are_decided_out_of_fold_and_reported(finished):
+    held_out = pl.read_parquet(finished / "ensemble" / "oof.parquet")
+    assert held_out.columns[-2:] == ["proba_crop", "prediction"]
+    ensemble = Ensemble.load(finished / "ensemble" / "ensemble.json")
+    assert ensemble.members == ("lightgbm",)
+    assert "Dice" in ensemble.verdict_
+    right, weight = held_out["prediction"] == held_out["label"], held_out["weight"]
+    scores = pl.read_parquet(finished / "ensemble" / "scores.parquet")
+    pooled = scores.filter((pl.col("scope") == "pooled") & (pl.col("metric") == "accuracy"))
+    blend = pooled.filter((pl.col("candidate") == "blend") & (pl.col("label") == ""))
+    # Weights of sampled pixels are whole parts of 2⁻²⁰; those of rows are as they were given.
+    assert blend["value"].item() == pytest.approx((right * weight).sum() / weight.sum())
+    page = (finished / "ensemble" / "report.html").read_text("utf-8")
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert {"train", "folds", "features", "trees"} <= set(sections)
+    assert not {"scenes", "areas", "audit", "applicability"} & set(sections)
+    assert " rows" in page
+
+
+def test_new_rows_are_predicted_by_the_mean_of_all_folds(finished, small_table, terrablend, tmp_path):
+    rows = pl.read_csv(small_table.parent / "rows.csv")
+    new = tmp_path / "new.csv"
+    rows.drop("kind", "plot").with_columns(note=pl.lit("as it was")).write_csv(new)
+    outcome = terrablend("predict", finished, new, "-o", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    found = pl.read_csv(tmp_path / "out" / "new_predictions.csv")
+    assert found.columns == [*pl.read_csv(new).columns, "prediction", "proba_crop"]
+    assert found["note"].to_list() == ["as it was"] * len(rows)
+    ensemble = Ensemble.load(finished / "ensemble" / "ensemble.json")
+    member = load_member(finished / "members" / "lightgbm")
+    features = np.column_stack([rows[name].cast(pl.Float32) for name in ("red", "nir", "NDVI_S1")])
+    mean = member.mean_proba(features.astype(np.float32), member.folds)
+    blended = ensemble.proba(quantise(mean.T)[None])
+    assert found["prediction"].to_list() == ensemble.decide(blended)[0].tolist()
+    assert found["proba_crop"].to_numpy() == pytest.approx(dequantise(ensemble.show(blended))[0], abs=1e-6)
+    again = terrablend("predict", finished, new, "-o", tmp_path / "out")
+    assert again.code == 2
+    assert "leaves it alone" in again.err
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (pl.col("red").alias("rouge"), (), "expected the columns red, the file has"),
+        (pl.lit("dark").alias("red"), (), "got others in red"),
+        (pl.lit(1).alias("prediction"), (), "expected no column prediction"),
+        (pl.col("red"), ("--uncertainty",), "--uncertainty: expected scenes to map, got a run on a table"),
+    ],
+)
+def test_tables_that_cannot_be_predicted_are_refused(
+    finished, small_table, terrablend, tmp_path, change, options, message
+):
+    rows = pl.read_csv(small_table.parent / "rows.csv").with_columns(change)
+    if "rouge" in rows.columns:
+        rows = rows.drop("red")
+    rows.write_csv(tmp_path / "new.csv")
+    outcome = terrablend("predict", finished, tmp_path / "new.csv", "-o", tmp_path / "out", *options)
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_table_has_no_member_of_the_other_branch(finished, small_table, terrablend):
@@ -137,15 +204,10 @@ def test_a_table_has_no_member_of_the_other_branch(finished, small_table, terrab
 
 
 def test_commands_that_make_or_score_maps_are_refused(finished, small_table, terrablend, tmp_path):
-    for words in (
-        ("predict", finished, "scene.tif", "-o", tmp_path / "out"),
-        ("evaluate", small_table, "maps", "masks"),
-    ):
-        outcome = terrablend(*words)
-        assert outcome.code == 2
-        assert "expected an experiment on scenes, got one on a table" in outcome.err
-        assert "Traceback" not in outcome.err
-    assert not (tmp_path / "out").exists()
+    outcome = terrablend("evaluate", small_table, "maps", "masks")
+    assert outcome.code == 2
+    assert "expected an experiment on scenes, got one on a table" in outcome.err
+    assert "Traceback" not in outcome.err
 
 
 def test_a_table_has_no_points_on_a_map(small_table, terrablend, tmp_path):
