@@ -235,10 +235,14 @@ class OpenScene:
         halo = self.feature_set.halo
         held = window.cover(self.feature_set.block).meet(self.scene.grid.window).grow(halo) if halo else window
         if held != self._held:
-            self._pixels = read_scene(self.scene, held)
+            self._pixels = self.read_pixels(held)
             self._held = held
         bands = zip(self.scene.bands, self._pixels, strict=True)
         return held, {band: plane for band, plane in bands if band in self.feature_set.bands}
+
+    def read_pixels(self, window: Window) -> Plane:
+        """Read all bands of a window, (C, height, width), NaN where there is no data and outside of the scene."""
+        return read_scene(self.scene, window)
 
     def _read_lattice(self) -> tuple[dict[str, Plane], NDArray[np.bool_]]:
         parts: dict[str, list[Plane]] = defaultdict(list)

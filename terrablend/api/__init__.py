@@ -1,0 +1,1 @@
+"""The same code from Python: decisions on arrays, features of arrays, and runs."""
