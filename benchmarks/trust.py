@@ -1,6 +1,6 @@
 """Can the numbers be trusted? Worlds whose truth is known, and what Terrablend says of samples of them.
 
-    python benchmarks/trust.py --worlds 300 --seed 0
+    python benchmarks/trust.py --worlds 300 --seed 0 [--plots docs]
 
 Prints a line for each cell: what was found, and the goal. The last line counts the goals that are met and names those
 that are not; then the exit status is 1. A cell misses its goal if it is outside by more than two standard errors.
@@ -10,10 +10,14 @@ import argparse
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from trust_areas import area_cells, assisted_cells, design_cells
+from trust_choice import choice_cells
 from trust_decisions import audit_cells, threshold_cells
+from trust_plots import write_plots
 from trust_promises import promise_cells, set_cells
 from trust_worlds import COVERED, GROUPS, SMALLEST, WORLDS, Cell, Population, World, one_question, share_cell
 
@@ -49,7 +53,8 @@ def score_cells(
                 if len(some) >= worlds / 10:
                     hits, widths = zip(*some, strict=True)
                     note = f"median width {np.median(widths):.3f}"
-                    yield share_cell(f"interval of {name}, {what}, {n} groups", hits, COVERED, note)
+                    cell = share_cell(f"interval of {name}, {what}, {n} groups", hits, COVERED, note)
+                    yield replace(cell, series=name if what == "score" else f"{name}: {what}", at=n)
 
 
 def rare_cells(populations: dict[str, Population], worlds: int, seed: int) -> Iterator[Cell]:
@@ -104,6 +109,7 @@ def cells(worlds: int, seed: int) -> Iterator[Cell]:
     yield from design_cells(worlds, seed)
     yield from assisted_cells(worlds, seed)
     yield from verdict_cells(worlds, seed)
+    yield from choice_cells(worlds, seed)
     yield from threshold_cells(worlds, seed)
     yield from promise_cells(worlds, seed)
     yield from set_cells(worlds, seed)
@@ -117,11 +123,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--worlds", type=int, default=300, help="simulations of a cell; of the cheap ones several times"
     )
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plots", type=Path, help="folder that plots are written to")
     options = parser.parse_args(arguments)
     found = []
     for cell in cells(options.worlds, options.seed):
         print(cell.line, flush=True)
         found.append(cell)
+    if options.plots:
+        write_plots(found, options.plots)
     missed = [cell.name for cell in found if not cell.met]
     print(
         f"{len(found) - len(missed)} of {len(found)} goals met" + (f"; missed: {'; '.join(missed)}" if missed else "")

@@ -1,6 +1,7 @@
 """Thresholds and label audits in worlds whose truth is known, for benchmarks/trust.py."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,9 @@ def threshold_cells(worlds: int, seed: int) -> Iterator[Cell]:
             error = float(gained.std() / np.sqrt(len(gained)))
             note = f"lost {np.mean(lost[True]):.4f} and {np.mean(lost[False]):.4f}"
             name = f"Dice won by the metric's centre instead of 0.5, {share:.0%} positive, {n} groups"
-            yield Cell(name, float(gained.mean()), error, (0, 1), note)
+            values = {"metric's own centre": float(np.mean(lost[True])), "0.5": float(np.mean(lost[False]))}
+            cell = Cell(name, float(gained.mean()), error, (0, 1), note)
+            yield replace(cell, kind="threshold", row=f"{share:.0%} positive, {n} groups", values=values)
 
 
 def audit_cells(worlds: int, seed: int) -> Iterator[Cell]:
@@ -59,13 +62,10 @@ def audit_cells(worlds: int, seed: int) -> Iterator[Cell]:
         learned, plain = np.array(found).T
         error = float((learned - plain).std() / np.sqrt(len(found)))
         note = f"{plain.mean():.2f} to {learned.mean():.2f}"
-        yield Cell(
-            f"average precision won by the learned ranking, {kind}",
-            float((learned - plain).mean()),
-            error,
-            (0, 1),
-            note,
-        )
+        name = f"average precision won by the learned ranking, {kind}"
+        values = {"old score": float(plain.mean()), "learned": float(learned.mean())}
+        cell = Cell(name, float((learned - plain).mean()), error, (0, 1), note)
+        yield replace(cell, kind="audit", row=kind, values=values)
 
 
 def _audit(inject, seed: list[int]) -> tuple[float, float]:  # type: ignore[no-untyped-def]

@@ -1,8 +1,8 @@
 """Worlds whose truth is known, for benchmarks/trust.py: scenes, two members' maps of them, and what is measured."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,10 @@ class Cell:
         With its standard error.
     goal : (float, float)
     note : str
+    series, at : str, float
+        The line of a plot that it is a point of, and where.
+    kind, row, values : str, str, mapping of str to float
+        The plot of bars that it is a row of, and the bars.
     """
 
     name: str
@@ -76,6 +80,11 @@ class Cell:
     error: float
     goal: tuple[float, float]
     note: str = ""
+    series: str = ""
+    at: float = math.nan
+    kind: str = ""
+    row: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def met(self) -> bool:

@@ -35,6 +35,7 @@ __all__ = [
     "Applicability",
     "Measure",
     "ScopedMeasure",
+    "compare_rows",
     "learn_applicability",
     "load_applicability",
     "weigh_columns",
@@ -191,7 +192,7 @@ def learn_applicability(
     folds = np.array([fold_of[table.scenes[scene]] for scene in table.scene[places].tolist()])
     rows = table.read(chosen).astype(np.float64)
     rows[~np.isfinite(rows)] = np.nan
-    return _compare(rows, folds, weights)
+    return compare_rows(rows, folds, weights)
 
 
 @dataclass(frozen=True)
@@ -235,8 +236,17 @@ def write_applicability(
             writer.write(window, measure(scene, window))
 
 
-def _compare(rows: Floats, folds: NDArray[np.int64], weights: dict[str, float]) -> Applicability:
-    """Return what pixels are compared with, of training rows (n, F) and the fold of each."""
+def compare_rows(rows: Floats, folds: NDArray[np.int64], weights: dict[str, float]) -> Applicability:
+    """Return what pixels are compared with.
+
+    Parameters
+    ----------
+    rows : (n, F) float64
+        Of training pixels; NaN where a column has no value.
+    folds : (n,) int64
+    weights : dict of str to float
+        Column → weight.
+    """
     empty = np.isnan(rows).all(axis=0)
     known = np.where(empty, 0.0, rows)
     offset = np.nanmean(known, axis=0)

@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -54,6 +55,23 @@ def test_promises_are_kept(trust):
 
 def test_prediction_sets_hold_what_they_say(trust):
     assert not missed(trust.set_cells(8, 0, scenes=200))
+
+
+def test_plots_draw_every_cell_that_has_a_place_in_one(trust, tmp_path):
+    line = [
+        trust.Cell("a", found, 0.01, (0.92, 0.98), series="Dice <2 %", at=at) for at, found in ((6, 0.9), (30, 0.95))
+    ]
+    bars = [
+        trust.Cell("b", 0, 0, (0, 1), kind=kind, row=row, values={"old": 0.5, "new": 0.7})
+        for kind in ("threshold", "audit")
+        for row in ("one", "two")
+    ]
+    trust.write_plots([*line, *bars], tmp_path)
+    drawn = {path.name: ElementTree.parse(path).getroot() for path in tmp_path.iterdir()}
+    name = "{http://www.w3.org/2000/svg}"
+    assert len(drawn["trust_coverage.svg"].findall(f"{name}circle")) == 2
+    for plot in ("trust_thresholds.svg", "trust_audits.svg"):
+        assert len(drawn[plot].findall(f"{name}rect")) == 2 + 4
 
 
 def test_a_cell_outside_its_goal_by_more_than_two_errors_is_missed(trust):

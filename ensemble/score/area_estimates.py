@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from data.metrics.metric import CLASS_METRICS, METRICS
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
+from ensemble.score.area_spread import area_interval, spread_of_rates, spread_of_scenes
 from ensemble.score.areas import Areas, pixel_sizes
 from ensemble.score.evaluation import Evaluation
-from ensemble.score.intervals import GroupCounts, Interval, Places, Score, spread_of
+from ensemble.score.intervals import GroupCounts, Interval, Places, Score
 from ensemble.settings import EnsembleSettings
 
 __all__ = ["Mapped", "adjust_counts", "areas_of_evaluation", "areas_of_groups", "areas_of_sample"]
@@ -143,8 +143,8 @@ def areas_of_groups(counts: GroupCounts, target: Mapped, labels: Sequence[str], 
 
     It is taken for granted that the map errs on the rest as often, class by class, as on the labelled pixels. Two
     things make that uncertain: the rates of errors, which other groups of labelled scenes would have given otherwise
-    (see `ensemble.score.intervals.spread_of`), and the scenes of the rest themselves, which differ from each other as
-    the labelled ones do. Where all is labelled nothing is uncertain, and there is no interval.
+    (a jackknife), and the scenes of the rest themselves, which differ from each other as the labelled ones do: see
+    `ensemble.score.area_spread`. Where all is labelled nothing is uncertain, and there is no interval.
 
     Parameters
     ----------
@@ -167,15 +167,14 @@ def areas_of_groups(counts: GroupCounts, target: Mapped, labels: Sequence[str], 
             confidence_level
         )
 
-    estimate, spread = counts.pooled(rated, places), _spread_of_scenes(counts, target)
+    _, group = np.unique(target.group, return_inverse=True)
+    estimate, of_scenes = counts.pooled(rated, places), spread_of_scenes(counts, target.rest.sum(axis=1), group)
     area = []
     for label, value in enumerate(estimate.value.tolist()):
         interval = Interval(value, np.nan, np.nan)
         if estimate.enough[label] and 0 < value < rest.sum() and np.isfinite(estimate.without[:, label]).all():
-            error, freedom = spread_of(value, estimate.without[:, label])
-            interval = _area_interval(
-                value, rest.sum(), (error**2, spread[label]), (freedom, counts.n_groups - 1), confidence_level
-            )
+            of_rates = spread_of_rates(value, estimate.without[:, label])
+            interval = area_interval(value, rest.sum(), (of_rates, of_scenes[label]), confidence_level)
         area.append(Interval(*(float(known[label] + end) for end in asdict(interval).values())))
     return Areas(
         labels=tuple(labels),
@@ -187,51 +186,6 @@ def areas_of_groups(counts: GroupCounts, target: Mapped, labels: Sequence[str], 
         metric=target.metric,
         labelled=float(1 - rest.sum() / mapped.sum()) if mapped.sum() else 0.0,
     )
-
-
-def _area_interval(
-    value: float, whole: float, variances: tuple[float, float], freedoms: tuple[float, float], confidence_level: float
-) -> Interval:
-    """Return an area with its interval on the logit scale of its share of the whole (Satterthwaite 1946)."""
-    variance = sum(variances)
-    parts = [part**2 / freedom for part, freedom in zip(variances, freedoms, strict=True)]
-    freedom = variance**2 / sum(parts) if variance > 0 else np.inf
-    share = value / whole
-    half = float(student.ppf((1 + confidence_level) / 2, freedom)) * np.sqrt(variance) / whole / (share * (1 - share))
-    low, high = whole / (1 + np.exp(-(np.log(share / (1 - share)) + np.array([-half, half]))))
-    return Interval(value, float(low), float(high))
-
-
-def _spread_of_scenes(counts: GroupCounts, target: Mapped) -> Floats:
-    """Return how much the area of each class in the rest varies because its scenes do, as a variance.
-
-    The labelled scenes show it: their labels less what the rates of all say of their maps, as shares of the scene. So
-    do their groups, whose scenes resemble each other; the larger of the two counts.
-    """
-    seen = counts.scenes[:, 0, :, :-1].astype(np.float64)
-    total = seen.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rates = np.nan_to_num(total / total.sum(axis=0))
-    surplus = seen.sum(axis=2) - seen.sum(axis=1) @ rates.T
-    variances = []
-    for of_labelled, of_rest in (
-        (np.arange(len(seen)), np.arange(len(target.area))),
-        (counts.group, np.unique(target.group, return_inverse=True)[1]),
-    ):
-        residual, size = _sum_by(of_labelled, surplus), _sum_by(of_labelled, seen.sum(axis=(1, 2)))[:, None]
-        n_units = np.count_nonzero(size)
-        # Weighted by size: of a few pixels the share says little.
-        squares = np.divide(residual**2, size, out=np.zeros_like(residual), where=size > 0).sum(axis=0) / size.sum()
-        square = (_sum_by(of_rest, target.rest.sum(axis=1)) ** 2).sum()
-        variances.append(squares * square * n_units / max(n_units - 1, 1))
-    spread: Floats = np.maximum(*variances)
-    return spread
-
-
-def _sum_by(unit: NDArray[np.integer], values: Floats) -> Floats:
-    sums = np.zeros((int(unit.max()) + 1, *values.shape[1:]))
-    np.add.at(sums, unit, values)
-    return sums
 
 
 def areas_of_evaluation(

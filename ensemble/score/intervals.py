@@ -14,7 +14,7 @@ from data.metrics.metric import labelled
 from data.pages.numbers import format_number
 from ensemble.objective import Objective
 
-__all__ = ["FEWEST", "Estimate", "GroupCounts", "Interval", "Places", "Score", "spread_of"]
+__all__ = ["FEWEST", "Estimate", "GroupCounts", "Interval", "Places", "Score", "degrees_of_freedom", "spread_of"]
 
 Score = Callable[[Any], NDArray[np.float64]]
 """Counts (…, Q, n_labels, n_labels + 1) → scores (…) or, of each of the names of labels, (…, n)."""
@@ -201,9 +201,14 @@ def spread_of(value: float, without: Floats) -> tuple[float, float]:
     (0.2, 3.0)
     """
     squares = (without - value) ** 2
-    n, mean, uneven = len(squares), float(squares.mean()), float(squares.var(ddof=1))
+    return math.sqrt(squares.sum()), degrees_of_freedom(squares)
+
+
+def degrees_of_freedom(squares: Floats) -> float:
+    """Return the degrees of freedom of the sum of squares of units, by how uneven they are (Satterthwaite 1946)."""
+    n, mean, uneven = len(squares), float(squares.mean()), float(squares.var(ddof=1)) if len(squares) > 1 else 0.0
     freedom = 2 * n * mean**2 / uneven if uneven > 0 else math.inf
-    return math.sqrt(squares.sum()), min(n - 1.0, max(freedom, 2.0))
+    return max(min(n - 1.0, max(freedom, 2.0)), 1.0)
 
 
 def _logit(share: Any) -> Any:

@@ -18,6 +18,7 @@ from data.scenes.histogram import Histogram
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
 from data.survey.overview import FAR, Measure, Overview
+from features.unlike import Unlike
 from terrablend.check.pictures import Shot, draw_album
 from terrablend.check.tables import blank_of
 
@@ -28,6 +29,9 @@ NAMES = 60
 
 FAR_NAMES = 3
 """Scenes that are named beside a strip."""
+
+UNLIKE_NAMES = 12
+"""Scenes that are listed with the share that is unlike training."""
 
 STEPS = 120
 """Distances at which shares of scenes are drawn."""
@@ -73,6 +77,8 @@ class CheckFacts:
         Lines of the report on folds, and what else looks odd.
     distances : sequence of Distances
         How far the scenes to be mapped lie from the training scenes.
+    unlike : sequence of Unlike
+        How much of them is unlike the training scenes.
     """
 
     name: str
@@ -81,6 +87,7 @@ class CheckFacts:
     leakage: Sequence[str] = ()
     warnings: Sequence[str] = ()
     distances: Sequence[Distances] = ()
+    unlike: Sequence[Unlike] = ()
 
 
 def write_check_page(
@@ -123,6 +130,8 @@ def write_check_page(
         groups=[_sheet(group, shots, facts) for group, shots in zip(overview.groups, album.groups, strict=False)],
         outliers=list(zip(overview.outliers, album.outliers, strict=False)),
         distances=[_draw_distances(found) for found in facts.distances],
+        unlike=facts.unlike,
+        unlike_names=UNLIKE_NAMES,
         leakage=facts.leakage,
         warnings=facts.warnings,
     )

@@ -27,6 +27,7 @@ from features.description import TableFacts, describe_table, load_facts, save_fa
 from features.explanation import Explanation, load_explanation
 from features.scene_table import open_rows
 from features.table import Columns
+from features.unlike import Unlike
 from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, save_experiment
@@ -340,6 +341,10 @@ class BaseRun(ABC, Generic[E]):
         """Leave out labels that would let a fold see what another one holds out."""
         return catalogue
 
+    def _find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
+        """Return how much of the scenes to be mapped is unlike the training scenes, where pixels can tell."""
+        return ()
+
     def _check(self) -> None:
         catalogue, warnings = self._read_catalogue()
         for warning in warnings:
@@ -348,20 +353,23 @@ class BaseRun(ABC, Generic[E]):
         root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
         catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together)
         catalogue = self._trim(catalogue)
-        distances = list(compare_distances(catalogue))
-        lines = [*report.lines(), *(found.sentence for found in distances)]
+        distances, unlike = list(compare_distances(catalogue)), self._find_unlike(catalogue)
+        lines = [*report.lines(), *(found.sentence for found in distances), *(found.sentence for found in unlike)]
         for line in lines:
             logger.info("%s", line)
-        for warning in report.warnings:
+        far = [f"{found.sentence} Label some of them: see the areas in check.html." for found in unlike if found.warns]
+        for warning in (*report.warnings, *far):
             logger.warning("%s", warning)
-        warnings = [*report.warnings, *warnings]
+        warnings = [*report.warnings, *far, *warnings]
         with replacing(self.folder.path / "folds.txt") as temporary:
             temporary.write_text("\n".join([*lines, *warnings]) + "\n", "utf-8")
         write_check_page(
             self.folder.path / "check.html",
             catalogue,
             summarise(catalogue),
-            CheckFacts(self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings, distances),
+            CheckFacts(
+                self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings, distances, unlike
+            ),
             self.executor,
             self.track,
         )

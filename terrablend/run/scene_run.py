@@ -34,6 +34,7 @@ from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, scene_features
 from features.settings import feature_names
 from features.table import Columns, build_table
+from features.unlike import Unlike, find_unlike
 from terrablend.experiment import Experiment
 from terrablend.run.fitted_run import FittedRun
 from terrablend.run.masks import rule_masks
@@ -169,6 +170,11 @@ class Run(FittedRun[Experiment]):
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
         labels = self.folder.path / LABELS
         return build_catalogue(files, problems, settings, classes, self.executor, self.track, labels=labels)
+
+    def _find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
+        if self._has_tags:
+            return ()
+        return find_unlike(catalogue, self._pixel_features(catalogue), seed=self.experiment.seed, track=self.track)
 
     def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
         names = feature_names(catalogue.bands, self.experiment.features, catalogue.decoded)

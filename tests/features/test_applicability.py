@@ -9,7 +9,7 @@ from data.errors import MemberError
 from features.applicability import (
     LAYERS,
     Applicability,
-    _compare,
+    compare_rows,
     learn_applicability,
     load_applicability,
     weigh_columns,
@@ -48,7 +48,7 @@ def test_layers_are_those_of_the_papers_formulas(columns):
     pixels = rng.normal(size=(40, columns)) * 30
     pixels[0] = rows[7]
     average, threshold, *_ = slow_measure(rows, folds, weights, pixels)
-    found = _compare(rows, folds, dict(zip("abcdefg", weights.tolist(), strict=False)))
+    found = compare_rows(rows, folds, dict(zip("abcdefg", weights.tolist(), strict=False)))
     assert found.mean_distance == pytest.approx(average, rel=1e-9)
     assert found.threshold == pytest.approx(threshold, rel=1e-9)
     # Features are float32; pixels are the same to the formula.
@@ -65,13 +65,13 @@ def test_layers_are_those_of_the_papers_formulas(columns):
 def test_a_value_that_is_missing_counts_as_the_mean_and_a_pixel_without_any_is_not_measured():
     rng = np.random.default_rng(0)
     rows = rng.normal((5, 0), size=(50, 2))
-    found = _compare(rows, np.arange(50) % 2, {"a": 1.0, "b": 1.0})
+    found = compare_rows(rows, np.arange(50) % 2, {"a": 1.0, "b": 1.0})
     pixels = np.float32([[np.nan, rows[:, 0].mean(), np.nan], [1, 1, np.nan]])
     layers = found.measure(pixels)
     np.testing.assert_allclose(layers[:, 0], layers[:, 1], rtol=1e-5)
     assert np.isnan(layers[:, 2]).all()
     rows[:10, 0] = np.nan
-    holed = _compare(rows, np.arange(50) % 2, {"a": 1.0, "b": 1.0})
+    holed = compare_rows(rows, np.arange(50) % 2, {"a": 1.0, "b": 1.0})
     assert holed.offset[0] == pytest.approx(np.nanmean(rows[:, 0]))
     assert np.isfinite(holed.references).all()
 
@@ -80,11 +80,11 @@ def test_a_value_that_is_missing_counts_as_the_mean_and_a_pixel_without_any_is_n
 def test_constant_and_empty_columns_say_nothing_and_one_fold_no_threshold():
     rng = np.random.default_rng(0)
     rows = np.column_stack([rng.normal(size=30), np.full(30, 7.0), np.full(30, np.nan)])
-    found = _compare(rows, np.arange(30) % 3, dict.fromkeys("abc", 1.0))
+    found = compare_rows(rows, np.arange(30) % 3, dict.fromkeys("abc", 1.0))
     pixels = np.stack([rows[:, 0], rng.normal(size=30), rng.normal(size=30)]).astype(np.float32)
-    alone = _compare(rows[:, :1], np.arange(30) % 3, {"a": 1.0})
+    alone = compare_rows(rows[:, :1], np.arange(30) % 3, {"a": 1.0})
     np.testing.assert_allclose(found.measure(pixels), alone.measure(pixels[:1]), atol=1e-6)
-    assert _compare(rows[:, :1], np.zeros(30, int), {"a": 1.0}).threshold == 0
+    assert compare_rows(rows[:, :1], np.zeros(30, int), {"a": 1.0}).threshold == 0
 
 
 def test_outside_a_model_errs_far_more_than_its_cross_validation_says_and_inside_less():
@@ -107,7 +107,7 @@ def test_outside_a_model_errs_far_more_than_its_cross_validation_says_and_inside
     expected = np.sqrt(np.concatenate(errors).mean())
     model = RandomForestRegressor(60, random_state=0).fit(table, response(rows))
     weights = dict(zip("abcdefg", model.feature_importances_.tolist(), strict=True))
-    found = _compare(table, folds, weights)
+    found = compare_rows(table, folds, weights)
     place = rng.uniform(-2.5, 1.5, (3000, 4))
     new = np.column_stack([place, 1 + rng.normal(size=(3000, 3))])
     index, density, inside = found.measure(new.T.astype(np.float32))

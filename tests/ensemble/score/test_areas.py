@@ -197,18 +197,24 @@ def test_the_variance_of_an_area_is_that_of_the_rates_and_that_of_the_scenes():
     rest = mapped.sum(axis=0)
     value = rest @ rates[1]
     others = [np.delete(seen, place, axis=0).sum(axis=0) for place in range(12)]
-    error, freedom = spread_of(value, np.array([rest @ (one / one.sum(axis=0))[1] for one in others]))
+    without = np.array([rest @ (one / one.sum(axis=0))[1] for one in others])
+    error, freedom = spread_of(value, without)
     of_rates = error**2
-    surplus = [one[1].sum() - one.sum(axis=0) @ rates[1] for one in seen]
-    shares = [(extra / one.sum()) ** 2 * one.sum() for extra, one in zip(surplus, seen, strict=True)]
-    of_scenes = sum(shares) / seen.sum() * 12 / 11 * (mapped.sum(axis=1) ** 2).sum()
+    surplus = np.array([one[1].sum() - one.sum(axis=0) @ rates[1] for one in seen])
+    shares = surplus**2 / seen.sum(axis=(1, 2))
+    sizes = mapped.sum(axis=1)
+    of_scenes = shares.sum() / seen.sum() * 12 / 11 * (sizes**2).sum()
     total = of_rates + of_scenes
-    degrees = total**2 / (of_rates**2 / freedom + of_scenes**2 / 11)
+    known = min(11, max(2, 2 * 12 * shares.mean() ** 2 / shares.var(ddof=1)))
+    t = stats.t.ppf(0.95, total**2 / (of_rates**2 / freedom + of_scenes**2 / known))
     share = value / 1050
-    half_width = stats.t.ppf(0.95, degrees) * np.sqrt(total) / 1050 / (share * (1 - share))
     found = areas_of_groups(counts, unlabelled(mapped), ("a", "b"), 0.9).area[1]
-    logits = [np.log(end / (1050 - end)) for end in (found.low, found.value, found.high)]
-    assert np.diff(logits) == pytest.approx([half_width, half_width])
+    down, up = np.diff([np.log(end / (1050 - end)) for end in (found.low, found.value, found.high)]) * 1050
+    assert down * share * (1 - share) == pytest.approx(t * np.sqrt(total))
+    skews = [max(stats.skew(value - without), 0) / np.sqrt(12), max(stats.skew(surplus), 0)]
+    skews[1] *= (sizes**3).sum() / (sizes**2).sum() ** 1.5
+    further = of_rates**1.5 * skews[0] * (1 + 2 * t**2) + of_scenes**1.5 * skews[1] * (t**2 - 1)
+    assert up * share * (1 - share) == pytest.approx(t * np.sqrt(total) + max(further, 0) / 6 / total)
 
 
 def test_areas_of_other_scenes_follow_from_the_errors_on_labelled_ones():

@@ -13,6 +13,7 @@ from data.scenes.image import ImageFile
 from data.scenes.rasters import maybe_ungeoreferenced
 from data.settings import GroupSettings
 from data.survey.overview import summarise
+from features.unlike import Unlike
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.check.pictures import draw_album
 from terrablend.check.tables import describe_overview
@@ -99,6 +100,16 @@ def test_a_table_of_rows_has_its_class_balance(small_table, tmp_path, terrablend
     page = (tmp_path / "run" / "check.html").read_text("utf-8")
     assert "Class balance" in page
     assert "data:image" not in page
+
+
+def test_what_is_unlike_training_is_told_before_anything_is_trained(make_scenes, tmp_path):
+    unlike = Unlike("test", {f"scene <{number}>": 0.9 - number / 50 for number in range(20)}, 500)
+    page = page_of(make_scenes(), tmp_path, unlike=[unlike])
+    assert unlike.sentence.replace("<", "&lt;").replace(">", "&gt;") in page
+    assert 'scene &lt;11&gt;</td><td class="n">68%' in page
+    assert "scene &lt;12&gt;" not in page
+    assert "Of 500 scenes 20 were looked at" in page
+    assert "no training pixel shows" not in page_of(make_scenes(), tmp_path)
 
 
 def test_tags_are_shown_by_the_scenes_that_have_them(make_tagged, tmp_path):
