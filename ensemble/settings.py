@@ -46,11 +46,13 @@ class EnsembleSettings(Settings):
         description="of each member's probabilities; auto: temperature or, tuned, by log loss out of fold, none unless "
         "one gains",
     )
-    blend: Literal["auto", "stacked", "greedy", "convex", "equal", "best"] = Field(
+    blend: Literal["auto", "stacked", "greedy", "convex", "equal", "best", "largest", "smallest", "noisy-or"] = Field(
         "auto",
-        description="what may depart from equal weights: weights a member (convex, greedy), also by class (stacked, "
-        "auto), none (equal), or the best member alone (best); tuned: a grid of convex weights, greedy selection with "
-        "replacement, a logistic regression on all members (stacked), or all of these (auto)",
+        description="what may depart from equal weights: weights a member (convex, greedy), also by class (stacked), "
+        "these and unions of members (auto), none (equal), or the best member alone (best); largest, smallest, "
+        "noisy-or: always the largest or the smallest of the members' probabilities, or that at least one is right; "
+        "tuned: a grid of convex weights, greedy selection with replacement, a logistic regression on all members "
+        "(stacked), or all of these (auto)",
     )
     thresholds: Literal["per-class", "fixed"] = Field(
         "per-class", description="tuned out of fold, or 0.5 (binary) and the plain argmax (multiclass)"
@@ -91,6 +93,12 @@ class EnsembleSettings(Settings):
                 f"expected no {broken[0]} beside metric.confidence, whose promise holds for the thresholds that it "
                 f"finds and for nothing that is done to labels after them. Leave {broken[0]} out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _unions_are_not_tuned(self) -> "EnsembleSettings":
+        if self.policy == "tuned" and self.blend in ("largest", "smallest", "noisy-or"):
+            raise ValueError(f"expected blend: {self.blend} with policy cautious or average, got tuned")
         return self
 
 

@@ -1,4 +1,4 @@
-"""Blend members: the weighted mean of calibrated probabilities, or of their logits."""
+"""Blend members: the weighted mean of calibrated probabilities or of their logits, or what one or all of them say."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from ensemble.decide.decision.calibration import LOGIT, STORED
 
-__all__ = ["Blend", "Space", "Weights", "mix", "spread_out", "to_stored"]
+__all__ = ["UNIONS", "Blend", "Space", "Weights", "mix", "spread_out", "to_stored"]
 
 Weights = tuple[float, ...]
 """One a member, summing to 1."""
-Space = Literal["probability", "logit"]
+Space = Literal["probability", "logit", "largest", "smallest", "noisy-or"]
+
+UNIONS: tuple[Space, ...] = ("largest", "smallest", "noisy-or")
 
 LOGS = np.append(np.log(STORED), 0).astype(np.float32)
 LOGITS = np.append(LOGIT, 0).astype(np.float32)
@@ -25,14 +27,16 @@ SPARE = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of members.
+    """A weighted mean of members, or a union or intersection of them.
 
     Parameters
     ----------
     weights : tuple of tuple of float
         One row for all classes, or one a class; in each a weight a member, summing to 1.
-    space : {"probability", "logit"}
-        Where the mean is taken. Of exclusive classes `logit` is the geometric mean of probabilities.
+    space : {"probability", "logit", "largest", "smallest", "noisy-or"}
+        Where the mean is taken. Of exclusive classes `logit` is the geometric mean of probabilities. The others take
+        the largest or the smallest probability of the members that have weight, however much, or that of at least one
+        of them being right, 1 − ∏ (1 − p), if they erred independently (Pearl 1988).
     exclusive : bool
         Whether classes exclude each other: their probabilities then sum to one.
     """
@@ -74,6 +78,8 @@ class Blend:
         if len(used) == 1:
             alone: NDArray[np.uint16] = calibrated[used[0]]
             return alone
+        if self.space in UNIONS:
+            return self._unite(calibrated[used])
         rows = np.array(self.weights, np.float32)
         if len(rows) > 1:
             # A class whose own members predicted nothing falls to those of the other classes.
@@ -85,6 +91,20 @@ class Blend:
             total += weight * spread_out(calibrated[member], self.space, self.exclusive)
             mass += weight * (calibrated[member, :1] != NODATA)
         return mix(total, mass, self.space, self.exclusive, normalise=len(rows) > 1)
+
+    def _unite(self, calibrated: NDArray[np.uint16]) -> NDArray[np.uint16]:
+        """Return what one or all of the members say, those that predicted nothing left out."""
+        seen = calibrated != NODATA
+        there = seen.any(axis=0)
+        if self.space == "largest":
+            united = np.where(seen, calibrated, 0).max(axis=0).astype(np.float32)
+        elif self.space == "smallest":
+            united = np.where(there, calibrated.min(axis=0), 0).astype(np.float32)
+        else:
+            united = TOP - TOP * np.where(seen, 1 - calibrated / np.float32(TOP), 1).prod(axis=0)
+        if self.exclusive:
+            united *= np.float32(TOP) / np.maximum(united.sum(axis=0), 1)
+        return to_stored(united, there)
 
 
 def spread_out(stored: NDArray[np.uint16], space: Space, exclusive: bool) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from data.progress import Track, untracked
 from data.scenes.scene import Scene
 from ensemble.decide.calibration.calibrators import Calibrator
+from ensemble.decide.decision.blend import UNIONS, Space
 from ensemble.decide.decision.calibration import Calibration, Method
 from ensemble.decide.decision.decision import Decision, calibrate
 from ensemble.decide.sample.choice import Choice
@@ -91,7 +92,8 @@ class Cautious:
         trial, calibrated, calibrations = self._trial(parts)
         averager = Averager(trial, calibrated, self.names, self.settings.blend, self.inner.fixed_thresholds)
         if not self.departs:
-            return Plan(Decision(calibrations, averager.equal(members), ()), {})
+            named: Space = next((space for space in UNIONS if space == self.settings.blend), "logit")
+            return Plan(Decision(calibrations, averager.equal(members, named), ()), {})
         able = tuple(member for member in members if not _knows_nothing(calibrations[member])) or members
         blend, choices, worths = averager.find(members, able)
         return Plan(Decision(calibrations, blend, ()), choices, worths)

@@ -51,7 +51,7 @@ class Choice:
 def choose(
     names: Sequence[str],
     replicates: NDArray[np.float64],
-    fitted: Sequence[bool],
+    fitted: Sequence[float],
     evidence: NDArray[np.float64] | None = None,
 ) -> Choice:
     """Choose the best candidate, but a more intricate one only if it gains more than one standard error.
@@ -69,15 +69,17 @@ def choose(
     replicates : (n_candidates, 1 + n_blocks) float64
         The score on all that was left out, then without each block of groups in turn, as `jackknife` gives them.
         A score that is NaN is the worst.
-    fitted : sequence of bool
-        Whether a candidate has more that is fitted than the first one.
+    fitted : sequence of float
+        How many standard errors a candidate must gain: 0 if it has no more that is fitted than the first one, else 1,
+        or more where many are tried.
     evidence : (n_candidates, 1 + n_blocks) float64, optional
         Such as minus the log loss, in the same way.
     """
     values = np.nan_to_num(replicates, nan=-np.inf)
     chosen = 0
     for position in range(1, len(names)):
-        margin = max(standard_error(replicates[position] - replicates[chosen]), LEAST) if fitted[position] else TIE
+        errors = fitted[position]
+        margin = max(errors * standard_error(replicates[position] - replicates[chosen]), LEAST) if errors else TIE
         if evidence is not None and clarity(evidence[position] - evidence[chosen]) > CLEAR:
             margin = min(margin, LEAST)
         if values[position, 0] > values[chosen, 0] + margin:

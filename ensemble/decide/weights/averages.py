@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.maps.geotiff import TOP
-from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.blend import UNIONS, Blend, Space
 from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import Thresholds, decide, plain_thresholds
-from ensemble.decide.sample.choice import Choice, choose, clarity
+from ensemble.decide.sample.choice import CLEAR, Choice, choose, clarity
 from ensemble.decide.sample.trial import Trial
 from ensemble.decide.thresholds.centre import centre_levels, logit_counts
 from ensemble.decide.weights.regression import Kind, LogitSample
@@ -21,17 +21,21 @@ Floats = NDArray[np.float64]
 Stored = NDArray[np.uint16]
 Used = tuple[int, ...]
 
-EQUAL, EQUAL_PROBA = "equal weights of logits", "equal weights of probabilities"
+MEANS: dict[str, Space] = {"equal weights of logits": "logit", "equal weights of probabilities": "probability"}
+UNITED: dict[str, Space] = {
+    "largest probability": "largest",
+    "smallest probability": "smallest",
+    "at least one is right": "noisy-or",
+}
+"""Name → how the members are united; it must gain more than two standard errors."""
 KINDS: dict[Kind, str] = {"shared": "likeliest weights", "by class": "likeliest weights of each class"}
 DEPARTURES: dict[str, tuple[Kind, ...]] = {
     "auto": ("shared", "by class"),
     "greedy": ("shared",),
     "convex": ("shared",),
     "stacked": ("shared", "by class"),
-    "equal": (),
-    "best": (),
 }
-"""The setting ``blend`` → the weights that may depart from equal ones."""
+"""The setting ``blend`` → the weights that may depart from equal ones; of others none."""
 
 
 @dataclass
@@ -88,14 +92,14 @@ class Averager:
         ]
         return blend, choices, tuple(worths)
 
-    def equal(self, used: Used, logits: bool = True) -> Blend:
+    def equal(self, used: Used, space: Space = "logit") -> Blend:
         """Return the blend of some members by equal weights."""
-        return self._weighted(used, np.ones(len(used)), logits)
+        return self._weighted(used, np.ones(len(used)), space)
 
-    def _weighted(self, used: Used, values: Floats, logits: bool = True) -> Blend:
+    def _weighted(self, used: Used, values: Floats, space: Space = "logit") -> Blend:
         row = np.zeros(len(self.names))
         row[list(used)] = np.maximum(values, 0) / np.maximum(values, 0).sum()
-        return Blend((tuple(row.tolist()),), "logit" if logits else "probability", self.trial.classes.exclusive)
+        return Blend((tuple(row.tolist()),), space, self.trial.classes.exclusive)
 
     def _best(self, members: Used) -> tuple[Used, Choice]:
         """Return the member of the best score."""
@@ -127,26 +131,33 @@ class Averager:
 
     def _choose(self, names: list[str], blends: list[Blend | Stacked]) -> Choice:
         replicates, evidence = zip(*(self._tried(blend) for blend in blends), strict=True)
-        return choose(names, np.stack(replicates), [False] + [True] * (len(names) - 1), np.stack(evidence))
+        errors = [CLEAR if isinstance(blend, Blend) and blend.space in UNIONS else 1.0 for blend in blends[1:]]
+        return choose(names, np.stack(replicates), [0.0, *errors], np.stack(evidence))
 
     def _depart(self, used: Used, members: Used) -> tuple[Blend | Stacked, Choice | None]:
         """Return equal weights, or what gains more than its noise over these on groups that it was not fitted to.
 
-        Weights are also fitted to all members, since who is of no use at equal weights may be of some at others.
+        What departs is tried with all members too, since who is of no use at equal weights may be of some otherwise.
         """
+        if (named := next((space for space in UNIONS if space == self.allowed), None)) is not None:
+            return self.equal(used, named), None
         if len(members) == 1 or len(np.unique(self.trial.groups)) < 2:
             return self.equal(used), None
-        blends: list[Blend | Stacked] = [self.equal(used), self.equal(used, logits=False)]
-        names = [EQUAL, EQUAL_PROBA]
+        blends: list[Blend | Stacked] = [self.equal(used, space) for space in MEANS.values()]
+        names = list(MEANS)
         for some in dict.fromkeys([used, members]):
             pool, exclusive = self.trial.pool, self.trial.classes.exclusive
             sample = LogitSample.of(self.calibrated[list(some)], pool.label, pool.weight, exclusive)
+            others = "" if some == used else " of all members"
+            if self.allowed == "auto" and len(some) > 1:
+                blends += [self.equal(some, space) for space in UNITED.values()]
+                names += [f"{name}{others}" for name in UNITED]
             start = np.tile(np.append(np.full(len(some), 1 / len(some)), 0), (self.calibrated.shape[1], 1))
             # Of one class alone its weights are those of all classes.
-            for kind in DEPARTURES[self.allowed][: len(start)] if len(some) > 1 else ():
+            for kind in DEPARTURES.get(self.allowed, ())[: len(start)] if len(some) > 1 else ():
                 start = self._shrunk(kind, some, sample, start)
                 blends.append(self._read(kind, some, start))
-                names.append(f"{KINDS[kind]}{'' if some == used else ' of all members'}")
+                names.append(f"{KINDS[kind]}{others}")
         choice = self._choose(names, blends)
         return blends[choice.chosen], choice
 

@@ -1,5 +1,7 @@
 """Average first: what departs from equal weights, what does not, and what is said of a member."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -129,6 +131,25 @@ def test_what_is_kept_is_never_more_than_was_found_nor_beyond_what_is_simple(see
     kept = shrink(best, best + size * rng.normal(size=(16, 5)), simple)
     assert ((kept >= 0) & (kept <= 1)).all()
     assert (shrink(best, np.tile(best, (16, 1)), simple) == 1).all()
+
+
+def test_detectors_of_different_things_are_united_and_equal_ones_are_not():
+    trial = make_trial(KELP, (2.0, 2.0), groups=24, pixels=400)
+    assert find(trial)[1]["weights"].name not in ("largest probability", "at least one is right")
+    rng = np.random.default_rng(1)
+    label, n = trial.pool.label[0], len(trial.place)
+    # Each member finds one half of the positives; of all else it denies some strongly and some hardly.
+    first, denied = rng.random(n) < 0.5, rng.choice([0.45, 1e-5], (2, n))
+    found = [(label == 1) & (first == one) for one in (True, False)]
+    stored = quantise(np.where(found, 0.9, denied)[:, None].astype(np.float32))
+    blind = Trial(replace(trial.pool, stored=stored), trial.place, trial.groups, KELP, trial.objective)
+    blend, choices, _ = find(blind)
+    assert blend.space in ("largest", "noisy-or")
+    assert choices["weights"].gains[0] < -0.02
+    assert find(trial, "equal")[0].space == "logit"
+    assert find(blind, "smallest")[0] == Blend(((0.5, 0.5),), "smallest")
+    with pytest.raises(ValueError, match="expected blend: largest with policy cautious or average"):
+        EnsembleSettings(policy="tuned", blend="largest")
 
 
 def test_multipliers_depart_where_groups_agree_and_not_by_chance():

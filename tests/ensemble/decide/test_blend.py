@@ -53,6 +53,20 @@ def test_in_logits_exclusive_classes_have_the_geometric_mean():
     np.testing.assert_allclose(Blend(((0.3, 0.7),), "logit", True).apply(stored) / TOP, expected, atol=2e-5)
 
 
+def test_unions_are_what_one_or_all_of_those_who_predicted_say():
+    stored = quantise(np.array([[[0.2, 0.9, np.nan, np.nan]], [[0.6, 0.5, 0.3, np.nan]]], np.float32))
+    half = ((0.5, 0.5),)
+    expected = {"largest": [0.6, 0.9, 0.3], "smallest": [0.2, 0.5, 0.3], "noisy-or": [0.68, 0.95, 0.3]}
+    for space, values in expected.items():
+        blended = Blend(half, space).apply(stored)
+        assert proba(blended)[0, :3] == pytest.approx(values, abs=2e-5)
+        assert blended[0, 3] == NODATA
+        exclusive = Blend(half, space, exclusive=True).apply(shares(0))
+        assert proba(exclusive).sum(axis=0) == pytest.approx(1, abs=1e-4)
+        # Who has no weight says nothing.
+        assert (Blend(((1.0, 0.0),), space).apply(stored) == stored[0]).all()
+
+
 def test_each_class_can_have_weights_of_its_own_and_exclusive_ones_sum_to_one():
     stored, rows = shares(2), ((1.0, 0.0), (0.5, 0.5), (0.2, 0.8))
     mean = np.stack([np.average(stored[:, place], axis=0, weights=row) for place, row in enumerate(rows)])
