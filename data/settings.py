@@ -411,6 +411,10 @@ class SceneSettings(Settings):
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
     )
+    allow: list[Literal["vrt"]] = Field(
+        [],
+        description="formats that read other files and are opened all the same: `vrt`, a mosaic of files below `root`",
+    )
 
     @model_validator(mode="after")
     def _assets_need_items(self) -> "SceneSettings":

@@ -11,6 +11,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from data.errors import SceneError
 from data.scenes.arrays import is_array, open_array
+from data.scenes.formats import allowed_vrt, check_vrt, open_plain
 from data.scenes.windows import Grid
 
 __all__ = ["GDAL_OPTIONS", "keep_open", "maybe_ungeoreferenced", "open_raster", "read_grid"]
@@ -54,17 +55,22 @@ def keep_open() -> Iterator[None]:
 def open_raster(path: str) -> Iterator[Any]:
     """Open a raster for reading; a file that cannot be opened or read is named in the error.
 
+    Parameters
+    ----------
+    path : str
+        Of a raster that holds its own pixels, see `data.scenes.formats`.
+
     Raises
     ------
     SceneError
-        If GDAL cannot open the file, or fails while the ``with`` block reads it.
+        If GDAL cannot open the file, or may not, or fails while the ``with`` block reads it.
     """
     kept = _kept.get()
     try:
         with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
             raster = None if kept is None else kept.get(path)
             if raster is None:
-                raster = open_array(path) if is_array(path) else rasterio.open(path, sharing=False)
+                raster = open_array(path) if is_array(path) else _open(path)
                 if kept is None:
                     closing.enter_context(raster)
                 else:
@@ -75,6 +81,13 @@ def open_raster(path: str) -> Iterator[Any]:
             f"{path}: expected a readable raster, got: {error.__cause__ or error}. "
             "Download or export the file again, or remove the scene."
         ) from error
+
+
+def _open(path: str) -> Any:
+    if allowed := allowed_vrt(path):
+        check_vrt(*allowed)
+        return rasterio.open(allowed[0], driver="VRT", sharing=False)
+    return open_plain(path)
 
 
 def read_grid(path: str) -> tuple[Grid, int]:

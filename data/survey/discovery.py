@@ -7,6 +7,7 @@ from pathlib import Path
 from data.errors import ExperimentError
 from data.names import listed_name
 from data.scenes.classes import Classes
+from data.scenes.formats import allow_vrt
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
 from data.scenes.paths import files_on_disk, is_there, resolve_path
@@ -128,6 +129,8 @@ def _find_split(
     label_pattern = _label_pattern(part)
     listed = [*patterns, *([] if label_pattern is None else [label_pattern])]
     found = _own_files({pattern: _find_or_name(pattern, root) for pattern in listed})
+    if named_vrt := next((pattern for pattern in listed if pattern.lower().startswith("vrt:")), None):
+        raise ExperimentError(f"{named_vrt}: expected the file of a VRT itself, with scenes.allow: [vrt]. Name it so.")
     images, label = [found[pattern] for pattern in patterns], found.get(label_pattern or "")
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
     names = collections.names.union(*(files for files in images if isinstance(files, dict)))
@@ -155,6 +158,9 @@ def _find_split(
         if wrong:
             problems += wrong
             continue
+        if "vrt" in settings.allow:
+            images_of = tuple(replace(image, path=allow_vrt(image.path, root)) for image in images_of)
+            label_path = None if label_path is None else allow_vrt(label_path, root)
         scene_label = None if label_path is None else _label_of(label_path, part, classes, root)
         scenes.append(
             SceneFiles(

@@ -23,6 +23,7 @@ from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.names import list_names
 from data.scenes.paths import files_on_disk
+from data.vectors.formats import require_own_shapes
 
 __all__ = ["Shapes", "open_shapes", "read_shapes"]
 
@@ -51,6 +52,9 @@ COORDINATES = (
 
 GEOMETRIES = ("wkt", "geometry", "geom", "the_geom", "wkt_geom", "shape")
 """Names that a column of shapes written as text has, small letters for all."""
+
+
+pyogrio.set_gdal_config_options({"GML_DOWNLOAD_SCHEMA": "NO"})
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,7 @@ def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> 
     LabelError
         If the file cannot be read, has several layers and none is named, or a coordinate is no number.
     """
+    require_own_shapes(path)
     suffix = Path(path).suffix.lower()
     try:
         if suffix in TABLES:

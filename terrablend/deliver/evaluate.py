@@ -12,6 +12,7 @@ from data.files import is_hidden
 from data.metrics.metric import Metric
 from data.pages.numbers import format_count
 from data.scenes.classes import Classes
+from data.scenes.formats import allow_vrt
 from data.scenes.labels import label_file
 from data.scenes.rasters import read_grid
 from data.scenes.scene import Scene, place_label
@@ -206,7 +207,8 @@ def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -
         placed, warnings = drawn.label, (*drawn.warnings, *filter(None, [drawn.elsewhere]))
     else:
         raster = given if isinstance(given, MeaningSettings) else LabelSettings(path=label)
-        placed, odd = place_label(label_file(label, raster, classes), grid)
+        file = allow_vrt(label, Path(label).parent) if "vrt" in experiment.scenes.allow else label
+        placed, odd = place_label(label_file(file, raster, classes), grid)
         warnings = (odd,) if odd else ()
     for warning in warnings:
         logger.warning("%s", warning)

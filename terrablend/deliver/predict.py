@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from data.errors import ExperimentError, FeatureError
@@ -10,6 +11,7 @@ from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
 from data.maps.member import Member
 from data.maps.store import map_path, open_store
+from data.scenes.formats import allow_vrt
 from data.scenes.placement import place_images
 from data.scenes.scene import Scene
 from data.stac.items import Item, read_items
@@ -201,6 +203,9 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
     images, problems = image_files(part, settings, files, items)
     if problems:
         raise ExperimentError("\n".join(problems))
+    if "vrt" in settings.allow:
+        # A bundle knows no root: sources lie beside what is named.
+        images = tuple(replace(image, path=allow_vrt(image.path, Path(image.path).parent)) for image in images)
     placed, grid, warnings = place_images(images, framing(part, settings))
     for warning in warnings:
         logger.warning("%s", warning)

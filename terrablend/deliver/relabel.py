@@ -154,7 +154,7 @@ def _correct(scene: Scene, corrections: list[Correction], classes: Classes) -> t
 
 def _write_like(original: Path, path: Path, values: NDArray[np.generic]) -> None:
     """Write values with the grid, type and nodata of another file."""
-    with maybe_ungeoreferenced(), rasterio.open(original) as raster:
+    with open_raster(str(original)) as raster:
         profile = {key: raster.profile[key] for key in ("width", "height", "dtype", "crs", "transform", "nodata")}
         driver = raster.driver if raster.driver == "PNG" else "GTiff"
     with maybe_ungeoreferenced(), rasterio.open(path, "w", driver=driver, count=1, **profile) as new:

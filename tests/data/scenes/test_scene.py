@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.errors import LabelError, SceneError
 from data.scenes.classes import IGNORE
+from data.scenes.formats import open_plain
 from data.scenes.image import ImageFile
 from data.scenes.rasters import keep_open, read_grid
 from data.scenes.scene import LabelFile, Scene, read_label, read_scene, valid_mask
@@ -128,8 +128,8 @@ def test_a_scene_without_label_says_so():
 
 def test_a_raster_is_opened_once_while_it_is_kept_open(write_raster, monkeypatch):
     scene, opened = scene_of(write_raster("a.tif", PIXELS)), []
-    plain = rasterio.open
-    monkeypatch.setattr(rasterio, "open", lambda path, **options: opened.append(plain(path, **options)) or opened[-1])
+    plain = open_plain
+    monkeypatch.setattr("data.scenes.rasters.open_plain", lambda path: opened.append(plain(path)) or opened[-1])
     with keep_open():
         first, second = read_scene(scene), read_scene(scene)
         assert not opened[0].closed

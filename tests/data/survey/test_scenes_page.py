@@ -8,6 +8,7 @@ import numpy as np
 import pyogrio.raw
 import pytest
 import rasterio
+import rasterio.shutil
 import shapely
 import yaml
 
@@ -43,6 +44,7 @@ def root(tmp_path_factory):
         image = (rng.normal(500, 30, (2, 64, 64)) + kelp).astype(np.int16)
         for split in ("img", "new"):
             write(f"{split}/{name}.tif", image, 10, 64 * number)
+        rasterio.shutil.copy(folder / f"img/{name}.tif", folder / f"img/{name}.vrt", driver="VRT")
         values = np.where(kelp == 255, 255 if number else 1, 0).astype(np.uint8)
         write(f"mask/{name}.tif", np.where(values > 0, 1, 0).astype(np.uint8), 10, 64 * number)
         write(f"mask255/{name}.tif", kelp, 10, 64 * number)
