@@ -474,6 +474,16 @@ class FoldSettings(Settings):
         5, ge=2, description="number of folds", json_schema_extra=aliases("n_splits", "n_folds", "folds", "k")
     )
     group: GroupSettings = Field(GroupSettings(), description="which scenes stay together in one fold")
+    file: str | None = Field(
+        None,
+        description="CSV file under `root` with the columns `id` and `fold`: folds that are given, in place of `count`",
+    )
+    labels: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the labelled groups of each fold that is learned from; maps are made of all scenes",
+    )
     gap: int | str = Field(
         0,
         description="pixels, or a length such as `60 m`: labels of a block this near to a block of another fold are "

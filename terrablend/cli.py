@@ -361,6 +361,29 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    experiments: Annotated[
+        list[Path], typer.Argument(metavar="EXPERIMENT...", help="Experiment files; the first is compared with.")
+    ],
+    labels: Annotated[
+        str, typer.Option("--labels", help="Shares of the labelled groups to learn from, such as 1.0,0.1.")
+    ] = "1.0",
+    out: Out = Path("comparison"),
+    device: Device = None,
+    workers: Workers = cores(),  # noqa: B008
+    overwrite: Overwrite = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare experiments on the same groups and folds, with paired intervals: bands, embeddings, trees, networks."""
+    with plain_endings(verbose), open_executor(workers) as executor:
+        from terrablend.compare.comparing import compare_experiments, parse_shares
+
+        machine = {"device": device, "workers": workers, "executor": executor, "track": bars}
+        typer.echo(compare_experiments(experiments, parse_shares(labels), out, overwrite, **machine))
+        console.print(f"The comparison in pictures: {out / 'comparison.html'}")
+
+
+@app.command()
 def settings(
     key: Annotated[
         str | None, typer.Argument(metavar="[KEY]", help="Such as members.trees, folds.count or n_estimators.")

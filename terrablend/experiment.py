@@ -51,7 +51,7 @@ __all__ = [
 NAME = r"^[\w-][\w.-]*$"
 """Of an experiment or a member: also that of a folder, and neither hidden nor the folder above."""
 
-STAGES = re.compile(r"check|features|ensemble|submit|(explain|tune)-.*", re.IGNORECASE)
+STAGES = re.compile(r"check|compare|features|ensemble|submit|(explain|tune)-.*", re.IGNORECASE)
 """Names of the records of other stages, which lie beside those of the members."""
 
 
@@ -190,6 +190,12 @@ class Experiment(BaseExperiment):
         return self
 
     @model_validator(mode="after")
+    def _shares_are_of_maps(self) -> "Experiment":
+        if self.folds.labels != 1 and self.task == "multilabel":
+            raise ValueError("folds.labels: expected 1 with the task multilabel: only labels of pixels can be hidden")
+        return self
+
+    @model_validator(mode="after")
     def _labels_suit_the_task(self) -> "Experiment":
         for split in ("train", "val", "test"):
             part = getattr(self.scenes, split)
@@ -239,6 +245,8 @@ class TableExperiment(BaseExperiment):
     def _grouped_by_the_table(cls, folds: FoldSettings) -> FoldSettings:
         if folds.group != GroupSettings():
             raise ValueError("expected no rule under group: a table is grouped by table.group, xy and block")
+        if folds.labels != 1 or folds.file is not None:
+            raise ValueError("expected no file and no share of labels: these are of scenes")
         return folds
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import FoldError
+from data.folds.given import read_folds
 from data.folds.groups import group_scenes
 from data.folds.leakage import LeakageReport, leakage_report
 from data.folds.matching import match_folds
@@ -87,7 +88,12 @@ def plan_folds(
     def deal(groups: Mapping[str, str]) -> dict[str, int]:
         return assign_folds(train, groups, counts, settings, seed, catalogue.classes)
 
-    folds = deal(group_of) if settings.match == "none" else match_folds(catalogue, group_of, settings.count, deal)
+    if settings.file is not None:
+        folds = read_folds(train, root / settings.file)
+    elif settings.match == "none":
+        folds = deal(group_of)
+    else:
+        folds = match_folds(catalogue, group_of, settings.count, deal)
     planned = catalogue.with_folds(groups, folds)
     return planned, leakage_report(planned, small, settings.group.similarity)
 

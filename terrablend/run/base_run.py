@@ -345,6 +345,10 @@ class BaseRun(ABC, Generic[E]):
         """Return how much of the scenes to be mapped is unlike the training scenes, where pixels can tell."""
         return ()
 
+    def _hide(self, catalogue: Catalogue) -> Catalogue:
+        """Hide the labels that are not to be learned from."""
+        return catalogue
+
     def _check(self) -> None:
         catalogue, warnings = self._read_catalogue()
         for warning in warnings:
@@ -352,7 +356,7 @@ class BaseRun(ABC, Generic[E]):
         settings = self.experiment.folds
         root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
         catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together)
-        catalogue = self._trim(catalogue)
+        catalogue = self._hide(self._trim(catalogue))
         distances, unlike = list(compare_distances(catalogue)), self._find_unlike(catalogue)
         lines = [*report.lines(), *(found.sentence for found in distances), *(found.sentence for found in unlike)]
         for line in lines:

@@ -37,6 +37,7 @@ from features.table import Columns, build_table
 from features.unlike import Unlike, find_unlike
 from terrablend.experiment import Experiment
 from terrablend.run.fitted_run import FittedRun
+from terrablend.run.hidden_labels import hide_labels
 from terrablend.run.masks import rule_masks
 from terrablend.run.run_folder import Stage
 from terrablend.stacking import learning_order
@@ -117,8 +118,9 @@ class Run(FittedRun[Experiment]):
         return images | {Path(files.label.path) for files in self._files[0] if files.label is not None}
 
     def _input_files(self) -> list[Path]:
-        groups = self.experiment.folds.group.file
-        return list_paths(self._files[0]) + ([] if groups is None else [self.experiment.root / groups])
+        folds = self.experiment.folds
+        tables = [self.experiment.root / file for file in (folds.group.file, folds.file) if file is not None]
+        return list_paths(self._files[0]) + list(dict.fromkeys(tables))
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote, its files where they are now."""
@@ -164,6 +166,10 @@ class Run(FittedRun[Experiment]):
             known = statistics["train", scene.id]
             statistics["train", scene.id] = read_label_statistics(scene, known, catalogue.classes)
         return replace(catalogue, statistics=statistics)
+
+    def _hide(self, catalogue: Catalogue) -> Catalogue:
+        share = self.experiment.folds.labels
+        return catalogue if share == 1 else hide_labels(catalogue, share, self.experiment.seed)
 
     def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
         files, problems = self._files

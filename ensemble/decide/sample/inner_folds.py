@@ -78,9 +78,12 @@ class InnerFolds:
         part_of = fold_of.copy()
         parts: dict[int, Parts] = {fold: (fold,) for fold in folds}
         pieces = -(-FEWEST_PARTS // len(folds))
+        # Scenes without a labelled pixel have nothing to decide on: a part of them alone would be empty.
+        labelled = np.isin(np.arange(len(scenes)), pool.scene)
         if pieces > 1:
             for position, fold in enumerate(folds):
-                inside = fold_of == fold
+                part_of[fold_of == fold] = pieces * position
+                inside = (fold_of == fold) & labelled
                 _, within = np.unique(ranks[inside], return_inverse=True)
                 part_of[inside] = pieces * position + within % pieces
                 parts[fold] = tuple(np.unique(part_of[inside]).tolist())
