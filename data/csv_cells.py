@@ -3,10 +3,12 @@
 import csv
 import re
 from collections import Counter
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["NULLS", "has_decimal_commas", "read_rows", "sniff_separator"]
+__all__ = ["NULLS", "Rows", "has_decimal_commas", "read_rows", "sniff_separator"]
 
 NULLS = ("", "NA", "N/A", "#N/A", "None", "null", "NULL", "\\N", "<Null>", "<NULL>", "nan", "NaN", "NAN")
 """Cells without a value, of R, spreadsheets, Python, databases and GIS."""
@@ -46,22 +48,58 @@ def has_decimal_commas(path: Path, separator: str) -> bool:
         return any(COMMA.fullmatch(cell) for row in rows for cell in row)
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
+class Rows(NamedTuple):
+    """The rows of a CSV file.
+
+    Parameters
+    ----------
+    columns : tuple of str
+    lines : tuple of int
+        Of the file, that each row ends on.
+    cells : tuple of dict
+        Column → text of each row; of a row that is cut short only the first columns.
+    """
+
+    columns: tuple[str, ...]
+    lines: tuple[int, ...]
+    cells: tuple[dict[str, str], ...]
+
+
+def read_rows(path: Path, texts: Collection[str] = (), decimals: bool = True) -> Rows:
     """Read the rows of a small CSV file with a header, cells without a value empty, decimal commas as points.
+
+    Parameters
+    ----------
+    path : Path
+    texts : collection of str
+        Columns, such as ids, whose cells are what is written there though it looks like no value. Of a name in small
+        letters, those in large ones too.
+    decimals : bool
+        Whether a comma may stand for a decimal point.
 
     Raises
     ------
-    OSError, UnicodeDecodeError
+    OSError, UnicodeDecodeError, csv.Error
         If it cannot be read.
     """
     separator = sniff_separator(path)
-    commas = has_decimal_commas(path, separator)
+    commas = decimals and has_decimal_commas(path, separator)
     # A table saved by a spreadsheet starts with a byte order mark.
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        return [
-            {str(name): _clean(cell, commas) for name, cell in row.items() if isinstance(cell, str)}
-            for row in csv.DictReader(stream, delimiter=separator)
-        ]
+        reader = csv.reader(stream, delimiter=separator)
+        try:
+            columns = tuple(name.strip() for name in next(reader, ()))
+            rows = [(reader.line_num, row) for row in reader if row]
+        except csv.Error as error:
+            raise csv.Error(f"line {reader.line_num}: {error}") from error
+    cells = tuple(
+        {
+            name: cell.strip() if {name, name.lower()} & {*texts} else _clean(cell, commas)
+            for name, cell in zip(columns, row, strict=False)
+        }
+        for _, row in rows
+    )
+    return Rows(columns, tuple(line for line, _ in rows), cells)
 
 
 def _clean(cell: str, commas: bool) -> str:

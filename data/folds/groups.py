@@ -11,6 +11,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from data.csv_cells import read_rows
 from data.errors import FoldError
 from data.folds.similarity import Thumbnails, read_thumbnails, similar_pairs
 from data.names import list_names, listed_name
@@ -21,6 +22,9 @@ from data.settings import GroupSettings
 __all__ = ["connected_components", "group_scenes", "linking_rules"]
 
 logger = logging.getLogger(__name__)
+
+IDS = ("id", "scene", "scene_id", "tile_id")
+"""Names of a column of scene ids, small letters for all."""
 
 
 def group_scenes(
@@ -163,13 +167,12 @@ def _match_pattern(scenes: Sequence[Scene], pattern: str, *, patience: float = 1
 
 def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[str, str]:
     try:
-        text = path.read_text("utf-8")
+        if column is not None or path.suffix.lower() in (".csv", ".tsv"):
+            listed = _read_csv(path, column)
+        else:
+            listed = _parse_json(path.read_text("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise FoldError(f"folds.group.file {path}: expected a JSON or CSV file of groups, got: {error}.") from error
-    if column is not None or path.suffix.lower() in (".csv", ".tsv"):
-        listed = _parse_csv(text, path, column)
-    else:
-        listed = _parse_json(text, path)
     names = {}
     for scene in scenes:
         known = listed_name(scene.id, [image.path for image in scene.images], listed)
@@ -180,16 +183,15 @@ def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[st
     return names
 
 
-def _parse_csv(text: str, path: Path, column: str | None) -> dict[str, str]:
-    rows = csv.DictReader(text.splitlines(), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+def _read_csv(path: Path, column: str | None) -> dict[str, str]:
     try:
-        header, listed = list(rows.fieldnames or ()), list(rows)
+        header, _, listed = read_rows(path, texts=IDS, decimals=False)
     except csv.Error as error:
         raise FoldError(
             f"{path}: expected a table of groups, got: {error}. Look for a quote without an end."
         ) from error
     # The column of ids is the one called so, else the first that is not the group's.
-    keys = [name for name in header if name.lower() in ("id", "scene", "scene_id", "tile_id")]
+    keys = [name for name in header if name.lower() in IDS]
     key = next(iter(keys or [name for name in header if name != column]), None)
     group = column or next((name for name in header if name.lower() in ("group", "cluster")), None)
     if key is None or group is None or group not in header:
@@ -197,7 +199,7 @@ def _parse_csv(text: str, path: Path, column: str | None) -> dict[str, str]:
             f"{path}: expected a column of scene ids and the column {column or 'group'}, got {list_names(header)}. "
             "Name the column of groups in folds.group.column."
         )
-    return _listed(((row[key], row[group]) for row in listed), path)
+    return _listed(((row.get(key), row.get(group)) for row in listed), path)
 
 
 def _parse_json(text: str, path: Path) -> dict[str, str]:

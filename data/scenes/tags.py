@@ -3,12 +3,12 @@
 import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.names import list_names, nearest
 from data.scenes.classes import Classes
@@ -58,16 +58,13 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
     """
     path = root / settings.tags
     try:
-        # A table saved by a spreadsheet starts with a byte order mark.
-        text = path.read_text("utf-8-sig")
+        # "1,2" are two tags, not a number.
+        header, lines, listed = read_rows(path, texts=(settings.id,), decimals=False)
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"{path}: expected a CSV table of tags, got: {error}. Correct label.tags or root.") from error
-    rows = csv.DictReader(StringIO(text, newline=""))
-    try:
-        header, listed = list(rows.fieldnames or ()), [(rows.line_num, row) for row in rows]
     except csv.Error as error:
         raise LabelError(
-            f"{path}, line {rows.line_num}: expected a table of tags, got: {error}. Look for a quote without an end."
+            f"{path}: expected a table of tags, got: {error}. Look for a quote without an end."
         ) from error
     lacking = [column for column in (settings.id, settings.column) if column not in header]
     if lacking:
@@ -79,12 +76,11 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
     tags: dict[str, tuple[int, ...]] = {}
     unknown: dict[str, list[str]] = {}
     problems = []
-    for line, row in listed:
-        key, written = row[settings.id], row[settings.column]
+    for line, row in zip(lines, listed, strict=True):
+        key, written = row.get(settings.id), row.get(settings.column)
         if key is None or written is None:
             problems.append(f"{path}, line {line}: expected {len(header)} columns, got fewer. Complete the row.")
             continue
-        key = key.strip()
         if key in tags:
             problems.append(f"{path}, line {line}: expected each scene once, got {key} again. Remove a row.")
         names = {name for part in written.split(settings.separator) if (name := part.strip())}

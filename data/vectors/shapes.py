@@ -186,16 +186,15 @@ def _read_parquet(path: str) -> Shapes:
 
 
 def _read_table(path: str) -> Shapes:
-    rows = read_rows(Path(path))
-    names = list(rows[0]) if rows else []
+    names, _, rows = read_rows(Path(path))
     small = {name.strip().lower(): name for name in names}
     found = next((pair for pair in COORDINATES if pair[0] in small and pair[1] in small), None)
     written = next((small[name] for name in GEOMETRIES if name in small), None)
     if found is None and written is not None:
-        return _read_written(path, rows, written)
+        return _read_written(path, names, rows, written)
     if found is None:
         raise LabelError(
-            f"{path}: expected columns called x and y, lon and lat, or wkt, got {list_names(names) or 'no row'}. "
+            f"{path}: expected columns called x and y, lon and lat, or wkt, got {list_names(names) or 'none'}. "
             "Rename those of the coordinates."
         )
     points = np.empty((len(rows), 2))
@@ -213,7 +212,7 @@ def _read_table(path: str) -> Shapes:
     return Shapes(path, crs, np.asarray(shapely.points(points), object), values)
 
 
-def _read_written(path: str, rows: Sequence[dict[str, str]], column: str) -> Shapes:
+def _read_written(path: str, names: Sequence[str], rows: Sequence[dict[str, str]], column: str) -> Shapes:
     """Return the shapes of a table that writes each as text (WKT)."""
     shapes = np.empty(len(rows), object)
     for number, row in enumerate(rows):
@@ -222,9 +221,9 @@ def _read_written(path: str, rows: Sequence[dict[str, str]], column: str) -> Sha
         except shapely.errors.ShapelyError as error:
             raise LabelError(
                 f"{path}, row {number + 1}, {column}: expected a shape such as POINT (3 4), got "
-                f"{row[column][:100]!r}. Correct the cell."
+                f"{row.get(column, '')[:100]!r}. Correct the cell."
             ) from error
-    values = {name: np.array([row.get(name, "") for row in rows], object) for name in rows[0] if name != column}
+    values = {name: np.array([row.get(name, "") for row in rows], object) for name in names if name != column}
     return Shapes(path, None, _flat(shapes), values)
 
 

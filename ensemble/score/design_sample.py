@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.transform import rowcol
 from scipy.stats import beta
 
+from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.maps.geotiff import read_class_map
 from data.names import list_names, nearest
@@ -89,21 +90,19 @@ def read_sample(path: Path, grids: Mapping[str, Grid], classes: Classes) -> list
         twice; all such lines are counted, and the first few named.
     """
     try:
-        # A table saved by a spreadsheet starts with a byte order mark.
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+        header, lines, rows = read_rows(path, texts=("scene",))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise LabelError(f"{path}: expected a CSV file of points, got: {error}. Correct --sample.") from error
-    header = set(rows[0]) if rows else set()
-    by_pixel = {"row", "col"} <= header
-    if not rows or not {"scene", "class"} <= header or not (by_pixel or {"x", "y"} <= header):
-        columns = list_names(sorted(map(str, header))) or "no row"
+    by_pixel = {"row", "col"} <= {*header}
+    if not rows or not {"scene", "class"} <= {*header} or not (by_pixel or {"x", "y"} <= {*header}):
+        columns = list_names(sorted(header)) if rows else "no row"
         raise LabelError(
             f"{path}: expected points in columns scene, class, and row and col or x and y, got {columns}. "
             "Write a header with these names, and a row a point."
         )
     points: dict[tuple[str, int, int], Point] = {}
     problems = []
-    for line, row in enumerate(rows, 2):
+    for line, row in zip(lines, rows, strict=True):
         try:
             point = _point(row, grids, classes, by_pixel)
         except LabelError as problem:
@@ -215,12 +214,12 @@ def _too_few(counts: NDArray[np.int64], mapped: NDArray[np.float64], classes: Cl
             yield f"{drawn} in {label} ({format_percent(area / mapped.sum())} of the map)"
 
 
-def _point(row: Mapping[str, str | None], grids: Mapping[str, Grid], classes: Classes, by_pixel: bool) -> Point:
-    scene = row["scene"] or ""
+def _point(row: Mapping[str, str], grids: Mapping[str, Grid], classes: Classes, by_pixel: bool) -> Point:
+    scene = row.get("scene", "")
     if scene not in grids:
         raise LabelError(f"expected a scene with a map, got {scene} (nearest: {nearest(scene, grids, 1)})")
     grid = grids[scene]
-    texts = [row[name] or "" for name in (("row", "col") if by_pixel else ("x", "y"))]
+    texts = [row.get(name) or "(none)" for name in (("row", "col") if by_pixel else ("x", "y"))]
     try:
         first, second = map(float, texts)
     except ValueError:
@@ -234,7 +233,7 @@ def _point(row: Mapping[str, str | None], grids: Mapping[str, Grid], classes: Cl
     place = math.floor(first), math.floor(second)
     if not (0 <= place[0] < grid.height and 0 <= place[1] < grid.width):
         raise LabelError(f"expected a pixel of {grid.height} × {grid.width}, got row {place[0]}, col {place[1]}")
-    return Point(scene, *place, _label(row["class"] or "", classes))
+    return Point(scene, *place, _label(row.get("class", ""), classes))
 
 
 def _label(text: str, classes: Classes) -> int:

@@ -17,4 +17,13 @@ def test_cells_are_read_as_programs_write_them(tmp_path, text, separator, commas
     path.write_text(text, "utf-8-sig")
     assert sniff_separator(path) == separator
     assert has_decimal_commas(path, separator) == commas
-    assert read_rows(path) == [{"x": "1.5", "y": ""}]
+    found = read_rows(path)
+    assert (found.columns, found.lines, found.cells) == (("x", "y"), (2,), ({"x": "1.5", "y": ""},))
+
+
+def test_ids_stay_what_is_written_and_commas_part_tags(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("ID;tags\nNA;1,2\n7;None\n8\n", "utf-8")
+    found = read_rows(path, texts=("id",), decimals=False)
+    assert found.cells == ({"ID": "NA", "tags": "1,2"}, {"ID": "7", "tags": ""}, {"ID": "8"})
+    assert found.lines == (2, 3, 4)

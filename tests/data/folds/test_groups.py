@@ -107,6 +107,7 @@ def test_a_pattern_that_would_look_for_ever_is_given_up():
         ("inverse.json", json.dumps({"0": ["1", "img_2.tif"], "1": ["3"]}), None),
         ("lists.json", json.dumps([["1", "2"], ["img_3.tif"]]), None),
         ("table.csv", "place,id\n0,1\n0,2\n1,3\n", "place"),
+        ("table.csv", "\ufeffid;group\n1;0\n2;0\n3;1\n", None),
         ("table.csv", "id,group\n1,0\n2,0\n3,1\n", None),
     ],
 )
@@ -127,6 +128,7 @@ def test_a_file_of_groups_may_have_any_usual_form(tmp_path, name, text, column):
         ("a.json", '{"1": null}', "expected a group for 1"),
         ("a.csv", "id,place\n1,x\n", "expected a column of scene ids and the column group, got id, place"),
         ("a.csv", "id,group\n1,\n", "expected a group for 1"),
+        ("a.csv", "id,group\n1,NA\n", "expected a group for 1"),
         ("a.json", '{"1": 0}', r"2 of 3 training scenes: expected a group in .*a.json.*; not met by 2, 3"),
     ],
 )

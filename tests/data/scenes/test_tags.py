@@ -167,5 +167,5 @@ def test_folds_count_scenes_with_each_tag(root):
 def test_a_quote_without_an_end_is_named(tmp_path):
     path = tmp_path / "tags.csv"
     path.write_text('image_name,tags\na,"haze\n' + "b,rough\n" * 20_000)
-    with pytest.raises(LabelError, match=r"tags\.csv, line \d+: .*Look for a quote without an end"):
+    with pytest.raises(LabelError, match=r"tags\.csv: .* line \d+: .*Look for a quote without an end"):
         read_tag_table(TagSettings(tags="tags.csv", id="image_name", column="tags"), TAGS, tmp_path)

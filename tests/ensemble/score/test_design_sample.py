@@ -90,14 +90,19 @@ def test_every_line_that_does_not_fit_is_counted_and_the_first_are_told(write_sa
     [
         ("north,3,7,rock\nnorth,3,7,rock", "line 3: expected each pixel once, got north 3, 7 again"),
         ("north,one,1,rock", "line 2: expected two numbers, got one and 1"),
-        ("north,2", "line 2: expected two numbers, got 2 and "),
-        ("north,nan,1,rock", "line 2: expected two numbers, got nan and 1"),
+        ("north,2", "line 2: expected two numbers, got 2 and (none)"),
+        ("north,nan,1,rock", "line 2: expected two numbers, got (none) and 1"),
         ("north,-1,1,rock", "line 2: expected a pixel of 20 × 30, got row -1, col 1"),
     ],
 )
 def test_a_line_is_told_with_what_is_wrong(write_sample, line, problem):
     with pytest.raises(LabelError, match=re.escape(problem)):
         read_sample(write_sample(f"scene,row,col,class\n{line}\n"), GRIDS, LAND)
+
+
+def test_a_sample_is_read_as_a_spreadsheet_saves_it(write_sample):
+    points = read_sample(write_sample("\ufeffscene;row;col;class\nnorth;3,0;7,0;rock\n"), GRIDS, LAND)
+    assert [(point.row, point.col) for point in points] == [(3, 7)]
 
 
 def test_coordinates_on_a_map_without_any_are_refused(write_sample):
