@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from data.scenes.blocks import length_in_pixels
 from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Window
-from data.vectors.burn import burn_numbers, write_label
+from data.vectors.burn import STRIP_PIXELS, burn_numbers, label_strips, write_label
 from data.vectors.drawn import DrawnLabel
 
 __all__ = ["shape_pairs", "trim_labels"]
@@ -36,7 +37,7 @@ def shape_pairs(scenes: Sequence[Scene], drawn: Mapping[str, DrawnLabel], field:
         names, strips = burn_numbers(drawn[whole], blocks[0].whole.grid, field)
         for window, numbers in strips:
             for block in blocks:
-                place = _place(block)
+                place = block.place
                 both = place.meet(window)
                 if both.height and both.width:
                     for number in np.unique(numbers[both.within(window)]).tolist():
@@ -45,7 +46,12 @@ def shape_pairs(scenes: Sequence[Scene], drawn: Mapping[str, DrawnLabel], field:
 
 
 def trim_labels(
-    scenes: Sequence[Scene], drawn: Mapping[str, DrawnLabel], field: str | None, gap: int | str
+    scenes: Sequence[Scene],
+    drawn: Mapping[str, DrawnLabel],
+    field: str | None,
+    gap: int | str,
+    *,
+    strip_pixels: int = STRIP_PIXELS,
 ) -> list[Scene]:
     """Leave out labels that would let a fold see what another one holds out; return the blocks that this may concern.
 
@@ -62,38 +68,58 @@ def trim_labels(
         Shapes with an equal value of this column are one.
     gap : int or str
         Pixels, or a length.
+    strip_pixels : int
+        That are looked at a time.
     """
     concerned = []
     for whole, blocks in _by_whole([scene for scene in scenes if scene.block is not None]).items():
         grid, label = blocks[0].whole.grid, blocks[0].label
         width = length_in_pixels("folds.gap", gap, grid)
-        if label is None or (whole not in drawn and not width):
-            continue
-        folds = np.full((grid.height, grid.width), -1, np.int16)
-        for block in blocks:
-            folds[_place(block).slices] = -1 if block.fold is None else block.fold
-        hidden = _near_others(folds, width)
-        if whole in drawn:
-            hidden |= _away_from_home(drawn[whole], blocks[0].whole, folds, field)
-        scene = blocks[0].whole
-        kept = read_label(scene)
-        kept[hidden] = IGNORE
-        write_label(Path(label.path), grid, iter([(grid.window, kept)]))
-        concerned += blocks
+        if label is not None and (whole in drawn or width):
+            write_label(Path(label.path), grid, _trimmed(blocks, drawn.get(whole), field, width, strip_pixels))
+            concerned += blocks
     return concerned
 
 
-def _away_from_home(drawn: DrawnLabel, whole: Scene, folds: NDArray[np.int16], field: str | None) -> NDArray[np.bool_]:
-    """Return where a shape lies in another fold than most of it."""
-    names, strips = burn_numbers(drawn, whole.grid, field)
-    numbers = np.full(folds.shape, -1, np.int32)
-    for window, part in strips:
-        numbers[window.slices] = part
-    there = numbers >= 0
-    counts = np.zeros((len(names), int(folds.max()) + 1), np.int64)
-    np.add.at(counts, (numbers[there], folds[there]), 1)
-    away: NDArray[np.bool_] = there & (counts.argmax(axis=1)[np.maximum(numbers, 0)] != folds)
-    return away
+def _trimmed(
+    blocks: Sequence[Scene], drawn: DrawnLabel | None, field: str | None, width: int, pixels: int
+) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
+    """Yield strips of the label of a scene without what lies near other folds or in another than its shape's."""
+    scene = blocks[0].whole
+    homes = None if drawn is None else _homes(drawn, blocks, field, pixels)
+    strips = None if drawn is None else burn_numbers(drawn, scene.grid, field, pixels)[1]
+    numbers = repeat(None) if strips is None else (found for _, found in strips)
+    for window, number in zip(label_strips(scene.grid, pixels), numbers, strict=False):
+        around = window.grow(width).meet(scene.grid.window)
+        folds = _folds_in(blocks, around)
+        inner = window.within(around)
+        hidden = _near_others(folds, width)[inner]
+        if homes is not None and number is not None:
+            hidden |= (number >= 0) & (homes[np.maximum(number, 0)] != folds[inner])
+        kept = read_label(scene, window)
+        kept[hidden] = IGNORE
+        yield window, kept
+
+
+def _folds_in(blocks: Sequence[Scene], window: Window) -> NDArray[np.int16]:
+    """Return the fold of each pixel of a window, -1 where there is none."""
+    folds = np.full((window.height, window.width), -1, np.int16)
+    for block in blocks:
+        both = block.place.meet(window)
+        if both.height and both.width and block.fold is not None:
+            folds[both.within(window)] = block.fold
+    return folds
+
+
+def _homes(drawn: DrawnLabel, blocks: Sequence[Scene], field: str | None, pixels: int) -> NDArray[np.intp]:
+    """Return the fold that most of each shape lies in."""
+    names, strips = burn_numbers(drawn, blocks[0].whole.grid, field, pixels)
+    counts = np.zeros((max(len(names), 1), 1 + max(block.fold or 0 for block in blocks)), np.int64)
+    for window, numbers in strips:
+        folds = _folds_in(blocks, window)
+        there = (numbers >= 0) & (folds >= 0)
+        np.add.at(counts, (numbers[there], folds[there]), 1)
+    return counts.argmax(axis=1)
 
 
 def _near_others(folds: NDArray[np.int16], width: int) -> NDArray[np.bool_]:
@@ -110,7 +136,3 @@ def _by_whole(scenes: Sequence[Scene]) -> dict[str, list[Scene]]:
     for scene in scenes:
         blocks[scene.whole.id].append(scene)
     return blocks
-
-
-def _place(scene: Scene) -> Window:
-    return scene.grid.window if scene.block is None else scene.block.window

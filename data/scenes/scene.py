@@ -109,6 +109,11 @@ class Scene:
         return replace(self, id=self.block.whole, grid=self.block.grid, group="", fold=None, block=None)
 
     @property
+    def place(self) -> Window:
+        """The window that this takes of the whole scene."""
+        return self.grid.window if self.block is None else self.block.window
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """Names of all bands, in the order of `read_scene`."""
         return tuple(band for image in self.images for band in image.bands)

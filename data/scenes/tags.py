@@ -63,9 +63,7 @@ def read_tag_table(settings: TagSettings, classes: Classes, root: Path) -> tuple
     except (OSError, UnicodeDecodeError) as error:
         raise LabelError(f"{path}: expected a CSV table of tags, got: {error}. Correct label.tags or root.") from error
     except csv.Error as error:
-        raise LabelError(
-            f"{path}: expected a table of tags, got: {error}. Look for a quote without an end."
-        ) from error
+        raise LabelError(f"{path}: expected a table of tags, got: {error}. Look for a quote without an end.") from error
     lacking = [column for column in (settings.id, settings.column) if column not in header]
     if lacking:
         raise LabelError(

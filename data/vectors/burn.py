@@ -26,7 +26,7 @@ from data.settings import VectorSettings
 from data.vectors.drawn import DrawnLabel, as_text, class_codes, count_unnamed
 from data.vectors.shapes import Shapes, open_shapes
 
-__all__ = ["Burnt", "burn_label", "burn_numbers", "identity_values", "on_grid", "write_label"]
+__all__ = ["STRIP_PIXELS", "Burnt", "burn_label", "burn_numbers", "identity_values", "label_strips", "on_grid", "write_label"]
 
 STRIP_PIXELS = 2**22
 """Pixels that are burnt at a time."""
@@ -90,7 +90,7 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
 
     def strips() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
         nonlocal overlap, mixed
-        for window in _strips(grid):
+        for window in label_strips(grid):
             low, high = _burn(shapes, codes, settings, window)
             clash = low != high
             # What is to be ignored has the greatest code.
@@ -140,7 +140,7 @@ def _where_they_lie(shapes: Shapes, grid: Grid) -> str:
 
 
 def burn_numbers(
-    drawn: DrawnLabel, grid: Grid, field: str | None
+    drawn: DrawnLabel, grid: Grid, field: str | None, strip_pixels: int = STRIP_PIXELS
 ) -> tuple[list[str], Iterator[tuple[Window, NDArray[np.int32]]]]:
     """Return the names of what the shapes of a label belong to, and strips with its number at each pixel.
 
@@ -150,6 +150,8 @@ def burn_numbers(
     grid : Grid
     field : str or None
         Shapes with an equal value in this column belong together; without one, or by ``shape``, each is by itself.
+    strip_pixels : int
+        That are burnt at a time.
 
     Returns
     -------
@@ -164,14 +166,15 @@ def burn_numbers(
     names, numbers = np.unique(np.array([*values], object).astype(str), return_inverse=True)
 
     def strips() -> Iterator[tuple[Window, NDArray[np.int32]]]:
-        for window in _strips(grid):
+        for window in label_strips(grid, strip_pixels):
             yield window, _burn(shapes, numbers.astype(np.int32), settings, window)[1]
 
     return names.tolist(), strips()
 
 
-def _strips(grid: Grid) -> Iterator[Window]:
-    rows = max(1, STRIP_PIXELS // grid.width)
+def label_strips(grid: Grid, pixels: int = STRIP_PIXELS) -> Iterator[Window]:
+    """Yield the windows, whole rows of about a number of pixels, in which a label is burnt."""
+    rows = max(1, pixels // grid.width)
     for row in range(0, grid.height, rows):
         yield Window(row, 0, min(rows, grid.height - row), grid.width)
 

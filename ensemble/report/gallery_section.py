@@ -12,6 +12,7 @@ from data.pages.numbers import format_percent
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
+from data.scenes.scene import Scene
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.maps import MemberMaps
 from ensemble.report.section import ReportSource, Row
@@ -34,13 +35,13 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 
 @dataclass(frozen=True)
 class GalleryScene:
-    """A scene that is shown.
+    """A scene that is shown, with all of its blocks.
 
     Parameters
     ----------
     id : str
     score : float
-    fold : int
+    folds : tuple of int
     errors : str
         How much of it is wrong, in words.
     pictures : tuple of str
@@ -51,7 +52,7 @@ class GalleryScene:
 
     id: str
     score: float
-    fold: int
+    folds: tuple[int, ...]
     errors: str
     pictures: tuple[str, ...]
     tags: tuple[tuple[str, str], ...] = ()
@@ -62,7 +63,8 @@ def gallery_values(source: ReportSource) -> Row | None:
     if source.run.quicklook is None:
         return None
     nested, classes = source.nested, source.classes
-    scores = {scene: float(source.objective.score(counts)) for scene, counts in nested.counts[nested.final].items()}
+    counts = _whole_counts(nested, source.catalogue)
+    scores = {scene: float(source.objective.score(counted)) for scene, counted in counts.items()}
     n_scored = sum(map(math.isfinite, scores.values()))
     return {
         "scenes": draw_gallery(
@@ -94,7 +96,7 @@ def draw_gallery(
     evaluation : Evaluation
         Nested.
     scores : mapping of str to float
-        Scene → its score; scenes without a finite one are not shown.
+        Scene, of blocks the one that they are of → its score; scenes without a finite one are not shown.
     maps : MemberMaps
     catalogue : Catalogue
     quicklook : callable
@@ -106,25 +108,41 @@ def draw_gallery(
         Characters that the pictures may have together.
     """
     classes, final, tagged = catalogue.classes, evaluation.final, catalogue.classes.task == "multilabel"
-    counts = evaluation.counts[final]
+    counts = _whole_counts(evaluation, catalogue)
     ranked = _rank(scores, counts)
     side = _side(len(ranked) * (1 if tagged else len(maps.names) + 4), budget)
-    scenes = {scene.id: scene for scene in catalogue.split("train")}
+    parts = _parts_of(catalogue)
     drawn: dict[str, GalleryScene] = {}
     left = budget
     for name in track(showing_order(ranked), "gallery", len(ranked)):
-        scene, fold = scenes[name], evaluation.folds[name]
-        decision = evaluation.decisions[fold][final]
+        folds = {scene.id: evaluation.folds[scene.id] for scene in parts[name]}
+        decided = [(scene, evaluation.decisions[folds[scene.id]][final]) for scene in parts[name]]
         if tagged:
+            [(scene, decision)] = decided
             tags = _compare_tags(maps.label(scene), decision.apply(maps.read(scene)), classes)
             pictures = [draw_scene(scene, quicklook, side)]
         else:
-            tags, pictures = (), draw_thumbnails(scene, maps, decision, classes, quicklook, side, masks)
+            tags, pictures = (), draw_thumbnails(decided, maps, classes, quicklook, side, masks)
         left -= sum(map(len, pictures))
         if left < 0 and drawn:
             break
-        drawn[name] = GalleryScene(name, scores[name], fold, errors_text(counts[name], classes), tuple(pictures), tags)
+        errors, in_folds = errors_text(counts[name], classes), tuple(sorted({*folds.values()}))
+        drawn[name] = GalleryScene(name, scores[name], in_folds, errors, tuple(pictures), tags)
     return [drawn[name] for name in ranked if name in drawn]
+
+
+def _parts_of(catalogue: Catalogue) -> dict[str, list[Scene]]:
+    """Return the training scenes, or the blocks, that each whole training scene is made of."""
+    parts: dict[str, list[Scene]] = {}
+    for scene in catalogue.split("train"):
+        parts.setdefault(scene.whole.id, []).append(scene)
+    return parts
+
+
+def _whole_counts(evaluation: Evaluation, catalogue: Catalogue) -> dict[str, NDArray[np.int64]]:
+    """Return the counts of each whole training scene."""
+    counts, parts = evaluation.counts[evaluation.final], _parts_of(catalogue)
+    return {name: np.sum([counts[scene.id] for scene in scenes], axis=0) for name, scenes in parts.items()}
 
 
 def showing_order(ranked: Sequence[str]) -> Iterator[str]:

@@ -117,7 +117,7 @@
     let shown = first;
     function sieve() {
       const matches = scenes.filter((scene) => scene.dataset.find.includes(text.value.trim().toLowerCase())
-        && (!fold.value || scene.dataset.fold === fold.value));
+        && (!fold.value || scene.dataset.folds.split(" ").includes(fold.value)));
       if (order.value === "best") matches.reverse();
       scenes.forEach((scene) => { scene.hidden = true; });
       matches.forEach((scene, place) => {

@@ -1,6 +1,6 @@
 """Small pictures of a scene: the image, its label, each member's map, the final map and its errors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,8 @@ CROP = 512
 
 
 def draw_thumbnails(
-    scene: Scene,
+    parts: Sequence[tuple[Scene, Decision]],
     maps: MemberMaps,
-    decision: Decision,
     classes: Classes,
     quicklook: Quicklook,
     side: int,
@@ -37,10 +36,9 @@ def draw_thumbnails(
 
     Parameters
     ----------
-    scene : Scene
+    parts : sequence of (Scene, Decision)
+        A scene, or the blocks of one, and the decision that makes the map of each.
     maps : MemberMaps
-    decision : Decision
-        That makes the map.
     classes : Classes
     quicklook : callable
         (scene, window) → picture (H, W, 3) uint8.
@@ -54,8 +52,14 @@ def draw_thumbnails(
     pictures : list of str
         Data URIs.
     """
+    scene = parts[0][0].whole
     window = richest_window(scene, CROP)
-    [label], prediction = maps.label(scene, window), _decide(maps, scene, window, decision, masks)
+    [label], prediction = maps.label(scene, window), np.full((window.height, window.width), IGNORE, np.uint8)
+    for part, decision in parts:
+        place = part.place.meet(window)
+        if place.height and place.width:
+            own = Window(place.row - part.place.row, place.col - part.place.col, place.height, place.width)
+            prediction[place.within(window)] = _decide(maps, part, own, decision, masks)
     colors = label_palette(classes)
     return [
         photograph(quicklook(scene, window), side),

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyogrio.raw
@@ -12,7 +13,7 @@ from data.scenes.classes import Classes
 from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Grid
 from data.settings import VectorSettings
-from data.vectors.burn import burn_label
+from data.vectors.burn import burn_label, write_label
 from data.vectors.drawn import drawn_label
 
 GRID = Grid(40, 40, CRS.from_epsg(32630).to_wkt(), (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_600_000.0))
@@ -66,3 +67,15 @@ def test_labels_near_another_fold_are_left_out(blocks):
     assert (label[:, 17:23] == 255).all()
     np.testing.assert_array_equal(label[:, :17], before[:, :17])
     np.testing.assert_array_equal(label[:, 23:], before[:, 23:])
+
+
+def test_strips_leave_out_what_the_whole_does(blocks):
+    scenes, drawn = blocks
+    before = read_label(scenes[0].whole)
+    found = []
+    for pixels in (10**6, 3 * 40):
+        write_label(Path(scenes[0].label.path), GRID, iter([(GRID.window, before)]))
+        trim_labels(scenes, drawn, "plot", 5, strip_pixels=pixels)
+        found.append(read_label(scenes[0].whole))
+    np.testing.assert_array_equal(*found)
+    assert (found[0] != before).any()

@@ -1,12 +1,14 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
+from data.scenes.blocks import split_scene
 from data.scenes.classes import Classes
 from ensemble.decide.decision.cleaning import Cleaning
 from ensemble.maps import open_maps
 from ensemble.report.gallery_section import draw_gallery, errors_text, showing_order
+from ensemble.report.thumbnails import draw_thumbnails
 from ensemble.score.evaluation import BLEND, Evaluation
 
 from ..conftest import KELP, LAND, quicklook
@@ -25,6 +27,13 @@ class Cut:
 
     def apply(self, stored):
         return (stored[0] >= 32_767).astype(np.uint8)
+
+
+class Nothing(Cut):
+    """A decision that takes all for background."""
+
+    def apply(self, stored):
+        return np.zeros_like(stored[0], np.uint8)
 
 
 def evaluate(catalogue, counts):
@@ -51,7 +60,7 @@ def test_scenes_come_worst_first_and_those_without_a_score_not_at_all(coast):
     scores = {f"s{number}": [0.5, 0.1, 0.9, np.nan, 0.3, 0.2, 0.8, 0.7, 0.6][number] for number in range(9)}
     shown = draw(*coast, scores)
     assert [scene.id for scene in shown] == ["s1", "s5", "s4", "s0", "s8", "s7", "s6", "s2"]
-    assert [scene.fold for scene in shown] == [int(scene.id[1:]) % 3 for scene in shown]
+    assert [scene.folds for scene in shown] == [(int(scene.id[1:]) % 3,) for scene in shown]
     assert {len(scene.pictures) for scene in shown} == {6}
 
 
@@ -91,3 +100,32 @@ def test_errors_of_a_scene_are_put_in_words():
     tags = np.array([[[1, 1, 0], [0, 0, 0]], [[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 0, 1]]])
     assert errors_text(tags, TAGS) == "2 missed, 1 false alarm"
     assert errors_text(np.array([[[1, 0, 0], [0, 0, 0]]]), TAGS) == "0 missed, 0 false alarms"
+
+
+def test_the_blocks_of_a_scene_are_one_picture_each_by_the_decision_of_its_fold(coast):
+    catalogue, directories = coast
+    first, second = catalogue.scenes[:2]
+    blocks = [replace(block, fold=fold) for fold, block in enumerate(split_scene(first, 20))]
+    assert len(blocks) > 1
+    parts = [*blocks, second]
+    blocked = replace(catalogue, scenes=tuple(parts))
+    counts = {scene.id: np.array([[[5, 1, 0], [2, 3, 0]]]) for scene in parts}
+    shown = draw(blocked, directories, {first.id: 0.2, second.id: 0.7}, counts)
+    assert [(scene.id, scene.folds) for scene in shown] == [(first.id, tuple(range(len(blocks)))), (second.id, (1,))]
+    # The whole scene is drawn as it is when it is no blocks.
+    [whole, _] = draw(replace(catalogue, scenes=(first, second)), directories, {first.id: 0.2, second.id: 0.7})
+    assert whole.pictures == shown[0].pictures
+
+
+def test_every_block_is_drawn_by_the_decision_of_its_fold(coast):
+    catalogue, directories = coast
+    first = catalogue.scenes[0]
+    left, *others = split_scene(first, 20)
+    maps = open_maps(directories, catalogue.classes)
+
+    def drawn(other):
+        decided = [(left, Cut()), *((block, other) for block in others)]
+        return draw_thumbnails(decided, maps, catalogue.classes, quicklook, 256)
+
+    assert drawn(Cut()) != drawn(Nothing())
+    assert drawn(Cut())[:-2] == drawn(Nothing())[:-2]

@@ -92,7 +92,7 @@ def test_errors_are_drawn_as_hit_miss_false_alarm_and_nothing_where_all_is_right
     catalogue = make_catalogue()
     maps = open_maps(make_members(catalogue, a=(1, 0)), catalogue.classes)
     decision = Decision((Calibration(),), Blend(((1.0,),)), (0.5,))
-    pictures = draw_thumbnails(catalogue.scenes[0], maps, decision, KELP, quicklook, 256)
+    pictures = draw_thumbnails([(catalogue.scenes[0], decision)], maps, KELP, quicklook, 256)
     assert len(pictures) == 5
     _, label, _, shown, errors = map(decode, pictures)
     is_kelp, said_kelp = [(picture[..., :3] == KELP.colors[0]).all(axis=-1) for picture in (label, shown)]
