@@ -96,7 +96,7 @@ def learn_matrix(booster: str, rounds: int, catalogue: Catalogue, pixels: Path, 
         table = open_table(pixels, catalogue.outside_fold(fold), BANDS)
         features, weight = table.read(), table.weight / table.weight.mean()
         if booster == "lightgbm":
-            parameters: dict[str, Any] = {"num_leaves": settings.leaves, "min_data_in_leaf": settings.min_leaf_rows}
+            parameters: dict[str, Any] = {"num_leaves": settings.leaves, "min_data_in_leaf": settings.leaf_rows}
             data = lightgbm.Dataset(features, table.label, weight=weight)
             shared = {"objective": "binary", "learning_rate": settings.learning_rate, "lambda_l2": settings.l2}
             engine = {"num_threads": threads, "verbosity": -1, "force_row_wise": True, "deterministic": True}

@@ -87,7 +87,8 @@ BRANCH = Branch(
         "loss": ["ce", "dice", "ce+dice"],
     },
     tag_defaults=OF_TAGS,
-    first_members=lambda bands: {"unet": {"branch": "cnn", "inputs": [*bands]}},
+    # A network wants dense labels.
+    first_members=lambda bands, sparse: {} if sparse else {"unet": {"branch": "cnn", "inputs": [*bands]}},
     export=export,
     starts=describe_weights,
     machine=machine,

@@ -251,7 +251,8 @@ class Branch(Generic[S]):
     tag_defaults : mapping
         Defaults of a multilabel task.
     first_members : callable
-        ``first_members(bands)`` returns the members, by name, that `terrablend init` writes into a first file.
+        ``first_members(bands, sparse)`` returns the members, by name, that `terrablend init` writes into a first file;
+        ``sparse`` labels are drawn and cover little.
     export : callable, optional
         ``export(member, path, folds)`` writes a member's models for use without Terrablend.
     starts : callable, optional
@@ -273,7 +274,7 @@ class Branch(Generic[S]):
     files: Callable[[S, Path], list[Path]] = lambda settings, root: []
     search_space: Space = field(default_factory=dict)
     tag_defaults: Mapping[str, Any] = field(default_factory=dict)
-    first_members: Callable[[Sequence[str]], dict[str, dict[str, Any]]] = lambda bands: {}
+    first_members: Callable[[Sequence[str], bool], dict[str, dict[str, Any]]] = lambda bands, sparse: {}
     export: Callable[[Any, Path, Sequence[int] | None], object] | None = None
     starts: Callable[[], str] | None = None
     machine: Callable[[], Iterator[tuple[str, str, str]]] = lambda: iter(())

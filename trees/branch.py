@@ -1,6 +1,6 @@
 """The tree branch, as the front door knows it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,12 @@ def explain(loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path, 
     return explain_member(load(loading), catalogue, pixels, seed=seed, track=track)
 
 
+def first_members(bands: Sequence[str], sparse: bool) -> dict[str, dict[str, Any]]:
+    """Return boosted trees, and where labels are few a forest too: it errs less where it has seen little."""
+    forest = {"branch": "trees", "booster": "random_forest", "extra_trees": True}
+    return {"lightgbm": {"branch": "trees", "booster": "lightgbm"}, **({"forest": forest} if sparse else {})}
+
+
 def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:
     """Yield what the boosters take, the same in every fold."""
     features = member.feature_set.describe()
@@ -105,6 +111,6 @@ BRANCH = Branch(
         "l2": Range(low=0.1, high=100.0, log=True),
         "extra_trees": [True, False],
     },
-    first_members=lambda bands: {"lightgbm": {"branch": "trees", "booster": "lightgbm"}},
+    first_members=first_members,
 )
 """Boosted trees, or random forests, on the pixel table."""

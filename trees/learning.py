@@ -183,6 +183,7 @@ def fit_part(
     learner: Learner, settings: TreeSettings, chosen: NDArray[np.bool_], held: NDArray[np.bool_], seed: int
 ) -> Booster:
     """Fit a booster on some of the rows (n,); if some of these are held out, they choose the number of rounds first."""
+    settings = settings.suit_rows(learner.label[chosen])
     if not held.any():
         return learner.fit(settings, chosen, seed=seed)
     booster = learner.fit(settings, chosen & ~held, held, seed)

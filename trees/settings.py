@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from data.settings import BandNames, aliases
@@ -18,6 +20,9 @@ StopName = Literal["iou", "macro_iou", "accuracy", "average_precision", "log_los
 
 OTHERWISE: dict[str | None, dict[str, Any]] = {"random_forest": {"rounds": 300, "leaves": 2047, "min_leaf_rows": 5}}
 """Defaults that differ by booster."""
+
+LEAF_ROWS, FEWEST_LEAF_ROWS, LEAVES_A_CLASS = 50, 5, 6
+"""Fewest rows in a leaf by default; the fewest where rows are few; leaves that the rarest class can then fill."""
 
 
 class TreeSettings(MemberSettings):
@@ -88,10 +93,11 @@ class TreeSettings(MemberSettings):
         description="most leaves of a tree; a random forest: 2047 by default",
         json_schema_extra=aliases("num_leaves", "max_leaves", "max_leaf_nodes"),
     )
-    min_leaf_rows: int = Field(
-        50,
+    min_leaf_rows: int | None = Field(
+        None,
         ge=1,
-        description="fewest rows in a leaf, not weighted; a random forest: 5 by default",
+        description="fewest rows in a leaf, not weighted; default: 50, or if less a sixth of the rows of the "
+        "rarest class, but 5 or more; of a random forest 5",
         json_schema_extra=aliases("min_data_in_leaf", "min_child_samples", "min_samples_leaf"),
     )
     colsample: float = Field(
@@ -152,6 +158,24 @@ class TreeSettings(MemberSettings):
     parameters: dict[str, Any] = Field(
         {}, description="further parameters of the library, under its own names", json_schema_extra=aliases("params")
     )
+
+    @property
+    def leaf_rows(self) -> int:
+        """Fewest rows in a leaf."""
+        return LEAF_ROWS if self.min_leaf_rows is None else self.min_leaf_rows
+
+    def suit_rows(self, label: NDArray[np.uint8]) -> "TreeSettings":
+        """Return the settings with leaves that the rarest class of the rows (n,) can fill, unless they are given.
+
+        >>> few, many = np.repeat(np.uint8([0, 1]), [900, 42]), np.repeat(np.uint8([0, 1]), [900, 700])
+        >>> [TreeSettings().suit_rows(label).leaf_rows for label in (few, many)]
+        [7, 50]
+        """
+        counts = np.bincount(label)
+        if self.min_leaf_rows is not None or not counts.any():
+            return self
+        fill = int(counts[counts > 0].min()) // LEAVES_A_CLASS
+        return self.model_copy(update={"min_leaf_rows": min(LEAF_ROWS, max(FEWEST_LEAF_ROWS, fill))})
 
     @model_validator(mode="before")
     @classmethod

@@ -119,7 +119,8 @@ def _homes(drawn: DrawnLabel, blocks: Sequence[Scene], field: str | None, pixels
         folds = _folds_in(blocks, window)
         there = (numbers >= 0) & (folds >= 0)
         np.add.at(counts, (numbers[there], folds[there]), 1)
-    return counts.argmax(axis=1)
+    homes: NDArray[np.intp] = counts.argmax(axis=1)
+    return homes
 
 
 def _near_others(folds: NDArray[np.int16], width: int) -> NDArray[np.bool_]:

@@ -1,5 +1,6 @@
 """Read folds that somebody gave: a table of scenes and the fold of each."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,10 +30,10 @@ def read_folds(scenes: Sequence[Scene], path: Path) -> dict[str, int]:
         If it cannot be read, a scene is not in it or in two folds, or there are fewer than two folds.
     """
     try:
-        rows = read_rows(path)
-    except (OSError, UnicodeDecodeError) as error:
+        columns, _, rows = read_rows(path, texts=COLUMNS)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise FoldError(f"folds.file {path}: expected a CSV table of folds, got: {error}. Correct it.") from error
-    header = {name.lower(): name for name in (rows[0] if rows else ())}
+    header = {name.lower(): name for name in columns}
     column = next((header[name] for name in COLUMNS if name in header), None)
     if column is None or "fold" not in header:
         raise FoldError(
@@ -40,7 +41,7 @@ def read_folds(scenes: Sequence[Scene], path: Path) -> dict[str, int]:
         )
     listed: dict[str, str] = {}
     for row in rows:
-        name, fold = row[column], row[header["fold"]]
+        name, fold = row.get(column, ""), row.get(header["fold"], "")
         if not fold or listed.setdefault(name, fold) != fold:
             raise FoldError(f"folds.file {path}: expected one fold for {name}, got {fold or 'none'}. Correct it.")
     found = {scene.id: listed_name(scene.id, [image.path for image in scene.images], listed) for scene in scenes}

@@ -218,7 +218,9 @@ def _place(
     path = None if labels is None else labels / files.split / f"{files.id}.tif"
     if isinstance(files.label, DrawnLabel):
         assert path is not None
-        burnt = burn_label(files.label, grid, classes, path)
+        burnt = burn_label(
+            files.label, grid, classes, path, lambda window: valid_mask(scene, read_scene(scene, window))
+        )
         found = [burnt.problem] if burnt.problem else []
         return replace(scene, label=burnt.label), found, [*warnings, *burnt.warnings], burnt.elsewhere
     label, odd = place_label(files.label, grid)

@@ -1,7 +1,7 @@
 """Burn drawn labels onto the grid of a scene: a raster of label indices that is read like any other label."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +21,29 @@ from data.scenes.grids import distance_text, edges, is_geographic, is_placed, mo
 from data.scenes.image import raster_window
 from data.scenes.rasters import GDAL_OPTIONS, maybe_ungeoreferenced
 from data.scenes.scene import LabelFile
-from data.scenes.windows import Grid, Window
+from data.scenes.windows import Grid, Window, tile_windows
 from data.settings import VectorSettings
 from data.vectors.drawn import DrawnLabel, as_text, class_codes, count_unnamed
 from data.vectors.shapes import Shapes, open_shapes
 
-__all__ = ["STRIP_PIXELS", "Burnt", "burn_label", "burn_numbers", "identity_values", "label_strips", "on_grid", "write_label"]
+__all__ = [
+    "STRIP_PIXELS",
+    "Burnt",
+    "burn_label",
+    "burn_numbers",
+    "identity_values",
+    "label_strips",
+    "on_grid",
+    "write_label",
+]
 
 STRIP_PIXELS = 2**22
 """Pixels that are burnt at a time."""
+
+TILE = 512
+"""Side in pixels of the parts in which is looked up where a scene has data."""
+
+Seen = Callable[[Window], NDArray[np.bool_]]
 
 SHAPE = "shape"
 """Stands for a column in which each shape has a value of its own."""
@@ -59,7 +73,7 @@ class Burnt:
     elsewhere: str = ""
 
 
-def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> Burnt:
+def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path, seen: Seen | None = None) -> Burnt:
     """Burn the shapes of a label onto a grid and write it.
 
     A polygon labels the pixels whose centre it covers, or those that it touches; a line those that it crosses; a point
@@ -74,6 +88,9 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
     classes : Classes
     path : Path
         Gets the label: a GeoTIFF of label indices, `IGNORE` where there is none.
+    seen : callable, optional
+        Returns where the scene has data in a window of it. A shape labels nothing where it has none, as it labels
+        nothing beyond the scene's edge.
 
     Raises
     ------
@@ -86,10 +103,10 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
     codes = class_codes(shapes, settings, classes)
     area = None if drawn.area is None else on_grid(open_shapes(drawn.area), grid)
     overlap = np.zeros(0, np.int64)
-    mixed = 0
+    mixed = unseen = 0
 
     def strips() -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-        nonlocal overlap, mixed
+        nonlocal overlap, mixed, unseen
         for window in label_strips(grid):
             low, high = _burn(shapes, codes, settings, window)
             clash = low != high
@@ -102,6 +119,10 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
             if area is not None:
                 inside = _draw(area.geometries, [1] * len(area), window, touched=False)
                 label[(low == NONE) & (inside != 1)] = IGNORE
+            if seen is not None:
+                blind = _blind(label, window, seen)
+                unseen += int((blind & (low != NONE)).sum())
+                label[blind] = IGNORE
             yield window, label
 
     write_label(path, grid, strips())
@@ -109,11 +130,21 @@ def burn_label(drawn: DrawnLabel, grid: Grid, classes: Classes, path: Path) -> B
     if len(overlap):
         return Burnt(label, problem=_overlap_problem(drawn.path, shapes, codes, classes, overlap))
     elsewhere = "" if len(shapes) else _where_they_lie(everywhere, grid)
-    return Burnt(label, warnings=tuple(_oddities(everywhere, shapes, drawn, mixed)), elsewhere=elsewhere)
+    return Burnt(label, warnings=tuple(_oddities(everywhere, shapes, drawn, mixed, unseen)), elsewhere=elsewhere)
 
 
-def _oddities(everywhere: Shapes, shapes: Shapes, drawn: DrawnLabel, mixed: int) -> Iterator[str]:
-    """Yield what looks odd about shapes on a scene, of which some pixels touch several classes."""
+def _blind(label: NDArray[np.uint8], window: Window, seen: Seen) -> NDArray[np.bool_]:
+    """Return where a label in a window says something of a scene that has no data there."""
+    blind = np.zeros(label.shape, bool)
+    for tile in tile_windows(window.height, window.width, TILE):
+        known = label[tile.slices] != IGNORE
+        if known.any():
+            blind[tile.slices] = known & ~seen(tile.shift(window))
+    return blind
+
+
+def _oddities(everywhere: Shapes, shapes: Shapes, drawn: DrawnLabel, mixed: int, unseen: int) -> Iterator[str]:
+    """Yield what looks odd about shapes on a scene: of pixels, some touch several classes and some have no data."""
     if everywhere.crs is None and len(shapes):
         yield (
             f"{drawn.path}: it names no coordinate system; its coordinates are taken for those of the scene. "
@@ -123,6 +154,8 @@ def _oddities(everywhere: Shapes, shapes: Shapes, drawn: DrawnLabel, mixed: int)
         yield f"{drawn.path}: {unnamed} shapes have no class, and what they cover is left unlabelled."
     if mixed:
         yield f"{drawn.path}: {mixed} pixels touch shapes of several classes, and are left unlabelled."
+    if unseen:
+        yield f"{drawn.path}: shapes cover {unseen} pixels where the scene has no data; they label nothing there."
 
 
 def _where_they_lie(shapes: Shapes, grid: Grid) -> str:

@@ -12,6 +12,7 @@ import shapely
 from numpy.typing import NDArray
 
 from data.errors import LabelError
+from data.folds.groups import connected_components
 from data.scenes.grids import corners, is_placed, move_points
 from data.scenes.image import raster_window
 from data.scenes.rasters import open_raster, read_grid
@@ -33,7 +34,7 @@ SIDES = (512, 256, 128, 64, 32)
 """Sides of blocks, in pixels, that are tried for one scene, or a few."""
 
 ENOUGH = 50
-"""Blocks with a shape that are enough to be dealt to folds."""
+"""Groups of shapes that are enough to be dealt to folds."""
 
 FEW = 10
 """Scenes from which on they are dealt to folds whole."""
@@ -178,13 +179,26 @@ def _bands_of_files(paths: Sequence[Path]) -> Iterator[list[str]]:
 
 
 def _block_side(shapes: Shapes, grid: Grid) -> int:
-    """Return the largest side at which shapes lie in enough blocks, or in about as many as there are shapes."""
-    places: NDArray[np.float64] = shapely.get_coordinates(shapely.centroid(on_grid(shapes, grid).geometries))
-    wanted = min(ENOUGH, 0.8 * len(places))
+    """Return the largest side at which shapes fall into enough groups, those in one block or in one shape's blocks."""
+    placed = on_grid(shapes, grid)
+    bounds: NDArray[np.float64] = shapely.bounds(placed.geometries)
+    wanted = min(ENOUGH, 0.8 * len(placed))
     for side in SIDES:
-        if side < min(grid.height, grid.width) and len(np.unique(places // side, axis=0)) >= wanted:
+        if side < min(grid.height, grid.width) and _count_groups(bounds // side) >= wanted:
             return side
     return SIDES[-1]
+
+
+def _count_groups(spans: NDArray[np.float64]) -> int:
+    """Return how many groups of shapes share no block; ``spans`` are the first and last column and row of each."""
+    owner: dict[tuple[int, int], int] = {}
+    pairs = [
+        (owner.setdefault((row, col), number), number)
+        for number, (left, top, right, bottom) in enumerate(spans.astype(int).tolist())
+        for row in range(top, bottom + 1)
+        for col in range(left, right + 1)
+    ]
+    return len(np.unique(connected_components(len(spans), pairs)))
 
 
 def _in_order(text: str) -> tuple[float, str]:

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -103,10 +104,12 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
                 f"{folder}: expected images and, under the same names in a folder such as masks/, their labels, or a "
                 f"file of shapes with a column of classes; got {found}. Write the experiment file by hand."
             )
-        # A network wants dense labels.
-        table = [branch for branch in BRANCHES.values() if branch.reads_table]
-        members = {name: member for branch in table for name, member in branch.first_members([]).items()}
-        return {"name": _name_of(folder), "root": str(folder.resolve()), **drawn, "members": members}
+        return {
+            "name": _name_of(folder),
+            "root": str(folder.resolve()),
+            **drawn,
+            "members": _first_members([], sparse=True),
+        }
     bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
     return _experiment(folder, scenes, frozenset().union(*(entry.values or () for entry in labels)), bands)
 
@@ -150,9 +153,7 @@ def _experiment(folder: Path, scenes: dict[str, Any], found: frozenset[int], ban
         "scenes": scenes,
         "classes": {1: "positive"} if binary else classes,
         "folds": {"count": 5},
-        "members": {
-            name: member for branch in BRANCHES.values() for name, member in branch.first_members(bands).items()
-        },
+        "members": _first_members(bands, sparse=False),
     }
     for part in scenes.values():
         if "label" in part and binary and values != [0, 1]:
@@ -164,6 +165,12 @@ def _experiment(folder: Path, scenes: dict[str, Any], found: frozenset[int], ban
         if "label" in part and unknown:
             part["label"]["ignore"] = unknown
     return experiment
+
+
+def _first_members(bands: Sequence[str], sparse: bool) -> dict[str, Any]:
+    return {
+        name: member for branch in BRANCHES.values() for name, member in branch.first_members(bands, sparse).items()
+    }
 
 
 def _raster_folders(folder: Path) -> list[RasterFolder]:

@@ -221,7 +221,7 @@ def _shape(settings: TreeSettings, grow_policy: str) -> dict[str, int]:
     if grow_policy == "SymmetricTree":
         return {"depth": min(max(round(math.log2(settings.leaves)), 1), DEEPEST)}
     most = {"max_leaves": settings.leaves, "depth": DEEPEST} if grow_policy == "Lossguide" else {}
-    return {"min_data_in_leaf": settings.min_leaf_rows, **most}
+    return {"min_data_in_leaf": settings.leaf_rows, **most}
 
 
 def _metric(settings: TreeSettings, held: NDArray[np.uint8], n_labels: int) -> str:

@@ -92,7 +92,7 @@ class LightGBMLearner(Learner):
             "metric": "None",
             "learning_rate": settings.learning_rate,
             "num_leaves": settings.leaves,
-            "min_data_in_leaf": settings.min_leaf_rows,
+            "min_data_in_leaf": settings.leaf_rows,
             "feature_fraction": settings.colsample,
             "bagging_fraction": settings.subsample,
             "bagging_freq": 1 if settings.subsample < 1 else 0,

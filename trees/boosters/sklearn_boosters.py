@@ -101,7 +101,7 @@ class RandomForestLearner(Learner):
         parameters = {
             "n_estimators": settings.rounds,
             "max_leaf_nodes": settings.leaves,
-            "min_samples_leaf": settings.min_leaf_rows,
+            "min_samples_leaf": settings.leaf_rows,
             "max_features": settings.colsample,
             "bootstrap": True,
             "max_samples": settings.subsample if settings.subsample < 1 else None,
@@ -130,7 +130,7 @@ class HistGradientBoostingLearner(Learner):
             "learning_rate": settings.learning_rate,
             "max_iter": settings.rounds if held is None else min(settings.patience, settings.rounds),
             "max_leaf_nodes": settings.leaves,
-            "min_samples_leaf": settings.min_leaf_rows,
+            "min_samples_leaf": settings.leaf_rows,
             "max_features": settings.colsample,
             "l2_regularization": settings.l2,
             "max_bins": settings.bins,

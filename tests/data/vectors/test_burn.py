@@ -241,3 +241,16 @@ def test_shapes_are_found_on_both_sides_of_the_date_line(tmp_path, west):
     label, _ = burn(path, tmp=tmp_path, grid=grid)
     cols = np.flatnonzero((label == 0).any(axis=0)).tolist()
     assert cols == ([*range(10, 15), *range(25, 30)] if line else [*range(10, 30)])
+
+
+def test_shapes_label_nothing_where_the_scene_has_no_data(tmp_path):
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 8, 4)], label=["water"])
+    drawn = drawn_label(path, VectorSettings(vector=path, outside="background"), LAND, None)
+
+    def seen(window):
+        return np.indices((window.height, window.width))[1] + window.col < 6
+
+    burnt = burn_label(drawn, GRID, LAND, tmp_path / "label.tif", seen)
+    label = read_label(Scene("a", "train", (), GRID, burnt.label))
+    assert (int((label == 0).sum()), int((label == 2).sum()), int((label[:, 6:] != 255).sum())) == (24, 96, 0)
+    assert "shapes cover 8 pixels where the scene has no data" in burnt.warnings[0]
