@@ -7,7 +7,7 @@ PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
 QUICK := tests/data tests/ensemble/score/test_evaluation.py tests/ensemble/score/test_scores.py tests/ensemble/score/test_intervals.py \
 	tests/ensemble/submit tests/trees/forest
 
-.PHONY: demo test test-quick test-slow coverage lint check bench clean
+.PHONY: demo test test-quick test-slow coverage lint check docs bench clean
 
 demo: .venv/installed
 	$(BIN)/terrablend demo
@@ -34,6 +34,11 @@ lint: .venv/ready
 
 check: lint test
 
+# The pages of docs/ as a site, in site/; a link that leads nowhere is an error.
+docs: .venv/installed
+	$(INSTALL) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 bench: .venv/ready
 	$(BIN)/python benchmarks/decisions.py
 	$(BIN)/python benchmarks/ensemble_memory.py --megapixels 40
@@ -56,4 +61,4 @@ bench: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv build *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site build *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache

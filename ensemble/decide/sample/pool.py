@@ -16,8 +16,8 @@ from ensemble.maps import MemberMaps
 
 __all__ = ["PixelPool", "sample_pool", "share_out"]
 
-MOST_VALUES = 40_000_000
-"""Most probabilities of all members and classes that are drawn: of 500 000 pixels those of 80 planes."""
+MOST_VALUES = 25_000_000
+"""Most probabilities of all members and classes that are drawn: of 500 000 pixels those of 50 planes."""
 
 EXACT = 2**20
 """Weights are multiples of 1/2²⁰, so that their sums and differences are exact: nothing is left of nothing."""
