@@ -139,7 +139,7 @@ def fit_member(training: Training[CnnSettings]) -> None:
     record = MemberRecord(
         name,
         "cnn",
-        settings,
+        _without_folder(settings),
         inputs,
         feature_set.formulas,
         catalogue.bands,
@@ -186,11 +186,17 @@ def _named(track: Track, name: str) -> Track:
     return show
 
 
+def _without_folder(settings: CnnSettings) -> CnnSettings:
+    """Return settings that name a file of weights without its folder, as those see them who get the member."""
+    path = Path(settings.pretrained or "").expanduser()
+    return settings.model_copy(update={"pretrained": path.name}) if path.is_file() else settings
+
+
 def _describe_training(settings: CnnSettings, catalogue: Catalogue, fold: int, seed: int) -> dict[str, Any]:
     """Return what a fold's network depends on besides its inputs."""
     return {
         "fold": fold,
-        "settings": settings.model_dump(mode="json", exclude=APPLYING),
+        "settings": _without_folder(settings).model_dump(mode="json", exclude=APPLYING),
         "trained_on": fingerprint([seed, *(scene.id for scene in catalogue.outside_fold(fold))]),
     }
 

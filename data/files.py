@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ __all__ = [
     "hash_file",
     "is_hidden",
     "read_json",
+    "relative_name",
     "replacing",
     "require_replaceable",
     "scene_rng",
@@ -123,6 +124,18 @@ def _is_alive(process: int) -> bool:
         # It is another user's.
         return True
     return True
+
+
+def relative_name(name: str) -> str:
+    """Return the name of a file below a folder; raises ValueError if it leads out of it.
+
+    >>> relative_name("members/unet/fold0.json")
+    'members/unet/fold0.json'
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or not name.isprintable():
+        raise ValueError(f"expected the name of a file below the folder, got {name[:200]!r}")
+    return name
 
 
 def sync_files(paths: Iterable[Path]) -> None:

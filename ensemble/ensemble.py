@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from data.errors import EnsembleError
+from data.files import relative_name
 from data.records import FileKind, Number, read_record, write_record
 from data.scenes.classes import Classes
 from ensemble.decide.decision.decision import Decision
@@ -63,7 +65,7 @@ class Ensemble:
     choices_: Mapping[str, Choice] = field(default_factory=dict)
     worths_: tuple[Worth, ...] = ()
     sets_: PredictionSets | None = None
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: Mapping[Annotated[str, AfterValidator(relative_name)], str] = field(default_factory=dict)
 
     @property
     def weights_(self) -> dict[str, float]:

@@ -34,7 +34,7 @@ def load(loading: Loading[MapsSettings]) -> "MapsMember":
     """Load a member; its maps are opened when they are asked for."""
     from maps.member import load_member
 
-    return load_member(loading.directory, loading.root, loading.given)
+    return load_member(loading.directory, loading.settings, loading.root, loading.given)
 
 
 def files(settings: MapsSettings, root: Path) -> list[Path]:

@@ -74,7 +74,7 @@ def fit_member(
             "the blend. Its maps of val and test scenes are taken over, to be looked at.",
             name,
         )
-    record = MemberRecord(name, "maps", settings, catalogue.folds, catalogue.classes)
+    record = MemberRecord(name, "maps", catalogue.folds, catalogue.classes)
     write_record(directory / "member.json", record)
 
 

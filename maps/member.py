@@ -26,11 +26,10 @@ MEMBER = FileKind("a member that was checked", MemberError, "terrablend maps")
 
 @dataclass(frozen=True)
 class MemberRecord:
-    """``member.json``: where a member's maps lie, and what they tell."""
+    """``member.json``: what a member's maps tell; where they lie the experiment file says."""
 
     name: str
     branch: Literal["maps"]
-    settings: MapsSettings
     folds: tuple[int, ...]
     classes: Classes
 
@@ -119,7 +118,7 @@ def map_files(root: Path, pattern: str, scene_id: str, folds: Sequence[int]) -> 
     return [root / path for path in dict.fromkeys(named.replace("{fold}", str(fold)) for fold in folds)]
 
 
-def load_member(directory: Path, root: Path, given: str | None = None) -> MapsMember:
+def load_member(directory: Path, settings: MapsSettings, root: Path, given: str | None = None) -> MapsMember:
     """Load a member that `maps.fit.fit_member` checked; see `MapsMember`.
 
     Raises
@@ -128,4 +127,4 @@ def load_member(directory: Path, root: Path, given: str | None = None) -> MapsMe
         If there is none.
     """
     record = read_record(directory / "member.json", MemberRecord, MEMBER)
-    return MapsMember(record.name, record.settings, record.folds, record.classes, root, given)
+    return MapsMember(record.name, settings, record.folds, record.classes, root, given)

@@ -17,7 +17,7 @@ from terrablend.branches import BRANCHES, branch_of
 from terrablend.check.tables import describe_overview
 from terrablend.columns import describe_columns, describe_explanation
 from terrablend.endings import plain_endings, plain_stop
-from terrablend.progress import bars, console
+from terrablend.progress import bars, console, tell
 
 if TYPE_CHECKING:
     from terrablend.run.run_folder import Stage
@@ -86,7 +86,7 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
             stages = plan(opened, **extra)
             if dry_run:
                 for stage in stages:
-                    typer.echo(f"{stage.name:<20} {opened.folder.state(stage)}")
+                    tell(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
             with opened.folder.lock():
                 for stage in stages:
@@ -144,7 +144,7 @@ def check(run: "Run", verify: Verify = False) -> Iterable["Stage"]:
         from data.survey.overview import summarise
 
         catalogue = run.load_catalogue()
-        typer.echo(describe_overview(catalogue, summarise(catalogue)))
+        tell(describe_overview(catalogue, summarise(catalogue)))
         console.print(f"The data in pictures: {run.folder.path / 'check.html'}")
 
 
@@ -154,7 +154,7 @@ def features(run: "Run", describe: Describe = False, points: Points = None) -> I
     """Write the pixel table that the trees learn from."""
     yield run.features
     if describe:
-        typer.echo(describe_columns(run.load_facts()))
+        tell(describe_columns(run.load_facts()))
     if points is not None:
         from features.geoparquet import write_points
 
@@ -183,7 +183,7 @@ def explain(run: "Run", member: Member = None) -> Iterable["Stage"]:
     for name in _chosen(run, lambda branch: branch.reads_table, member):
         yield run.explain(name)
         if run.folder.state(run.explain(name)) == "done":
-            typer.echo(describe_explanation(run.load_explanation(name), run.load_facts()))
+            tell(describe_explanation(run.load_explanation(name), run.load_facts()))
 
 
 @app.command()
@@ -279,7 +279,7 @@ def suggest(
         from terrablend.deliver.suggest import suggest_places
 
         for rank, (worth, place) in enumerate(suggest_places(open_scene_run(run, track=bars), out, count, side), 1):
-            typer.echo(f"{rank:>3}  {place.scene}  row {place.window.row}, column {place.window.col}  {worth:.2f}")
+            tell(f"{rank:>3}  {place.scene}  row {place.window.row}, column {place.window.col}  {worth:.2f}")
 
 
 @app.command()
@@ -324,7 +324,7 @@ def relabel(
     with plain_endings(verbose):
         from terrablend.deliver.relabel import relabel_scenes
 
-        typer.echo(relabel_scenes(open_scene_run(run or audit.resolve().parent.parent), audit))
+        tell(relabel_scenes(open_scene_run(run or audit.resolve().parent.parent), audit))
 
 
 @app.command()
@@ -357,7 +357,7 @@ def evaluate(
             raise ExperimentError(
                 f"expected LABELS or --sample, got {'neither' if labels is None else 'both'}. Name one of them."
             )
-        typer.echo(text)
+        tell(text)
 
 
 @app.command()
@@ -402,11 +402,11 @@ def settings(
 
         listed = list_settings(Experiment, TableExperiment)
         if schema:
-            typer.echo(json.dumps(experiment_schema(), indent=1, ensure_ascii=False))
+            tell(json.dumps(experiment_schema(), indent=1, ensure_ascii=False))
         elif markdown:
-            typer.echo(settings_page(listed), nl=False)
+            tell(settings_page(listed), nl=False)
         else:
-            typer.echo(describe_settings(listed if key is None else find_settings(listed, key)))
+            tell(describe_settings(listed if key is None else find_settings(listed, key)))
 
 
 @app.command()
@@ -416,7 +416,7 @@ def doctor(verbose: Verbose = False) -> None:
         from terrablend.start.doctor import describe_findings, examine
 
         text, broken = describe_findings(examine(Path()))
-        typer.echo(text)
+        tell(text)
     if broken:
         raise typer.Exit(1)
 
@@ -425,7 +425,7 @@ def doctor(verbose: Verbose = False) -> None:
 def weights(verbose: Verbose = False) -> None:
     """List the weights that models can start from, and which of them are on this machine."""
     with plain_endings(verbose):
-        typer.echo("\n".join(branch.starts() for branch in BRANCHES.values() if branch.starts), nl=False)
+        tell("\n".join(branch.starts() for branch in BRANCHES.values() if branch.starts), nl=False)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from data.errors import TerrablendError
 from data.faults import describe_fault
-from terrablend.progress import console, show_log
+from terrablend.progress import console, plain, show_log
 
 __all__ = ["interrupt", "plain_endings", "plain_stop"]
 
@@ -37,12 +37,12 @@ def plain_endings(verbose: bool) -> Iterator[None]:
     except TerrablendError as error:
         if verbose:
             raise
-        console.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(plain(str(error)))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except OSError as error:
         if verbose:
             raise
-        console.print(f"[bold red]error:[/] {escape(describe_fault(error))}", soft_wrap=True)
+        console.print(f"[bold red]error:[/] {escape(plain(describe_fault(error)))}", soft_wrap=True)
         raise typer.Exit(2) from error
     except KeyboardInterrupt as stop:
         _tell_interrupted()

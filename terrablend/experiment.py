@@ -1,6 +1,5 @@
 """The experiment file: what a user writes, checked and completed with every default."""
 
-import os
 import platform
 import re
 import subprocess
@@ -10,7 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import AfterValidator, Field, GetCoreSchemaHandler, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetCoreSchemaHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import tagged_union_schema
 
@@ -35,6 +42,7 @@ from terrablend.branches import BRANCHES
 from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
 from terrablend.stacking import learning_order
+from terrablend.written_paths import expand_paths, write_paths
 from terrablend.yaml_text import brief, parse_yaml
 
 __all__ = [
@@ -125,6 +133,14 @@ class BaseExperiment(Settings):
     @classmethod
     def _numbered_from_0(cls, value: Any) -> Any:
         return dict(enumerate(value)) if isinstance(value, list) else value
+
+    _written: dict[str, str] = PrivateAttr(default_factory=dict)
+    """Paths with the values of variables in them, and as they were written."""
+
+    def dump_written(self, keys: set[str] | None = None) -> dict[str, Any]:
+        """Return values as JSON has them, of some keys or of all, with variables in paths as they were written."""
+        values: dict[str, Any] = write_paths(self.model_dump(mode="json", include=keys), self._written)
+        return values
 
     def label_classes(self) -> Classes:
         """Return the classes; raises ExperimentError where they do not suit the task."""
@@ -260,7 +276,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:
     Parameters
     ----------
     path : Path
-        A YAML file; ``${NAME}`` in it stands for an environment variable, and a relative ``root`` starts
+        A YAML file; ``${NAME}`` in its paths stands for an environment variable, and a relative ``root`` starts
         from the file's folder.
     overrides : sequence of str
         ``members.lightgbm.rounds=300``: a dotted key and its value, in YAML.
@@ -295,10 +311,15 @@ def read_experiment(values: dict[str, Any], path: Path, overrides: Sequence[str]
     kind = TableExperiment if "table" in values else Experiment
     for override in overrides:
         _override(kind, values, override)
-    values = _expand(values, path)
-    if isinstance(values.get("root"), str):
-        values["root"] = _find_root(values["root"], path)
+    given = values.get("root")
+    values, written = expand_paths(values, path)
+    if isinstance(given, str):
+        root = values["root"] = _find_root(values["root"], path)
+        if "${" in given:
+            # Written into a run folder, it must mean the same.
+            written[str(root)] = given if given.startswith(("$", "/", "~")) else str(path.parent.resolve() / given)
     experiment: AnyExperiment = _validate(kind, values, path)
+    experiment._written = written
     return experiment
 
 
@@ -323,6 +344,7 @@ def change_experiment(experiment: E, changes: Mapping[str, Any], path: Path) -> 
     for key, value in changes.items():
         _set(type(experiment), values, key, value, key)
     changed: E = _validate(type(experiment), values, path)
+    changed._written = experiment._written
     return changed
 
 
@@ -336,7 +358,7 @@ def load_scene_experiment(path: Path, overrides: Sequence[str] = ()) -> Experime
 
 def save_experiment(experiment: AnyExperiment, path: Path) -> None:
     """Write an experiment with every default, and what it was made with, such that it can be loaded again."""
-    values = experiment.model_dump(mode="json")
+    values = experiment.dump_written()
     made = [f"{name} {version(name)}" for name in LIBRARIES] + [f"Python {platform.python_version()}"]
     commit = _git_commit()
     header = f"# Made with {', '.join(made)}" + (f"; git commit {commit}" if commit else "")
@@ -382,24 +404,6 @@ def _find_root(root: str, path: Path) -> Path:
         return (path.parent.resolve() / Path(root).expanduser()).resolve()
     except (OSError, RuntimeError, ValueError) as error:
         raise ExperimentError(f"{path}: root: expected a folder, got {brief(root)}: {error}.") from error
-
-
-def _expand(value: Any, path: Path) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(entry, path) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_expand(entry, path) for entry in value]
-    if not isinstance(value, str):
-        return value
-
-    def lookup(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ExperimentError(
-                f"{path}: expected the environment variable {match[1]}, got none. Set it, or write the path out."
-            )
-        return os.environ[match[1]]
-
-    return re.sub(r"\$\{(\w+)\}", lookup, value)
 
 
 def _list_problems(error: ValidationError) -> str:

@@ -1,16 +1,23 @@
 """Show a stage at work: a line for each thing done, and a bar on each long loop."""
 
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["bars", "console", "show_log"]
+from data.variables import hide_values
+
+__all__ = ["bars", "console", "plain", "show_log", "tell"]
 
 T = TypeVar("T")
+
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+"""Signs that steer a terminal, or turn the direction of a text: names may hold them."""
 
 console = Console(stderr=True, highlight=False)
 
@@ -21,7 +28,21 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one record; warnings stand out."""
         style = "yellow" if record.levelno >= logging.WARNING else None
-        console.print(self.format(record), style=style, markup=False, soft_wrap=True)
+        console.print(plain(self.format(record)), style=style, markup=False, soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    r"""Return a text as a terminal may show it: no value of a variable, and no sign that steers the terminal.
+
+    >>> plain("scene \x1b[31m1\n")
+    'scene \\x1b[31m1\n'
+    """
+    return UNSEEN.sub(lambda sign: ascii(sign[0])[1:-1], hide_values(text))
+
+
+def tell(text: str, nl: bool = True) -> None:
+    """Print what a command was asked for; see `plain`."""
+    typer.echo(plain(text), nl=nl)
 
 
 def show_log(verbose: bool) -> None:

@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from data.files import replacing
 from data.pages.numbers import format_area, format_count, format_minus, format_number, format_percent, format_short
 from data.scenes.classes import Classes
+from data.variables import hide_values
 
 __all__ = ["Mark", "label_marks", "write_page"]
 
@@ -76,7 +77,7 @@ def write_page(
     environment.filters.update({write.__name__: write for write in FORMATS}, **filters or {})
     page = environment.get_template(template).render(**values)
     with replacing(path) as temporary:
-        temporary.write_text(page, "utf-8")
+        temporary.write_text(hide_values(page), "utf-8")
 
 
 def _is_light(color: tuple[int, int, int]) -> bool:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from data.errors import CatalogueError
+from data.errors import CatalogueError, SceneError
 from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
 from data.scenes.decoding import Decoding
@@ -190,7 +190,10 @@ class Catalogue:
             raise CATALOGUE.damaged(path, "it is of another version") from error
         if not table.schema.equals(SCHEMA):
             raise CATALOGUE.damaged(path, "its columns are those of another version")
-        pairs = [_from_row(row, path.parent) for row in table.to_pylist()]
+        try:
+            pairs = [_from_row(row, path.parent) for row in table.to_pylist()]
+        except SceneError as error:
+            raise CATALOGUE.damaged(path, error) from error
         statistics = {(scene.split, scene.id): found for scene, found in pairs if found is not None}
         return cls(about.classes, about.bands, tuple(scene for scene, _ in pairs), statistics, about.histograms)
 

@@ -101,6 +101,13 @@ class Scene:
     tags: tuple[int, ...] | None = None
     block: Block | None = None
 
+    def __post_init__(self) -> None:
+        for name in (self.id, self.block.whole if self.block else self.id):
+            if not name or "/" in name or "\\" in name or "\0" in name or name in (".", ".."):
+                raise SceneError(
+                    f"expected a scene's id that can be the name of a file, got {name[:200]!r}. Rename the scene."
+                )
+
     @property
     def whole(self) -> "Scene":
         """The scene that this is a block of; itself if it is none."""

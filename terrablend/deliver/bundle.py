@@ -43,6 +43,7 @@ from terrablend.experiment import LIBRARIES
 from terrablend.run.base_run import applicability_file
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
+from terrablend.written_paths import strip_paths
 from terrablend.yaml_text import brief, parse_yaml
 
 __all__ = ["open_model", "write_bundle"]
@@ -321,9 +322,9 @@ def _copy(path: Path, target: Path) -> None:
 
 
 def _copy_experiment(path: Path, target: Path) -> None:
-    """Copy an experiment file, but for the folder where its scenes lay."""
+    """Copy an experiment file with the names of its files in place of their paths."""
     header, _, text = path.read_text("utf-8").partition("\n")
-    values = {**parse_yaml(text, str(path)), "root": "."}
+    values = {**strip_paths(parse_yaml(text, str(path))), "root": "."}
     target.write_text(f"{header}\n{yaml.safe_dump(values, sort_keys=False, allow_unicode=True)}", "utf-8")
 
 

@@ -20,6 +20,7 @@ from data.progress import Track, untracked
 from data.scenes.catalogue import LABELS, Catalogue
 from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
+from data.variables import hide_values
 from data.workers import cores
 from features.applicability import Applicability, learn_applicability, load_applicability, weigh_columns
 from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
@@ -144,7 +145,9 @@ class BaseRun(ABC, Generic[E]):
 
     def member_record(self, name: str) -> dict[str, Any]:
         """Return a member's settings as a stage records them: the device changes no result worth a new one."""
-        record: dict[str, Any] = _jsonable(self.member_settings(name).model_dump(mode="json", exclude={"device"}))
+        self.member_settings(name)
+        record: dict[str, Any] = _jsonable(self.experiment.dump_written({"members"})["members"][name])
+        record.pop("device", None)
         return record
 
     def member_inputs(self, name: str) -> tuple[Stage, ...]:
@@ -155,7 +158,7 @@ class BaseRun(ABC, Generic[E]):
 
     def settings_record(self, *keys: str) -> dict[str, Any]:
         """Return some parts of the experiment as a stage records them."""
-        record: dict[str, Any] = _jsonable(self.experiment.model_dump(mode="json", include=set(keys)))
+        record: dict[str, Any] = _jsonable(self.experiment.dump_written({*keys}))
         return record
 
     def stage(
@@ -366,7 +369,7 @@ class BaseRun(ABC, Generic[E]):
             logger.warning("%s", warning)
         warnings = [*report.warnings, *far, *warnings]
         with replacing(self.folder.path / "folds.txt") as temporary:
-            temporary.write_text("\n".join([*lines, *warnings]) + "\n", "utf-8")
+            temporary.write_text(hide_values("\n".join([*lines, *warnings])) + "\n", "utf-8")
         write_check_page(
             self.folder.path / "check.html",
             catalogue,

@@ -46,7 +46,7 @@ class FittedRun(BaseRun[E]):
         """
         needed = learning_order(self.experiment.members, ensemble.used)
         now = self.hash_models(needed)
-        fitted = {name: sha256 for name, sha256 in ensemble.models.items() if Path(name).parts[1] in needed}
+        fitted = {name: sha256 for name, sha256 in ensemble.models.items() if set(Path(name).parts[1:2]) & {*needed}}
         if others := sorted({name for name, _ in now.items() ^ fitted.items()}):
             raise EnsembleError(
                 f"{self.folder.path / others[0]}: expected the file that the ensemble was fitted to, got "

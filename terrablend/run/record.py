@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from data.errors import RunError
-from data.files import TIMINGS, fingerprint, hash_file
+from data.files import TIMINGS, fingerprint, hash_file, relative_name
 from data.records import FileKind, read_record, write_record
 from data.settings import Settings
 
@@ -49,7 +49,7 @@ class StageRecord(Settings):
     state: Literal["clearing", "unfinished", "done"]
     made_from: dict[str, Any]
     reads: dict[str, str] = Field({})
-    files: dict[str, FileRecord] = Field({})
+    files: dict[Annotated[str, AfterValidator(relative_name)], FileRecord] = Field({})
 
     @cached_property
     def wrote(self) -> str:

@@ -349,7 +349,7 @@ class RunFolder:
             self._remove(record.files)
             _remove_empty(outputs)
             return
-        for path in outputs:
+        for path in map(self._own, stage.outputs):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -357,7 +357,17 @@ class RunFolder:
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
-            (self.path / name).unlink(missing_ok=True)
+            self._own(name).unlink(missing_ok=True)
+
+    def _own(self, name: str) -> Path:
+        """Return a path of the folder; raises RunError where a link on the way leads out of it."""
+        path = self.path / name
+        if not path.parent.resolve().is_relative_to(self.path.resolve()):
+            raise RunError(
+                f"{path}: expected a folder of the run's own, got a link to {path.parent.resolve()}, where nothing is "
+                "removed. Remove what is there yourself, or choose another folder: --run."
+            )
+        return path
 
     def _note_cost(self, stage: Stage, cost: Cost) -> None:
         costs = {**self.costs(), stage.name: cost}

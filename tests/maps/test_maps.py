@@ -76,7 +76,7 @@ def settings_of(**values):
 
 def fit(catalogue, settings, root):
     fit_member("other", settings, catalogue, root, root / "member")
-    return load_member(root / "member", root)
+    return load_member(root / "member", settings, root)
 
 
 def read_whole(member, scene, folds=(0, 1)):
@@ -319,7 +319,7 @@ def test_a_changed_map_is_noticed(world, put, tmp_path):
 
 def test_a_member_that_was_not_checked_is_not_loaded(tmp_path):
     with pytest.raises(MemberError, match="Run `terrablend maps` first"):
-        load_member(tmp_path, tmp_path)
+        load_member(tmp_path, settings_of(), tmp_path)
 
 
 def test_reading_a_band_of_a_wrong_count_says_which(world, put, tmp_path):

@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from data.errors import RunError, TableError
-from data.files import read_json
+from data.files import hash_file, read_json
+from data.records import write_record
 from terrablend.run.run_folder import RunFolder, Stage
 
 
@@ -316,3 +317,36 @@ def test_a_run_folder_that_is_removed_at_work_can_be_gone_on_with(steps, removed
     second = Stage("features", "terrablend features", lambda: None, (), ("table.txt",))
     folder.carry_out(second)
     assert folder.state(second) == "done"
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/{outside}", "a/../../outside.txt"])
+def test_a_record_that_names_files_outside_of_the_folder_is_refused(tmp_path, name):
+    outside = tmp_path / "outside.txt"
+    outside.touch()
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    stage = Stage("check", "check", lambda: None, (), ("a",))
+    files = {name.format(outside=str(outside).lstrip("/")): (0, "0" * 64)}
+    values = {"state": "done", "made_from": {"other": 1}, "reads": {}, "files": files}
+    (folder.path / "stages").mkdir()
+    write_record(folder.path / "stages" / "check.json", values)
+    with pytest.raises(RunError, match="expected the name of a file below the folder"):
+        folder.carry_out(stage, overwrite=True)
+    assert outside.exists()
+
+
+def test_nothing_is_removed_through_a_link(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine.txt").touch()
+    folder = RunFolder(tmp_path / "run")
+    folder.claim()
+    (folder.path / "members").symlink_to(outside)
+    stage = Stage("x", "trees x", lambda: None, (), ("members/mine.txt",))
+    for files in ({"members/mine.txt": (0, hash_file(outside / "mine.txt"))}, {}):
+        (folder.path / "stages").mkdir(exist_ok=True)
+        values = {"state": "done", "made_from": {"other": 1}, "reads": {}, "files": files}
+        write_record(folder.path / "stages" / "x.json", values)
+        with pytest.raises(RunError, match=r"got a link to .*outside, where nothing is removed"):
+            folder.carry_out(stage, overwrite=True)
+    assert (outside / "mine.txt").exists()
