@@ -30,6 +30,7 @@ __all__ = [
     "Color",
     "FileSettings",
     "FoldSettings",
+    "GridSettings",
     "GroupSettings",
     "ImageSettings",
     "LabelSettings",
@@ -375,6 +376,31 @@ class TrainSettings(SplitSettings):
     )
 
 
+class GridSettings(Settings):
+    """The pixels of a scene: those of one of its files, or pixels of a size."""
+
+    shorthand: ClassVar[str] = "like"
+
+    like: str | None = Field(None, description="band whose file gives the grid")
+    resolution: float | None = Field(
+        None,
+        gt=0,
+        description="side of square pixels in units of the coordinate system; corners lie at multiples of it",
+        json_schema_extra=aliases("res", "pixel_size"),
+    )
+    crs: str | None = Field(
+        None, description="coordinate system of these pixels, such as EPSG:32630; default: that of the finest file"
+    )
+
+    @model_validator(mode="after")
+    def _of_a_file_or_a_size(self) -> "GridSettings":
+        if (self.like is None) == (self.resolution is None):
+            raise ValueError("expected like or resolution, one of them. Name a band, or the side of a pixel")
+        if self.crs is not None and self.resolution is None:
+            raise ValueError("crs is for pixels of a size: give resolution too, or leave it out")
+        return self
+
+
 class SceneSettings(Settings):
     """Which files make the scenes of each split, and which of their pixels are no data."""
 
@@ -405,8 +431,8 @@ class SceneSettings(Settings):
         description="how whole numbers become an embedding: `alphaearth`: sign(v) (v / 127.5)², -128 is no data; or "
         "{scale: file}: v times the scale of its pixel",
     )
-    grid: str | None = Field(
-        None, description="band whose file gives the grid of a scene of several files; default: the finest file"
+    grid: GridSettings | None = Field(
+        None, description="the pixels that files are brought onto; default: those of the scene's finest file"
     )
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"

@@ -24,6 +24,7 @@ __all__ = [
     "move_points",
     "offset_pixels",
     "own_grid",
+    "parse_system",
     "pixel_size",
     "same_system",
 ]
@@ -46,6 +47,20 @@ def pixel_size(grid: Grid) -> float:
 def is_geographic(crs: str | None) -> bool:
     """Return whether coordinates are longitude and latitude."""
     return crs is not None and bool(CRS.from_wkt(crs).is_geographic)
+
+
+def parse_system(text: str) -> str:
+    """Return a coordinate system, such as ``EPSG:32630``, as WKT.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return str(CRS.from_user_input(text).to_wkt())
+    except CRSError as error:
+        raise ValueError(str(error)) from error
 
 
 def same_system(crs: str | None, other: str | None) -> bool:
@@ -90,7 +105,9 @@ def own_grid(path: str, found: Grid, grid: Grid) -> tuple[Grid | None, str]:
     alike = (found.height, found.width) == (grid.height, grid.width)
     if found.transform is None or grid.transform is None:
         if alike:
-            return None, ""
+            lost = "it" if found.transform is None else "its scene"
+            unknown = (found.transform is None) != (grid.transform is None)
+            return None, f"{path}: {lost} says not where it lies, so it is read pixel by pixel." if unknown else ""
         raise SceneError(
             f"{path}: expected {grid.height} × {grid.width} pixels like its scene, got {found.height} × {found.width} "
             "and nothing that says where both lie. Georeference them, or resample it to that grid."

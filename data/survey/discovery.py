@@ -1,7 +1,7 @@
 """Find the files of every scene by patterns with {id}."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data.errors import ExperimentError
@@ -11,6 +11,7 @@ from data.scenes.formats import allow_vrt
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
 from data.scenes.paths import files_on_disk, is_there, resolve_path
+from data.scenes.placement import Framing
 from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
 from data.settings import (
@@ -34,7 +35,7 @@ __all__ = ["SceneFiles", "find_scenes", "list_paths", "mask_rules"]
 class SceneFiles:
     """The files of one scene, found but not yet opened, and the tags that a table says it has.
 
-    Its grid is that of one of the ``framing`` images, of any if there are none. It is read in blocks of a side, if
+    Its ``framing`` says what gives it its grid. It is read in blocks of a side, if
     ``blocks`` says one. ``items`` are the files of STAC items that name its assets; ``warnings`` are to be shown.
     """
 
@@ -44,7 +45,7 @@ class SceneFiles:
     label: LabelFile | DrawnLabel | None = None
     tags: tuple[int, ...] | None = None
     tag_table: str | None = None
-    framing: tuple[int, ...] = ()
+    framing: Framing = field(default_factory=Framing)
     blocks: int | str | None = None
     items: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from data.names import list_names
 from data.scenes.decoding import Decoding
 from data.scenes.image import ImageFile
 from data.scenes.paths import is_there
+from data.scenes.placement import Framing
 from data.settings import (
     AssetSettings,
     FileSettings,
@@ -97,24 +98,27 @@ def asset_path(item: Item, key: str) -> str:
     return path
 
 
-def framing(part: SplitSettings, settings: SceneSettings) -> tuple[int, ...]:
-    """Return the positions of the files that may give a scene its grid; all may if there are none.
+def framing(part: SplitSettings, settings: SceneSettings) -> Framing:
+    """Return what gives a scene its grid.
 
     A file of every scene, such as a DEM, does not say where one of them ends.
 
     Raises
     ------
     ExperimentError
-        If ``scenes.grid`` is no band of theirs.
+        If ``scenes.grid`` names no band of theirs.
     """
-    if settings.grid is not None:
-        like = tuple(place for place, names in enumerate(_names(part, settings)) if settings.grid in names)
+    if settings.grid is not None and settings.grid.like is not None:
+        like = tuple(place for place, names in enumerate(_names(part, settings)) if settings.grid.like in names)
         if not like:
-            raise ExperimentError(f"scenes.grid: expected a band of the scenes, got {settings.grid}. Correct it.")
-        return like
-    return tuple(
+            raise ExperimentError(f"scenes.grid: expected a band of the scenes, got {settings.grid.like}. Correct it.")
+        return Framing(like)
+    own = tuple(
         place for place, file in enumerate(part.rasters) if isinstance(file, AssetSettings) or "{id}" in file.path
     )
+    if settings.grid is None:
+        return Framing(own)
+    return Framing(own, settings.grid.resolution, settings.grid.crs)
 
 
 def odd_items(entry: StacSettings, items: Sequence[Item]) -> Iterator[str]:

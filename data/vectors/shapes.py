@@ -17,11 +17,11 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from rasterio.crs import CRS
-from rasterio.errors import CRSError
 
 from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.names import list_names
+from data.scenes.grids import parse_system
 from data.scenes.paths import files_on_disk
 from data.vectors.formats import require_own_shapes
 
@@ -241,8 +241,8 @@ def _flat(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
 
 def _wkt(path: str, text: str) -> str:
     try:
-        return str(CRS.from_user_input(text).to_wkt())
-    except CRSError as error:
+        return parse_system(text)
+    except ValueError as error:
         raise LabelError(
             f"{path}: expected a coordinate system, got {text[:80]}: {error}. Name it: label.crs."
         ) from error

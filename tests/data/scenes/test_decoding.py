@@ -6,7 +6,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from data.scenes.decoding import Decoding, decode_alphaearth
 from data.scenes.image import ImageFile
-from data.scenes.placement import place_images
+from data.scenes.placement import Framing, place_images
 from data.scenes.scene import Scene, read_scene
 from data.scenes.windows import Grid, Window
 from data.survey.verification import scene_strips
@@ -37,7 +37,7 @@ def test_every_code_in_a_file_is_decoded_before_it_is_warped(write_raster):
     np.testing.assert_array_equal(window, expected[:, 1:9, 3:11])
     coarse = np.zeros((8, 8), np.int16)
     other = write_raster("b.tif", coarse, transform=(20.0, 0.0, PLACE[2], 0.0, -20.0, PLACE[5]), crs=CRS)
-    scene = Scene("a", "train", *place_images([ImageFile(str(other), ("dem",)), image], framing=[0])[:2])
+    scene = Scene("a", "train", *place_images([ImageFile(str(other), ("dem",)), image], framing=Framing((0,)))[:2])
     means = np.nanmean(expected.reshape(2, 8, 2, 8, 2).astype(np.float64), axis=(2, 4))
     np.testing.assert_allclose(read_scene(scene)[1:], means, atol=1e-6)
 

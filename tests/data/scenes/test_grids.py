@@ -3,14 +3,16 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 
-from data.errors import SceneError
+from data.errors import ExperimentError, SceneError
 from data.scenes.grids import choose_grid, own_grid
 from data.scenes.image import ImageFile
-from data.scenes.placement import place_images
+from data.scenes.placement import Framing, place_images
+from data.scenes.rasters import maybe_ungeoreferenced, read_grid
 from data.scenes.scene import LabelFile, Scene, place_label, read_label, read_scene
 from data.scenes.windows import Grid, Window
 
@@ -147,3 +149,40 @@ def test_a_label_is_read_where_it_lies(write_raster):
     assert (found[:, :12] == 255).all()
     part = read_label(Scene("a", "train", (), GRID, placed), Window(5, 9, 20, 30))
     np.testing.assert_array_equal(part, found[5:25, 9:39])
+
+
+def test_pixels_of_a_size_lie_at_multiples_of_it_over_the_same_ground(write_raster):
+    place = rasterio.Affine(10, 0, 500_003, 0, -10, 4_600_000)
+    path = str(write_raster("a.tif", np.ones((1, 20, 30)), crs="EPSG:32630", transform=place))
+    images, grid, _ = place_images([ImageFile(path, ("red",))], Framing(resolution=20))
+    assert grid == Grid(10, 16, read_grid(path)[0].crs, (20, 0, 500_000, 0, -20, 4_600_000))
+    assert images[0].resampling == "average"
+    assert read_scene(Scene("a", "train", images, grid))[0, :, 1:15].tolist() == [[1.0] * 14] * 10
+    _, degrees, _ = place_images([ImageFile(path, ("red",))], Framing((), 1e-3, "EPSG:4326"))
+    assert degrees.transform[2::3] == pytest.approx((-3.0, 41.551), abs=2e-3)
+    with pytest.raises(ExperimentError, match="expected a coordinate system, got EPSG:nine"):
+        place_images([ImageFile(path, ("red",))], Framing((), 1e-3, "EPSG:nine"))
+    bare = str(write_raster("b.tif", np.ones((1, 20, 30))))
+    with pytest.raises(SceneError, match="expected a scene that says where it lies"):
+        place_images([ImageFile(bare, ("red",))], Framing(resolution=20))
+
+
+def test_control_points_are_not_read_and_that_is_said(write_raster):
+    path = write_raster("a.tif", np.ones((1, 20, 30)))
+    points = [GroundControlPoint(row, col, 10 * col, -10 * row) for row in (0, 20) for col in (0, 30)]
+    with maybe_ungeoreferenced(), rasterio.open(path, "r+") as raster:
+        raster.gcps = points, CRS.from_epsg(32630)
+    _, _, [warning] = place_images([ImageFile(str(path), ("red",))])
+    assert "placed by ground control points, which are not read" in warning
+
+
+def test_a_file_that_says_not_where_it_lies_is_read_pixel_by_pixel_and_that_is_said():
+    placed, bare = Grid(4, 5, None, (1, 0, 0, 0, -1, 0)), Grid(4, 5)
+    assert own_grid("a", bare, placed) == (None, "a: it says not where it lies, so it is read pixel by pixel.")
+    assert own_grid("a", bare, bare) == (None, "")
+
+
+def test_longitudes_may_count_from_0_or_from_minus_180():
+    world = Grid(180, 360, CRS.from_epsg(4326).to_wkt(), (1, 0, 0, 0, -1, 90))
+    scene = Grid(10, 10, world.crs, (1e-3, 0, -80, 0, -1e-3, 10))
+    assert own_grid("a", world, scene)[0].transform[2] == -360

@@ -153,6 +153,7 @@ def test_pixels_that_two_classes_merely_touch_are_unlabelled(tmp_path):
         ({"field": "kind"}, "expected the column kind, got label, other"),
         ({}, r"expected in label the values 1, .*, got also swamp\. Declare"),
         ({"values": {"swamp": "lake"}}, "expected class names among .*, got lake"),
+        ({"crs": "EPSG:nine"}, "expected a coordinate system, got EPSG:nine"),
     ],
 )
 def test_what_cannot_be_understood_is_said_with_what_there_is(tmp_path, settings, message):
