@@ -163,20 +163,21 @@ def showing_order(ranked: Sequence[str]) -> Iterator[str]:
 
 
 def errors_text(counts: NDArray[np.int64], classes: Classes) -> str:
-    """Write how much of a scene is wrong, and which class is most often taken for which."""
+    """Write how much of a scene is wrong, which class is most often taken for which, and what has no prediction."""
     if classes.task == "multilabel":
         missed, false = int(counts[:, 1, [0, 2]].sum()), int(counts[:, 0, 1].sum())
         return f"{missed} missed, {false} false alarm{'' if false == 1 else 's'}"
-    [wrong] = counts.copy()
+    wrong, unseen = counts[0, :, :-1].copy(), int(counts[..., -1].sum())
+    blank = f"; {format_percent(unseen / counts.sum())} without a prediction" if unseen else ""
+    predicted = wrong.sum()
     np.fill_diagonal(wrong, 0)
     if not wrong.any():
-        return "nothing wrong"
+        return f"nothing wrong{blank}"
     label, prediction = np.unravel_index(int(wrong.argmax()), wrong.shape)
-    names = (*classes.label_names, "nothing")
-    most = f"mostly {names[label]} taken for {names[prediction]}"
+    most = f"mostly {classes.label_names[label]} taken for {classes.label_names[prediction]}"
     if classes.task == "binary":
         most = f"mostly {'false alarms' if label == 0 else 'missed'}"
-    return f"{format_percent(wrong.sum() / counts.sum())} of the pixels wrong, {most}"
+    return f"{format_percent(wrong.sum() / predicted)} of the predicted pixels wrong, {most}{blank}"
 
 
 def _error_names(classes: Classes) -> dict[str, str]:

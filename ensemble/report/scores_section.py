@@ -82,7 +82,7 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
             for label, labelled, total in zip(classes.label_names, *_labelled(counts, classes), strict=True)
         ],
         "confusion": None if classes.task == "multilabel" else _shares(counts[0]),
-        "unseen": bool(counts[..., -1].any()),
+        "unseen": float(counts[..., -1].sum() / max(counts.sum(), 1)),
     }
 
 
