@@ -93,10 +93,15 @@ def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks
 
 def test_errors_of_a_scene_are_put_in_words():
     assert errors_text(np.array([[[90, 4, 0], [6, 0, 0]]]), KELP) == "10% of the predicted pixels wrong, mostly missed"
-    assert errors_text(np.array([[[90, 8, 0], [1, 1, 0]]]), KELP) == "9.0% of the predicted pixels wrong, mostly false alarms"
+    assert (
+        errors_text(np.array([[[90, 8, 0], [1, 1, 0]]]), KELP)
+        == "9.0% of the predicted pixels wrong, mostly false alarms"
+    )
     assert errors_text(np.array([[[9, 0, 0], [0, 1, 0]]]), KELP) == "nothing wrong"
     blank = np.array([[[80, 5, 10], [0, 5, 0]]])
-    assert errors_text(blank, KELP) == "5.6% of the predicted pixels wrong, mostly false alarms; 10% without a prediction"
+    assert (
+        errors_text(blank, KELP) == "5.6% of the predicted pixels wrong, mostly false alarms; 10% without a prediction"
+    )
     several = np.array([[[8, 0, 0, 0], [0, 8, 2, 0], [1, 0, 0, 1]]])
     assert errors_text(several, LAND) == (
         "16% of the predicted pixels wrong, mostly rock taken for kelp; 5.0% without a prediction"
