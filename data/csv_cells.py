@@ -1,22 +1,69 @@
 """Read tables as R, Python, GIS and spreadsheets write them: their signs for "no value", separators, decimal commas."""
 
 import csv
+import logging
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["NULLS", "Rows", "has_decimal_commas", "read_rows", "sniff_separator"]
+__all__ = [
+    "NULLS",
+    "Rows",
+    "has_decimal_commas",
+    "is_formula",
+    "quote_formula",
+    "read_rows",
+    "sniff_separator",
+    "warn_of_formulas",
+]
+
+logger = logging.getLogger(__name__)
 
 NULLS = ("", "NA", "N/A", "#N/A", "None", "null", "NULL", "\\N", "<Null>", "<NULL>", "nan", "NaN", "NAN")
 """Cells without a value, of R, spreadsheets, Python, databases and GIS."""
 
 COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 
+SIGNS = ("=", "+", "-", "@", "\t", "\r")
+"""What formulas begin with, in one spreadsheet or another."""
+
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?|[+-](inf|nan)")
+
 SAMPLE = 200
 """Lines that are looked at."""
+
+
+def is_formula(cell: object) -> bool:
+    """Return whether a spreadsheet would take a text for a formula, and run what it says.
+
+    >>> is_formula("=1+1"), is_formula("@SUM(A1)"), is_formula("-1.5"), is_formula("a=b")
+    (True, True, False, False)
+    """
+    return isinstance(cell, str) and cell.startswith(SIGNS) and not NUMBER.fullmatch(cell)
+
+
+def quote_formula(cell: object) -> object:
+    """Return a cell with an apostrophe before what a spreadsheet would take for a formula.
+
+    >>> quote_formula("=1+1"), quote_formula("kelp"), quote_formula(-2)
+    ("'=1+1", 'kelp', -2)
+    """
+    return f"'{cell}" if is_formula(cell) else cell
+
+
+def warn_of_formulas(path: Path, cells: Iterable[object]) -> None:
+    """Warn of a table whose cells must stay as they are, where a spreadsheet would take some for formulas."""
+    found = [str(cell) for cell in cells if is_formula(cell)]
+    if found:
+        logger.warning(
+            "%s: %d cells begin like formulas, such as %r: open it in a spreadsheet as text alone, or rename them.",
+            path,
+            len(found),
+            found[0][:60],
+        )
 
 
 def sniff_separator(path: Path) -> str:

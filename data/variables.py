@@ -4,6 +4,8 @@ import html
 import os
 import re
 
+from jinja2.utils import htmlsafe_json_dumps
+
 __all__ = ["expand_variables", "hide_values"]
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -29,6 +31,8 @@ def hide_values(text: str) -> str:
     """Return a text with the names of variables, as ``${NAME}``, in place of the values that were put into paths."""
     for name, value in sorted(_expanded.items(), key=lambda pair: -len(pair[1])):
         value = value.rstrip("/")
-        if len(value) >= SHORTEST:
-            text = text.replace(value, f"${{{name}}}").replace(html.escape(value), f"${{{name}}}")
+        if len(value) < SHORTEST:
+            continue
+        for shown in (value, html.escape(value), str(htmlsafe_json_dumps(value))[1:-1]):
+            text = text.replace(shown, f"${{{name}}}")
     return text

@@ -54,7 +54,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         facts: dict[str, Any] = json.loads(about)
         if facts.pop(CHECKSUM, None) != _checksum(facts, tensors):
             raise ValueError("its checksum is not that of its content")
-    except (SafetensorError, OSError, ValueError, AttributeError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise MemberError(f"{path}: expected a safetensors file, got: {error}. Remove it and train again.") from error
     return tensors, facts
 

@@ -205,7 +205,7 @@ def _read_csv(path: Path, column: str | None) -> dict[str, str]:
 def _parse_json(text: str, path: Path) -> dict[str, str]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FoldError(f"{path}: expected JSON (or a name that ends in .csv), got: {error}.") from error
     if isinstance(value, list):
         value = dict(enumerate(value)) if all(isinstance(members, list) for members in value) else None

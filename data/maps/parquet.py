@@ -92,7 +92,7 @@ def _read_part(path: Path) -> pa.Table:
     table = read_parquet(path, PART)
     try:
         known = json.loads((table.schema.metadata or {})[b"terrablend"])["classes"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PART.damaged(path, "it names no classes") from error
     if table.column_names != ["id", *known] or set(table.schema.types[1:]) != {pa.uint16()}:
         raise MapError(f"{path}: expected tag maps written by Terrablend, got another table.")

@@ -135,7 +135,7 @@ def _read_file(path: Path, problems: list[str], follow: bool, seen: frozenset[Pa
         text = path.read_text("utf-8")
         parts = text.splitlines() if path.suffix.lower() in LINES else [text]
         objects = [json.loads(part) for part in parts if part.strip()]
-    except (OSError, ValueError, pa.ArrowException) as error:
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
         problems.append(f"{path}: expected STAC items, got: {error}. Correct the file, or remove it.")
         return
     for value in objects:

@@ -33,6 +33,7 @@ DAMAGED = (
     OSError,
     ValueError,
     LookupError,
+    RecursionError,
     TypeError,
     AttributeError,
     csv.Error,

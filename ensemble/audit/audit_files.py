@@ -7,6 +7,7 @@ import polars as pl
 from rasterio._err import CPLE_BaseError
 from rasterio.errors import CRSError
 
+from data.csv_cells import quote_formula
 from data.errors import EnsembleError
 from data.files import replacing
 from data.records import FileKind, read_parquet, write_parquet
@@ -58,7 +59,7 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
     scenes = pl.DataFrame(
         {
             "rank": range(1, len(audit.scenes) + 1),
-            "scene": [scene.scene for scene in audit.scenes],
+            "scene": [quote_formula(scene.scene) for scene in audit.scenes],
             "share": [scene.share for scene in audit.scenes],
             "error": [scene.error for scene in audit.scenes],
             "contradicted": [scene.contradicted for scene in audit.scenes],

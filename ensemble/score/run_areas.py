@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from data.csv_cells import quote_formula
 from data.files import replacing
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
@@ -98,7 +99,11 @@ def write_areas(areas: Mapping[Split, Areas], path: Path) -> None:
 def _rows(split: Split, areas: Areas) -> list[dict[str, str | float]]:
     rows = []
     for place, label in enumerate(areas.labels):
-        row: dict[str, str | float] = {"split": split, "class": label, "unit": "m2" if areas.metric else "pixels"}
+        row: dict[str, str | float] = {
+            "split": split,
+            "class": str(quote_formula(label)),
+            "unit": "m2" if areas.metric else "pixels",
+        }
         row["mapped"] = areas.mapped[place]
         for name, intervals in (("area", areas.area), ("user", areas.user), ("producer", areas.producer)):
             value, low, high = asdict(intervals[place]).values()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from data.csv_cells import quote_formula
 from data.files import hash_file, is_hidden, replacing
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
@@ -90,7 +91,7 @@ def log_submission(log: Path, submitted: Submitted, when: datetime | None = None
         Now by default; written in UTC.
     """
     names = [field.name for field in fields(submitted)]
-    row = [str(getattr(submitted, name)) for name in names]
+    row = [str(quote_formula(str(getattr(submitted, name)))) for name in names]
     earlier = log.read_text("utf-8") if log.exists() else ""
     *_, last = [[], *csv.reader(io.StringIO(earlier))]
     if last[1:] == row:

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from data.csv_cells import warn_of_formulas
 from data.errors import SubmissionError
 from data.files import replacing
 from data.scenes.classes import Classes
@@ -87,6 +88,7 @@ def write_runs(path: Path, predictions: Predictions) -> None:
             f"submission.columns: expected patterns that tell every scene and class apart, got {dict(columns)}. "
             "Add {id}, and {name} or {value} where there are several classes."
         )
+    _warn(path, columns, predictions)
     with _replacing_table(path, columns) as table:
         for scene in predictions.scenes:
             label = predictions.label(scene)
@@ -131,6 +133,7 @@ def write_tags(path: Path, predictions: Predictions) -> None:
             f"submission.format tags: expected tags without spaces, which separate them, got {spaced[0]!r}. Rename it."
         )
     columns = predictions.columns or TAG_COLUMNS
+    _warn(path, columns, predictions)
     with _replacing_table(path, columns) as table:
         for scene in predictions.scenes:
             tags = " ".join(name for name, has in zip(names, predictions.tags[scene.id], strict=True) if has)
@@ -169,6 +172,12 @@ def _key(columns: Mapping[str, str], content: str, **fields: object) -> Key:
 def _fill(columns: Mapping[str, str], key: Key, content: str, text: str) -> list[str]:
     cells = iter(key)
     return [text if pattern == content else next(cells) for pattern in columns.values()]
+
+
+def _warn(path: Path, columns: Mapping[str, str], predictions: Predictions) -> None:
+    """Warn of cells that spreadsheets take for formulas: a submission must hold them as they are."""
+    ids = (scene.id for scene in predictions.scenes)
+    warn_of_formulas(path, (*columns, *ids, *predictions.classes.names))
 
 
 @contextmanager

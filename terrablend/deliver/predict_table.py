@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from data.csv_cells import warn_of_formulas
 from data.errors import ExperimentError, TableError
 from data.files import replacing, require_replaceable
 from data.maps.geotiff import dequantise, quantise
@@ -82,6 +83,12 @@ def predict_tables(run: TableRun, tables: Sequence[Path], out: Path, options: Se
         if output.suffix == ".parquet":
             write_parquet(output, found.to_arrow())
         else:
+            warn_of_formulas(output, (cell for name in found.columns for cell in (name, *_texts(found[name]))))
             with replacing(output) as temporary:
                 found.write_csv(temporary, separator=run.experiment.table.separator or ",")
     logger.info("%d tables predicted, in %s", len(tables), out)
+
+
+def _texts(column: pl.Series) -> list[str]:
+    """Return the distinct texts of a column; none of numbers."""
+    return column.unique().drop_nulls().to_list() if column.dtype == pl.String else []

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from data.csv_cells import quote_formula
 from data.errors import ExperimentError, TerrablendError
 from data.files import TIMINGS, read_json, replacing, write_json
 from ensemble.objective import Objective, objective_of
@@ -297,7 +298,7 @@ def write_table(result: SearchResult, path: Path) -> None:
             "end": trial.end,
             result.metric.name: trial.score,
             **{f"{result.metric.name}_fold{number}": value for number, value in enumerate(trial.folds)},
-            **{key: describe_value(value) for key, value in trial.values.items()},
+            **{key: quote_formula(describe_value(value)) for key, value in trial.values.items()},
         }
         for trial in (result.as_written, *result.trials)
     ]

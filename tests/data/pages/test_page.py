@@ -10,6 +10,7 @@ from data.pages import page as pages
 from data.pages.axis import Axis
 from data.pages.page import label_marks, write_page
 from data.scenes.classes import Classes
+from data.variables import expand_variables
 
 LAND = Classes("multiclass", (0, 4, 7), ("sea", "snow", "night"), ((0, 90, 200), (250, 250, 250), (5, 5, 20)))
 
@@ -118,3 +119,18 @@ def test_whatever_a_page_is_made_of_is_installed_with_its_package():
         listed = {path for pattern in setuptools["package-data"].get(package, ()) for path in folder.glob(pattern)}
         there = {path for kind in ("html", "css", "js") for path in folder.glob(f"*.{kind}")}
         assert there <= listed, package
+
+
+def test_names_are_text_on_a_page_whatever_they_hold(tmp_path, monkeypatch):
+    monkeypatch.setenv("HIDDEN_VALUE", "a<b>&secret")
+    expand_variables("${HIDDEN_VALUE}")
+    name = "<script>alert(1)</script>"
+    rows = [{"name": name, "text": "at a<b>&secret/x"}]
+    (tmp_path / "pages").mkdir()
+    monkeypatch.setattr(
+        "data.pages.page.PackageLoader", lambda *_: DictLoader({"x.html": "{{ rows }}{{ rows | tojson }}"})
+    )
+    write_page(tmp_path / "x.html", "data.pages", "x.html", rows=rows)
+    page = (tmp_path / "x.html").read_text()
+    assert "<script>" not in page
+    assert "secret" not in page
