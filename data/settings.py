@@ -490,6 +490,12 @@ class GroupSettings(Settings):
     similar: str | None = Field(
         None, description="band by which near-duplicates are found and joined: one that stays the same, such as dem"
     )
+    content: Literal["join", "report", "none"] | BandNames = Field(
+        "join",
+        description="scenes without georeferencing that show the same ground, shifted by any offset: `join` them, "
+        "`report` them, or look for `none`; or bands by which scenes are looked through and joined, georeferenced ones "
+        "too; default band: dem or the like, else the first",
+    )
     similarity: float = Field(0.98, gt=0, le=1, description="least correlation of near-duplicates on that band, 0 … 1")
 
 

@@ -1,12 +1,13 @@
 """Report what leaks between folds: split groups, near-duplicates, neighbours on the ground."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.folds.shared_ground import SharedGround
 from data.folds.similarity import Thumbnails, similar_pairs
 from data.scenes.catalogue import Catalogue
 from data.scenes.footprints import has_footprint, overlapping_pairs, touching_pairs
@@ -44,6 +45,12 @@ class LeakageReport:
         Split → those of its scenes that touch or overlap a training scene.
     outside_duplicates : dict
         Split → those of its scenes that nearly equal a training scene; empty where none were looked for.
+    shared : str
+        What was found of scenes that show the same ground, by what their pixels hold; empty where none was looked for.
+    shared_across : tuple of (scene, scene)
+        Those of them that are training scenes in different folds.
+    outside_shared : dict
+        Split → those of its scenes that show ground of a training scene.
     unit : str
         What is counted in ``labelled``.
     blank : tuple of int
@@ -61,13 +68,16 @@ class LeakageReport:
     outside: Mapping[str, int]
     outside_neighbours: Mapping[str, tuple[str, ...]]
     outside_duplicates: Mapping[str, tuple[str, ...]]
+    shared: str = ""
+    shared_across: tuple[tuple[str, str], ...] = ()
+    outside_shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unit: Literal["px", "scene"] = "px"
     blank: tuple[int, ...] = ()
 
     @property
     def leaks(self) -> bool:
         """Whether a group, the same ground or a near-duplicate lies in several folds."""
-        return bool(self.split_groups or self.overlapping or self.duplicates)
+        return bool(self.split_groups or self.overlapping or self.duplicates or self.shared_across)
 
     @property
     def warnings(self) -> list[str]:
@@ -77,6 +87,11 @@ class LeakageReport:
             said.append(
                 f"{_many(len(self.duplicates), 'pair')} of near-duplicates in different folds "
                 f"({_first_pair(self.duplicates)}), so scores are too good: set folds.group.similar."
+            )
+        if self.shared_across:
+            said.append(
+                f"{_many(len(self.shared_across), 'pair')} of training scenes in different folds show the same ground "
+                f"({_first_pair(self.shared_across)}), so scores are too good: set folds.group.content to join."
             )
         return said
 
@@ -100,10 +115,14 @@ class LeakageReport:
             lines.append("no scene is georeferenced: which are neighbours on the ground cannot be told")
         if self.duplicates is not None:
             lines.append(f"scene pairs across folds that are near-duplicates: {_pairs(self.duplicates)}")
+        if self.shared:
+            lines.append(self.shared)
+            lines.append(f"scene pairs across folds that show the same ground: {_pairs(self.shared_across)}")
         for split, count in self.outside.items():
             for what, found in (
                 ("touch or overlap", self.outside_neighbours.get(split)),
                 ("nearly equal", self.outside_duplicates.get(split)),
+                ("show ground of", self.outside_shared.get(split)),
             ):
                 if found:
                     lines.append(
@@ -119,7 +138,10 @@ class LeakageReport:
 
 
 def leakage_report(
-    catalogue: Catalogue, thumbnails: Thumbnails | None = None, similarity: float = 1.0
+    catalogue: Catalogue,
+    thumbnails: Thumbnails | None = None,
+    similarity: float = 1.0,
+    shared: SharedGround | None = None,
 ) -> LeakageReport:
     """Report what links scenes of different folds, and test scenes to training scenes.
 
@@ -131,6 +153,8 @@ def leakage_report(
         Of all its scenes, to look for near-duplicates.
     similarity : float
         Least correlation of near-duplicates.
+    shared : SharedGround, optional
+        What its scenes show of the same ground.
     """
     scenes, folds, train = catalogue.scenes, catalogue.folds, catalogue.split("train")
     counts = np.array([catalogue.label_counts(scene.id) for scene in train])
@@ -156,6 +180,9 @@ def leakage_report(
         outside=outside,
         outside_neighbours=_beside_training(catalogue, touching),
         outside_duplicates={} if alike is None else _beside_training(catalogue, alike),
+        shared="" if shared is None else _describe_shared(catalogue, shared),
+        shared_across=() if shared is None else _across_folds(catalogue, shared.positions),
+        outside_shared={} if shared is None else _beside_training(catalogue, shared.positions),
         unit="scene" if classes.task == "multilabel" else "px",
         blank=() if classes.task == "multiclass" else tuple(int(bare[fold_of == fold].sum()) for fold in folds),
     )
@@ -178,6 +205,16 @@ def _leak_sentences(split_groups: Sequence[str], overlapping: Sequence[tuple[str
             f"({_first_pair(overlapping)}), so scores are too good: set folds.group.overlap."
         )
     return said
+
+
+def _describe_shared(catalogue: Catalogue, shared: SharedGround) -> str:
+    pairs = sorted(shared.pairs, key=lambda pair: -pair.share)
+    names = [
+        f"{catalogue.scenes[pair.first].id}–{catalogue.scenes[pair.second].id} {pair.share:.0%}"
+        for pair in pairs[: EXAMPLES + 1]
+    ]
+    some = f" ({_first(names)})" if names else ""
+    return f"scene pairs that show the same ground, by {' and '.join(shared.bands)}: {len(pairs) or 'none'}{some}"
 
 
 def _split_groups(catalogue: Catalogue) -> tuple[str, ...]:

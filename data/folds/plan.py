@@ -13,6 +13,7 @@ from data.folds.given import read_folds
 from data.folds.groups import group_scenes
 from data.folds.leakage import LeakageReport, leakage_report
 from data.folds.matching import match_folds
+from data.folds.shared_ground import SharedGround
 from data.folds.similarity import read_thumbnails
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 PASSES = 10
 """Most rounds of moving and swapping groups; three or four are usually enough."""
+
+MOVABLE = 2000
+"""Groups that are moved and swapped at most: of more, some of every size, and the others stay where they were dealt.
+Each step looks at all of them, and thousands of groups are dealt out evenly as it is."""
 
 GRAIN = 2.0**24
 """Loads are whole numbers of such parts: then sums and products are exact, and ties the same on any machine."""
@@ -41,6 +46,7 @@ def plan_folds(
     seed: int,
     track: Track = untracked,
     together: Sequence[tuple[str, str]] = (),
+    shared: SharedGround | None = None,
 ) -> tuple[Catalogue, LeakageReport]:
     """Give every scene its group and every training scene its fold.
 
@@ -59,6 +65,8 @@ def plan_folds(
     track : Track
     together : sequence of (id, id)
         Training scenes that show a shape together.
+    shared : SharedGround, optional
+        What the scenes of the catalogue show of the same ground; joined unless ``folds.group.content`` is ``report``.
 
     Returns
     -------
@@ -70,7 +78,8 @@ def plan_folds(
     FoldError
         If the rules do not cover all training scenes, or these cannot be split into as many folds.
     """
-    small = None
+    joined = [] if shared is None or settings.group.content == "report" else _training_pairs(catalogue, shared)
+    together, small = [*together, *joined], None
     if settings.group.similar is not None:
         small = read_thumbnails(catalogue.scenes, settings.group.similar, track)
     groups: dict[tuple[Split, str], str] = {}
@@ -86,7 +95,16 @@ def plan_folds(
     group_of = {scene.id: groups["train", scene.id] for scene in train}
 
     def deal(groups: Mapping[str, str]) -> dict[str, int]:
-        return assign_folds(train, groups, counts, settings, seed, catalogue.classes)
+        try:
+            return assign_folds(train, groups, counts, settings, seed, catalogue.classes)
+        except FoldError as error:
+            if not joined:
+                raise
+            raise FoldError(
+                f"{error} {len(joined)} pairs of scenes were joined because they show the same ground, such as "
+                f"{joined[0][0]} and {joined[0][1]}; folds.group.content: report leaves them apart, and scores are too "
+                "good then."
+            ) from error
 
     if settings.file is not None:
         folds = read_folds(train, root / settings.file)
@@ -95,7 +113,13 @@ def plan_folds(
     else:
         folds = match_folds(catalogue, group_of, settings.count, deal)
     planned = catalogue.with_folds(groups, folds)
-    return planned, leakage_report(planned, small, settings.group.similarity)
+    return planned, leakage_report(planned, small, settings.group.similarity, shared)
+
+
+def _training_pairs(catalogue: Catalogue, shared: SharedGround) -> list[tuple[str, str]]:
+    """Return the ids of training scenes that show the same ground."""
+    pairs = [(catalogue.scenes[pair.first], catalogue.scenes[pair.second]) for pair in shared.pairs]
+    return [(first.id, second.id) for first, second in pairs if first.split == second.split == "train"]
 
 
 def assign_folds(
@@ -158,7 +182,8 @@ def assign_folds(
     load = np.concatenate([np.sqrt(WEIGHTS[name]) * _shares(column) for name, column in columns.items()], axis=1)
     load = np.rint(load * GRAIN)
     dealt = _deal(load, present, settings.count, np.random.default_rng(seed))
-    dealt = _even_out(dealt, load, present, settings.count)
+    chosen = _movable(load)
+    dealt[chosen] = _even_out(dealt, load, present, settings.count, chosen)
     return {scene.id: int(dealt[group]) for scene, group in zip(scenes, group_of, strict=True)}
 
 
@@ -238,15 +263,31 @@ def _deal(
     return dealt
 
 
+def _movable(load: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the groups that may be moved: all, or of too many some of every size."""
+    if len(load) <= MOVABLE:
+        return np.arange(len(load))
+    by_size = np.argsort(-load.max(axis=1), kind="stable")
+    return np.sort(by_size[np.linspace(0, len(load) - 1, MOVABLE).astype(np.int64)])
+
+
 def _even_out(
-    dealt: NDArray[np.int64], load: NDArray[np.float64], present: NDArray[np.bool_], count: int
+    dealt: NDArray[np.int64],
+    load: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    count: int,
+    chosen: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Move and swap groups as long as the sum of squared loads falls and no fold loses a class that it has.
+    """Move and swap the chosen groups as long as the sum of squared loads falls and no fold loses a class that it has.
 
     Groups that bring the same are one kind, and it matters only how many of a kind a fold holds: scenes with tags
     are many and of few kinds.
     """
-    dealt = dealt.copy()
+    fixed = np.ones(len(dealt), bool)
+    fixed[chosen] = False
+    others = [fixed & (dealt == fold) for fold in range(count)]
+    still, shown = (np.stack([rows[other].sum(axis=0) for other in others]) for rows in (load, present))
+    dealt, load, present = dealt[chosen], load[chosen], present[chosen]
     first, kind_of = _kinds(np.column_stack([load, present]))
     # Moving a group to another fold is swapping it with nothing, of which each fold has some: the last kind.
     nothing = len(first)
@@ -256,7 +297,7 @@ def _even_out(
     for group, (kind, fold) in enumerate(zip(kind_of, dealt, strict=True)):
         members[kind][fold].append(group)
     held = np.array([*([len(groups) for groups in folds] for folds in members), [1] * count])
-    sums, holders = held[:nothing].T @ brings[:nothing], held[:nothing].T @ shows[:nothing]
+    sums, holders = held[:nothing].T @ brings[:nothing] + still, held[:nothing].T @ shows[:nothing] + shown
     # Inner products of the kinds' loads with the folds', kept up to date; those with each other, found when needed.
     products, squares = brings @ sums.T, (brings**2).sum(axis=1)
 

@@ -2,11 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from rasterio.errors import CRSError
-from rasterio.warp import transform_bounds
+from rasterio.warp import transform as transform_points
+from shapely import STRtree
 
 from data.errors import FoldError
 from data.scenes.scene import Scene
@@ -15,6 +18,9 @@ __all__ = ["has_footprint", "overlapping_pairs", "touching_pairs"]
 
 ROUNDING = 0.25
 """Share of a pixel by which an edge may be off: tiles cut from one mosaic differ in the last digits."""
+
+DENSE = 21
+"""Points along each edge of a footprint that is moved to another reference system."""
 
 
 def has_footprint(scene: Scene) -> bool:
@@ -57,60 +63,64 @@ def _find_pairs(scenes: Sequence[Scene], margin: float) -> NDArray[np.int64]:
         if has_footprint(scene):
             by_crs[scene.grid.crs].append(position)
     systems = sorted(by_crs, key=str)
+    corners = {crs: np.array([_corners(scenes[position], margin) for position in by_crs[crs]]) for crs in systems}
     pairs = [np.empty((0, 2), np.int64)]
     for number, crs in enumerate(systems):
-        positions = by_crs[crs]
-        boxes = np.array([_bounds(scenes[position], crs, margin) for position in positions])
-        pairs.append(np.array(positions)[_meeting_boxes(boxes, boxes)])
+        positions, tree = np.array(by_crs[crs]), STRtree(_boxes(corners[crs]))
+        pairs.append(positions[_meeting(tree, corners[crs])])
         for other_crs in systems[number + 1 :]:
-            others = by_crs[other_crs]
-            moved = np.array([_bounds(scenes[position], crs, margin) for position in others])
+            first = scenes[by_crs[other_crs][0]]
+            moved = _move(corners[other_crs], first, crs)
             # Where the other system has no coordinates for a place, it is far away.
-            known = np.isfinite(moved).all(axis=1)
-            first, second = _meeting_boxes(boxes, moved[known]).T
-            pairs.append(np.column_stack([np.array(positions)[first], np.array(others)[known][second]]))
+            known = np.isfinite(moved).all(axis=(1, 2))
+            found = _meeting(tree, moved[known])
+            pairs.append(np.column_stack([np.array(by_crs[other_crs])[known][found[:, 0]], positions[found[:, 1]]]))
     found = np.concatenate(pairs)
     found = np.sort(found[found[:, 0] != found[:, 1]], axis=1)
     return np.unique(found, axis=0)
 
 
-def _bounds(scene: Scene, crs: str | None, margin: float) -> tuple[float, float, float, float]:
-    """Return left, bottom, right and top of a scene in ``crs``, each moved outwards by ``margin`` pixels."""
+def _corners(scene: Scene, margin: float) -> list[tuple[float, float]]:
+    """Return the corners (4, 2) of a scene around it, each edge moved outwards by ``margin`` pixels."""
     grid = scene.grid
     assert grid.transform is not None
     a, b, c, d, e, f = grid.transform
-    corners = [
+    ends = (
         (-margin, -margin),
         (grid.width + margin, -margin),
-        (-margin, grid.height + margin),
         (grid.width + margin, grid.height + margin),
-    ]
-    x = [a * col + b * row + c for col, row in corners]
-    y = [d * col + e * row + f for col, row in corners]
-    box = (min(x), min(y), max(x), max(y))
-    if grid.crs == crs:
-        return box
+        (-margin, grid.height + margin),
+    )
+    return [(a * col + b * row + c, d * col + e * row + f) for col, row in ends]
+
+
+def _move(corners: NDArray[np.float64], scene: Scene, crs: str | None) -> NDArray[np.float64]:
+    """Return points along the bounding boxes (n, 4, 2) of a scene's system in another: (n, points, 2).
+
+    Edges that are straight in one are curves in the other: points along them are moved too.
+    """
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    along = np.linspace(0, 1, DENSE)
+    edges = [(along, 0 * along), (along, 0 * along + 1), (0 * along, along), (0 * along + 1, along)]
+    x, y = (np.concatenate(each) for each in zip(*edges, strict=True))
+    points = low[:, None] + (high - low)[:, None] * np.stack([x, y], axis=1)
     try:
-        left, bottom, right, top = transform_bounds(grid.crs, crs, *box)
+        moved = transform_points(scene.grid.crs, crs, *points.reshape(-1, 2).T.tolist())
     except CRSError as error:
         raise FoldError(
             f"scene {scene.id}: expected a reference system that can be converted to that of the other scenes, "
             f"got: {error}. Reproject it, or remove its georeferencing and group the scenes by a file."
         ) from error
-    return left, bottom, right, top
+    return np.stack(moved, axis=1).reshape(points.shape)
 
 
-def _meeting_boxes(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the positions (n_pairs, 2) of boxes and others, (n, 4) each, that have a point in common."""
-    order = np.argsort(others[:, 0], kind="stable")
-    left, bottom, right, top = others[order].T
-    # Only boxes that start before this one ends can meet it; those that also start in time are few.
-    starts = np.searchsorted(left, boxes[:, 0] - (right - left).max(initial=0), side="left")
-    stops = np.searchsorted(left, boxes[:, 2], side="right")
-    found = [np.empty((0, 2), np.int64)]
-    for position, (box, start, stop) in enumerate(zip(boxes, starts, stops, strict=True)):
-        near = slice(start, stop)
-        meets = (right[near] >= box[0]) & (bottom[near] <= box[3]) & (top[near] >= box[1])
-        hits = order[near][meets]
-        found.append(np.column_stack([np.full(len(hits), position), hits]))
-    return np.concatenate(found)
+def _boxes(corners: NDArray[np.float64]) -> NDArray[Any]:
+    (left, bottom), (right, top) = corners.min(axis=1).T, corners.max(axis=1).T
+    boxes: NDArray[Any] = shapely.box(left, bottom, right, top)
+    return boxes
+
+
+def _meeting(tree: STRtree, corners: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the positions (n_pairs, 2) of bounding boxes of points, and of those in a tree, with a point in common."""
+    found: NDArray[np.int64] = tree.query(_boxes(corners)).T
+    return found

@@ -201,7 +201,8 @@ def _sheet(group: Sequence[Scene], shots: tuple[Shot, ...], facts: CheckFacts) -
         "split": group[0].split,
         "fold": group[0].fold,
         "size": len(group),
-        "rules": [_describe_rule(rule, facts.settings) for rule in linking_rules(scenes, facts.settings, facts.root)],
+        "rules": [_describe_rule(rule, facts.settings) for rule in linking_rules(scenes, facts.settings, facts.root)]
+        or ["the same ground, by what their pixels hold, or a shape that they show together"],
         "shots": shots,
     }
 

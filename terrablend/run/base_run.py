@@ -15,6 +15,7 @@ from data.errors import ExperimentError, MemberError
 from data.files import replacing, write_json
 from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
+from data.folds.shared_ground import SharedGround
 from data.maps.member import Member
 from data.progress import Track, untracked
 from data.scenes.catalogue import LABELS, Catalogue
@@ -348,6 +349,10 @@ class BaseRun(ABC, Generic[E]):
         """Return how much of the scenes to be mapped is unlike the training scenes, where pixels can tell."""
         return ()
 
+    def _find_shared(self, catalogue: Catalogue) -> SharedGround | None:
+        """Return which scenes show the same ground, where pixels can tell."""
+        return None
+
     def _hide(self, catalogue: Catalogue) -> Catalogue:
         """Hide the labels that are not to be learned from."""
         return catalogue
@@ -358,7 +363,8 @@ class BaseRun(ABC, Generic[E]):
             logger.warning("%s", warning)
         settings = self.experiment.folds
         root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
-        catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together)
+        shared = self._find_shared(catalogue)
+        catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together, shared)
         catalogue = self._hide(self._trim(catalogue))
         distances, unlike = list(compare_distances(catalogue)), self._find_unlike(catalogue)
         lines = [*report.lines(), *(found.sentence for found in distances), *(found.sentence for found in unlike)]

@@ -10,9 +10,11 @@ from data.errors import SubmissionError, TerrablendError
 from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
+from data.folds.shared_ground import SharedGround, default_bands, find_shared_ground
 from data.maps.store import open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.scenes.catalogue import LABELS, Catalogue
+from data.scenes.footprints import has_footprint
 from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue, read_label_statistics
@@ -166,6 +168,18 @@ class Run(FittedRun[Experiment]):
             known = statistics["train", scene.id]
             statistics["train", scene.id] = read_label_statistics(scene, known, catalogue.classes)
         return replace(catalogue, statistics=statistics)
+
+    def _find_shared(self, catalogue: Catalogue) -> SharedGround | None:
+        content = self.experiment.folds.group.content
+        if content == "none":
+            return None
+        if not isinstance(content, str):
+            return find_shared_ground(catalogue.scenes, content, self.executor, self.track)
+        unplaced = [place for place, scene in enumerate(catalogue.scenes) if not has_footprint(scene)]
+        if len(unplaced) < 2:
+            return None
+        scenes = [catalogue.scenes[place] for place in unplaced]
+        return find_shared_ground(scenes, default_bands(scenes), self.executor, self.track).numbered(unplaced)
 
     def _hide(self, catalogue: Catalogue) -> Catalogue:
         share = self.experiment.folds.labels

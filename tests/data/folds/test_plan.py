@@ -26,7 +26,7 @@ def classes_of(n_labels, task="multiclass"):
 
 
 def scenes_of(count):
-    return [Scene(f"s{k:03d}", "train", (), Grid(1, 1)) for k in range(count)]
+    return [Scene(f"s{k:04d}", "train", (), Grid(1, 1)) for k in range(count)]
 
 
 def deal(group_of, counts, count, seed=0, **rest):
@@ -119,10 +119,22 @@ def test_even_groups_are_dealt_out_evenly_and_the_seed_breaks_the_tie():
     assert (one == deal(range(12), counts, 3, seed=1)).all()
 
 
+def test_many_groups_are_dealt_out_as_evenly_as_few():
+    rng = np.random.default_rng(0)
+    counts = rng.lognormal(3, 1, (6000, 3)).astype(np.int64) * (rng.random((6000, 3)) < 0.6)
+    counts[:, 2] = 0
+    counts[:4, 2] = 1
+    folds = deal(range(6000), counts, 4)
+    assert np.bincount(folds).tolist() == [1500] * 4
+    assert sorted(folds[:4].tolist()) == [0, 1, 2, 3]
+    shares = np.array([counts[folds == fold].sum(axis=0) for fold in range(4)]) / counts.sum(axis=0)
+    assert np.abs(shares - 0.25).max() < 1e-3
+
+
 def test_more_folds_than_groups_is_an_error():
     with pytest.raises(FoldError, match=r"expected at least 4 groups.*got 3 \(6 scenes\).*Lower folds.count to 3"):
         deal([0, 0, 1, 1, 2, 2], [(9, 1)] * 6, 4)
-    with pytest.raises(FoldError, match=r"got 1 \(2 scenes\).*group less strictly"):
+    with pytest.raises(FoldError, match=r"got 1 \(2 scenes\).*Group less strictly"):
         deal([0, 0], [(9, 1)] * 2, 2)
 
 
