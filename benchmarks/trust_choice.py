@@ -21,7 +21,7 @@ CHEAP = 4000
 
 
 def choice_cells(
-    worlds: int, seed: int, groups: Sequence[int] = (6, 12, 30, 100), members: Sequence[int] = (2, 8)
+    worlds: int, seed: int, groups: Sequence[int] = (6, 12, 30, 100), members: Sequence[int] = (2, 4, 8)
 ) -> Iterator[Cell]:
     """Yield by how much the score that is reported of what is used exceeds its score in the population.
 
@@ -41,7 +41,7 @@ def choice_cells(
                 for number in range(CHEAP)
             ]
             found = []
-            for number in range(max(worlds // 12, 4)):
+            for number in range(max(worlds // 15, 4)):
                 chosen = np.sort(np.random.default_rng([seed, n, number]).choice(POPULATION, n, replace=False))
                 reported = dice(nested_counts(population, chosen))
                 used = RULES[NEW](whole(draw.within(chosen), world.classes))
