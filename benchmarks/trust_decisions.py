@@ -10,9 +10,11 @@ from trust_worlds import Cell, World, draw_scenes
 
 from data.maps.geotiff import TOP
 from data.scenes.classes import Classes
-from ensemble.audit.evidence import Evidence, weigh_evidence
-from ensemble.audit.injection import ERRORS, inject_errors
-from ensemble.audit.parts import find_parts
+from ensemble.audit.edges import measure_edges
+from ensemble.audit.evidence import Evidence, count_contradictions, weigh_evidence
+from ensemble.audit.injection import ERRORS, Inject, inject_errors
+from ensemble.audit.label_audit import AuditedScene
+from ensemble.audit.parts import Parts, find_parts
 from ensemble.audit.ranking import Ranking
 from ensemble.decide.decision.thresholds import score_histogram
 from ensemble.decide.thresholds.threshold_curves import coarsen
@@ -58,7 +60,7 @@ def audit_cells(worlds: int, seed: int) -> Iterator[Cell]:
     for kind, inject in ERRORS.items():
         if kind == "another class":  # of two classes that is a missing object
             continue
-        found = [_audit(inject, [seed, number]) for number in range(max(worlds // 60, 2))]
+        found = [judge_audit(inject, [seed, number])[:2] for number in range(max(worlds // 60, 2))]
         learned, plain = np.array(found).T
         error = float((learned - plain).std() / np.sqrt(len(found)))
         note = f"{plain.mean():.2f} to {learned.mean():.2f}"
@@ -68,42 +70,47 @@ def audit_cells(worlds: int, seed: int) -> Iterator[Cell]:
         yield replace(cell, kind="audit", row=kind, values=values)
 
 
-def _audit(inject, seed: list[int]) -> tuple[float, float]:  # type: ignore[no-untyped-def]
-    """Return the average precision of both rankings where a quarter of the scenes are spoiled."""
+def judge_audit(inject: Inject, seed: list[int], share: float = 0.25) -> tuple[float, float, float, float]:
+    """Return the average precision of both rankings of regions, and of both of scenes, where some are spoiled."""
     rng = np.random.default_rng([*seed, 3])
     truth, proba = draw_scenes(World(side=96, smooth=4.0, strength=(2.5, 2.5), common=0.3), 24, rng)
     members = np.rint(ndimage.gaussian_filter(proba[:, :, 1], (0, 0, 1.5, 1.5)) * TOP).astype(np.uint16)
     right = truth.astype(np.uint8)
-    labels = [inject(one.copy(), 2, rng) if rng.random() < 0.25 else one for one in right]
+    labels = [inject(one.copy(), 2, rng) if rng.random() < share else one for one in right]
     labels = [np.where(label > 1, one, label).astype(np.uint8) for label, one in zip(labels, right, strict=True)]
     facts, kinds, slivers = [], [], []
     for _ in range(3):
         for label, maps in zip(labels, members, strict=True):
             spoiled, kind = inject_errors(label, 2, rng)
-            some, wrong, thin = _parts(spoiled, label, maps)
-            facts.append(some)
-            kinds.append(np.where(wrong, kind, -1))
-            slivers.append(thin)
+            parts, wrong = _parts(spoiled, label, maps)[1:]
+            seen = parts.fact("confidence") > 0
+            facts.append(parts.facts[seen])
+            kinds.append(np.where(wrong, kind, -1)[seen])
+            slivers.append(parts.slivers[seen])
     ranking = Ranking.learn(np.concatenate(facts), np.concatenate(kinds), np.concatenate(slivers))
-    every = [_parts(*three) for three in zip(labels, right, members, strict=True)]
-    facts_, wrong_, thin_ = (np.concatenate(columns) for columns in zip(*every, strict=True))
-    listed = ~thin_
-    return tuple(_precision(wrong_[listed], one.score(facts_[listed])) for one in (ranking, Ranking()))  # type: ignore[return-value]
+    listed, errors, scenes = [], [], []
+    for number, (label, true, maps) in enumerate(zip(labels, right, members, strict=True)):
+        evidence, parts, wrong = _parts(label, true, maps)
+        chosen = (parts.fact("confidence") > 0) & ~parts.slivers
+        listed.append(parts.facts[chosen])
+        errors.append(wrong[chosen])
+        scenes.append(AuditedScene(str(number), *count_contradictions(evidence), measure_edges(evidence, parts)))
+    spoiled_scenes = np.array([(label != one).any() for label, one in zip(labels, right, strict=True)])
+    of_regions = [_precision(np.concatenate(errors), one.score(np.concatenate(listed))) for one in (ranking, Ranking())]
+    by_score = np.array([scene.score for scene in scenes])
+    by_share = np.array([scene.share for scene in scenes])
+    return (*of_regions, *(_precision(spoiled_scenes, score) for score in (by_score, by_share)))  # type: ignore[return-value]
 
 
-def _parts(
-    label: Label, right: Label, members: Stored
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return facts of what contradicts a label, which of it is an error, and what are slivers."""
+def _parts(label: Label, right: Label, members: Stored) -> tuple[Evidence, Parts, NDArray[np.bool_]]:
+    """Return what contradicts a label, as evidence and in parts, and which of these are errors."""
     blend = members.mean(axis=0).astype(np.uint16)[None]
     prediction = (blend[0] > TOP // 2).astype(np.uint8)
-    evidence: Evidence = weigh_evidence(members[:, None], (0.5, 0.5), blend, label, prediction)
+    evidence = weigh_evidence(members[:, None], (0.5, 0.5), blend, label, prediction)
     parts = find_parts(evidence, 2)
     inside = parts.number > 0
     part = parts.number[inside] - 1
-    wrong = np.bincount(part, right[inside] == parts.prediction[part], len(parts)) > parts.area / 2
-    seen = parts.fact("confidence") > 0
-    return parts.facts[seen], wrong[seen], parts.slivers[seen]
+    return evidence, parts, np.bincount(part, right[inside] == parts.prediction[part], len(parts)) > parts.area / 2
 
 
 def _precision(wrong: NDArray[np.bool_], score: NDArray[np.float64]) -> float:

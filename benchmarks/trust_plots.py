@@ -50,7 +50,7 @@ def draw_lines(title: str, cells: Sequence[Cell], low: float = 0.86, high: float
     goal = cells[0].goal
     (_, top), (_, bottom) = place(cells[0].at, goal[1]), place(cells[0].at, goal[0])
     parts = [f'<rect class="goal" x="40" y="{top:.1f}" width="{right - 60}" height="{bottom - top:.1f}"/>']
-    for share in np.arange(low, high + 1e-9, 0.02):
+    for share in np.arange(low, high + 1e-9, 0.02 if high - low < 0.3 else 0.1):
         _, y = place(cells[0].at, share)
         parts.append(f'<line x1="40" x2="{right - 20}" y1="{y:.1f}" y2="{y:.1f}" opacity=".5"/>')
         parts.append(f'<text class="soft" x="4" y="{y + 4:.1f}">{share:.2f}</text>')

@@ -60,6 +60,7 @@ def write_audit(audit: Audit, folder: Path, catalogue: Catalogue) -> None:
         {
             "rank": range(1, len(audit.scenes) + 1),
             "scene": [quote_formula(scene.scene) for scene in audit.scenes],
+            "score": [scene.score for scene in audit.scenes],
             "share": [scene.share for scene in audit.scenes],
             "error": [scene.error for scene in audit.scenes],
             "contradicted": [scene.contradicted for scene in audit.scenes],

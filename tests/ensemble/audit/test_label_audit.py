@@ -11,8 +11,9 @@ from data.maps.geotiff import TOP, dequantise
 from data.scenes.classes import Classes
 from data.scenes.windows import Grid, Window
 from ensemble.audit.audit_files import write_audit
+from ensemble.audit.edges import EdgeNoise
 from ensemble.audit.evidence import count_contradictions, weigh_evidence
-from ensemble.audit.label_audit import CROP, audit_labels
+from ensemble.audit.label_audit import CROP, AuditedScene, audit_labels
 from ensemble.audit.parts import find_parts
 from ensemble.audit.ranking import Ranking
 from ensemble.audit.regions import list_candidates, outline_region
@@ -105,9 +106,17 @@ def test_the_audit_keeps_the_worst_regions_of_all_scenes_and_ranks_every_scene(m
     assert [one.outline for one in audit.regions] == [one.outline for one in regions[:25]]
     assert [one.score for one in audit.regions] == pytest.approx([one.score for one in regions[:25]])
     assert {one.scene: (one.labelled, one.contradicted, one.error) for one in audit.scenes} == counts
-    shares = [one.share for one in audit.scenes]
-    assert shares == sorted(shares, reverse=True)
-    assert shares[0] == max(error / labelled for labelled, _, error in counts.values())
+    scores = [one.score for one in audit.scenes]
+    assert scores == sorted(scores, reverse=True)
+    assert max(one.share for one in audit.scenes) == max(error / labelled for labelled, _, error in counts.values())
+
+
+def test_a_label_that_a_move_mends_comes_before_one_of_a_scene_that_is_hard_to_map():
+    hard = AuditedScene("hard", 1000, 90, 50.0, EdgeNoise(0.5, 0.1))
+    moved = AuditedScene("moved", 1000, 40, 20.0, EdgeNoise(0.5, 0.0, 0, -2))
+    few = AuditedScene("few", 1000, 4, 2.0, EdgeNoise(0.1, 0.0, 1, 0))
+    assert sorted([hard, moved, few], key=lambda scene: -scene.score) == [moved, hard, few]
+    assert hard.score == hard.share
 
 
 def test_windows_give_the_same_audit(members):
