@@ -78,9 +78,15 @@ def explain(loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path, 
 
 
 def first_members(bands: Sequence[str], sparse: bool) -> dict[str, dict[str, Any]]:
-    """Return boosted trees, and where labels are few a forest too: it errs less where it has seen little."""
-    forest = {"branch": "trees", "booster": "random_forest", "extra_trees": True}
-    return {"lightgbm": {"branch": "trees", "booster": "lightgbm"}, **({"forest": forest} if sparse else {})}
+    """Return boosted trees; where labels are few, of random split values, which follow them less, and a forest too.
+
+    A class of one small polygon would be lost among the others: in the forest every class weighs the same.
+    """
+    boosted: dict[str, Any] = {"branch": "trees", "booster": "lightgbm"}
+    if not sparse:
+        return {"lightgbm": boosted}
+    forest = {"branch": "trees", "booster": "random_forest", "extra_trees": True, "class_weights": "balanced"}
+    return {"lightgbm": {**boosted, "extra_trees": True}, "forest": forest}
 
 
 def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:

@@ -25,7 +25,7 @@ from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.settings import SceneSettings
 from data.survey.discovery import SceneFiles, mask_rules
-from data.survey.suspects import Declared, declared_scales, find_fill, find_scales
+from data.survey.suspects import Declared, declared_scales, find_fill, find_kinds, find_scales
 from data.survey.verification import scene_strips
 from data.vectors.burn import burn_label, identity_values, write_label
 from data.vectors.drawn import DrawnLabel
@@ -140,7 +140,9 @@ def build_catalogue(
     warnings += _find_copies(inspections)
     warnings += find_scales([each for inspection in inspections for each in inspection.declared])
     if totals:
-        warnings += find_fill(bands, totals, _ends(statistics.values()))
+        ends = _ends(statistics.values())
+        warnings += find_fill(bands, totals, ends)
+        warnings += find_kinds(bands, totals, ends, [*settings.invalid])
     warnings += _find_slow(scenes, slow_pixels)
     logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
     return Catalogue(classes, bands, tuple(scenes), statistics, _histograms(bands, totals)), warnings

@@ -1,5 +1,6 @@
 """Name what looks odd in the values of all scenes together: fill that nobody declared, scales that differ."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from data.scenes.histogram import BOUNDS, ORDER
 from data.scenes.image import ImageFile
 from data.scenes.rasters import open_raster
 
-__all__ = ["Declared", "declared_scales", "find_fill", "find_scales"]
+__all__ = ["Declared", "declared_scales", "find_fill", "find_kinds", "find_scales"]
 
 USUAL = (-9999.0, -99999.0, -32768.0, -3.4028234663852886e38, 9.969209968386869e36, 1e20, -1e20, 1e30, -999.0, 65535.0)
 """Fill values of ArcGIS, R, NetCDF, CMIP and others."""
@@ -19,6 +20,13 @@ USUAL = (-9999.0, -99999.0, -32768.0, -3.4028234663852886e38, 9.969209968386869e
 FREQUENT, FAR, TAIL = 0.001, 10.0, 0.01
 """Share of the pixels from which on a value is frequent; ranges of the others that it lies away from them; share of
 these at either end that their range leaves out."""
+
+
+KINDS, MOST_WHOLE = (3, 24), 255
+"""Fewest and most values of a band of classes, and the greatest of them."""
+
+TURN, ANGLE = 360.0, re.compile(r"aspect|azimuth|angle|bearing|heading|wind_?dir|direction", re.IGNORECASE)
+"""Degrees of a full turn, and words in the name of an angle."""
 
 
 class Declared(NamedTuple):
@@ -69,6 +77,45 @@ def _far_values(counts: NDArray[np.int64], low: float, high: float) -> Iterator[
         usual = any(np.float32(value) == np.float32(known) for known in USUAL)
         if gap > FAR * width and (share >= FREQUENT or usual):
             yield value, share
+
+
+def find_kinds(
+    bands: Sequence[str],
+    totals: Mapping[str, NDArray[np.int64]],
+    ends: NDArray[np.float64],
+    masks: Sequence[str] = (),
+    *,
+    fewest_pixels: int = 10_000,
+) -> list[str]:
+    """Return a line for each band that looks like classes, or like an angle; see `find_fill`.
+
+    Parameters
+    ----------
+    bands, totals, ends
+        As of `find_fill`.
+    masks : sequence of str
+        Bands that are known to be masks.
+    fewest_pixels : int
+        Of fewer pixels nothing is said.
+    """
+    counts = np.sum([*totals.values()], axis=0)[:, ORDER]
+    lines = []
+    for band, row, (low, high) in zip(bands, counts, ends.tolist(), strict=True):
+        if band in masks or row.sum() < fewest_pixels:
+            continue
+        values = BOUNDS[:-1][row > 0]
+        whole = low >= 0 and high <= MOST_WHOLE and bool((values == np.rint(values)).all())
+        if whole and KINDS[0] <= len(values) <= KINDS[1]:
+            lines.append(
+                f"{band}: {len(values)} whole values, as of classes. Then trees should not take them for amounts "
+                f"(members.NAME.categorical: [{band}]), nor a warp mix them (resampling: nearest of its file)."
+            )
+        elif (low >= 0 and TURN - 1 <= high <= TURN) or (0 <= low < high <= TURN and ANGLE.search(band)):
+            lines.append(
+                f"{band}: {low:.4g} … {high:.4g}, as of an angle: 359° and 1° lie beside each other, but far apart in "
+                "numbers. Then give its sine and its cosine as two bands instead."
+            )
+    return lines
 
 
 def declared_scales(scene: str, images: Iterable[ImageFile]) -> Iterator[Declared]:
