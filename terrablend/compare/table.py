@@ -104,7 +104,7 @@ def _lines(rows: Sequence[Row], title: str, confidence_level: float) -> Iterator
     yield f"{title} of held-out folds, {confidence_level:.0%} intervals; gains over {first.experiment} are paired"
     wide = max(len(row.experiment) for row in rows) + 2
     model = max(len(row.model) for row in rows) + 2
-    yield f"{'':<{wide}}{'':<{model}}{'labels':>8}{title:>24}{'gain':>27}{'with all labels':>27}"
+    yield f"{'':<{wide}}{'':<{model}}{'labels':>8}{title:>24}{'gain':>27}{'over all labels':>27}"
     for row in rows:
         score, gain, fewer = row.score.words(), _signed(row.gain), _signed(row.fewer)
         yield f"{row.experiment:<{wide}}{row.model:<{model}}{row.labels:>8.4g}{score:>24}{gain:>27}{fewer:>27}"

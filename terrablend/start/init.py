@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from data.errors import ExperimentError
+from data.names import expand_ranges
 from data.scenes.classes import IGNORE
 from data.scenes.rasters import open_raster
 from terrablend.branches import BRANCHES
@@ -29,6 +30,8 @@ LABEL_WORDS = re.compile(r"mask|label|truth|annot|(^|[^a-z])gt([^a-z]|$)", re.IG
 SPLIT_WORDS = {"val": re.compile(r"val", re.IGNORECASE), "test": re.compile(r"test", re.IGNORECASE)}
 SAMPLE = 20
 """Files of a folder that are opened to learn what it holds."""
+EMBEDDED = 64
+"""Bands of an AlphaEarth embedding, called A00 … A63."""
 MOST_CLASSES = 32
 """Distinct values above which a one-band raster is taken for an image."""
 
@@ -43,6 +46,8 @@ class RasterFolder:
     nodata: float | None
     values: frozenset[int] | None
     """Values of a one-band raster with few of them, else None."""
+    coded: bool = False
+    """Whether it has the bytes of an AlphaEarth embedding."""
 
     @property
     def split(self) -> str:
@@ -110,7 +115,7 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             **drawn,
             "members": _first_members([], sparse=True),
         }
-    bands = [band for entry in scenes["train"]["image"] for band in entry["bands"]]
+    bands = [band for entry in scenes["train"]["image"] for band in expand_ranges(entry["bands"])]
     return _experiment(folder, scenes, frozenset().union(*(entry.values or () for entry in labels)), bands)
 
 
@@ -192,6 +197,7 @@ def _look_at(root: Path, parent: Path, files: list[str]) -> RasterFolder:
     for file in files[:: max(1, len(files) // SAMPLE)]:
         with open_raster(str(parent / file)) as raster:
             bands, nodata = _band_names(raster), raster.nodata
+            coded = raster.count == EMBEDDED and set(raster.dtypes) == {"int8"} and nodata == -128
             if values is not None and raster.count == 1:
                 found = np.unique(raster.read(1))
                 # What is declared to be no data is no class.
@@ -200,7 +206,7 @@ def _look_at(root: Path, parent: Path, files: list[str]) -> RasterFolder:
                 values = values | set(found.astype(np.int64).tolist()) if whole else None
         if values is not None and (len(bands) > 1 or len(values) > MOST_CLASSES or not values):
             values = None
-    return RasterFolder(pattern, ids, bands, nodata, None if values is None else frozenset(values))
+    return RasterFolder(pattern, ids, bands, nodata, None if values is None else frozenset(values), coded)
 
 
 def _common_ends(files: list[str]) -> tuple[str, str]:
@@ -223,6 +229,8 @@ def _common_ends(files: list[str]) -> tuple[str, str]:
 def _band_names(raster: Any) -> tuple[str, ...]:
     if all(raster.descriptions):
         return tuple(raster.descriptions)
+    if raster.count == EMBEDDED and raster.dtypes[0] in ("int8", "float32", "float64"):
+        return tuple(f"A{index:02}" for index in range(EMBEDDED))
     usual = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
     return usual.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
 
@@ -236,11 +244,15 @@ def _describe_images(parts: list[RasterFolder]) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = []
     for part in parts:
         bands = list(part.bands)
-        if len(parts) > 1:
+        if len(bands) >= EMBEDDED and bands == expand_ranges([f"{bands[0]}..{bands[-1]}"]):
+            bands = [f"{bands[0]}..{bands[-1]}"]
+        elif len(parts) > 1:
             # Several files a scene: their folders tell their bands apart.
             place = re.sub(r"\W+", "_", Path(part.pattern).parent.name).lower()
             bands = [f"{band}_{place}" for band in bands]
         entries.append({"path": part.pattern, "bands": bands})
-        if part.nodata is not None and np.isfinite(part.nodata):
+        if part.coded:
+            entries[-1]["decode"] = "alphaearth"
+        elif part.nodata is not None and np.isfinite(part.nodata):
             entries[-1]["nodata"] = part.nodata
     return entries

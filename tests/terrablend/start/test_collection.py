@@ -63,3 +63,13 @@ def test_items_are_learned_from_and_mapped(items, tmp_path, terrablend, monkeypa
     refused = terrablend("predict", "runs/sea", items / "3/red.tif", "-o", "out", "--workers", 1)
     assert refused.code == 2
     assert "expected STAC items, got" in refused.err
+
+
+def test_a_folder_of_embeddings_is_recognised(write_raster, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        codes = rng.integers(-127, 128, (64, 8, 8)).astype(np.int8)
+        write_raster(f"img/{name}.tif", codes, nodata=-128)
+        write_raster(f"mask/{name}.tif", rng.integers(0, 2, (8, 8)).astype(np.uint8))
+    train = guess_experiment(tmp_path)["scenes"]["train"]
+    assert train["image"] == [{"path": "img/{id}.tif", "bands": ["A00..A63"], "decode": "alphaearth"}]
