@@ -13,8 +13,7 @@ import torch
 
 from cnn.crops.crops import SceneStore
 from cnn.crops.truth import truth_of
-from cnn.inputs.channels import Channels, default_inputs
-from cnn.inputs.stacked import input_channels
+from cnn.inputs.channels import default_inputs
 from cnn.machine import Machine, choose_device, limit_threads
 from cnn.network.model_file import model_path, read_about, write_tensors
 from cnn.network.network import build_network, measure_input
@@ -31,7 +30,9 @@ from data.progress import Track
 from data.records import write_record
 from data.scenes.catalogue import Catalogue
 from features.branch import Training
+from features.channels import Channels
 from features.feature_set import FeatureSet
+from features.stacked import input_channels
 
 __all__ = ["fit_member"]
 

@@ -10,7 +10,6 @@ from torch import nn
 from cnn.inputs.channels import measure_spread
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.inputs.resize import scene_side
-from cnn.inputs.stacked import input_channels, stacked_names
 from cnn.machine import choose_device, choose_precision, fast_on_cpu
 from cnn.network.bounded import no_larger_than
 from cnn.network.model_file import model_path, read_tensors
@@ -28,6 +27,7 @@ from data.records import read_record
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
 from features.feature_set import FeatureSet
+from features.stacked import input_channels, stacked_names
 
 __all__ = ["CnnMember", "load_member"]
 

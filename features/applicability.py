@@ -10,7 +10,7 @@ References
 .. [2] Schumacher et al. 2025, the local point density, doi:10.5194/gmd-18-10185-2025
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,15 +146,15 @@ def load_applicability(path: Path) -> Applicability:
     return read_record(path, Applicability, APPLICABILITY)
 
 
-def weigh_columns(explanation: Explanation) -> dict[str, float]:
-    """Return the columns that matter and their weights, the heaviest first, with the mean 1.
+def weigh_columns(explanation: Explanation, columns: Container[str]) -> dict[str, float]:
+    """Return those of some columns that matter and their weights, the heaviest first, with the mean 1.
 
     A weight is the mean, over the classes, of the share that a column has of the rises of the class's log loss when
     columns are shuffled. All columns weigh the same where shuffling harms nothing.
     """
     shares: dict[str, float] = {}
     for use in explanation.classes:
-        rises = {column.name: max(column.log_loss.mean, 0.0) for column in use.columns}
+        rises = {column.name: max(column.log_loss.mean, 0.0) for column in use.columns if column.name in columns}
         total = sum(rises.values())
         for name, rise in rises.items():
             shares[name] = shares.get(name, 0.0) + (rise / total if total else 0.0)

@@ -51,7 +51,7 @@ def _class_lines(use: "ClassUse", meaning: Mapping[str, str]) -> Iterator[str]:
         shap = "–" if math.isnan(column.shap) else f"{column.shap:.3f}"
         yield (
             f"{column.name:<{width}}  {column.gain.mean:>6.1%}  {iou:>17}  {loss:>17}  {shap:>7}  "
-            f"{meaning[column.name]}"
+            f"{meaning.get(column.name, 'what another member says of it')}"
         )
 
 

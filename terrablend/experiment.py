@@ -249,6 +249,16 @@ class TableExperiment(BaseExperiment):
     )
     ensemble: EnsembleSettings = Field(EnsembleSettings(), description="how the members are blended, and for what")
 
+    @field_validator("members")
+    @classmethod
+    def _stacked_on_none(cls, members: dict[str, MemberSettings]) -> dict[str, MemberSettings]:
+        for name, member in members.items():
+            if member.stacked_on:
+                raise ValueError(
+                    f"{name}.stack: expected none, got {', '.join(member.stacked_on)}: tables have no maps"
+                )
+        return members
+
     @field_validator("task")
     @classmethod
     def _one_label_a_row(cls, task: Task) -> Task:

@@ -35,7 +35,7 @@ def load(loading: Loading[TreeSettings]) -> "TreeMember":
     from trees.member import load_member
 
     device = loading.device or loading.settings.device
-    return load_member(loading.directory, loading.threads, device, loading.executor)
+    return load_member(loading.directory, loading.threads, device, loading.executor, loading.members)
 
 
 def open_rows(training: Training[TreeSettings]) -> "TrainingRows":
@@ -49,6 +49,7 @@ def open_rows(training: Training[TreeSettings]) -> "TrainingRows":
         training.catalogue,
         training.pixels,
         training.columns(),
+        members=training.members,
         threads=training.threads,
         device=training.device or settings.device,
     )
@@ -105,7 +106,11 @@ BRANCH = Branch(
     architecture=lambda settings: settings.booster,
     inputs=inputs,
     table=TableBranch(
-        open_rows, ("booster", "features", "sample_weight", "class_weights"), predict_rows, predict_new, explain
+        open_rows,
+        ("booster", "features", "stack", "sample_weight", "class_weights"),
+        predict_rows,
+        predict_new,
+        explain,
     ),
     search_space={
         "leaves": Range(low=7, high=255, log=True),

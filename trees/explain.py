@@ -19,7 +19,7 @@ from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from features.description import weighted_quantiles
 from features.explanation import ClassUse, ColumnUse, Dependence, Explanation, Spread, Swarm
-from features.scene_table import open_rows
+from features.stacked import open_channel_rows
 from features.subsample import sample_by_weight, sample_rows
 from trees.boosters.booster import Booster, class_contributions, predict_classes
 from trees.member import TreeMember
@@ -159,7 +159,7 @@ def explain_member(
 def _read_parts(
     member: TreeMember, catalogue: Catalogue, pixels: Path, rows: int, rng: np.random.Generator
 ) -> list[_Part]:
-    table = open_rows(pixels, catalogue, member.feature_set.names, member.folds)
+    table = open_channel_rows(pixels, catalogue, member.feature_set, member.folds)
     places, weight = _draw(table.label, table.weight, rows, len(catalogue.classes.label_names), rng)
     chosen = np.zeros(len(table), bool)
     chosen[places] = True

@@ -28,12 +28,13 @@ def open_training_rows(
     pixels: Path,
     feature_set: Columns,
     *,
+    members: Path | None = None,
     threads: int = 1,
     device: DeviceName = "auto",
 ) -> TrainingRows:
     """Open the rows that a member learns from, of the pixel table or of the table of scenes; see `TrainingRows`."""
     kind = TagRows if catalogue.classes.task == "multilabel" else PixelRows
-    return kind(name, settings, catalogue, pixels, feature_set, threads=threads, device=device)
+    return kind(name, settings, catalogue, pixels, feature_set, members=members, threads=threads, device=device)
 
 
 def fit_member(

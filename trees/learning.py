@@ -15,7 +15,9 @@ from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
+from features.feature_set import FeatureSet
 from features.scene_table import open_rows
+from features.stacked import input_channels, open_channel_rows, stacked_names
 from features.table import Columns
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
@@ -51,6 +53,8 @@ class TrainingRows(ABC):
         Folder of the table.
     feature_set : Columns
         Of the table.
+    members : Path, optional
+        Holds the folders of the members that it is stacked on; ``members`` beside the table by default.
     threads : int
     device : {"auto", "cpu", "cuda"}
 
@@ -76,14 +80,22 @@ class TrainingRows(ABC):
         pixels: Path,
         feature_set: Columns,
         *,
+        members: Path | None = None,
         threads: int = 1,
         device: DeviceName = "auto",
     ) -> None:
         self.name, self.settings, self.catalogue, self.formulas = name, settings, catalogue, feature_set.formulas
         self.labels = catalogue.classes.label_names
-        columns = _check_columns(name, settings, feature_set.names)
+        stacked = stacked_names(settings.stack, catalogue.classes.names)
+        columns = _check_columns(name, settings, feature_set.names, stacked)
         _check_settings(name, settings, catalogue.classes)
-        table = open_rows(pixels, catalogue, columns)
+        if stacked:
+            own = FeatureSet(catalogue.bands, columns, feature_set.formulas)
+            folders = pixels.parent / "members" if members is None else members
+            channels = input_channels(own, settings.stack, catalogue.classes.names, folders)
+            table = open_channel_rows(pixels, catalogue, channels)
+        else:
+            table = open_rows(pixels, catalogue, columns)
         kind = LEARNERS[settings.booster]
         self.made_with: Mapping[str, str] = {kind.library: _library_version(kind.library, name)}
         self.learner = kind(table, catalogue.classes.n_labels, threads, device)
@@ -192,8 +204,10 @@ def fit_part(
     return learner.fit(settings.model_copy(update={"rounds": booster.rounds}), chosen, seed=seed)
 
 
-def _check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the columns to learn from; raises MemberError if there are no such columns."""
+def _check_columns(
+    name: str, settings: TreeSettings, columns: Sequence[str], stacked: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the names of the table's columns to learn from; raises MemberError if there are no such columns."""
     names = tuple(columns if settings.features is None else settings.features)
     unknown = [column for column in names if column not in columns]
     if unknown:
@@ -201,7 +215,7 @@ def _check_columns(name: str, settings: TreeSettings, columns: Sequence[str]) ->
             f"member {name}: expected columns of the pixel table, got {', '.join(unknown)}. "
             "Add them under features, or take them out of the member's features."
         )
-    unused = [column for column in (*settings.categorical, *settings.monotone) if column not in names]
+    unused = [column for column in (*settings.categorical, *settings.monotone) if column not in (*names, *stacked)]
     if unused:
         raise MemberError(
             f"member {name}: expected columns that it learns from under categorical and monotone, "
@@ -226,6 +240,10 @@ def _check_settings(name: str, settings: TreeSettings, classes: Classes) -> None
         raise MemberError(
             f"member {name}: expected no monotone columns with {several}, got {', '.join(settings.monotone)}. "
             "Leave monotone out."
+        )
+    if settings.stack and classes.task == "multilabel":
+        raise MemberError(
+            f"member {name}: expected no stack with the task multilabel, got {', '.join(settings.stack)}. Leave it out."
         )
     if settings.monitor in ("iou", "average_precision") and classes.n_labels > 2:
         raise MemberError(

@@ -17,8 +17,10 @@ from data.records import read_record, require_hash
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
 from data.workers import map_ordered
-from features.feature_set import FeatureSet, Opened
+from features.channels import Channels, OpenChannels
+from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
+from features.stacked import input_channels, stacked_names
 from trees.boosters.booster import Booster, predict_classes, unreadable
 from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
@@ -43,8 +45,8 @@ class TreeMember:
     name : str
     boosters : mapping of int to Booster
         By fold; that of fold k has never seen a scene of fold k.
-    feature_set : FeatureSet or SceneFeatureSet
-        Of pixels, or of whole scenes.
+    feature_set : Channels or SceneFeatureSet
+        Of pixels, with the maps of members that it is stacked on, or of whole scenes.
     n_classes : int
         Probability bands.
     threads : int
@@ -58,7 +60,7 @@ class TreeMember:
 
     name: str
     boosters: Mapping[int, Booster]
-    feature_set: FeatureSet | SceneFeatureSet
+    feature_set: Channels | SceneFeatureSet
     n_classes: int
     threads: int = 1
     executor: Executor | None = None
@@ -78,7 +80,7 @@ class TreeMember:
             for scene in scenes:
                 yield from self._predict_pixels(scene, self.feature_set.open(scene), folds)
 
-    def _predict_pixels(self, scene: Scene, opened: Opened, folds: Sequence[int]) -> Iterator[Prediction]:
+    def _predict_pixels(self, scene: Scene, opened: OpenChannels, folds: Sequence[int]) -> Iterator[Prediction]:
         for window in tile_windows(scene.grid.height, scene.grid.width, self.side):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
             valid = opened.valid(window)
@@ -86,7 +88,7 @@ class TreeMember:
                 # Neighbours follow each other, which is what makes a forest fast.
                 order = in_squares(window.height, window.width)
                 pixels = order[valid.ravel()[order]]
-                features = np.take(opened.compute(window).reshape(len(self.feature_set), -1), pixels, axis=1).T
+                features = np.take(opened.compute(window).reshape(len(self.feature_set.names), -1), pixels, axis=1).T
                 proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features, folds).T
             yield scene, window, proba
 
@@ -112,7 +114,11 @@ class TreeMember:
 
 
 def load_member(
-    directory: Path, threads: int = 1, device: DeviceName = "cpu", executor: Executor | None = None
+    directory: Path,
+    threads: int = 1,
+    device: DeviceName = "cpu",
+    executor: Executor | None = None,
+    members: Path | None = None,
 ) -> TreeMember:
     """Load a member that `trees.fit.fit_member` trained, with a booster for each fold that it has.
 
@@ -124,6 +130,8 @@ def load_member(
         Unless "cpu", libraries that can predict on a GPU do, if there is one.
     executor : Executor, optional
         Where features of whole scenes are computed.
+    members : Path, optional
+        Holds the folders of the members that it is stacked on; that of ``directory`` by default.
 
     Raises
     ------
@@ -131,12 +139,15 @@ def load_member(
         If there is none, or a file of it does not fit the others.
     """
     record = read_record(directory / "member.json", MemberRecord, MEMBER)
-    columns = record.bands, record.features, record.formulas
+    stack = record.settings.stack
+    stacked = stacked_names(stack, record.classes.names)
+    columns = record.bands, [name for name in record.features if name not in stacked], record.formulas
     if record.classes.task == "multilabel":
-        feature_set: FeatureSet | SceneFeatureSet = SceneFeatureSet(*columns)
+        feature_set: Channels | SceneFeatureSet = SceneFeatureSet(*columns)
         kind: type[Booster] = TagBoosters
     else:
-        feature_set = FeatureSet(*columns)
+        folders = directory.parent if members is None else members
+        feature_set = input_channels(FeatureSet(*columns), stack, record.classes.names, folders)
         kind = LEARNERS[record.settings.booster].booster
     n_classes = len(record.classes.names)
     boosters = _load_boosters(directory, kind, (record.features, n_classes), device)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.settings import BandNames, aliases
 from features.branch import DeviceName, MemberSettings
@@ -65,6 +65,12 @@ class TreeSettings(MemberSettings):
         description="factor on the weights of a class's rows, or of scenes with a tag: none; balanced: every class has "
         "the same total; or name → factor, 1 if not named",
         json_schema_extra=aliases("class_weight"),
+    )
+
+    stack: list[str] = Field(
+        [],
+        description="members whose probabilities are columns too, one a class, out of fold in training scenes; not "
+        "with the task multilabel",
     )
 
     categorical: list[str] = Field(
@@ -176,6 +182,18 @@ class TreeSettings(MemberSettings):
             return self
         fill = int(counts[counts > 0].min()) // LEAVES_A_CLASS
         return self.model_copy(update={"min_leaf_rows": min(LEAF_ROWS, max(FEWEST_LEAF_ROWS, fill))})
+
+    @property
+    def stacked_on(self) -> list[str]:
+        """Members whose maps are columns."""
+        return self.stack
+
+    @field_validator("stack")
+    @classmethod
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each member once, got {', '.join(names)}")
+        return names
 
     @model_validator(mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from cnn.crops.augmentation import Augmentation
 from cnn.crops.augmentation_params import AugmentationParams, sample_params
 from cnn.crops.placement import CropPlan, Placement
 from cnn.crops.truth import PIXELS, Truth
-from cnn.inputs.channels import Channels, lattice_pixels, read_channels, survey_windows
+from cnn.inputs.channels import lattice_pixels, read_channels, survey_windows
 from cnn.inputs.d4 import D4, apply_d4, d4_matrix
 from cnn.inputs.normalisation import Normalisation, Spread
 from data.files import scene_rng
@@ -23,6 +23,7 @@ from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
 from data.scenes.statistics import Moments
 from data.scenes.windows import Window
+from features.channels import Channels
 
 __all__ = ["CropSampler", "Crops", "SceneStore"]
 

@@ -1,7 +1,6 @@
 """Input channels: what a network sees of a scene, by name."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,49 +9,13 @@ from cnn.inputs.normalisation import Spread
 from data.scenes.scene import Scene
 from data.scenes.statistics import Moments
 from data.scenes.windows import Grid, Window, tile_windows
+from features.channels import Channels
 from features.scene_facts import lattice_of
 
-__all__ = [
-    "Channels",
-    "OpenChannels",
-    "default_inputs",
-    "lattice_pixels",
-    "measure_spread",
-    "read_channels",
-    "survey_windows",
-]
+__all__ = ["default_inputs", "lattice_pixels", "measure_spread", "read_channels", "survey_windows"]
 
 BLOCK = 1024
 """Side of the windows that scenes are surveyed in, pixels."""
-
-
-class OpenChannels(Protocol):
-    """A scene whose channels are read window by window."""
-
-    def compute(self, window: Window | None = None) -> NDArray[np.float32]:
-        """Return the channels (C, height, width) of a window, NaN where there is no data."""
-        ...
-
-    def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
-        """Return where a window of the scene was seen, (height, width) bool."""
-        ...
-
-
-class Channels(Protocol):
-    """Named input channels, such as a `FeatureSet`."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the channels, in order."""
-        ...
-
-    def describe(self) -> list[dict[str, str | int]]:
-        """Describe each channel: name, kind, definition, halo, reference, unit."""
-        ...
-
-    def open(self, scene: Scene) -> OpenChannels:
-        """Return the scene, ready to be read."""
-        ...
 
 
 def default_inputs(bands: Sequence[str], scenes: Iterable[Scene]) -> tuple[str, ...]:

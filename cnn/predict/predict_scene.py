@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.inputs.channels import Channels, read_channels
+from cnn.inputs.channels import read_channels
 from cnn.inputs.resize import scene_side
 from cnn.predict.runner import Runner
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
+from features.channels import Channels
 
 __all__ = ["Tiling", "blend_shares", "predict_scene", "tile_starts"]
 

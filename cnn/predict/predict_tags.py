@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from cnn.inputs.channels import Channels, read_channels
+from cnn.inputs.channels import read_channels
 from cnn.predict.runner import Runner
 from cnn.train.validation import tile_places
 from data.scenes.scene import Scene
 from data.scenes.windows import Window
+from features.channels import Channels
 
 __all__ = ["predict_tags"]
 

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from data.pages.axis import Axis
 from ensemble.report.section import ReportSource, Row
-from features.description import ColumnFacts, TableFacts
+from features.description import TableFacts
 from features.explanation import ClassUse, Dependence, Explanation, Swarm
 
 __all__ = ["explanation_rows", "tree_values"]
 
 SHOWN = 15
 """Columns of each class."""
+
+STACKED = ("what another member says of it", "")
+"""Definition and reference of columns that are not the table's own."""
 
 SHADES = 5
 """Steps between the lowest and the highest rank of a value."""
@@ -35,7 +38,7 @@ def tree_values(source: ReportSource) -> Row | None:
 
 def explanation_rows(explanations: Iterable[Explanation], facts: TableFacts) -> list[Row]:
     """Return what the template shows of each member."""
-    meaning = {column.name: column for column in facts.columns}
+    meaning = {column.name: (column.definition, column.reference) for column in facts.columns}
     return [
         {
             "name": explanation.member,
@@ -51,7 +54,7 @@ def explanation_rows(explanations: Iterable[Explanation], facts: TableFacts) -> 
     ]
 
 
-def _class_rows(use: ClassUse, meaning: Mapping[str, ColumnFacts]) -> Row:
+def _class_rows(use: ClassUse, meaning: Mapping[str, tuple[str, str]]) -> Row:
     shown = use.columns[:SHOWN]
     axis = Axis.spanning([0.0, *(value for column in shown if column.swarm for value in column.swarm.shap)])
     gains, losses, ious, shaps = (
@@ -75,8 +78,8 @@ def _class_rows(use: ClassUse, meaning: Mapping[str, ColumnFacts]) -> Row:
         "rows": [
             {
                 "use": column,
-                "definition": meaning[column.name].definition,
-                "reference": _shorten(meaning[column.name].reference),
+                "definition": meaning.get(column.name, STACKED)[0],
+                "reference": _shorten(meaning.get(column.name, STACKED)[1]),
                 "gain": gains[place],
                 "log_loss": losses[place],
                 "iou": ious[place],

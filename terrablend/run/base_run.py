@@ -414,7 +414,8 @@ class BaseRun(ABC, Generic[E]):
         explanation = table.explain(loading, catalogue, self.pixels, self.experiment.seed, self.track)
         explanation.save(self.folder.path / "explain" / f"{name}.json")
         if not self._has_tags:
-            weights = weigh_columns(explanation)
+            # What other members say is no look of a pixel.
+            weights = weigh_columns(explanation, self.feature_set(catalogue).names)
             rows = open_rows(self.pixels, catalogue, list(weights))
             applicability = learn_applicability(rows, catalogue, weights, seed=self.experiment.seed)
             applicability.save(self.folder.path / applicability_file(name))

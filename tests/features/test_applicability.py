@@ -127,13 +127,14 @@ def use(name, rise):
 def test_a_column_weighs_its_share_in_each_class():
     common = ClassUse("common", 0, 0, (use("a", 30.0), use("b", 10.0), use("c", -5.0)))
     rare = ClassUse("rare", 0, 0, (use("b", 0.03), use("a", 0.0), use("c", 0.01)))
-    weights = weigh_columns(Explanation("trees", 1, 1, 1, False, (common, rare)))
+    weights = weigh_columns(Explanation("trees", 1, 1, 1, False, (common, rare)), "abc")
     assert list(weights) == ["b", "a", "c"]
     assert weights == pytest.approx({"b": 1.5, "a": 1.125, "c": 0.375})
     none = ClassUse("none", 0, 0, (use("a", -1.0), use("b", 0.0)))
-    assert weigh_columns(Explanation("trees", 1, 1, 1, False, (none,))) == {"a": 1, "b": 1}
+    assert weigh_columns(Explanation("trees", 1, 1, 1, False, (none,)), "ab") == {"a": 1, "b": 1}
+    assert list(weigh_columns(Explanation("trees", 1, 1, 1, False, (common, rare)), "bc")) == ["b", "c"]
     many = ClassUse("many", 0, 0, tuple(use(f"x{number:03}", 1.0) for number in range(100)))
-    assert len(weigh_columns(Explanation("trees", 1, 1, 1, False, (many,)))) == 24
+    assert len(weigh_columns(Explanation("trees", 1, 1, 1, False, (many,)), [one.name for one in many.columns])) == 24
 
 
 def test_rows_of_every_class_and_fold_are_compared_with_and_the_seed_decides_which(tmp_path):

@@ -18,8 +18,10 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.rasters import maybe_ungeoreferenced, open_raster
 from data.scenes.scene import read_scene, valid_mask
 from features.branch import Branch, MemberSettings
+from features.stacked import open_channel_rows
 from terrablend.branches import BRANCHES
 from terrablend.experiment import Experiment
+from trees.member import load_member
 
 from .conftest import EXPERIMENT, write_small_coast
 
@@ -210,6 +212,47 @@ def test_an_ensemble_of_maps_alone_needs_no_table(foreign, tmp_path, terrablend)
     assert out.split() == ["first", "done"]
     tuned = terrablend("tune", experiment, "first", "--run", run)
     assert "learns nothing" in tuned.err
+
+
+def test_trees_learn_from_what_other_members_say_out_of_fold(foreign, tmp_path, terrablend):
+    experiment, write = foreign
+    write(noise=20)
+    stacked = {**TREES, "stack": ["foundation"]}
+    change(experiment, members={"stacked": stacked, "foundation": MAPS, "lightgbm": TREES})
+    run = tmp_path / "run"
+    outcome = terrablend("run", experiment, "--run", run, "--workers", 1)
+    assert outcome.code == 0, outcome.err
+    record = read_json(run / "members" / "stacked" / "member.json")
+    assert record["features"][-1] == "foundation:kelp"
+    # The column is the map: whoever has it needs little else.
+    importance = read_json(run / "members" / "stacked" / "fold0.json")["importance"]
+    assert max(importance, key=importance.get) == "foundation:kelp"
+    scores = pl.read_parquet(run / "ensemble" / "scores.parquet")
+    pooled = scores.filter((pl.col("metric") == "dice") & (pl.col("scope") == "pooled"))
+    dice = dict(pooled.select("candidate", "value").rows())
+    assert dice["stacked"] > dice["lightgbm"] + 0.05
+    catalogue = Catalogue.load(run / "catalogue.parquet")
+    scene = catalogue.split("train")[0]
+    member = load_member(run / "members" / "stacked")
+    table = open_channel_rows(run / "pixels", catalogue, member.feature_set, [scene.fold])
+    with maybe_ungeoreferenced(), rasterio.open(run / "members" / "foundation" / "oof" / f"{scene.id}.tif") as raster:
+        stored = raster.read(1)
+    rows = pl.read_parquet(run / "pixels" / f"fold={scene.fold}" / f"{scene.id}.parquet")
+    of_scene = table.read(np.array(table.scenes)[table.scene] == scene.id)
+    expected = stored[rows["row"].to_numpy(), rows["col"].to_numpy()] / 65534
+    np.testing.assert_allclose(of_scene[:, -1], np.where(expected > 1, np.nan, expected), atol=1e-6)
+    image = next(iter(sorted((experiment.parent / "test").glob("*.tif"))))
+    maps = ("--maps", f"foundation={experiment.parent}/foundation/{{id}}.tif")
+    for noise in (20, 90):
+        write(noise=noise)
+        new = experiment.parent / "foundation" / f"{image.stem}.tif"
+        (experiment.parent / "foundation" / f"{image.stem.removesuffix('_satellite')}.tif").rename(new)
+        outcome = terrablend("predict", run, image, "-o", tmp_path / f"out{noise}", *maps, "--workers", 1)
+        assert outcome.code == 0, outcome.err
+    one, other = ((tmp_path / f"out{noise}" / f"{image.stem}_proba.tif").read_bytes() for noise in (20, 90))
+    assert one != other
+    change(experiment, members={"stacked": {**TREES, "stack": ["unet"]}, "lightgbm": TREES})
+    assert "got unet" in terrablend("check", experiment).err
 
 
 def test_an_in_sample_member_is_never_decided_on(foreign, tmp_path, terrablend):

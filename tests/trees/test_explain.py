@@ -181,7 +181,7 @@ def test_what_the_library_does_not_give_is_left_out(explained):
 
 
 def test_rows_without_a_value_have_no_rank_and_a_column_without_any_no_dependence(spied, monkeypatch):
-    read = trees.explain.open_rows
+    read = trees.explain.open_channel_rows
 
     class Holed:
         def __init__(self, block):
@@ -200,7 +200,7 @@ def test_rows_without_a_value_have_no_rank_and_a_column_without_any_no_dependenc
         table = read(*arguments)
         return replace(table, blocks=[Holed(block) for block in table.blocks])
 
-    monkeypatch.setattr(trees.explain, "open_rows", open_holed)
+    monkeypatch.setattr(trees.explain, "open_channel_rows", open_holed)
     explanation = explain_member(*spied, seed=0)
     half, none = (use_of(explanation, name) for name in ("red", "green"))
     empty = np.isnan(half.swarm.rank)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from cnn import load_member
 from cnn.crops.crops import SceneStore
 from cnn.export import ByName, random_windows, trace
-from cnn.inputs.stacked import input_channels, stacked_names
 from cnn.network.model_file import read_about
 from cnn.network.network import build_network
 from cnn.network.weights import load_weights
@@ -29,6 +28,7 @@ from data.scenes.rasters import maybe_ungeoreferenced
 from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
 from features.feature_set import FeatureSet
+from features.stacked import input_channels, stacked_names
 
 from ..conftest import fit_member
 

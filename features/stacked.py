@@ -1,26 +1,31 @@
-"""Input channels from other members' probability maps, out of fold wherever a network learns.
+"""Channels from other members' probability maps, out of fold wherever a model learns.
 
-A tree that has seen a scene's labels is too sure of them, and a network that learns to trust such a map is let down
-by the honest ones of new scenes. So a training scene's map is refused unless it says that the one model made it that
-never saw the scene's group.
+A model that has seen a scene's labels is too sure of them, and another that learns to trust its maps is let down by the
+honest ones of new scenes. So a training scene's map is refused unless it says that the one model made it that never saw
+the scene's group.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.inputs.channels import Channels, OpenChannels
 from data.errors import MapError
 from data.maps.geotiff import map_names, map_tags, read_proba
 from data.maps.store import map_path
+from data.scenes.catalogue import Catalogue
 from data.scenes.rasters import read_grid
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid, Window
+from features.channels import Channels, OpenChannels
 from features.feature_set import FeatureSet
+from features.scene_features import SceneFeatureSet
+from features.scene_table import open_rows
+from features.table import RowGroup, Table, read_columns, table_path
 
-__all__ = ["StackedChannels", "input_channels", "stacked_names"]
+__all__ = ["StackedChannels", "input_channels", "open_channel_rows", "stacked_names"]
 
 
 def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
@@ -33,7 +38,7 @@ def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ..
 
 
 def input_channels(feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> Channels:
-    """Return the input channels of a network: features, then the probabilities of the members of its stack.
+    """Return the channels of a model: features, then the probabilities of the members of its stack.
 
     Parameters
     ----------
@@ -109,13 +114,69 @@ class OpenStack:
         inner = area.meet(self._grid.window)
         if inner.height and inner.width:
             # Of a scene in blocks the map is one.
-            maps = [read_proba(path, inner.shift(self._place)) for path in self._paths]
-            out[len(features) :, *inner.within(area)] = np.concatenate(maps)
+            out[len(features) :, *inner.within(area)] = self.maps(inner)
         return out
+
+    def maps(self, window: Window) -> NDArray[np.float32]:
+        """Return what the members say of a window within the scene, (members × classes, height, width)."""
+        # Of a scene in blocks the map is one.
+        return np.concatenate([read_proba(path, window.shift(self._place)) for path in self._paths])
 
     def valid(self, window: Window | None = None) -> NDArray[np.bool_]:
         """Return where a window of the scene was seen, (height, width) bool."""
         return self._features.valid(window)
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """Rows of the pixel table that are read together, and what other members say of their pixels.
+
+    Parameters
+    ----------
+    rows : RowGroup
+    scene : Scene
+        Of all of them.
+    channels : StackedChannels
+    """
+
+    rows: RowGroup
+    scene: Scene
+    channels: StackedChannels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self) -> NDArray[np.float32]:
+        """Return the columns (n, F) of the table, then those of members, in C order."""
+        columns = read_columns(self.rows.path, ("row", "col"), self.rows.number)
+        row, col = (columns[name].to_numpy() for name in ("row", "col"))
+        top, left = int(row.min(initial=0)), int(col.min(initial=0))
+        around = Window(top, left, int(row.max(initial=0)) - top + 1, int(col.max(initial=0)) - left + 1)
+        said = self.channels.open(self.scene).maps(around)[:, row - top, col - left]
+        return np.ascontiguousarray(np.concatenate([self.rows.read(), said.T], axis=1))
+
+
+def open_channel_rows(
+    pixels: Path, catalogue: Catalogue, channels: Channels | SceneFeatureSet, folds: Sequence[int] | None = None
+) -> Table:
+    """Open the training rows of either table, or those that some folds hold out, with the columns that channels name.
+
+    Parameters
+    ----------
+    pixels : Path
+        Folder of the table.
+    catalogue : Catalogue
+        With folds.
+    channels : Channels or SceneFeatureSet
+        Those of members are read from their maps, at the pixels of the rows.
+    folds : sequence of int, optional
+    """
+    if not isinstance(channels, StackedChannels):
+        return open_rows(pixels, catalogue, channels.names, folds)
+    table = open_rows(pixels, catalogue, channels.feature_set.names, folds)
+    scene_of = {table_path(pixels, scene): scene for scene in catalogue.split("train")}
+    blocks = [StackedRows(rows, scene_of[rows.path], channels) for rows in table.blocks if isinstance(rows, RowGroup)]
+    return replace(table, blocks=blocks, names=channels.names)
 
 
 def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) -> None:
