@@ -348,6 +348,8 @@ def evaluate(
     with plain_endings(verbose):
         from terrablend.deliver.evaluate import evaluate_maps, evaluate_sample
 
+        if proba is not None and sample is None:
+            raise ExperimentError("--proba: expected it with --sample, whose estimates it helps. Leave it out.")
         experiment = open_scene_run(source).experiment
         if labels is not None and sample is None:
             text = evaluate_maps(experiment, maps, labels)

@@ -160,6 +160,8 @@ def test_labels_and_points_are_either_or(coast, terrablend):
     assert "expected LABELS or --sample, got neither" in neither.err
     both = terrablend("evaluate", folder / "coast.yaml", folder / "maps", folder / "labels", "--sample", "points.csv")
     assert "got both" in both.err
+    alone = terrablend("evaluate", folder / "coast.yaml", folder / "maps", folder / "labels", "--proba", folder)
+    assert "--proba: expected it with --sample" in alone.err
 
 
 def test_no_map_and_no_label_are_refused(coast, terrablend):
