@@ -108,7 +108,7 @@ def write_raster(tmp_path: Path) -> WriteRaster:
         planes = values[None] if values.ndim == 2 else values
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        driver = {".tif": "GTiff", ".png": "PNG"}[path.suffix]
+        driver = {".tif": "GTiff", ".png": "PNG", ".dat": "ENVI"}[path.suffix]
         where = {} if transform is None else {"transform": rasterio.Affine(*transform), "crs": crs}
         with (
             maybe_ungeoreferenced(),

@@ -26,6 +26,8 @@ __all__ = ["guess_experiment", "require_new", "write_experiment"]
 logger = logging.getLogger(__name__)
 
 SUFFIXES = {".tif", ".tiff", ".png", ".jpg", ".jpeg", ".jp2"}
+HEADED = {".dat", ".img", ".bil", ".bip", ".bsq", ".flt"}
+"""Rasters if a header lies beside them, as of ENVI and ESRI."""
 LABEL_WORDS = re.compile(r"mask|label|truth|annot|(^|[^a-z])gt([^a-z]|$)", re.IGNORECASE)
 SPLIT_WORDS = {"val": re.compile(r"val", re.IGNORECASE), "test": re.compile(r"test", re.IGNORECASE)}
 SAMPLE = 20
@@ -182,7 +184,9 @@ def _raster_folders(folder: Path) -> list[RasterFolder]:
     names: dict[tuple[Path, str], list[str]] = defaultdict(list)
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not hidden:
+        headers = path.with_suffix(".hdr"), path.with_name(f"{path.name}.hdr")
+        headed = path.suffix.lower() in HEADED and any(header.is_file() for header in headers)
+        if (path.suffix.lower() in SUFFIXES or headed) and path.is_file() and not hidden:
             names[path.parent, path.suffix].append(path.name)
     return [_look_at(folder, parent, files) for (parent, _), files in names.items()]
 
