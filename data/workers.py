@@ -4,6 +4,7 @@ import ctypes
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -18,12 +19,15 @@ import cv2
 
 from data.errors import RunError
 
-__all__ = ["cores", "map_ordered", "open_executor"]
+__all__ = ["cores", "held", "map_ordered", "open_executor"]
 
 logger = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
+
+_held: dict[bytes, Any] = {}
+"""By the function that made it."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,6 +109,19 @@ def map_ordered(work: Callable[[T], R], items: Iterable[T], executor: Executor |
     finally:
         for _, future in pending:
             future.cancel()
+
+
+def held(make: Callable[[], R]) -> R:
+    """Return what a picklable function makes, which is made once in this process for as long as it is asked for alone.
+
+    So a worker opens a model once, for all scenes that it maps by it.
+    """
+    key = pickle.dumps(make)
+    if key not in _held:
+        _held.clear()
+        _held[key] = make()
+    made: R = _held[key]
+    return made
 
 
 def cores() -> int:

@@ -244,6 +244,9 @@ class Branch(Generic[S]):
         Whether members compute the user's own features themselves.
     computes : bool
         Whether members map any scene; if not, its maps must be given: `Loading.given`.
+    by_process : callable
+        ``by_process(loading)`` returns whether scenes are mapped in processes of a thread each, to the same bytes as in
+        one process of all threads.
     files : callable
         ``files(settings, root)`` returns the files of the user's that a member is made from.
     search_space : mapping
@@ -271,6 +274,7 @@ class Branch(Generic[S]):
     table: TableBranch[S] | None = None
     reads_formulas: bool = False
     computes: bool = True
+    by_process: Callable[[Loading[S]], bool] = lambda loading: False
     files: Callable[[S, Path], list[Path]] = lambda settings, root: []
     search_space: Space = field(default_factory=dict)
     tag_defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -67,6 +67,7 @@ BRANCH = Branch(
     architecture=lambda settings: "maps by another tool",
     inputs=inputs,
     computes=False,
+    by_process=lambda loading: True,
     files=files,
 )
 """Probability maps that another tool made."""

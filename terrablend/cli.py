@@ -241,19 +241,23 @@ def predict(
         list[str] | None,
         typer.Option("--maps", help="NAME=PATTERN with {id}: a member's maps of these scenes, by another tool."),
     ] = None,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="K/N: of all scenes every N-th from the K-th on, such as 3/40.")
+    ] = None,
     device: Device = None,
     workers: Workers = cores(),  # noqa: B008
     verbose: Verbose = False,
 ) -> None:
     """Apply a finished ensemble to scenes, or to the rows of a table, that it has never seen."""
-    with plain_endings(verbose):
+    with plain_endings(verbose), open_executor(workers) as executor:
         from terrablend.deliver.bundle import open_model
-        from terrablend.deliver.predict import name_maps, predict_scenes
+        from terrablend.deliver.predict import name_maps, predict_scenes, take_shard
         from terrablend.deliver.predict_table import predict_tables
         from terrablend.run.table_run import TableRun
 
+        scenes = take_shard(scenes, shard)
         with open_model(model) as folder:
-            run = open_run(folder, None, [], device=device, workers=workers, track=bars)
+            run = open_run(folder, None, [], device=device, workers=workers, executor=executor, track=bars)
             if isinstance(run, TableRun):
                 options = {
                     "--uncertainty": uncertainty,
@@ -264,6 +268,18 @@ def predict(
                 predict_tables(run, list(map(Path, scenes)), out, [name for name, given in options.items() if given])
             else:
                 predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability, sets)
+
+
+@app.command()
+def status(source: Source, run: RunPath = None, verbose: Verbose = False) -> None:
+    """Say what of a run is done, and what is missing; exit status 1 if anything is."""
+    with plain_endings(verbose):
+        from terrablend.run.status import describe_status
+
+        lines, finished = describe_status(open_run(source, run, []))
+        tell("\n".join(lines))
+    if not finished:
+        raise typer.Exit(1)
 
 
 @app.command()

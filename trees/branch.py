@@ -38,6 +38,13 @@ def load(loading: Loading[TreeSettings]) -> "TreeMember":
     return load_member(loading.directory, loading.threads, device, loading.executor, loading.members)
 
 
+def by_process(loading: Loading[TreeSettings]) -> bool:
+    """Return whether boosters predict on a CPU, where bytes do not depend on threads."""
+    from trees.boosters.device import count_gpus
+
+    return (loading.device or loading.settings.device) == "cpu" or not count_gpus()
+
+
 def open_rows(training: Training[TreeSettings]) -> "TrainingRows":
     """Open the rows that a member learns from."""
     from trees.fit import open_training_rows
@@ -105,6 +112,7 @@ BRANCH = Branch(
     load=load,
     architecture=lambda settings: settings.booster,
     inputs=inputs,
+    by_process=by_process,
     table=TableBranch(
         open_rows,
         ("booster", "features", "stack", "sample_weight", "class_weights"),

@@ -2,8 +2,10 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +22,7 @@ from data.scenes.classes import Classes
 from data.scenes.rasters import keep_open
 from data.scenes.scene import Scene, Split
 from data.scenes.windows import Grid, Window, tile_windows
+from data.workers import held, map_ordered
 
 __all__ = [
     "MAP_FOLDERS",
@@ -27,6 +30,7 @@ __all__ = [
     "MapStore",
     "ParquetStore",
     "RasterStore",
+    "is_worth_workers",
     "map_path",
     "open_store",
     "read_windows",
@@ -211,7 +215,14 @@ def _in_whole(scene: Scene, window: Window) -> Window:
     return window if scene.block is None else window.shift(scene.block.window)
 
 
-def write_maps(member: Member, catalogue: Catalogue, store: MapStore, track: Track = untracked) -> None:
+def write_maps(
+    member: Member,
+    catalogue: Catalogue,
+    store: MapStore,
+    track: Track = untracked,
+    executor: Executor | None = None,
+    load: Callable[[], Member] | None = None,
+) -> None:
     """Write a member's maps of every scene; files that exist are kept.
 
     Parameters
@@ -222,6 +233,10 @@ def write_maps(member: Member, catalogue: Catalogue, store: MapStore, track: Tra
     store : MapStore
         The member's.
     track : Track
+    executor : Executor, optional
+        Where scenes are mapped in parallel, if there are enough of them.
+    load : callable, optional
+        Picklable; loads the member in a process, where it writes the same bytes.
 
     Raises
     ------
@@ -230,9 +245,25 @@ def write_maps(member: Member, catalogue: Catalogue, store: MapStore, track: Tra
     """
     require_folds(member, catalogue.folds)
     files = {path: scenes for path, scenes in store.files(catalogue.scenes).items() if not path.exists()}
-    for path in track(list(files), f"{member.name}: maps", len(files)):
-        store.write(path, member, files[path])
+    wholes = [scenes[0].whole for scenes in files.values()]
+    apart = executor is not None and load is not None and is_worth_workers(wholes)
+    work = partial(_write_loaded, store, load) if apart and load else partial(_write, store, member)
+    for _ in track(map_ordered(work, files.items(), executor if apart else None), f"{member.name}: maps", len(files)):
+        pass
     logger.info("member %s: maps of %d scenes", member.name, len(catalogue.scenes))
+
+
+def _write(store: MapStore, member: Member, file: tuple[Path, tuple[Scene, ...]]) -> None:
+    store.write(file[0], member, file[1])
+
+
+def _write_loaded(store: MapStore, load: Callable[[], Member], file: tuple[Path, tuple[Scene, ...]]) -> None:
+    _write(store, held(load), file)
+
+
+def is_worth_workers(scenes: Sequence[Scene], pixels: int = 2**21) -> bool:
+    """Return whether scenes take longer than processes, which load libraries and models for some seconds each."""
+    return len(scenes) > 1 and sum(scene.grid.height * scene.grid.width for scene in scenes) >= pixels
 
 
 def read_windows(height: int, width: int, planes: int, most_bytes: int = MOST_BYTES) -> Iterator[Window]:

@@ -20,7 +20,8 @@ from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from data.workers import cores, open_executor
 from ensemble.ensemble import Ensemble
-from terrablend.deliver.predict import CLASSES, predict_scenes
+from terrablend.deliver.predict import predict_scenes
+from terrablend.deliver.scene_mapper import CLASSES
 from terrablend.experiment import AnyExperiment, TableExperiment, load_experiment, read_experiment
 from terrablend.progress import bars, show_log
 from terrablend.run.run_folder import RunFolder

@@ -25,7 +25,7 @@ from ensemble.score.design_sample import SampleScores, score_sample
 from ensemble.score.evaluation import MAP, evaluate_class_maps
 from ensemble.score.intervals import Interval
 from ensemble.score.scores import label_metrics, score_table, suitable_metrics
-from terrablend.deliver.predict import CLASSES, PROBA
+from terrablend.deliver.scene_mapper import CLASSES, PROBA
 from terrablend.experiment import Experiment
 
 logger = logging.getLogger(__name__)

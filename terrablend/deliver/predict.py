@@ -1,16 +1,15 @@
 """Apply a finished ensemble to scenes that it has never seen."""
 
 import logging
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data.errors import ExperimentError, FeatureError
+from data.errors import ExperimentError
 from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
-from data.maps.member import Member
-from data.maps.store import map_path, open_store
 from data.scenes.formats import allow_vrt
 from data.scenes.placement import place_images
 from data.scenes.scene import Scene
@@ -18,23 +17,18 @@ from data.stac.items import Item, read_items
 from data.survey.discovery import mask_rules
 from data.survey.foreign_values import find_foreign_values
 from data.survey.images import framing, image_files, image_patterns, stac_entries
-from ensemble.ensemble import Ensemble
-from ensemble.maps import MemberMaps, open_maps
-from ensemble.predict import model_tags, predict_tags, write_prediction
+from ensemble.predict import predict_tags
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
-from features.applicability import write_applicability
 from terrablend.branches import branch_of
+from terrablend.deliver.scene_mapper import APPLICABILITY, CLASSES, PROBA, SETS, UNCERTAINTY, SceneMapper
 from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["CLASSES", "PROBA", "name_maps", "predict_scenes", "scene_of_files"]
+__all__ = ["name_maps", "predict_scenes", "scene_of_files", "take_shard"]
 
 logger = logging.getLogger(__name__)
-
-CLASSES, PROBA, UNCERTAINTY, SETS, APPLICABILITY = "_classes", "_proba", "_uncertainty", "_sets", "_applicability"
-"""What the names of maps end in: none has the name of its scene."""
 
 
 def predict_scenes(
@@ -108,26 +102,38 @@ def predict_scenes(
     out.mkdir(parents=True, exist_ok=True)
     clear_leftovers(out)
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("members")) as temporary:
-        folder = Path(temporary)
-        members = [run.load_member(name, folder, given.get(name)) for name in order]
+        mapper = SceneMapper(run, out, Path(temporary), order, given, tuple(kinds), measured)
         if tagged:
-            tags = predict_tags(ensemble, _apply_members(run, members, ensemble, opened, folder), opened)
+            opened_by = mapper.open()
+            tags = predict_tags(ensemble, opened_by.apply(opened), opened)
             columns = run.experiment.submission.columns
             write_tags(out / "tags.csv", Predictions(tuple(opened), ensemble.classes, out, tags, columns))
             logger.info("tags of %d scenes in %s", len(opened), out / "tags.csv")
             return
-        for scene in run.track(opened, "scenes", len(opened)):
-            maps = _apply_members(run, members, ensemble, [scene], folder)
-            files = {kind: out / f"{scene.id}{kind}.tif" for kind in kinds}
-            write_prediction(
-                ensemble, maps, scene, files[CLASSES], files[PROBA], files.get(UNCERTAINTY), run.masks, files.get(SETS)
-            )
-            if measured is not None:
-                path, facts = out / f"{scene.id}{APPLICABILITY}.tif", {"scene": scene.id, **model_tags(ensemble)}
-                write_applicability(run.load_applicability(measured), run.formulas, scene, path, facts)
-            for member in members:
-                map_path(folder / member.name, scene).unlink()
+        for _ in run.track(mapper.map(opened, run.executor), "scenes", len(opened)):
+            pass
     logger.info("%d scenes mapped, in %s", len(opened), out)
+
+
+def take_shard(scenes: Sequence[str], shard: str | None) -> list[str]:
+    """Return the scenes of a part such as ``3/40``, every 40th from the third on; all if there is none.
+
+    Raises
+    ------
+    ExperimentError
+        If it is not of that form.
+
+    Examples
+    --------
+    >>> take_shard(["a", "b", "c", "d", "e"], "2/3"), take_shard(["a"], None)
+    (['b', 'e'], ['a'])
+    """
+    if shard is None:
+        return list(scenes)
+    match = re.fullmatch(r"([1-9]\d{0,8})/([1-9]\d{0,8})", shard)
+    if match is None or int(match[1]) > int(match[2]):
+        raise ExperimentError(f"--shard {shard[:40]}: expected K/N with K from 1 to N, such as 3/40.")
+    return list(scenes[int(match[1]) - 1 :: int(match[2])])
 
 
 def _warn_of_values(run: Run, scenes: Sequence[Scene]) -> None:
@@ -171,21 +177,6 @@ def _require_maps(run: Run, names: Sequence[str], given: Mapping[str, str]) -> N
             f"--maps {unknown[0]}: expected a member whose maps another tool made and the ensemble uses "
             f"({', '.join(wanted) or 'there is none'}), got {unknown[0]}. Leave it out."
         )
-
-
-def _apply_members(
-    run: Run, members: Sequence[Member], ensemble: Ensemble, scenes: Sequence[Scene], folder: Path
-) -> MemberMaps:
-    """Write the maps of members, a folder each, and return those of the ones that the ensemble uses."""
-    for member in members:
-        store = open_store(folder / member.name, ensemble.classes)
-        for path, held in store.files(scenes).items():
-            try:
-                store.write(path, member, held)
-            except FeatureError as error:
-                # The experiment names the bands of scenes.
-                raise FeatureError(f"{run.file}: {error}") from error
-    return open_maps({name: folder / name for name in ensemble.used}, ensemble.classes)
 
 
 def scene_of_files(text: str, experiment: Experiment) -> Scene:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from data.errors import ExperimentError, MemberError
-from data.files import replacing, write_json
+from data.files import hash_file, replacing, write_json
 from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
 from data.folds.shared_ground import SharedGround
@@ -268,6 +268,17 @@ class BaseRun(ABC, Generic[E]):
             )
         return member
 
+    def loader(self, name: str) -> Callable[[], Member] | None:
+        """Return what loads a member in a process of one thread; None where it is better mapped in one process."""
+        branch, loading = branch_of(self.member_settings(name)), self.loading(name)
+        if not branch.by_process(loading):
+            return None
+        folder, members = loading.directory.resolve(), loading.members.resolve()
+        # Another hash is another member, also for a process that holds the one before.
+        made = hash_file(folder / "member.json")
+        alone = replace(loading, directory=folder, members=members, threads=1, executor=None)
+        return partial(_load_alone, branch.load, alone, made)
+
     def training(self, name: str, folds: Sequence[int] | None = None) -> Training[Any]:
         """Return what fitting a member takes."""
         catalogue = self.load_catalogue()
@@ -423,6 +434,10 @@ class BaseRun(ABC, Generic[E]):
     @property
     def _has_tags(self) -> bool:
         return self.experiment.task == "multilabel"
+
+
+def _load_alone(load: Callable[[Loading[Any]], Member], loading: Loading[Any], made: str) -> Member:
+    return load(loading)
 
 
 def applicability_file(member: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,20 @@ from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
 from data.folds.shared_ground import SharedGround, default_bands, find_shared_ground
-from data.maps.store import open_store, write_maps
+from data.maps.store import is_worth_workers, open_store, write_maps
 from data.pages.quicklook import quicklook
+from data.progress import untracked
 from data.scenes.catalogue import LABELS, Catalogue
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue, read_label_statistics
 from data.vectors.drawn import DrawnLabel
+from data.workers import map_ordered
 from ensemble.decide.decision.cleaning import Masks
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import fit_and_measure
-from ensemble.maps import MemberFolder, MemberMaps, open_maps
+from ensemble.maps import MemberFolder, open_maps
 from ensemble.predict import predict_tags, write_prediction
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
@@ -41,7 +43,7 @@ from terrablend.experiment import Experiment
 from terrablend.run.fitted_run import FittedRun
 from terrablend.run.hidden_labels import hide_labels
 from terrablend.run.masks import rule_masks
-from terrablend.run.run_folder import Stage
+from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
@@ -214,11 +216,12 @@ class Run(FittedRun[Experiment]):
             build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
-        store = open_store(self.member_path(name), catalogue.classes)
+        store = open_store(self.member_path(name).resolve(), catalogue.classes)
         if not self.member_settings(name).decides:
             unlearned = tuple(scene for scene in catalogue.scenes if scene.split != "train")
             catalogue = replace(catalogue, scenes=unlearned)
-        write_maps(self.load_member(name), catalogue, store, self.track)
+        load = None if self._has_tags else self.loader(name)
+        write_maps(self.load_member(name), catalogue, store, self.track, self.executor, load)
 
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
@@ -273,7 +276,7 @@ class Run(FittedRun[Experiment]):
             tags = predict_tags(ensemble, maps, scenes)
         else:
             tags = {}
-            self._map_scenes(ensemble, maps, scenes)
+            self._map_scenes(scenes)
         predictions = Predictions(scenes, catalogue.classes, folder / "maps", tags, settings.columns)
         path = write_submission(settings.format, folder, predictions)
         scores = read_scores(folder / "ensemble" / "scores.parquet")
@@ -281,14 +284,22 @@ class Run(FittedRun[Experiment]):
         submitted = describe_submission(settings.format, path, ensemble, scores, made_from)
         log_submission(folder / "submissions.csv", submitted)
 
-    def _map_scenes(self, ensemble: Ensemble, maps: MemberMaps, scenes: Sequence[Scene]) -> None:
+    def _map_scenes(self, scenes: Sequence[Scene]) -> None:
         """Write the class maps of test scenes, and what else is asked for."""
-        folder, masks, settings = self.folder.path, self.masks, self.experiment.submission
-        wanted = settings.proba or settings.format == "probabilities", settings.uncertainty, settings.sets
-        for scene in self.track(scenes, "class maps", len(scenes)):
-            proba, uncertainty, sets = (
-                folder / name / f"{scene.id}.tif" if want else None
-                for name, want in zip(EXTRA_MAPS, wanted, strict=True)
-            )
-            class_map = folder / "maps" / f"{scene.id}.tif"
-            write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, masks, sets)
+        run = replace(self, folder=RunFolder(self.folder.path.resolve()), executor=None, track=untracked)
+        executor = self.executor if is_worth_workers(scenes) else None
+        mapped = map_ordered(partial(_map_scene, run), scenes, executor)
+        for _ in self.track(mapped, "class maps", len(scenes)):
+            pass
+
+
+def _map_scene(run: Run, scene: Scene) -> None:
+    """Write the class map of a test scene, and what else is asked for."""
+    folder, ensemble, settings = run.folder.path, run.load_ensemble(), run.experiment.submission
+    wanted = settings.proba or settings.format == "probabilities", settings.uncertainty, settings.sets
+    proba, uncertainty, sets = (
+        folder / name / f"{scene.id}.tif" if want else None for name, want in zip(EXTRA_MAPS, wanted, strict=True)
+    )
+    maps = open_maps({name: run.member_path(name) for name in ensemble.used}, ensemble.classes)
+    class_map = folder / "maps" / f"{scene.id}.tif"
+    write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, run.masks, sets)

@@ -196,7 +196,9 @@ def decode_name(name: str) -> str:
 
 def unreadable(path: Path, what: str, error: Exception) -> MemberError:
     """Return the error that says that a file is no booster of a library."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+    lines = str(error).splitlines() or [type(error).__name__]
+    # Libraries quote what they found.
+    reason = "".join(sign if sign.isprintable() else "?" for sign in lines[0][:300]).rstrip(".")
     return MemberError(f"{path}: expected {what}, got: {reason}. Train the member again.")
 
 
