@@ -98,7 +98,7 @@ def draw_album(catalogue: Catalogue, overview: Overview, executor: Executor | No
     """Draw the pictures of the page, up to a number that does not depend on the number of scenes."""
     wanted = [
         *([Job(scene, label) for scene in scenes] for label, scenes in enumerate(_examples(catalogue))),
-        *([Job(scene) for scene in group[:SHEET]] for group in overview.groups[:GROUPS]),
+        *([Job(scene) for scene in _one_each(group)[:SHEET]] for group in overview.groups[:GROUPS]),
         [Job(outlier.scene, band=outlier.measure.band) for outlier in overview.outliers[:OUTLIERS]],
         [Job(scene) for scene in _blank(catalogue, overview)],
     ]
@@ -123,14 +123,22 @@ def _examples(catalogue: Catalogue) -> Iterator[Sequence[Scene]]:
             continue
         shares = counts[:, label] / np.maximum(counts.sum(axis=1), 1)
         showing = np.flatnonzero(counts[:, label])
-        ranked = showing[np.argsort(-shares[showing], kind="stable")]
-        places = sorted({len(ranked) * step // (2 * max(most - 1, 1)) for step in range(most)}) if len(ranked) else []
-        yield [train[ranked[min(place, len(ranked) - 1)]] for place in places]
+        ranked = _one_each([train[place] for place in showing[np.argsort(-shares[showing], kind="stable")]])
+        places = sorted({len(ranked) * step // (2 * max(most - 1, 1)) for step in range(most)}) if ranked else []
+        yield [ranked[min(place, len(ranked) - 1)] for place in places]
 
 
 def _blank(catalogue: Catalogue, overview: Overview) -> list[Scene]:
     ids = {name for part in overview.parts if part.name == "train" for name in part.blank[:BLANK]}
-    return [scene for scene in catalogue.split("train") if scene.id in ids]
+    return _one_each([scene for scene in catalogue.split("train") if scene.id in ids])
+
+
+def _one_each(scenes: Sequence[Scene]) -> list[Scene]:
+    """Return the first block of each whole scene, and scenes that are not in blocks."""
+    first: dict[tuple[str, str], Scene] = {}
+    for scene in scenes:
+        first.setdefault((scene.split, scene.whole.id), scene)
+    return list(first.values())
 
 
 def _shoot(job: Job, classes: Classes) -> Shot:

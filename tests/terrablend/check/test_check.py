@@ -7,10 +7,12 @@ import rasterio
 import yaml
 
 from data.progress import untracked
+from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.histogram import Histogram
 from data.scenes.image import ImageFile
 from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.scene import read_label
 from data.settings import GroupSettings
 from data.survey.overview import summarise
 from features.unlike import Unlike
@@ -142,6 +144,21 @@ def test_an_example_shows_the_class_where_most_of_it_lies(make_scenes):
     shares = {scene.id: catalogue.label_counts(scene.id)[1] for scene in catalogue.scenes}
     ranked = sorted(shares, key=lambda name: -shares[name] / catalogue.label_counts(name).sum())
     assert [shot.scene.id for shot in album.examples[1]] == [ranked[0], ranked[1], ranked[3]]
+
+
+def test_a_scene_in_blocks_is_shown_once_for_a_class(make_scenes):
+    catalogue = make_scenes(n_scenes=2)
+    blocks = tuple(block for scene in catalogue.scenes for block in split_scene(scene, 20))
+    counts = {block.id: np.bincount(read_label(block).ravel(), minlength=256)[:2] for block in blocks}
+    statistics = {("train", name): SceneStatistics(400, tuple(found.tolist())) for name, found in counts.items()}
+    blocks = tuple(replace(block, group=block.id, fold=0) for block in blocks)
+    blocked = replace(catalogue, scenes=blocks, statistics=statistics)
+    album = draw_album(blocked, summarise(blocked), None, untracked)
+    shown = [shot.scene for shot in album.examples[1]]
+    assert sorted({scene.whole.id for scene in shown}) == sorted(scene.whole.id for scene in shown) == ["s0", "s1"]
+    for scene in shown:
+        own = [block.id for block in blocks if block.whole.id == scene.whole.id]
+        assert scene.id == max(own, key=lambda name: counts[name][1] / counts[name].sum())
 
 
 def test_a_large_scene_is_shown_by_a_part_of_it(write_raster, tmp_path, terrablend):
