@@ -29,6 +29,9 @@ FLAT = 1e-6
 UNIT = 0.4
 """Deviations of a window that its values are rounded to: a brighter or steeper picture of it has the same hash."""
 
+PER_PEAK = 50
+"""Windows to one that has its highest place in the middle, about."""
+
 DIFFERENT = 6
 """Different values that the points of a window have at least."""
 
@@ -62,7 +65,7 @@ def find_anchors(scene: Scene, band: str, density: float, *, side: int = 1024) -
         Pixels on a side of the parts in which it is read.
     """
     height, width = scene.grid.height, scene.grid.width
-    limit = np.uint64(min(density, 1.0) * (2.0**64 - 2**12))
+    limit = np.uint64(min(density * PER_PEAK, 1.0) * (2.0**64 - 2**12))
     parts = []
     with keep_open():
         for tile in tile_windows(height, width, side):
@@ -78,7 +81,9 @@ def find_anchors(scene: Scene, band: str, density: float, *, side: int = 1024) -
 
 
 def hash_windows(plane: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Return a hash for each window of a plane, 0 where it tells nothing: no data, flat, a slope, stripes.
+    """Return a hash for each window of a plane that has its highest place in the middle, else 0.
+
+    It is 0 too where a window tells nothing: no data, flat, a slope, stripes.
 
     Values count by how far they lie from the window's mean, in its deviation, coarsely: pictures of one place that were
     stretched each in its own way have the same hashes, and a little noise changes few.
@@ -114,6 +119,19 @@ def _hash(plane: NDArray[np.float64]) -> NDArray[np.uint64]:
     of_rows, of_cols = np.empty(4), np.empty(4)
     for top in range(height - 15):
         for left in range(width - 15):
+            peak = means[top + 6, left + 6]
+            # Few windows have their highest place in the middle: only these are looked at.
+            if not (
+                peak > means[top + 6, left + 4]
+                and peak > means[top + 6, left + 8]
+                and peak > means[top + 4, left + 6]
+                and peak > means[top + 8, left + 6]
+                and peak > means[top + 4, left + 4]
+                and peak > means[top + 8, left + 8]
+                and peak > means[top + 4, left + 8]
+                and peak > means[top + 8, left + 4]
+            ):
+                continue
             of_rows[:] = 0
             of_cols[:] = 0
             for row in range(4):

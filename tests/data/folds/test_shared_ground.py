@@ -45,7 +45,7 @@ def test_a_window_has_the_same_hash_wherever_it_lies_in_a_scene():
     plane = mosaic(0).astype(np.float32)
     whole, part = hash_windows(plane), hash_windows(np.ascontiguousarray(plane[37:180, 101:240]))
     np.testing.assert_array_equal(part, whole[37 : 180 - WINDOW + 1, 101 : 240 - WINDOW + 1])
-    assert (whole > 0).mean() > 0.5
+    assert (whole > 0).mean() > 0.02
     assert hash_windows(plane[: WINDOW - 1]).size == 0
 
 
