@@ -18,7 +18,7 @@ from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
 from terrablend.run.record import load_record, record_files
-from terrablend.run.scene_run import MODEL
+from terrablend.run.fitted_run import MODEL
 from terrablend.start.coast import NODATA
 from trees.learning import LEARNERS
 
