@@ -17,8 +17,8 @@ from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from terrablend.deliver import bundle
 from terrablend.deliver.bundle import open_model
-from terrablend.run.record import load_record, record_files
 from terrablend.run.fitted_run import MODEL
+from terrablend.run.record import load_record, record_files
 from terrablend.start.coast import NODATA
 from trees.learning import LEARNERS
 
