@@ -127,7 +127,7 @@ def brief(value: Any, most: int = 120, plain: bool = False) -> str:
     >>> brief(["a", 1]), brief("x" * 500, 10), brief("name", plain=True)
     ("['a', 1]", "'xxxxxxxx…", 'name')
     """
-    text = " ".join(value[: most + 1].split()) if plain else SHORT.repr(value)
+    text = UNPRINTABLE.sub("?", " ".join(value[: most + 1].split())) if plain else SHORT.repr(value)
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

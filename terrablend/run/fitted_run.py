@@ -23,8 +23,15 @@ class FittedRun(BaseRun[E]):
     """A run whose members an ensemble is fitted to."""
 
     def load_ensemble(self) -> Ensemble:
-        """Return the fitted ensemble."""
-        return Ensemble.load(self.folder.path / "ensemble" / "ensemble.json")
+        """Return the fitted ensemble; raises EnsembleError if there is none, or it is of other members."""
+        path = self.folder.path / "ensemble" / "ensemble.json"
+        ensemble = Ensemble.load(path)
+        if others := [name for name in ensemble.members if name not in self.experiment.members]:
+            raise EnsembleError(
+                f"{path}: expected an ensemble of members of the experiment, got {others[0][:100]!r}. Fit it again: "
+                f"`terrablend ensemble {self.source} --overwrite`."
+            )
+        return ensemble
 
     def model_files(self, name: str) -> list[Path]:
         """Return the files that apply a member: what it is, and its models."""

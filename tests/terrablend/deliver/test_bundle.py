@@ -403,3 +403,14 @@ def seal(folder, name):
         key = path.relative_to(folder).as_posix()
         manifest["files"][key] = {"sha256": hash_file(path), "size": path.stat().st_size}
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_an_ensemble_of_members_that_there_are_not_is_named(finished, packed, terrablend, tmp_path):
+    unpacked = unpack(packed, tmp_path / "unpacked")
+    values = read_json(unpacked / "ensemble" / "ensemble.json")
+    values["members"][0] = "nobody"
+    write_record(unpacked / "ensemble" / "ensemble.json", {k: v for k, v in values.items() if k != CHECKSUM})
+    seal(unpacked, "members/lightgbm/member.json")
+    outcome = terrablend("predict", unpacked, min((finished.parent / "test").glob("*.tif")), "-o", tmp_path / "out")
+    assert outcome.code == 2
+    assert "expected an ensemble of members of the experiment, got 'nobody'" in outcome.err
