@@ -15,6 +15,9 @@ from data.scenes.statistics import Moments
 
 __all__ = ["Normalisation", "Spread", "fit_normalisation"]
 
+LARGEST = 1e30
+"""Of what float32 holds, with room to compute."""
+
 SHARES = np.linspace(0, 1, 257)
 
 
@@ -79,7 +82,8 @@ class Normalisation:
     def from_dict(cls, values: Mapping[str, Any], n_channels: int) -> Self:
         """Return the normalisation that `dataclasses.asdict` turned into plain values; ValueError if it is none."""
         offset, scale, clip = tuple(map(float, values["offset"])), tuple(map(float, values["scale"])), values["clip"]
-        if not len(offset) == len(scale) == n_channels or not (np.isfinite([*offset, *scale]).all() and all(scale)):
+        numbers = [*offset, *scale, 1.0 if clip is None else float(clip)]
+        if not len(offset) == len(scale) == n_channels or not all(scale) or not np.abs(numbers).max() < LARGEST:
             raise ValueError(f"expected an offset and a scale of each of {n_channels} channels")
         return cls(offset, scale, None if clip is None else float(clip))
 
