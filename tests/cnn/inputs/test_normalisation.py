@@ -152,5 +152,5 @@ def test_what_is_no_scale_is_refused(wrong: dict[str, Any]) -> None:
 def test_a_normalisation_that_float32_does_not_hold_is_refused(changes: dict[str, object]) -> None:
     values = {"offset": [0.0, 1.0], "scale": [1.0, 2.0], "clip": None}
     assert Normalisation.from_dict(values, 2).scale == (1.0, 2.0)
-    with pytest.raises(ValueError, match="expected an offset and a scale|could not convert"):
+    with pytest.raises(ValueError, match=r"expected an offset and a scale|could not convert"):
         Normalisation.from_dict(values | changes, 2)
