@@ -1,7 +1,7 @@
 """Decide on arrays of out-of-fold probabilities, as a run decides on maps: blend, calibrate, tune thresholds."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -14,70 +14,18 @@ from pydantic import ValidationError
 from data.errors import EnsembleError
 from data.maps.geotiff import dequantise, quantise
 from data.records import FileKind, read_record, write_record
-from data.scenes.classes import BACKGROUND, IGNORE, Classes, Task
-from data.scenes.colors import PALETTE
+from data.scenes.classes import IGNORE, Classes
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import FittedEnsemble, fit_rows
 from ensemble.rows import LabelledRows, open_rows
 from ensemble.score.intervals import Interval
 from ensemble.score.scores import OBJECTIVE
 from ensemble.settings import EnsembleSettings
+from terrablend.api.encoding import Encoding, Label, Proba, classes_of, deal_folds, encode, name_groups
 
 __all__ = ["FittedDecision", "blend", "calibrate", "load_decision", "tune_thresholds"]
 
-Proba = Any
-"""Probabilities (n,), (n, 2) or (n, K): numpy, or anything that numpy makes an array of."""
-Label = str | int | float | bool
-
-PARTS = 100
-"""Parts that rows are dealt to at random where no groups are given."""
-
 DECISION = FileKind("a decision", EnsembleError, "FittedDecision.save", "Ask for the file again, or save it again.")
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How labels and probabilities of arrays are those of an ensemble.
-
-    Parameters
-    ----------
-    labels : tuple
-        What the user calls each label index; of tags each tag.
-    task : {"binary", "multiclass", "multilabel"}
-    columns : int
-        Of probabilities: 0 for an array (n,), 2 where a binary task has one for the negatives too.
-    """
-
-    labels: tuple[Label, ...]
-    task: Task
-    columns: int
-
-    def planes(self, name: str, proba: Proba) -> NDArray[np.float32]:
-        """Return the probabilities of a member as an ensemble has them, (n, n_classes)."""
-        values = np.asarray(proba, np.float32)
-        shape = values.shape[1:] if self.columns else (*values.shape[1:], 0)
-        if values.ndim != (2 if self.columns else 1) or shape != (self.columns,):
-            wanted = f"(n, {self.columns})" if self.columns else "(n,)"
-            raise EnsembleError(f"member {name}: expected probabilities {wanted}, got {np.shape(proba)}.")
-        if not self.columns:
-            return values[:, None]
-        return values[:, 1:] if self.task == "binary" and self.columns == 2 else values
-
-    def proba(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (n, n_classes) in the shape in which the user gave them."""
-        if not self.columns:
-            return planes[:, 0]
-        return np.column_stack([1 - planes[:, 0], planes[:, 0]]) if planes.shape[1] < self.columns else planes
-
-    def names(self, index: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return labels of label indices (Q, n): (n,), None where nothing is predicted; of tags (n, Q) of 0 and 1."""
-        if self.task == "multilabel":
-            return np.where(index == IGNORE, 0, index).T.astype(np.uint8)
-        named: NDArray[Any] = np.array(self.labels)[np.minimum(index[0], len(self.labels) - 1)]
-        if (index[0] == IGNORE).any():
-            named = named.astype(object)
-            named[index[0] == IGNORE] = None
-        return named
 
 
 @dataclass(frozen=True)
@@ -242,16 +190,16 @@ def blend(
     probas = {str(name): proba for name, proba in probas.items()}
     if not probas:
         raise EnsembleError("expected probabilities of members by name, got none.")
-    encoding, label = _encode(next(iter(probas.values())), y)
-    group = _groups(groups, len(label), seed)
+    encoding, label = encode(next(iter(probas.values())), y)
+    group = name_groups(groups, len(label), seed)
     rows = LabelledRows(
         {name: encoding.planes(name, proba) for name, proba in probas.items()},
         label,
         group,
-        _folds(folds, group, seed),
+        deal_folds(folds, group, seed),
         None if sample_weight is None else np.asarray(sample_weight, np.float64),
     )
-    classes = _classes(encoding)
+    classes = classes_of(encoding)
     fitted = fit_rows(rows, classes, chosen, seed=seed)
     interval = _interval(fitted)
     return FittedDecision(
@@ -313,84 +261,6 @@ def _settings(values: Mapping[str, Any]) -> EnsembleSettings:
         problem = error.errors(include_url=False)[0]
         where = ".".join(map(str, problem["loc"]))
         raise EnsembleError(f"{where}: {problem['msg'].removeprefix('Value error, ')}") from error
-
-
-def _encode(proba: Proba, y: Any) -> tuple[Encoding, NDArray[np.uint8]]:
-    """Return how labels are named, and label indices (n,) or (n, K)."""
-    shape, values = np.shape(proba), np.asarray(y)
-    columns = shape[1] if len(shape) == 2 else 0
-    if values.ndim == 2:
-        known = _known_labels(values)
-        strange = ~np.isin(values[known].astype(float), (0, 1))
-        if values.shape[1:] != shape[1:] or strange.any():
-            raise EnsembleError(
-                f"expected tags (n, {columns}) of 0 and 1, one a column of probabilities, got {values.shape}."
-            )
-        label = np.where(known, values, 0).astype(np.uint8)
-        return Encoding(tuple(range(columns)), "multilabel", columns), np.where(known, label, np.uint8(IGNORE))
-    if values.ndim != 1 or len(shape) not in (1, 2) or len(values) != shape[0]:
-        raise EnsembleError(f"expected a label for each of the rows of probabilities {shape}, got {values.shape}.")
-    known = _known_labels(values)
-    labels, place = np.unique(
-        values[known] if values.dtype != object else values[known].astype(str), return_inverse=True
-    )
-    binary = columns in (0, 1, 2)
-    wanted = 2 if binary else columns
-    if len(labels) != wanted:
-        raise EnsembleError(
-            f"expected labels of {wanted} classes, as there are probabilities, got {len(labels)}: "
-            f"{', '.join(map(str, labels[:10]))}. Give a column of probabilities to each class, in sorted order."
-        )
-    label = np.full(len(values), IGNORE, np.uint8)
-    label[known] = place
-    return Encoding(tuple(labels.tolist()), "binary" if binary else "multiclass", columns), label
-
-
-def _known_labels(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where there is a label."""
-    if values.dtype.kind == "f":
-        return np.asarray(np.isfinite(values), bool)
-    if values.dtype == object:
-        return np.array([one is not None and one == one for one in values.ravel()], bool).reshape(values.shape)
-    return np.ones(values.shape, bool)
-
-
-def _classes(encoding: Encoding) -> Classes:
-    names = tuple(map(str, encoding.labels))
-    if encoding.task == "binary":
-        names = (names[1] if names[1] != BACKGROUND else "positive",)
-    colors = tuple(PALETTE[place % len(PALETTE)] for place in range(len(names)))
-    return Classes(
-        encoding.task,
-        tuple(range(1 if encoding.task == "binary" else 0, len(names) + (encoding.task == "binary"))),
-        names,
-        colors,
-    )
-
-
-def _groups(groups: Any, n: int, seed: int) -> Sequence[str]:
-    if groups is not None:
-        return [str(group) for group in np.asarray(groups).tolist()]
-    parts = np.random.default_rng(seed).permutation(n) % min(PARTS, max(n, 1))
-    return [f"part {part:02d}" for part in parts]
-
-
-def _folds(folds: Any, group: Sequence[str], seed: int) -> NDArray[np.int64]:
-    if np.ndim(folds):
-        return np.unique(np.asarray(folds), return_inverse=True)[1]
-    names, place = np.unique(group, return_inverse=True)
-    if len(names) < 2:
-        raise EnsembleError(f"expected at least two groups to decide on some and score on others, got {len(names)}.")
-    # The largest first, each to the smallest fold so far.
-    sizes = np.bincount(place)
-    order = np.random.default_rng(seed).permutation(len(names))
-    order = order[np.argsort(-sizes[order], kind="stable")]
-    count = min(int(folds), len(names))
-    fold, held = np.zeros(len(names), np.int64), np.zeros(count, np.int64)
-    for number in order:
-        fold[number] = int(np.argmin(held))
-        held[fold[number]] += sizes[number]
-    return fold[place]
 
 
 def _interval(fitted: FittedEnsemble) -> Interval:
