@@ -127,7 +127,8 @@ def open_rows(rows: LabelledRows, classes: Classes) -> tuple[RowMaps, Catalogue]
     else:
         order = np.argsort(place, kind="stable")
         parts = np.split(order, np.cumsum(np.bincount(place, minlength=len(names)))[:-1])
-        places = dict(zip(map(str, names), parts, strict=True))
+        # Groups may be called anything; scenes have names that files can have.
+        places = {f"{rank:06d}": rows_of for rank, rows_of in enumerate(parts)}
     scenes, statistics = [], {}
     for name, inside in sorted(places.items()):
         first = inside[0]

@@ -321,7 +321,7 @@ def _groups(rows: pl.DataFrame, settings: TableSettings, seed: int) -> pl.Series
         )
     unique = names.unique().to_list()
     # They become names of files.
-    safe = {name: re.sub(r"[^\w.+-]", "-", name) for name in unique}
+    safe = {name: re.sub(r"^\.+$|[^\w.+-]", "-", name) for name in unique}
     if len(set(safe.values())) < len(unique):
         safe = {name: f"{text}-{number}" for number, (name, text) in enumerate(sorted(safe.items()))}
     return names.replace_strict(safe)

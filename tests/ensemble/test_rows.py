@@ -45,8 +45,8 @@ def test_rows_are_decided_as_the_maps_that_they_come_from(make_catalogue, make_m
     # Which pixels are sampled depends on the shape of a scene; binary thresholds and all counts are of every pixel.
     assert fitted.ensemble.score_ == pytest.approx(expected.score_, abs=0.01)
     assert fitted.ensemble.weights_ == pytest.approx(expected.weights_, abs=0.1)
-    for scene, counts in nested.counts["a"].items():
-        assert fitted.nested.counts["a"][scene].sum(axis=-1).tolist() == counts.sum(axis=-1).tolist()
+    for rank, (_, counts) in enumerate(sorted(nested.counts["a"].items())):
+        assert fitted.nested.counts["a"][f"{rank:06d}"].sum(axis=-1).tolist() == counts.sum(axis=-1).tolist()
 
 
 @pytest.mark.parametrize("classes", [KELP, LAND, TAGS])

@@ -78,10 +78,10 @@ def test_a_stack_that_cannot_be_is_refused(tmp_path, stacks, message):
     assert message in str(caught.value)
 
 
-def test_trees_have_no_stack(tmp_path):
+def test_members_that_are_stacked_on_each_other_are_refused(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(EXPERIMENT | {"members": STACKED | {"lightgbm": TREES | {"stack": ["unet"]}}}))
-    with pytest.raises(ExperimentError, match="got stack"):
+    with pytest.raises(ExperimentError, match="got lightgbm on unet on lightgbm"):
         load_experiment(path)
 
 

@@ -122,6 +122,8 @@ def test_tags_are_counted_one_by_one_and_have_no_mapped_area():
     scenes = [Scene(scene, "train", (), Grid(1, 1), group=scene, fold=0) for scene in labels]
 
     class TagMaps:
+        weighted = False
+
         def windows(self, scene):
             yield scene.grid.window, stored[scene.id]
 

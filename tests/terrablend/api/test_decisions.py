@@ -60,10 +60,11 @@ def test_labels_and_probabilities_may_have_any_form():
     plain = tb.blend(probas, y, groups=group, metric="dice")
     both = {name: np.column_stack([1 - proba, proba]) for name, proba in probas.items()}
     words = np.where(y, "kelp", "background")
+    slashed = [f"./{one}" for one in group]
     other = tb.blend(
         {name: pd.DataFrame(proba) for name, proba in both.items()},
         pd.Series(words[::1]),
-        groups=pl.Series(group),
+        groups=pl.Series(slashed),
         metric="dice",
     )
     # Classes are in sorted order, as scikit-learn has them.

@@ -266,7 +266,7 @@ def test_a_changed_experiment_keeps_what_was_written_and_its_defaults(tmp_path):
     changed = change_experiment(experiment, {"members.lightgbm.booster": "random_forest"}, tmp_path)
     assert changed.members["lightgbm"].rounds == 15
     assert changed.members["lightgbm"].min_leaf_rows == 5
-    assert experiment.members["lightgbm"].min_leaf_rows == 50
+    assert experiment.members["lightgbm"].min_leaf_rows is None
 
 
 def test_the_score_that_is_raised_is_that_of_the_ensemble_unless_another_is_named(tmp_path):
