@@ -53,17 +53,34 @@ def write_files(folder: Path, side: int) -> list[ImageFile]:
         ("red_nir", ("red", "nir"), 10.0, side, UTM, (LEFT, TOP)),
         ("swir", ("swir16",), 20.0, -(-side // 2), UTM, (LEFT, TOP)),
         ("aerosol", ("coastal",), 60.0, -(-side // 6), UTM, (LEFT, TOP)),
-        ("dem", ("dem",), degrees, round((max(east - west, north - south) + 0.02) / degrees), "EPSG:4326",
-         (west - 0.01, north + 0.01)),
+        (
+            "dem",
+            ("dem",),
+            degrees,
+            round((max(east - west, north - south) + 0.02) / degrees),
+            "EPSG:4326",
+            (west - 0.01, north + 0.01),
+        ),
         ("radar", ("vv",), 10.0, side + 20, UTM, (LEFT - 63.3, TOP + 71.7)),
-    ]  # fmt: skip
+    ]
     images = []
     for number, (name, bands, step, pixels, crs, (x, y)) in enumerate(files):
         path, rng = folder / f"{name}.tif", np.random.default_rng(number)
         with rasterio.open(
-            path, "w", driver="GTiff", height=pixels, width=pixels, count=len(bands), dtype="uint16", crs=crs,
-            transform=Affine(step, 0, x, 0, -step, y), nodata=0, tiled=True, blockxsize=512, blockysize=512,
-        ) as raster:  # fmt: skip
+            path,
+            "w",
+            driver="GTiff",
+            height=pixels,
+            width=pixels,
+            count=len(bands),
+            dtype="uint16",
+            crs=crs,
+            transform=Affine(step, 0, x, 0, -step, y),
+            nodata=0,
+            tiled=True,
+            blockxsize=512,
+            blockysize=512,
+        ) as raster:
             for window in tile_windows(pixels, pixels, 512):
                 rows, cols = np.indices((window.height, window.width))
                 surface = 5000 + 2000 * np.sin((rows + window.row) / 90) * np.cos((cols + window.col) / 70)
@@ -100,10 +117,17 @@ def warp_whole(scene: Scene) -> NDArray[np.float32]:
                 continue
             warped = np.empty((raster.count, grid.height, grid.width), np.float32)
             reproject(
-                stored, warped, src_transform=raster.transform, src_crs=raster.crs, src_nodata=np.nan,
-                dst_transform=Affine(*grid.transform or ()), dst_crs=grid.crs, dst_nodata=np.nan,
-                resampling=Resampling[image.resampling], UNIFIED_SRC_NODATA="NO",
-            )  # fmt: skip
+                stored,
+                warped,
+                src_transform=raster.transform,
+                src_crs=raster.crs,
+                src_nodata=np.nan,
+                dst_transform=Affine(*grid.transform or ()),
+                dst_crs=grid.crs,
+                dst_nodata=np.nan,
+                resampling=Resampling[image.resampling],
+                UNIFIED_SRC_NODATA="NO",
+            )
             planes.append(warped)
     return np.concatenate(planes)
 

@@ -51,11 +51,21 @@ SENSORS: Sequence[tuple[re.Pattern[str], Mapping[str, str]]] = (
     (
         re.compile(r"(^|[^a-z])(s2[ab]?|sentinel_?-?2|msi|t\d\d[a-z]{3})([^a-z]|$)", re.IGNORECASE),
         {
-            "1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "rededge071", "6": "rededge075",
-            "7": "rededge078", "8": "nir", "8a": "nir08", "9": "nir09", "11": "swir16", "12": "swir22",
+            "1": "coastal",
+            "2": "blue",
+            "3": "green",
+            "4": "red",
+            "5": "rededge071",
+            "6": "rededge075",
+            "7": "rededge078",
+            "8": "nir",
+            "8a": "nir08",
+            "9": "nir09",
+            "11": "swir16",
+            "12": "swir22",
         },
     ),
-)  # fmt: skip
+)
 """By the name of a file: which STAC common name the number of a band means."""
 
 

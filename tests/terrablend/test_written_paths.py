@@ -87,5 +87,6 @@ def test_a_value_of_a_variable_is_in_no_message_record_page_or_bundle(secret, tm
 def test_no_folder_is_left_of_paths():
     values = {"scenes": {"train": {"image": "/home/me/{id}/B04.tif", "label": "a/b.tif"}}, "pretrained": "/w/net.pth"}
     assert strip_paths(values) == {
-        "scenes": {"train": {"image": "{id}_B04.tif", "label": "b.tif"}}, "pretrained": "net.pth"
-    }  # fmt: skip
+        "scenes": {"train": {"image": "{id}_B04.tif", "label": "b.tif"}},
+        "pretrained": "net.pth",
+    }

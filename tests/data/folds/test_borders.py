@@ -29,10 +29,13 @@ def blocks(tmp_path):
     """Four blocks in two folds, left and right, with a shape across their border and one apart of the same plot."""
     shapes = [box(12, 2, 24, 6), box(30, 30, 36, 36), box(2, 30, 6, 36)]
     pyogrio.raw.write(
-        str(tmp_path / "a.gpkg"), np.array([shapely.to_wkb(shape) for shape in shapes], object),
-        [np.array(["forest", "water", "water"]), np.array(["p", "q", "q"])], ["label", "plot"], crs="EPSG:32630",
+        str(tmp_path / "a.gpkg"),
+        np.array([shapely.to_wkb(shape) for shape in shapes], object),
+        [np.array(["forest", "water", "water"]), np.array(["p", "q", "q"])],
+        ["label", "plot"],
+        crs="EPSG:32630",
         geometry_type="Polygon",
-    )  # fmt: skip
+    )
     drawn = drawn_label(str(tmp_path / "a.gpkg"), VectorSettings(vector="a.gpkg"), LAND, None)
     label = burn_label(drawn, GRID, LAND, tmp_path / "label.tif").label
     whole = Scene("a", "train", (), GRID, label)

@@ -101,11 +101,13 @@ def elsewhere(tmp_path_factory):
     [x], [y] = transform("EPSG:32630", "EPSG:32631", [499_000], [4_600_500])
     place = rasterio.Affine(31.0, 0, x, 0, -29.0, y)
     options = {"driver": "GTiff", "count": 1, "dtype": "float32"}
-    with rasterio.open(folder / "far.tif", "w", height=300, width=320, crs="EPSG:32631", transform=place, nodata=-1,
-                       **options) as raster:  # fmt: skip
+    with rasterio.open(
+        folder / "far.tif", "w", height=300, width=320, crs="EPSG:32631", transform=place, nodata=-1, **options
+    ) as raster:
         raster.write(values, 1)
-    with rasterio.open(folder / "near.tif", "w", height=700, width=600, crs="EPSG:32630",
-                       transform=rasterio.Affine(*PLACE), **options) as raster:  # fmt: skip
+    with rasterio.open(
+        folder / "near.tif", "w", height=700, width=600, crs="EPSG:32630", transform=rasterio.Affine(*PLACE), **options
+    ) as raster:
         raster.write(np.ones((1, 700, 600), np.float32))
     images = (ImageFile(str(folder / "near.tif"), ("near",)), ImageFile(str(folder / "far.tif"), ("far",)))
     placed, found, _ = place_images(images)
@@ -117,10 +119,19 @@ def elsewhere(tmp_path_factory):
 def test_a_file_of_another_zone_is_what_gdal_warps_it_to(elsewhere):
     scene, pixels, folder = elsewhere
     assert scene.images[1].resampling == "cubic"
-    with rasterio.open(folder / "far.tif") as raster, WarpedVRT(
-        raster, crs=scene.grid.crs, transform=rasterio.Affine(*PLACE), height=700, width=600, nodata=np.nan,
-        resampling=rasterio.enums.Resampling.cubic, tolerance=0.01,
-    ) as warped:  # fmt: skip
+    with (
+        rasterio.open(folder / "far.tif") as raster,
+        WarpedVRT(
+            raster,
+            crs=scene.grid.crs,
+            transform=rasterio.Affine(*PLACE),
+            height=700,
+            width=600,
+            nodata=np.nan,
+            resampling=rasterio.enums.Resampling.cubic,
+            tolerance=0.01,
+        ) as warped,
+    ):
         expected = warped.read(1)
     assert np.isfinite(expected).mean() > 0.5
     assert (np.isfinite(pixels) == np.isfinite(expected)).mean() > 0.999

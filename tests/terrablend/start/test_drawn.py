@@ -34,9 +34,13 @@ def landsat(tmp_path):
     ]
     names = np.array(["water", "forest", "urban"])[[truth[20 * row, 20 * col] for row, col in corners]]
     pyogrio.raw.write(
-        str(folder / "training.gpkg"), np.array([shapely.to_wkb(shape) for shape in shapes], object),
-        [names, np.arange(len(shapes))], ["landuse", "fid_1"], crs="EPSG:32617", geometry_type="Polygon",
-    )  # fmt: skip
+        str(folder / "training.gpkg"),
+        np.array([shapely.to_wkb(shape) for shape in shapes], object),
+        [names, np.arange(len(shapes))],
+        ["landuse", "fid_1"],
+        crs="EPSG:32617",
+        geometry_type="Polygon",
+    )
     return folder
 
 
