@@ -15,7 +15,7 @@ from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import Audit, audit_labels
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
-from ensemble.fit import fit_ensemble, fit_maps
+from ensemble.fit import fit_maps
 from ensemble.maps import MemberFolder, open_maps
 from ensemble.objective import objective_of
 from ensemble.rows import LabelledRows, open_rows
@@ -102,9 +102,7 @@ def fit_and_measure(
     paths = {name: member.path for name, member in deciding.items()}
     branches = {name: member.branch for name, member in deciding.items()}
     maps, objective = open_maps(paths, catalogue.classes), objective_of(settings, catalogue.classes)
-    ensemble, evaluations = fit_ensemble(
-        paths, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track
-    )
+    ensemble, evaluations = fit_maps(maps, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track)
     ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))
     in_sample = {name: member.path for name, member in members.items() if not member.decides}
     nested, *val = evaluations

@@ -103,16 +103,12 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
 def open_run(source: Path, run: Path | None, overrides: list[str], **machine: Any) -> "Run | TableRun":
     """Open the run of an experiment file or of a run folder."""
     # Imported late: torch takes seconds to load, and `terrablend --help` should not wait for it.
-    from terrablend.experiment import TableExperiment, load_experiment
-    from terrablend.run.run_folder import RunFolder
-    from terrablend.run.scene_run import Run
-    from terrablend.run.table_run import TableRun
+    from terrablend.experiment import load_experiment
+    from terrablend.run.opening import run_of
 
     experiment = load_experiment(source / "experiment.yaml" if source.is_dir() else source, overrides)
-    folder = RunFolder(run or (source if source.is_dir() else Path("runs") / experiment.name))
-    if isinstance(experiment, TableExperiment):
-        return TableRun(experiment, source, folder, **machine)
-    return Run(experiment, source, folder, **machine)
+    folder = run or (source if source.is_dir() else Path("runs") / experiment.name)
+    return run_of(experiment, source, folder, **machine)
 
 
 def open_scene_run(source: Path, **machine: Any) -> "Run":

@@ -22,9 +22,9 @@ from data.workers import cores, open_executor
 from ensemble.ensemble import Ensemble
 from terrablend.deliver.predict import predict_scenes
 from terrablend.deliver.scene_mapper import CLASSES
-from terrablend.experiment import AnyExperiment, TableExperiment, load_experiment, read_experiment
+from terrablend.experiment import load_experiment, read_experiment
 from terrablend.progress import bars, show_log
-from terrablend.run.run_folder import RunFolder
+from terrablend.run.opening import run_of
 from terrablend.run.scene_run import Run
 from terrablend.run.table_run import TableRun
 
@@ -172,7 +172,7 @@ def open_run(path: str | Path) -> FinishedRun:
         If it is none.
     """
     folder = Path(path)
-    return FinishedRun(_run(load_experiment(folder / "experiment.yaml"), folder, folder))
+    return FinishedRun(run_of(load_experiment(folder / "experiment.yaml"), folder, folder))
 
 
 def train(
@@ -215,17 +215,11 @@ def train(
     count = workers or cores()
     with open_executor(count, None) as executor:
         machine: dict[str, Any] = {"workers": count, "executor": executor}
-        opened = _run(loaded, source, folder, **machine, **({"track": bars} if progress else {}))
+        opened = run_of(loaded, source, folder, **machine, **({"track": bars} if progress else {}))
         with opened.folder.lock():
             for stage in opened.stages:
                 opened.folder.carry_out(stage, overwrite)
     return open_run(folder)
-
-
-def _run(experiment: AnyExperiment, source: Path, folder: Path, **machine: Any) -> Run | TableRun:
-    if isinstance(experiment, TableExperiment):
-        return TableRun(experiment, source, RunFolder(folder), **machine)
-    return Run(experiment, source, RunFolder(folder), **machine)
 
 
 def _write_array(image: Any, path: Path) -> None:
