@@ -434,6 +434,12 @@ class SceneSettings(Settings):
     grid: GridSettings | None = Field(
         None, description="the pixels that files are brought onto; default: those of the scene's finest file"
     )
+    heights: str | None = Field(
+        None,
+        description="elevation raster under `root`, metres, by which files with a sensor model (RPC) are placed; "
+        "default: all ground is at height 0",
+        json_schema_extra=aliases("rpc_dem"),
+    )
     invalid: dict[str, Literal["nonzero"] | list[int]] = Field(
         {}, description="QA band → `nonzero`, or the values that make a pixel nodata in all other bands"
     )

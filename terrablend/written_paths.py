@@ -11,7 +11,7 @@ __all__ = ["expand_paths", "strip_paths", "write_paths"]
 
 PATH_KEYS = frozenset(
     ("root", "image", "path", "maps", "pattern", "label", "vector", "area", "tags", "file", "files", "stac", "scale",
-     "pretrained", "encoder_weights", "train", "val", "test", "groups", "folds")
+     "heights", "pretrained", "encoder_weights", "train", "val", "test", "groups", "folds")
 )  # fmt: skip
 """Keys under which a text is a path, or may be one."""
 

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from data.errors import CatalogueError, SceneError
 from data.records import FileKind, read_parquet, write_parquet
 from data.scenes.classes import Classes
+from data.scenes.control import Control
 from data.scenes.decoding import Decoding
 from data.scenes.histogram import Histogram
 from data.scenes.image import ImageFile
@@ -26,6 +27,7 @@ LABELS = "labels"
 GRID = pa.struct(
     [("height", pa.int32()), ("width", pa.int32()), ("crs", pa.string()), ("transform", pa.list_(pa.float64()))]
 )
+CONTROL = pa.struct([("path", pa.string()), ("height", pa.int32()), ("width", pa.int32()), ("heights", pa.string())])
 IMAGE = pa.struct(
     [
         ("path", pa.string()),
@@ -36,6 +38,7 @@ IMAGE = pa.struct(
         ("resampling", pa.string()),
         ("order", pa.list_(pa.int32())),
         ("decoding", pa.struct([("kind", pa.string()), ("path", pa.string())])),
+        ("control", CONTROL),
     ]
 )
 MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
@@ -63,6 +66,7 @@ SCHEMA = pa.schema(
         ("label_colors", pa.bool_()),
         ("label_nearest", pa.bool_()),
         ("label_grid", GRID),
+        ("label_control", CONTROL),
         ("whole", pa.string()),
         ("whole_grid", GRID),
         ("window", pa.list_(pa.int32())),
@@ -233,6 +237,7 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "whole_grid": scene.block and asdict(scene.block.grid),
         "window": scene.block and list(asdict(scene.block.window).values()),
         "label_grid": label and label.grid and asdict(label.grid),
+        "label_control": label and label.control and asdict(label.control),
         "tags": scene.tags,
         "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
         "valid_pixels": found and found.valid_pixels,
@@ -254,6 +259,7 @@ def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics
             image["resampling"],
             tuple(image["order"]),
             image["decoding"] and Decoding(**image["decoding"]),
+            image["control"] and Control(**image["control"]),
         )
         for image in row["images"]
     )
@@ -261,8 +267,9 @@ def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics
     if row["label"] is not None:
         values = tuple((meaning["value"], meaning["label"]) for meaning in row["label_values"])
         path = str(folder / row["label"]) if row["label"].startswith(f"{LABELS}/") else row["label"]
+        grid, control = row["label_grid"], row["label_control"]
         label = LabelFile(path, values, row["label_colors"], row["label_nearest"])
-        label = replace(label, grid=row["label_grid"] and _to_grid(row["label_grid"]))
+        label = replace(label, grid=grid and _to_grid(grid), control=control and Control(**control))
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
     tags = None if row["tags"] is None else tuple(row["tags"])
     scene = Scene(row["id"], row["split"], images, _to_grid(row), label, invalid, row["group"], row["fold"], tags)

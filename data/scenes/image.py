@@ -11,6 +11,7 @@ from rasterio.windows import Window as RasterWindow
 
 from data.errors import SceneError
 from data.scenes.color_labels import read_palette
+from data.scenes.control import Control
 from data.scenes.decoding import Decoding, open_decoder
 from data.scenes.rasters import open_raster
 from data.scenes.warp import warp_window
@@ -34,13 +35,15 @@ class ImageFile:
     scale : tuple of (factor, offset) or None
         Of each band; None for those that the file declares.
     grid : Grid or None
-        Its own, where that is not the scene's: it is warped.
+        Its own, where that is not the scene's: it is warped. With a ``control``, the one that GDAL suggests for it.
     resampling : str
         How it is warped, one of `data.settings.Resampling`; empty until it is known.
     order : tuple of int
         Place in the file of each of ``bands``, from 0, where the file's own names say that it is another.
     decoding : Decoding or None
         How whole numbers become an embedding; scales do not apply then.
+    control : Control or None
+        What places its pixels, where that is no transform.
     """
 
     path: str
@@ -51,6 +54,7 @@ class ImageFile:
     resampling: str = ""
     order: tuple[int, ...] = ()
     decoding: Decoding | None = None
+    control: Control | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -110,7 +114,7 @@ def read_image(
         problem = band_problem(image, raster)
         if problem:
             raise SceneError(problem)
-        own_grid = image.grid or grid
+        own_grid = image.control or image.grid or grid
         if raster.shape != (own_grid.height, own_grid.width):
             raise SceneError(
                 f"{image.path}: expected {own_grid.height} × {own_grid.width} pixels as when it was checked, got "
@@ -132,7 +136,7 @@ def read_image(
                     _read_own(raster, image, own, window, planes)
                     return planes
 
-                warped = warp_window(read, image.grid, grid, inner, how, np.nan)
+                warped = warp_window(read, image.grid, grid, inner, how, np.nan, image.control)
                 for band, plane in zip(bands, warped, strict=True):
                     pixels[places[band]][target] = plane
 

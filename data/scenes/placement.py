@@ -1,20 +1,21 @@
-"""Bring the files of a scene together: choose its grid, and tell which files are to be warped onto it."""
+"""Bring the files of a scene together: choose its grid, and tell which files, and labels, are warped onto it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from data.errors import ExperimentError, SceneError
+from data.scenes.control import Control, find_control, suggest_grid
 from data.scenes.decoding import decoding_problem
 from data.scenes.grids import choose_grid, edges, is_placed, move_points, offset_pixels, own_grid, parse_system
 from data.scenes.image import ImageFile, band_problem, order_bands
 from data.scenes.rasters import open_raster, read_grid
+from data.scenes.scene import LabelFile
 from data.scenes.warp import default_resampling
 from data.scenes.windows import Grid
 
-__all__ = ["Framing", "place_images"]
+__all__ = ["Framing", "place_images", "place_label"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Framing:
         Side of the pixels instead of its own, over the same ground.
     crs : str or None
         Coordinate system of such pixels; by default its own.
+    heights : str
+        Elevation raster, m, by which sensor models place files; empty if there is none.
     """
 
     places: tuple[int, ...] = ()
     resolution: float | None = None
     crs: str | None = None
+    heights: str = ""
 
 
 FINEST = Framing()
@@ -62,15 +66,21 @@ def place_images(
     for image in images:
         with open_raster(image.path) as raster:
             image, warning = order_bands(image, raster)
-            problem, control = band_problem(image, raster), _control(image.path, raster)
+            problem = band_problem(image, raster)
+            control, said = (None, "") if image.grid else find_control(image.path, raster, framing.heights)
             if problem is None and image.decoding is not None:
                 problem = decoding_problem(image.decoding, image.path, raster)
         if problem:
             raise SceneError(problem)
         found, odd = _agree(image.path, read_grid(image.path)[0], image.grid)
-        ordered.append(image)
-        warnings += [warning, odd, control]
-        grids.append(found)
+        ordered.append(replace(image, control=control))
+        warnings += [warning, odd, said]
+        grids.append(found if control is None else suggest_grid(control))
+    for place, (image, found) in enumerate(zip(ordered, grids, strict=True)):
+        control, odd = _borrowed(image.path, found, ordered)
+        if control is not None:
+            ordered[place], grids[place] = replace(image, control=control), suggest_grid(control)
+            warnings.append(odd)
     frames = [grids[position] for position in (framing.places or range(len(grids)))]
     placed = [grid for grid in frames if is_placed(grid)]
     grid = choose_grid(placed) if placed else frames[0]
@@ -79,10 +89,42 @@ def place_images(
     files = []
     for image, found in zip(ordered, grids, strict=True):
         own, warning = own_grid(image.path, found, grid)
-        how = image.resampling or (default_resampling(own, grid) if own else "")
+        own = found if image.control else own
+        how = image.resampling or (default_resampling(own, grid, image.control) if own else "")
         files.append(replace(image, grid=own, resampling=how))
         warnings.append(warning)
     return tuple(files), grid, [warning for warning in warnings if warning]
+
+
+def place_label(
+    label: LabelFile, grid: Grid, images: Sequence[ImageFile] = (), heights: str = ""
+) -> tuple[LabelFile, str]:
+    """Return a label as it lies on the grid of its scene, and what looks odd about that.
+
+    Parameters
+    ----------
+    label : LabelFile
+    grid : Grid
+    images : sequence of ImageFile
+        Of its scene, as `place_images` returns them.
+    heights : str
+        As in `Framing`.
+
+    Raises
+    ------
+    SceneError
+        If it does not lie there, or cannot be read.
+    """
+    found = read_grid(label.path)[0]
+    with open_raster(label.path) as raster:
+        control, odd = find_control(label.path, raster, heights)
+    if control is None and not odd:
+        control, odd = _borrowed(label.path, found, images)
+    if control is not None:
+        found = suggest_grid(control)
+    own, warning = own_grid(label.path, found, grid)
+    own = found if control else own
+    return replace(label, grid=own, control=control), " ".join(filter(None, [odd, warning]))
 
 
 def _resized(path: str, grid: Grid, resolution: float, crs: str | None) -> Grid:
@@ -108,16 +150,12 @@ def _resized(path: str, grid: Grid, resolution: float, crs: str | None) -> Grid:
     return Grid(height, width, system, (resolution, 0.0, left, 0.0, -resolution, top))
 
 
-def _control(path: str, raster: Any) -> str:
-    """Return what to do about a file that is placed by control points or a sensor model; empty where it is not."""
-    points = bool(raster.gcps[0])
-    if not raster.transform.is_identity or not (points or raster.rpcs):
-        return ""
-    means, option = ("ground control points", "-tps") if points else ("a sensor model (RPC)", "-rpc")
-    return (
-        f"{path}: it is placed by {means}, which are not read: its pixels are taken as they lie in the file, and maps "
-        f"of it lie nowhere. Warp it first: gdalwarp {option} IMAGE WARPED.tif"
-    )
+def _borrowed(path: str, found: Grid, images: Sequence[ImageFile]) -> tuple[Control | None, str]:
+    """Return what places a file that says not where it lies but has the pixels of one that control points place."""
+    for control in (image.control for image in images if image.control is not None):
+        if found.transform is None and (found.height, found.width) == (control.height, control.width):
+            return control, f"{path}: it says not where it lies, so its pixels are taken for those of {control.path}."
+    return None, ""
 
 
 def _agree(path: str, found: Grid, declared: Grid | None) -> tuple[Grid, str]:

@@ -12,13 +12,13 @@ from rasterio.windows import Window as RasterWindow
 from data.errors import LabelError, SceneError
 from data.scenes.classes import IGNORE
 from data.scenes.color_labels import read_color_label
-from data.scenes.grids import own_grid
+from data.scenes.control import Control
 from data.scenes.image import ImageFile, hides_pixels, raster_window, read_image
-from data.scenes.rasters import open_raster, read_grid
+from data.scenes.rasters import open_raster
 from data.scenes.warp import warp_window
 from data.scenes.windows import Grid, Window
 
-__all__ = ["Block", "LabelFile", "Scene", "Split", "place_label", "read_label", "read_scene", "recode", "valid_mask"]
+__all__ = ["Block", "LabelFile", "Scene", "Split", "read_label", "read_scene", "recode", "valid_mask"]
 
 Split = Literal["train", "val", "test"]
 
@@ -37,6 +37,8 @@ class LabelFile:
         Other colours stand for the nearest of these.
     grid : Grid or None
         Its own, where that is not the scene's: each pixel of the scene then has the label of the nearest of its pixels.
+    control : Control or None
+        What places its pixels, where that is no transform; ``grid`` is then the one that GDAL suggests for it.
     """
 
     path: str
@@ -44,6 +46,7 @@ class LabelFile:
     colors: bool = False
     nearest: bool = False
     grid: Grid | None = None
+    control: Control | None = None
 
 
 @dataclass(frozen=True)
@@ -124,18 +127,6 @@ class Scene:
     def bands(self) -> tuple[str, ...]:
         """Names of all bands, in the order of `read_scene`."""
         return tuple(band for image in self.images for band in image.bands)
-
-
-def place_label(label: LabelFile, grid: Grid) -> tuple[LabelFile, str]:
-    """Return a label as it lies on the grid of its scene, and what looks odd about that.
-
-    Raises
-    ------
-    SceneError
-        If it does not lie there, or cannot be read.
-    """
-    own, warning = own_grid(label.path, read_grid(label.path)[0], grid)
-    return replace(label, grid=own), warning
 
 
 def read_scene(
@@ -224,7 +215,9 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     with open_raster(scene.label.path) as raster:
         if scene.label.grid is not None:
             read = partial(_read_codes, raster, scene.label)
-            [label[target]] = warp_window(read, scene.label.grid, scene.grid, inner, "nearest", IGNORE)
+            [label[target]] = warp_window(
+                read, scene.label.grid, scene.grid, inner, "nearest", IGNORE, scene.label.control
+            )
         elif raster.shape == (scene.grid.height, scene.grid.width):
             [label[target]] = _read_codes(raster, scene.label, inner)
         else:

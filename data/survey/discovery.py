@@ -113,6 +113,7 @@ def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     paths |= {label.path for label in labels}
     paths |= {label.area for label in labels if isinstance(label, DrawnLabel) and label.area is not None}
     paths |= {path for scene in scenes for path in scene.items}
+    paths |= {scene.framing.heights for scene in scenes if scene.framing.heights}
     paths |= {scene.tag_table for scene in scenes if scene.tag_table is not None}
     return files_on_disk(paths)
 
@@ -169,7 +170,7 @@ def _find_split(
                 split,
                 images_of,
                 scene_label,
-                framing=framing(part, settings),
+                framing=framing(part, settings, root),
                 blocks=part.blocks if isinstance(part, TrainSettings) else None,
                 items=tuple(item.source for item in items),
             )

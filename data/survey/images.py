@@ -1,12 +1,13 @@
 """Make the files of a scene's image of what the experiment file says of them: patterns, or assets of STAC items."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from data.errors import ExperimentError
 from data.names import list_names
 from data.scenes.decoding import Decoding
 from data.scenes.image import ImageFile
-from data.scenes.paths import is_there
+from data.scenes.paths import is_there, resolve_path
 from data.scenes.placement import Framing
 from data.settings import (
     AssetSettings,
@@ -98,8 +99,8 @@ def asset_path(item: Item, key: str) -> str:
     return path
 
 
-def framing(part: SplitSettings, settings: SceneSettings) -> Framing:
-    """Return what gives a scene its grid.
+def framing(part: SplitSettings, settings: SceneSettings, root: Path) -> Framing:
+    """Return what gives a scene its grid, elevations for sensor models among it.
 
     A file of every scene, such as a DEM, does not say where one of them ends.
 
@@ -108,17 +109,18 @@ def framing(part: SplitSettings, settings: SceneSettings) -> Framing:
     ExperimentError
         If ``scenes.grid`` names no band of theirs.
     """
+    heights = "" if settings.heights is None else resolve_path(settings.heights, root)
     if settings.grid is not None and settings.grid.like is not None:
         like = tuple(place for place, names in enumerate(_names(part, settings)) if settings.grid.like in names)
         if not like:
             raise ExperimentError(f"scenes.grid: expected a band of the scenes, got {settings.grid.like}. Correct it.")
-        return Framing(like)
+        return Framing(like, heights=heights)
     own = tuple(
         place for place, file in enumerate(part.rasters) if isinstance(file, AssetSettings) or "{id}" in file.path
     )
     if settings.grid is None:
-        return Framing(own)
-    return Framing(own, settings.grid.resolution, settings.grid.crs)
+        return Framing(own, heights=heights)
+    return Framing(own, settings.grid.resolution, settings.grid.crs, heights)
 
 
 def odd_items(entry: StacSettings, items: Sequence[Item]) -> Iterator[str]:

@@ -18,9 +18,9 @@ from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
-from data.scenes.placement import place_images
+from data.scenes.placement import place_images, place_label
 from data.scenes.rasters import keep_open
-from data.scenes.scene import LabelFile, Scene, place_label, read_label, read_scene, valid_mask
+from data.scenes.scene import LabelFile, Scene, read_label, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.settings import SceneSettings
@@ -225,7 +225,7 @@ def _place(
         )
         found = [burnt.problem] if burnt.problem else []
         return replace(scene, label=burnt.label), found, [*warnings, *burnt.warnings], burnt.elsewhere
-    label, odd = place_label(files.label, grid)
+    label, odd = place_label(files.label, grid, images, files.framing.heights)
     scene = replace(scene, label=label)
     if files.blocks is not None and path is not None:
         # A copy of our own, of which parts can be left out.

@@ -14,9 +14,11 @@ from data.pages.numbers import format_count
 from data.scenes.classes import Classes
 from data.scenes.formats import allow_vrt
 from data.scenes.labels import label_file
+from data.scenes.placement import place_label
 from data.scenes.rasters import read_grid
-from data.scenes.scene import Scene, place_label
+from data.scenes.scene import Scene
 from data.settings import VECTOR_SUFFIXES, LabelSettings, MeaningSettings, VectorSettings
+from data.survey.images import framing
 from data.survey.patterns import find_files
 from data.vectors.burn import burn_label
 from data.vectors.drawn import drawn_label
@@ -208,7 +210,8 @@ def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -
     else:
         raster = given if isinstance(given, MeaningSettings) else LabelSettings(path=label)
         file = allow_vrt(label, Path(label).parent) if "vrt" in experiment.scenes.allow else label
-        placed, odd = place_label(label_file(file, raster, classes), grid)
+        heights = framing(experiment.scenes.train, experiment.scenes, experiment.root).heights
+        placed, odd = place_label(label_file(file, raster, classes), grid, heights=heights)
         warnings = (odd,) if odd else ()
     for warning in warnings:
         logger.warning("%s", warning)

@@ -197,7 +197,7 @@ def scene_of_files(text: str, experiment: Experiment) -> Scene:
     if "vrt" in settings.allow:
         # A bundle knows no root: sources lie beside what is named.
         images = tuple(replace(image, path=allow_vrt(image.path, Path(image.path).parent)) for image in images)
-    placed, grid, warnings = place_images(images, framing(part, settings))
+    placed, grid, warnings = place_images(images, framing(part, settings, experiment.root))
     for warning in warnings:
         logger.warning("%s", warning)
     name = items[0].scene if items else Path(paths[0]).stem

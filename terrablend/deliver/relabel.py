@@ -130,7 +130,7 @@ def _correct(scene: Scene, corrections: list[Correction], classes: Classes) -> t
     with open_raster(scene.label.path) as raster:
         values = raster.read(1)
         bands = raster.count
-        moved = raster.crs is not None and tuple(raster.transform)[:6] != (scene.grid.transform or ())[:6]
+        moved = scene.label.grid is not None
     if scene.label.colors or bands != 1 or moved or values.shape != (scene.grid.height, scene.grid.width):
         raise LabelError(
             f"{scene.label.path}: expected a label of class values on the grid of scene {scene.id} to correct, got "

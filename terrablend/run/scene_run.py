@@ -15,6 +15,7 @@ from data.maps.store import is_worth_workers, open_store, write_maps
 from data.pages.quicklook import quicklook
 from data.progress import untracked
 from data.scenes.catalogue import LABELS, Catalogue
+from data.scenes.control import Control
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import LabelFile, Scene
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
@@ -136,8 +137,8 @@ class Run(FittedRun[Experiment]):
             replace(
                 scene,
                 images=tuple(
-                    replace(image, path=moved_to.path, decoding=moved_to.decoding)
-                    for image, moved_to in zip(scene.images, files.images, strict=True)
+                    replace(image, path=to.path, decoding=to.decoding, control=_moved(image.control, scene, files))
+                    for image, to in zip(scene.images, files.images, strict=True)
                 ),
                 label=self._moved_label(scene, files),
             )
@@ -150,7 +151,7 @@ class Run(FittedRun[Experiment]):
         # Labels of blocks and drawn labels are ours, and lie in the run folder.
         if scene.label is None or scene.block is not None or not isinstance(files.label, LabelFile):
             return scene.label
-        return replace(scene.label, path=files.label.path)
+        return replace(scene.label, path=files.label.path, control=_moved(scene.label.control, scene, files))
 
     @property
     def _drawn(self) -> dict[str, DrawnLabel]:
@@ -303,3 +304,13 @@ def _map_scene(run: Run, scene: Scene) -> None:
     maps = open_maps({name: run.member_path(name) for name in ensemble.used}, ensemble.classes)
     class_map = folder / "maps" / f"{scene.id}.tif"
     write_prediction(ensemble, maps, scene, class_map, proba, uncertainty, run.masks, sets)
+
+
+def _moved(control: Control | None, scene: Scene, files: SceneFiles) -> Control | None:
+    """Return what places a file of a scene, whose files are now elsewhere."""
+    if control is None:
+        return None
+    paths = {image.path: moved_to.path for image, moved_to in zip(scene.images, files.images, strict=True)}
+    if scene.label is not None and isinstance(files.label, LabelFile):
+        paths.setdefault(scene.label.path, files.label.path)
+    return replace(control, path=paths.get(control.path, control.path), heights=files.framing.heights)

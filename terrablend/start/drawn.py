@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from data.errors import LabelError
 from data.folds.groups import connected_components
+from data.scenes.control import placed_grid
 from data.scenes.grids import corners, is_placed, move_points
 from data.scenes.image import raster_window
-from data.scenes.rasters import open_raster, read_grid
+from data.scenes.rasters import open_raster
 from data.scenes.windows import Grid, Window
 from data.settings import VECTOR_SUFFIXES
 from data.vectors.burn import on_grid
@@ -79,7 +80,7 @@ def guess_drawn(folder: Path, images: Sequence[tuple[str, Sequence[str], Sequenc
         The image files below it, those of a folder together.
     """
     paths = [folder / pattern.replace("{id}", name) for pattern, ids, _ in images for name in sorted(ids)]
-    grids = {path: read_grid(str(path))[0] for path in paths if not _shows_classes(path)}
+    grids = {path: placed_grid(str(path)) for path in paths if not _shows_classes(path)}
     grids = {path: grid for path, grid in grids.items() if is_placed(grid)}
     if not grids:
         return None

@@ -3,7 +3,6 @@ import pytest
 import rasterio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
@@ -11,9 +10,9 @@ from rasterio.warp import transform
 from data.errors import ExperimentError, SceneError
 from data.scenes.grids import choose_grid, own_grid
 from data.scenes.image import ImageFile
-from data.scenes.placement import Framing, place_images
-from data.scenes.rasters import maybe_ungeoreferenced, read_grid
-from data.scenes.scene import LabelFile, Scene, place_label, read_label, read_scene
+from data.scenes.placement import Framing, place_images, place_label
+from data.scenes.rasters import read_grid
+from data.scenes.scene import LabelFile, Scene, read_label, read_scene
 from data.scenes.windows import Grid, Window
 
 UTM = CRS.from_epsg(32630).to_wkt()
@@ -176,15 +175,6 @@ def test_pixels_of_a_size_lie_at_multiples_of_it_over_the_same_ground(write_rast
     bare = str(write_raster("b.tif", np.ones((1, 20, 30))))
     with pytest.raises(SceneError, match="expected a scene that says where it lies"):
         place_images([ImageFile(bare, ("red",))], Framing(resolution=20))
-
-
-def test_control_points_are_not_read_and_that_is_said(write_raster):
-    path = write_raster("a.tif", np.ones((1, 20, 30)))
-    points = [GroundControlPoint(row, col, 10 * col, -10 * row) for row in (0, 20) for col in (0, 30)]
-    with maybe_ungeoreferenced(), rasterio.open(path, "r+") as raster:
-        raster.gcps = points, CRS.from_epsg(32630)
-    _, _, [warning] = place_images([ImageFile(str(path), ("red",))])
-    assert "placed by ground control points, which are not read" in warning
 
 
 def test_a_file_that_says_not_where_it_lies_is_read_pixel_by_pixel_and_that_is_said():
