@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import shapely
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
@@ -30,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 LONGITUDE_LATITUDE = "OGC:CRS84"
 """What GeoParquet takes coordinates to be in when a file names no reference system."""
-
-POINT = np.dtype([("order", "u1"), ("kind", "<u4"), ("x", "<f8"), ("y", "<f8")])
-"""A point as well-known binary: little endian is byte order 1, a point is geometry type 1."""
 
 
 def write_points(
@@ -102,7 +100,8 @@ def write_points(
                     xy = _to_longitude_latitude(xy, scene)
                 corners = np.array([np.minimum(corners[0], xy.min(axis=0)), np.maximum(corners[1], xy.max(axis=0))])
                 rows += batch.num_rows
-                writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, _encode_points(xy)], schema=points))
+                shapes = pa.array(shapely.to_wkb(shapely.points(xy), byte_order=1), pa.binary())
+                writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, shapes], schema=points))
         geo = _describe_geometry(crs, corners.ravel().tolist() if rows else None)
         writer.add_key_value_metadata({"geo": json.dumps(geo)})
     logger.info("points: %d pixels of %d scenes in %s, %s", rows, len(scenes), crs or LONGITUDE_LATITUDE, path)
@@ -171,18 +170,6 @@ def _to_longitude_latitude(xy: NDArray[np.float64], scene: Scene) -> NDArray[np.
             "Correct the georeferencing of its image, or write scenes of one reference system at a time."
         )
     return moved
-
-
-def _encode_points(xy: NDArray[np.float64]) -> pa.Array:
-    """Return (n, 2) coordinates as well-known binary.
-
-    >>> _encode_points(np.array([[1.0, 2.0]]))[0].as_py().hex()
-    '0101000000000000000000f03f0000000000000040'
-    """
-    points = np.empty(len(xy), POINT)
-    points["order"], points["kind"], points["x"], points["y"] = 1, 1, xy[:, 0], xy[:, 1]
-    fixed = pa.binary(POINT.itemsize)
-    return pa.Array.from_buffers(fixed, len(points), [None, pa.py_buffer(points.tobytes())]).cast(pa.binary())
 
 
 def _describe_geometry(crs: CRS | None, bounds: list[float] | None) -> dict[str, Any]:

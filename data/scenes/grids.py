@@ -19,6 +19,7 @@ __all__ = [
     "distance_text",
     "edges",
     "grid_problem",
+    "ground_system",
     "is_geographic",
     "is_placed",
     "move_points",
@@ -31,6 +32,9 @@ __all__ = [
 
 SAME = 0.01
 """Pixels by which corners may be off: digits of a header, not another place."""
+
+
+NO_GROUND = ("LOCAL_CS", "ENGCRS", "ENGINEERINGCRS", 'GEOGCS["Undefined', 'GEOGCRS["Undefined')
 
 
 def is_placed(grid: Grid) -> bool:
@@ -47,6 +51,11 @@ def pixel_size(grid: Grid) -> float:
 def is_geographic(crs: str | None) -> bool:
     """Return whether coordinates are longitude and latitude."""
     return crs is not None and bool(CRS.from_wkt(crs).is_geographic)
+
+
+def ground_system(crs: str) -> str | None:
+    """Return a coordinate system as WKT; None where it is one of no ground, as programs write where they know none."""
+    return None if crs.startswith(NO_GROUND) else crs
 
 
 def parse_system(text: str) -> str:

@@ -12,6 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from data.errors import SceneError
 from data.scenes.arrays import is_array, open_array
 from data.scenes.formats import allowed_vrt, check_vrt, open_plain
+from data.scenes.grids import ground_system
 from data.scenes.windows import Grid
 
 __all__ = ["GDAL_OPTIONS", "keep_open", "maybe_ungeoreferenced", "open_raster", "read_grid"]
@@ -94,5 +95,5 @@ def read_grid(path: str) -> tuple[Grid, int]:
     """Return the grid of a raster file and its number of bands."""
     with open_raster(path) as raster:
         transform = None if raster.transform.is_identity else tuple(raster.transform)[:6]
-        crs = raster.crs.to_wkt() if raster.crs else None
+        crs = ground_system(raster.crs.to_wkt()) if raster.crs else None
         return Grid(raster.height, raster.width, crs, transform), raster.count

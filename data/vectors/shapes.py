@@ -21,7 +21,7 @@ from rasterio.crs import CRS
 from data.csv_cells import read_rows
 from data.errors import LabelError
 from data.names import list_names
-from data.scenes.grids import parse_system
+from data.scenes.grids import ground_system, parse_system
 from data.scenes.paths import files_on_disk
 from data.vectors.formats import require_own_shapes
 
@@ -240,9 +240,9 @@ def _flat(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     return flat
 
 
-def _wkt(path: str, text: str) -> str:
+def _wkt(path: str, text: str) -> str | None:
     try:
-        return parse_system(text)
+        return ground_system(parse_system(text))
     except ValueError as error:
         raise LabelError(
             f"{path}: expected a coordinate system, got {text[:80]}: {error}. Name it: label.crs."

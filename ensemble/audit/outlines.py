@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import rasterio.features
+import shapely
 from numpy.typing import NDArray
 from rasterio.warp import transform
 
@@ -88,9 +88,4 @@ def write_geojson(path: Path, features: Sequence[tuple[Polygons, Mapping[str, Va
 
 
 def _turned(ring: Ring, inner: bool) -> Ring:
-    # The shoelace formula, relative to the first corner lest large coordinates drown the area.
-    (left, top), *_ = ring
-    twice_area = sum(
-        (x - left) * (below - top) - (right - left) * (y - top) for (x, y), (right, below) in pairwise(ring)
-    )
-    return ring if (twice_area > 0) != inner else ring[::-1]
+    return ring if bool(shapely.is_ccw(shapely.LinearRing(ring))) != inner else ring[::-1]

@@ -1,20 +1,19 @@
 """Write and check a submission of polygons: a GeoPackage with a layer for each reference system."""
 
 import sqlite3
-import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from data.errors import SubmissionError
 from data.scenes.classes import IGNORE
 from data.scenes.footprints import has_footprint
 from data.scenes.scene import Scene
-from ensemble.audit.geopackage import Layer, Polygons, Ring, Value, write_geopackage
+from ensemble.audit.geopackage import Layer, Polygons, Value, write_geopackage
 from ensemble.audit.outlines import to_coordinates, trace_outlines
 from ensemble.submit.predictions import Predictions
 
@@ -59,16 +58,15 @@ def check_polygons(path: Path, predictions: Predictions) -> None:
     pixels: Counter[tuple[str, str]] = Counter()
     transforms = {scene.id: scene.grid.transform or (1, 0, 0, 0, 1, 0) for scene in predictions.scenes}
     try:
-        for scene_id, name, count, polygons in _read(path):
+        for scene_id, name, count, shape in _read(path):
             a, b, _, d, e, _ = transforms.get(scene_id, (1, 0, 0, 0, 1, 0))
-            area = sum(_area(outer) - sum(map(_area, inner)) for outer, *inner in polygons)
-            if not np.isclose(area, count * abs(a * e - b * d), rtol=PRECISION, atol=0):
+            if not np.isclose(shape.area, count * abs(a * e - b * d), rtol=PRECISION, atol=0):
                 raise SubmissionError(
                     f"{path}, scene {scene_id}: expected a polygon of {name} of {count} pixels, got another area. "
                     "Run `terrablend submit --overwrite`."
                 )
             pixels[scene_id, name] += count
-    except (sqlite3.Error, struct.error) as error:
+    except (sqlite3.Error, shapely.errors.ShapelyError) as error:
         raise SubmissionError(
             f"{path}: expected a GeoPackage, got: {error}. Run `terrablend submit --overwrite`."
         ) from error
@@ -93,7 +91,7 @@ def _trace(scene: Scene, predictions: Predictions) -> Parts:
             continue
         for polygon in trace_outlines(label == index):
             outer, *inner = polygon
-            pixels = round(_area(outer) - sum(map(_area, inner)))
+            pixels = round(shapely.Polygon(outer, inner).area)
             values: dict[str, Value] = {
                 "scene": scene.id,
                 "class": classes.label_names[index],
@@ -104,35 +102,11 @@ def _trace(scene: Scene, predictions: Predictions) -> Parts:
     return parts
 
 
-def _read(path: Path) -> Iterator[tuple[str, str, int, Polygons]]:
+def _read(path: Path) -> Iterator[tuple[str, str, int, shapely.Geometry]]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         for (layer,) in database.execute("SELECT table_name FROM gpkg_contents").fetchall():
             quoted = layer.replace('"', '""')
+            if database.execute(f'SELECT count(*) FROM "{quoted}"').fetchone() == (0,):
+                continue
             for scene, name, count, blob in database.execute(f'SELECT scene, class, pixels, geom FROM "{quoted}"'):
-                yield scene, name, count, _decode(blob)
-
-
-def _decode(blob: bytes) -> Polygons:
-    """Return the rings of a multipolygon in little-endian well-known binary, behind its GeoPackage header."""
-    place = HEADER + 5
-    polygons = []
-    (n_polygons,) = struct.unpack_from("<I", blob, place)
-    place += 4
-    for _ in range(n_polygons):
-        (n_rings,) = struct.unpack_from("<I", blob, place + 5)
-        place += 9
-        rings = []
-        for _ in range(n_rings):
-            (n_points,) = struct.unpack_from("<I", blob, place)
-            flat = struct.unpack_from(f"<{2 * n_points}d", blob, place + 4)
-            rings.append(list(zip(flat[::2], flat[1::2], strict=True)))
-            place += 4 + 16 * n_points
-        polygons.append(rings)
-    return polygons
-
-
-def _area(ring: Ring) -> float:
-    """Return the area within a ring, by the shoelace formula, relative to a corner lest large coordinates drown it."""
-    (left, top), *_ = ring
-    twice = sum((x - left) * (below - top) - (right - left) * (y - top) for (x, y), (right, below) in pairwise(ring))
-    return abs(twice) / 2
+                yield scene, name, count, shapely.from_wkb(blob[HEADER:])

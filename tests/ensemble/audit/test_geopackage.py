@@ -57,7 +57,7 @@ def test_each_layer_has_its_own_reference_system(features, tmp_path):
     with sqlite3.connect(path) as database:
         assert dict(database.execute("SELECT table_name, srs_id FROM gpkg_contents")) == {
             "utm": 32610,
-            "own": 100_002,
+            "own": 100_000,
             "pixels": -1,
         }
 
