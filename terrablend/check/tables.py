@@ -1,10 +1,12 @@
 """Write what `terrablend check` found as tables on the terminal."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from data.pages.numbers import format_count, format_number, format_percent, format_short
 from data.scenes.catalogue import Catalogue
-from data.survey.overview import FAR, Overview
+from data.scenes.scene import Scene
+from data.survey.overview import FAR, Outlier, Overview
 
 __all__ = ["describe_overview"]
 
@@ -25,9 +27,11 @@ def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
         yield from _bands(catalogue, overview)
     for part in overview.parts:
         if part.blank and not part.name.startswith("fold"):
+            ids = frozenset(part.blank)
+            blank = [scene for scene in catalogue.scenes if scene.split == part.name and scene.id in ids]
             yield ""
-            yield f"{len(part.blank)} of {part.scenes} {part.name} scenes without {blank_of(catalogue)}:"
-            yield f"  {_first(part.blank)}"
+            yield f"{len(blank)} of {part.scenes} {part.name} {_noun(blank)} without {blank_of(catalogue)}:"
+            yield f"  {_first(_names(blank))}"
     if overview.outliers:
         yield from _outliers(overview)
     if overview.groups:
@@ -97,30 +101,59 @@ def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
 
 def _outliers(overview: Overview) -> Iterator[str]:
     yield ""
-    yield f"scenes unlike the training scenes, by {FAR:g} or more robust z-scores: {len(overview.outliers)}"
+    what = _noun([outlier.scene for outlier in overview.outliers])
+    yield f"{what} unlike the training scenes, by {FAR:g} or more robust z-scores: {len(overview.outliers)}"
+    found: dict[tuple[str, str], list[Outlier]] = {}
+    for outlier in overview.outliers:
+        found.setdefault((outlier.scene.split, outlier.scene.whole.id), []).append(outlier)
     rows = [
         [
-            f"{outlier.scene.split} {outlier.scene.id}",
-            outlier.measure.name,
-            *map(format_short, (outlier.value, outlier.measure.usual)),
-            format_number(outlier.score, 1, "+"),
+            f"{split} {_names([outlier.scene for outlier in outliers])[0]}",
+            outliers[0].measure.name,
+            *map(format_short, (outliers[0].value, outliers[0].measure.usual)),
+            format_number(outliers[0].score, 1, "+"),
         ]
-        for outlier in overview.outliers[:SHOWN]
+        for (split, _), outliers in [*found.items()][:SHOWN]
     ]
     yield from _table(["", "measure", "value", "median", "z"], rows, left=2)
 
 
 def _groups(overview: Overview) -> Iterator[str]:
-    yield ""
-    yield f"{len(overview.groups)} groups of several scenes, largest first"
+    parts = dict[tuple[str, str], list[Sequence[Scene]]]()
+    for group in overview.groups:
+        first, wholes = group[0], {scene.whole.id for scene in group}
+        # Groups within one scene are a line together.
+        key = first.whole.id if first.block and len(wholes) == 1 else first.group
+        parts.setdefault((first.split, key), []).append(group)
     rows = [
-        [f"{group[0].split} {group[0].group}", str(len(group)), _first([scene.id for scene in group], 4)]
-        for group in overview.groups[:SHOWN]
+        [
+            f"{split} {name}" + (f", {len(groups)} groups" if len(groups) > 1 else ""),
+            str(len(groups[0])),
+            _first(_names(groups[0]), 4),
+        ]
+        for (split, name), groups in [*parts.items()][:SHOWN]
     ]
-    yield from _table(["", "scenes", ""], rows)
+    what = _noun([group[0] for group in overview.groups])
+    yield ""
+    yield f"{len(overview.groups)} groups of several {what}, largest first"
+    yield from _table(["", what, ""], rows)
 
 
-def _first(names: "tuple[str, ...] | list[str]", count: int = SHOWN) -> str:
+def _noun(scenes: Sequence[Scene]) -> str:
+    return "blocks" if any(scene.block for scene in scenes) else "scenes"
+
+
+def _names(scenes: Sequence[Scene]) -> list[str]:
+    """Return the names of scenes, of blocks those of their whole scenes with how many of them there are."""
+    counts = Counter(scene.whole.id for scene in scenes)
+    blocks = {scene.whole.id for scene in scenes if scene.block}
+    return [
+        f"{name} ({count} block{'s' if count > 1 else ''})" if name in blocks else name
+        for name, count in counts.items()
+    ]
+
+
+def _first(names: Sequence[str], count: int = SHOWN) -> str:
     return ", ".join(names[:count]) + (" …" if len(names) > count else "")
 
 

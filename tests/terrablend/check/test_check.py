@@ -161,6 +161,33 @@ def test_a_scene_in_blocks_is_shown_once_for_a_class(make_scenes):
         assert scene.id == max(own, key=lambda name: counts[name][1] / counts[name].sum())
 
 
+def test_tables_name_whole_scenes_in_place_of_their_blocks(make_scenes):
+    catalogue = make_scenes(n_scenes=2, shape=(40, 40))
+    blocks = [block for scene in catalogue.scenes for block in split_scene(scene, 10)]
+    assert len(blocks) > 24
+    far, seen = {blocks[0].id, blocks[3].id}, {"count": 100, "deviation": 1.0, "minimum": 0.0, "maximum": 9.0}
+    facts = {
+        block.id: tuple(
+            {"band": band, "mean": 900.0 if block.id in far else 5.0 + place % 3, **seen} for band in catalogue.bands
+        )
+        for place, block in enumerate(blocks)
+    }
+    statistics = {("train", block.id): SceneStatistics(100, (100, 0), facts[block.id]) for block in blocks}
+    blocks = tuple(replace(block, group=f"g{place // 2}", fold=0) for place, block in enumerate(blocks))
+    blocked = replace(
+        catalogue, scenes=blocks, statistics=statistics, histograms=(Histogram("nir", (0.0, 1.0), {"train": (0.0, 1.0, 0.0)}),)
+    )
+    text = describe_overview(blocked, summarise(blocked))
+    assert not [block.id for block in blocks if block.id in text]
+    each = len(blocks) // 2
+    assert f"{len(blocks)} of {len(blocks)} train blocks without a pixel of kelp:" in text
+    assert f"  s0 ({each} blocks), s1 ({each} blocks)" in text
+    assert "blocks unlike the training scenes, by 6 or more robust z-scores: 2" in text
+    rows = rows_of(text)
+    assert rows["train s0 (2 blocks)"][0].startswith("mean of")
+    assert rows[f"train s0, {each // 2} groups"] == ["2", "s0 (2 blocks)"]
+
+
 def test_a_large_scene_is_shown_by_a_part_of_it(write_raster, tmp_path, terrablend):
     rng = np.random.default_rng(0)
     for number in range(2):
