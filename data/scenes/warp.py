@@ -119,7 +119,7 @@ class _Placement:
         moved = moved[np.isfinite(moved).all(axis=1)]
         if not len(moved):
             return moved
-        pixels = (np.linalg.inv(_matrix(self.grid)) @ [*moved.T, np.ones(len(moved))])[:2].T
+        pixels: NDArray[np.float64] = (np.linalg.inv(_matrix(self.grid)) @ [*moved.T, np.ones(len(moved))])[:2].T
         if self.model is None:
             return pixels
         # Far from its points a polynomial leads anywhere.

@@ -175,7 +175,10 @@ def test_tables_name_whole_scenes_in_place_of_their_blocks(make_scenes):
     statistics = {("train", block.id): SceneStatistics(100, (100, 0), facts[block.id]) for block in blocks}
     blocks = tuple(replace(block, group=f"g{place // 2}", fold=0) for place, block in enumerate(blocks))
     blocked = replace(
-        catalogue, scenes=blocks, statistics=statistics, histograms=(Histogram("nir", (0.0, 1.0), {"train": (0.0, 1.0, 0.0)}),)
+        catalogue,
+        scenes=blocks,
+        statistics=statistics,
+        histograms=(Histogram("nir", (0.0, 1.0), {"train": (0.0, 1.0, 0.0)}),),
     )
     text = describe_overview(blocked, summarise(blocked))
     assert not [block.id for block in blocks if block.id in text]
