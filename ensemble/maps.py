@@ -73,7 +73,11 @@ class MemberMaps:
         MapError
             If a map is not of the scene's size.
         """
-        return np.stack([store.read(scene, window) for store in self.stores.values()])
+        area = window or self.grid(scene).window
+        stored = np.empty((len(self.stores), len(self.classes.names), area.height, area.width), np.uint16)
+        for planes, store in zip(stored, self.stores.values(), strict=True):
+            planes[:] = store.read(scene, window)
+        return stored
 
     def label(self, scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
         """Read the label of a scene's map or a window of it, (Q, H, W) uint8, `IGNORE` where there is none."""

@@ -16,6 +16,9 @@ from ensemble.decide.decision.thresholds import Thresholds, decide
 
 __all__ = ["Decision", "calibrate"]
 
+AT_ONCE = 1 << 22
+"""Values of all members that are calibrated and blended at a time; what is made of them takes several times as much."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -70,12 +73,18 @@ class Decision:
         calibrations = tuple(self.calibrations[member] for member in chosen)
         return replace(self, calibrations=calibrations, blend=self.blend.take(chosen))
 
-    def proba(self, stored: NDArray[np.uint16]) -> NDArray[np.uint16]:
-        """Calibrate and blend members' maps, (n_members, n_classes, …) → (n_classes, …), as stored."""
+    def proba(self, stored: NDArray[np.uint16], at_once: int = AT_ONCE) -> NDArray[np.uint16]:
+        """Calibrate and blend members' maps, (n_members, n_classes, …) → (n_classes, …), so many values at a time."""
         used = [member for member, weight in enumerate(self.weights) if weight > 0]
-        if len(used) < len(stored):
-            return self.take(used).proba(stored[used])
-        return self.blend.apply(calibrate(self.calibrations, stored))
+        some = self.take(used) if len(used) < len(stored) else self
+        pixels = stored.reshape(*stored.shape[:2], -1)
+        blended = np.empty(pixels.shape[1:], np.uint16)
+        step = max(at_once // (pixels.shape[0] * pixels.shape[1]), 1)
+        for start in range(0, pixels.shape[2], step):
+            part = pixels[:, :, start : start + step]
+            members = part if some is self else part[used]
+            blended[:, start : start + step] = some.blend.apply(calibrate(some.calibrations, members))
+        return blended.reshape(stored.shape[1:])
 
     def show(self, blended: NDArray[np.uint16]) -> NDArray[np.uint16]:
         """Turn a blended map (n_classes, …) into probabilities that hold: of those with 0.9 nine in ten are right."""

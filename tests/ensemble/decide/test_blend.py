@@ -8,6 +8,8 @@ from sklearn.linear_model import LogisticRegression
 from data.errors import EnsembleError
 from data.maps.geotiff import NODATA, TOP, quantise
 from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.weights.blenders import blend_names
 from ensemble.decide.weights.regression import fit_stacked
@@ -184,3 +186,14 @@ def test_the_best_member_and_equal_weights_are_always_among_the_candidates():
     for allowed in ("auto", "stacked", "greedy", "convex", "equal"):
         assert blend_names(allowed, 3, 2)[:2] == ("best member alone", "equal weights")
     assert blend_names("best", 3, 2) == blend_names("auto", 1, 2) == ("best member alone",)
+
+
+def test_a_decision_blends_many_pixels_in_parts_as_it_does_all_at_once():
+    stored = shares(3, members=4, classes=3, n=1000).reshape(4, 3, 20, 50)
+    stored[1, :, 4] = NODATA
+    decision = Decision(
+        (Calibration("temperature", ((1.7,),) * 3, True),) * 4, Blend(((0.5, 0.2, 0.0, 0.3),), "logit", True), ()
+    )
+    whole = decision.proba(stored)
+    np.testing.assert_array_equal(decision.proba(stored, at_once=12 * 7), whole)
+    np.testing.assert_array_equal(decision.proba(stored[..., 3, 4]), whole[..., 3, 4])
