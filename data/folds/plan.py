@@ -204,11 +204,12 @@ def _check_classes(shown: NDArray[np.int64], classes: Classes, settings: FoldSet
                 f"folds.count: expected pixels of {name} in every one of {settings.count} folds; they lie in "
                 f"{known} of {len(shown)} groups. {advice}."
             )
-        if known < 2:
+        # Of a class that is nowhere `build_catalogue` warns.
+        if known == 1:
             logger.warning(
                 "the %s %s lies in %d group: a model that is scored on it cannot have learned it", what, name, known
             )
-        else:
+        elif known:
             logger.warning(
                 "the %s %s lies in %d groups: not all %d folds can have it", what, name, known, settings.count
             )

@@ -128,8 +128,9 @@ def build_catalogue(
         for scene in scenes
         if scene.bands != bands
     ]
+    lacking: list[str] = []
     if not found:
-        found += _check_labels(inspections, classes)
+        found, lacking = _check_labels(inspections, classes)
     if found:
         raise CatalogueError(
             f"{len(found)} problems; {len(files)} scenes have all of their files:\n"
@@ -137,6 +138,7 @@ def build_catalogue(
         )
     statistics = {(i.scene.split, i.scene.id): i.statistics for i in inspections if i.scene and i.statistics}
     warnings = _join_alike(warning for inspection in inspections for warning in inspection.warnings)
+    warnings += lacking
     warnings += _find_copies(inspections)
     warnings += find_scales([each for inspection in inspections for each in inspection.declared])
     if totals:
@@ -144,7 +146,8 @@ def build_catalogue(
         warnings += find_fill(bands, totals, ends)
         warnings += find_kinds(bands, totals, ends, [*settings.invalid])
     warnings += _find_slow(scenes, slow_pixels)
-    logger.info("%d scenes read, %d warnings", len(scenes), len(warnings))
+    plural = "" if len(warnings) == 1 else "s"
+    logger.info("%d scenes read, %d warning%s", len(scenes), len(warnings), plural)
     return Catalogue(classes, bands, tuple(scenes), statistics, _histograms(bands, totals)), warnings
 
 
@@ -275,27 +278,33 @@ def read_label_statistics(scene: Scene, known: SceneStatistics, classes: Classes
     return replace(known, label_counts=tuple(counts.tolist()), label_digest=digest.hexdigest())
 
 
-def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> list[str]:
-    """Return what the training labels lack as a whole."""
+def _check_labels(inspections: Sequence[Inspection], classes: Classes) -> tuple[list[str], list[str]]:
+    """Return why nothing can be learned from the training labels as a whole, and which classes they lack."""
     counts = [
         inspection.statistics.label_counts
         for inspection in inspections
         if inspection.scene and inspection.statistics and inspection.scene.split == "train"
     ]
     if not counts:
-        return ["train: expected at least one scene to learn from, got none. Correct root or scenes.train."]
+        return ["train: expected at least one scene to learn from, got none. Correct root or scenes.train."], []
     elsewhere = dict.fromkeys(inspection.elsewhere for inspection in inspections if inspection.elsewhere)
     if elsewhere and not np.any(counts):
-        return [*elsewhere][:SHOWN]
-    if classes.task == "multilabel":
-        what, advice = "scenes with the tag", "Correct its name under classes, or leave it out."
+        return [*elsewhere][:SHOWN], []
+    tags = classes.task == "multilabel"
+    totals = np.sum(counts, axis=0).tolist()
+    lacking = [name for name, total in zip(classes.label_names, totals, strict=True) if total == 0]
+    if not lacking:
+        return [], []
+    names, scenes = ", ".join(lacking), len(counts)
+    if tags:
+        text, correct = f"scenes with the tag {names}", "its name under classes"
     else:
-        what, advice = "pixels of the class", "Correct the ids under classes or label.values, or leave the class out."
-    return [
-        f"train: expected {what} {name}, got none in {len(counts)} scenes. {advice}"
-        for name, total in zip(classes.label_names, np.sum(counts, axis=0), strict=True)
-        if total == 0
-    ]
+        text, correct = f"pixels of the class {names}", "the ids under classes or label.values"
+    text = f"train: expected {text}, got none in {scenes} scenes. "
+    # A tag is told from its absence, a class from other classes.
+    if len(totals) - len(lacking) < (1 if tags else 2):
+        return [f"{text}Correct {correct}, or leave it out."], []
+    return [], [f"{text}Nothing is learned of it. That may be in a sample; else correct {correct}, or leave it out."]
 
 
 def _join_alike(warnings: Iterable[str]) -> list[str]:

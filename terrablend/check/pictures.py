@@ -1,6 +1,7 @@
 """Choose the scenes that the page of `terrablend check` shows, and draw small pictures of them."""
 
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -105,8 +106,16 @@ def draw_album(catalogue: Catalogue, overview: Overview, executor: Executor | No
     # The rows of a table are a catalogue of scenes without images.
     wanted = [[job for job in row if job.scene.images] for row in wanted]
     jobs = [job for row in wanted for job in row]
+    places: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, job in enumerate(jobs):
+        places[job.scene.split, job.scene.id].append(place)
+    # Together, so that what the pictures of one scene share is read once.
+    together = [[jobs[place] for place in found] for found in places.values()]
     work = partial(_shoot, classes=catalogue.classes)
-    shots = iter(list(track(map_ordered(work, jobs, executor), "pictures", len(jobs))))
+    drawn = list(track(map_ordered(work, together, executor), "scenes drawn", len(together)))
+    order = np.argsort([place for found in places.values() for place in found])
+    taken = [shot for shots in drawn for shot in shots]
+    shots = (taken[place] for place in order)
     rows = [tuple(next(shots) for _ in row) for row in wanted]
     n_labels = len(catalogue.classes.label_names)
     return Album(tuple(rows[:n_labels]), tuple(rows[n_labels:-2]), rows[-2], rows[-1])
@@ -141,32 +150,44 @@ def _one_each(scenes: Sequence[Scene]) -> list[Scene]:
     return list(first.values())
 
 
-def _shoot(job: Job, classes: Classes) -> Shot:
-    scene, grid, overlay, band = job.scene, job.scene.grid, "", ""
+def _shoot(jobs: Sequence[Job], classes: Classes) -> list[Shot]:
+    """Draw the pictures of one scene."""
+    scene = jobs[0].scene
+    labels = [job.label for job in jobs if job.label is not None and scene.label is not None]
+    photos: dict[Window, str] = {}
     # Files without blocks, such as JPEGs, are then decoded once.
     with keep_open():
-        if job.label is not None and scene.label is not None:
-            window = _richest_window(scene, job.label)
-            colors = np.column_stack([label_palette(classes), np.full(256, 255, np.uint8)])
-            if classes.task == "binary":
-                colors[0] = 0
-            overlay = flat(colors[read_label(scene, window)], SIDE)
-        else:
-            window = _middle(grid) if max(grid.height, grid.width) > LARGEST else grid.window
-        if job.band is not None:
-            plane = read_scene(scene, window, bands=[job.band])
-            band = photograph(stretch(np.repeat(plane, 3, axis=0)), SIDE)
-        return Shot(scene, photograph(quicklook(scene, window), SIDE), overlay, band, window != grid.window)
+        richest = _richest_windows(scene, labels)
+        return [_draw(job, richest, photos, classes) for job in jobs]
+
+
+def _draw(job: Job, richest: Mapping[int, Window], photos: dict[Window, str], classes: Classes) -> Shot:
+    scene, grid, overlay, band = job.scene, job.scene.grid, "", ""
+    if job.label is not None and scene.label is not None:
+        window = richest[job.label]
+        colors = np.column_stack([label_palette(classes), np.full(256, 255, np.uint8)])
+        if classes.task == "binary":
+            colors[0] = 0
+        overlay = flat(colors[read_label(scene, window)], SIDE)
+    else:
+        window = _middle(grid) if max(grid.height, grid.width) > LARGEST else grid.window
+    if job.band is not None:
+        plane = read_scene(scene, window, bands=[job.band])
+        band = photograph(stretch(np.repeat(plane, 3, axis=0)), SIDE)
+    if window not in photos:
+        photos[window] = photograph(quicklook(scene, window), SIDE)
+    return Shot(scene, photos[window], overlay, band, window != grid.window)
 
 
 def _middle(grid: Grid) -> Window:
     return Window(grid.height // 2 - CROP, grid.width // 2 - CROP, 2 * CROP, 2 * CROP).meet(grid.window)
 
 
-def _richest_window(scene: Scene, label: int) -> Window:
-    """Return the whole scene, or the part of a larger one with most pixels of a label."""
+def _richest_windows(scene: Scene, labels: Sequence[int]) -> dict[int, Window]:
+    """Return by label the whole scene, or the part of a larger one with most pixels of the label."""
     grid = scene.grid
-    if max(grid.height, grid.width) <= CROP:
-        return grid.window
-    windows = tile_windows(grid.height, grid.width, CROP)
-    return max(windows, key=lambda window: int((read_label(scene, window) == label).sum()))
+    if not labels or max(grid.height, grid.width) <= CROP:
+        return dict.fromkeys(labels, grid.window)
+    windows = list(tile_windows(grid.height, grid.width, CROP))
+    counts = np.stack([np.bincount(read_label(scene, window).ravel(), minlength=256) for window in windows])
+    return {label: windows[counts[:, label].argmax()] for label in labels}

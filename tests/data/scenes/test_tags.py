@@ -135,9 +135,17 @@ def test_splits_may_share_a_table(root, write_raster):
     assert len(find_scenes(settings, TAGS, root)[1]) == 1
 
 
-def test_a_tag_that_no_scene_has_is_refused(root):
-    message = problems_of(root, ROWS.replace(" water", "").replace("water", "haze"))
-    assert "expected scenes with the tag water, got none in 4 scenes" in message
+def test_a_tag_that_no_scene_has_is_a_warning(root):
+    (root / "train_v2.csv").write_text(ROWS.replace(" water", "").replace("water", "haze"))
+    catalogue, warnings = build(root)
+    assert catalogue.label_counts("train_1").tolist() == [1, 0, 0]
+    [warning] = warnings
+    assert "expected scenes with the tag water, got none in 4 scenes. Nothing is learned of it" in warning
+
+
+def test_scenes_without_any_tag_are_refused(root):
+    message = problems_of(root, "image_name,tags\ntrain_0,\ntrain_1,\ntrain_2,\ntrain_10,\n")
+    assert "expected scenes with the tag haze, primary, water, got none in 4 scenes. Correct its name" in message
 
 
 def test_a_changed_table_is_noticed(root):

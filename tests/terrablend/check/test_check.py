@@ -16,9 +16,12 @@ from data.scenes.scene import read_label
 from data.settings import GroupSettings
 from data.survey.overview import summarise
 from features.unlike import Unlike
+from terrablend.check import pictures
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.check.pictures import draw_album
 from terrablend.check.tables import describe_overview
+
+from ...conftest import LAND
 
 
 def page_of(catalogue, tmp_path, **values):
@@ -213,6 +216,19 @@ def test_a_large_scene_is_shown_by_a_part_of_it(write_raster, tmp_path, terrable
     album = draw_album(catalogue, summarise(catalogue), None, untracked)
     assert all(shot.part for shot in album.examples[1])
     assert "a part of it" in (tmp_path / "run" / "check.html").read_text("utf-8")
+
+
+def test_pictures_of_one_scene_share_what_they_read(make_scenes, monkeypatch):
+    catalogue, read = make_scenes(LAND, n_scenes=2, shape=(520, 600)), []
+    counted = pictures.read_label
+    monkeypatch.setattr(pictures, "read_label", lambda *given: read.append(given[0].id) or counted(*given))
+    album = draw_album(catalogue, summarise(catalogue), None, untracked)
+    drawn = [shot.scene.id for shots in album.examples for shot in shots]
+    # Four windows to find the one with most of each class in, and that one for each picture.
+    assert sorted(read) == sorted(["s0", "s1"] * 4 + drawn)
+    for label, shots in enumerate(album.examples):
+        assert len(shots) == 2, label
+        assert all(shot.part and shot.overlay and shot.photo for shot in shots)
 
 
 def test_thousands_of_scenes_make_a_page_of_a_few_megabytes(make_scenes, write_raster, tmp_path):
