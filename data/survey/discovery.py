@@ -30,6 +30,9 @@ from data.vectors.drawn import DrawnLabel, drawn_label
 
 __all__ = ["SceneFiles", "find_scenes", "list_paths", "mask_rules"]
 
+SHOWN = 3
+"""Rows that a warning names."""
+
 
 @dataclass(frozen=True)
 class SceneFiles:
@@ -67,7 +70,7 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
         Complete scenes, sorted by split and id.
     problems : list of str
         One line for every scene that lacks an image or a label, every label without an image, and all that is wrong
-        in a table of tags.
+        in a table of tags; rows without an image are a warning of the first scene.
 
     Raises
     ------
@@ -96,7 +99,9 @@ def find_scenes(settings: SceneSettings, classes: Classes, root: Path) -> tuple[
                 found, untagged = _tag_scenes(found, table)
                 problems += [*wrong, *untagged]
             scenes += found
-    problems += _rows_without_image(tables, scenes)
+    if scenes:
+        lost = tuple(_rows_without_image(tables, scenes))
+        scenes[0] = replace(scenes[0], warnings=(*scenes[0].warnings, *lost))
     # Splits may share a table, and what is wrong in it.
     return scenes, list(dict.fromkeys(problems))
 
@@ -260,12 +265,13 @@ def _tag_scenes(scenes: Sequence[SceneFiles], table: TagTable) -> tuple[list[Sce
     return tagged, problems
 
 
-def _rows_without_image(tables: Mapping[str, TagTable], scenes: Sequence[SceneFiles]) -> list[str]:
-    return [
-        f"{path}: expected an image for each row, got none for {name}. Add it, or remove the row."
-        for path, table in tables.items()
-        for name in sorted(set(table.tags) - {_row_of(scene, table) for scene in scenes if scene.tag_table == path})
-    ]
+def _rows_without_image(tables: Mapping[str, TagTable], scenes: Sequence[SceneFiles]) -> Iterator[str]:
+    """Yield a warning of each table that lists more than there are images of, as beside a sample of them."""
+    for path, table in tables.items():
+        lost = sorted(set(table.tags) - {_row_of(scene, table) for scene in scenes if scene.tag_table == path})
+        if lost:
+            few = ", ".join(lost[:SHOWN]) + (" …" if len(lost) > SHOWN else "")
+            yield f"{path}: {len(lost)} of {len(table.tags)} rows have no image ({few}) and are left out."
 
 
 def _row_of(scene: SceneFiles, table: TagTable) -> str | None:

@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 import yaml
+from rasterio.enums import ColorInterp
 
 from data.errors import ExperimentError
+from data.folds.groups import connected_components
 from data.names import expand_ranges
 from data.scenes.classes import IGNORE
-from data.scenes.rasters import open_raster
+from data.scenes.footprints import overlapping_pairs
+from data.scenes.rasters import open_raster, read_grid
+from data.scenes.scene import Scene
 from terrablend.branches import BRANCHES
 from terrablend.start.collection import Collection, find_collection
 from terrablend.start.drawn import guess_drawn
@@ -34,6 +38,7 @@ SAMPLE = 20
 """Files of a folder that are opened to learn what it holds."""
 EMBEDDED = 64
 """Bands of an AlphaEarth embedding, called A00 … A63."""
+FOLDS = 5
 MOST_CLASSES = 32
 """Distinct values above which a one-band raster is taken for an image."""
 
@@ -118,7 +123,20 @@ def guess_experiment(folder: Path) -> dict[str, Any]:
             "members": _first_members([], sparse=True),
         }
     bands = [band for entry in scenes["train"]["image"] for band in expand_ranges(entry["bands"])]
-    return _experiment(folder, scenes, frozenset().union(*(entry.values or () for entry in labels)), bands)
+    experiment = _experiment(folder, scenes, frozenset().union(*(entry.values or () for entry in labels)), bands)
+    if _overlap(folder, next(entry for entry in images if entry.split == "train")):
+        experiment["folds"]["group"] = {"overlap": True}
+    return experiment
+
+
+def _overlap(folder: Path, images: RasterFolder) -> bool:
+    """Return whether some images show the same ground, and enough of them do not to be dealt to folds."""
+    scenes = []
+    for name in sorted(images.ids):
+        grid, _ = read_grid(str(folder / images.pattern.replace("{id}", name)))
+        scenes.append(Scene(name, "train", (), grid))
+    pairs = overlapping_pairs(scenes).tolist()
+    return bool(pairs) and len(set(connected_components(len(scenes), pairs).tolist())) >= FOLDS
 
 
 def _guess_items(folder: Path, collection: Collection, folders: list[RasterFolder]) -> dict[str, Any]:
@@ -159,7 +177,7 @@ def _experiment(folder: Path, scenes: dict[str, Any], found: frozenset[int], ban
         "root": str(folder.resolve()),
         "scenes": scenes,
         "classes": {1: "positive"} if binary else classes,
-        "folds": {"count": 5},
+        "folds": {"count": FOLDS},
         "members": _first_members(bands, sparse=False),
     }
     for part in scenes.values():
@@ -233,10 +251,23 @@ def _common_ends(files: list[str]) -> tuple[str, str]:
 def _band_names(raster: Any) -> tuple[str, ...]:
     if all(raster.descriptions):
         return tuple(raster.descriptions)
+    if raster.count == 4 and _is_mask(raster):
+        return "red", "green", "blue"
     if raster.count == EMBEDDED and raster.dtypes[0] in ("int8", "float32", "float64"):
         return tuple(f"A{index:02}" for index in range(EMBEDDED))
     usual = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
     return usual.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
+
+
+def _is_mask(raster: Any) -> bool:
+    """Return whether the last band is an alpha and says only where there is data.
+
+    Near infrared as the fourth band beside red, green and blue is often declared an alpha, too.
+    """
+    if raster.colorinterp[-1] != ColorInterp.alpha:
+        return False
+    whole = np.iinfo(raster.dtypes[-1]).max if np.dtype(raster.dtypes[-1]).kind == "u" else 1
+    return bool(np.isin(raster.read(raster.count), (0, whole)).all())
 
 
 def _is_label(entry: RasterFolder, folders: list[RasterFolder]) -> bool:

@@ -77,6 +77,10 @@ PUBLISHED: dict[str, dict[str, Published]] = {
         # 40 669 of test-jpg and 20 522 of test-jpg-additional, which a submission needs too.
         "test-jpg/{id}.jpg": Published(61191, (256, 256), ("uint8",)),
     },
+    "amazon-tif": {
+        "train-tif-v2/{id}.tif": Published(40479, (256, 256), ("uint16",)),
+        "test-tif-v2/{id}.tif": Published(61191, (256, 256), ("uint16",)),
+    },
 }
 
 

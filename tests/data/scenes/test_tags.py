@@ -89,15 +89,24 @@ def test_every_problem_of_a_table_is_listed_by_name(root):
         "image_name,tags\ntrain_0,haze primry\ntrain_1,water road\ntrain_1,water\nlost,haze\ntrain_10,road\ntrain_2\n",
     )
     for part in (
-        "6 problems",
+        "5 problems",
         "line 4: expected each scene once, got train_1 again",
         "line 7: expected 2 columns, got fewer",
         "got primry in 1 rows (first: train_0). Nearest: primary",
         "got road in 2 rows (first: train_1)",
-        "expected an image for each row, got none for lost",
         "train scene train_2: expected a row in",
     ):
         assert part in message
+
+
+def test_a_table_of_more_scenes_than_there_are_images_of_is_a_warning(root):
+    rows = "".join(f"more_{number},haze\n" for number in range(5))
+    (root / "train_v2.csv").write_text(ROWS + rows)
+    catalogue, warnings = build(root)
+    assert len(catalogue.split("train")) == 4
+    assert warnings == [
+        f"{root / 'train_v2.csv'}: 5 of 9 rows have no image (more_0, more_1, more_2 …) and are left out."
+    ]
 
 
 def test_tags_to_ignore_are_no_problem(root):

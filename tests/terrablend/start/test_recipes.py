@@ -68,14 +68,21 @@ def copy_amazon(root, write, rng):
     (root / "train_v2.csv").write_text("\n".join(rows) + "\n")
 
 
+def copy_amazon_tif(root, write, rng):
+    copy_amazon(root, write, rng)
+    for jpeg in sorted(root.glob("t*-jpg/*.jpg")):
+        write(f"d/{jpeg.parent.name[:-4]}-tif-v2/{jpeg.stem}.tif", rng.integers(1, 9999, (4, SIDE, SIDE), np.uint16))
+
+
 COPIES = {
     "kelp": copy_kelp,
     "solar": copy_solar,
     "deepglobe": copy_deepglobe,
     "landcover": copy_landcover,
     "amazon": copy_amazon,
+    "amazon-tif": copy_amazon_tif,
 }
-GROUPS = {"kelp": 4, "solar": 6, "deepglobe": 6, "landcover": 5, "amazon": 40}
+GROUPS = {"kelp": 4, "solar": 6, "deepglobe": 6, "landcover": 5, "amazon": 40, "amazon-tif": 40}
 
 
 @pytest.fixture
