@@ -310,7 +310,8 @@ class VectorSettings(Settings):
 
 
 VECTOR_SUFFIXES = (
-    ".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".geoparquet", ".kml", ".gml", ".gdb", ".csv", ".tsv",
+    ".shp", ".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".geoparquet", ".kml", ".kmz", ".gml", ".gdb", ".csv",
+    ".tsv", ".zip", ".shz", ".geojson.gz", ".json.gz",
 )  # fmt: skip
 """By which a file of shapes, or a table of coordinates, is known."""
 

@@ -50,7 +50,9 @@ def open_array(path: str) -> Any:
     line, pixel, band = planes.strides
     name = (
         f"MEM:::DATAPOINTER={planes.ctypes.data},PIXELS={width},LINES={height},BANDS={bands},DATATYPE={kind},"
-        f"PIXELOFFSET={pixel},LINEOFFSET={line},BANDOFFSET={band}"
+        f"PIXELOFFSET={pixel},LINEOFFSET={line},BANDOFFSET={band},"
+        # GDAL would place it otherwise, at the corner of its coordinates.
+        "GEOTRANSFORM=0/1/0/0/0/1"
     )
     with rasterio.Env(GDAL_MEM_ENABLE_OPEN="YES"):
         raster = rasterio.open(name, sharing=False)

@@ -157,7 +157,10 @@ def _read_own(
         stored = np.repeat(raster.read([1], window=area), len(indexes), axis=0)
         values = palette[indexes][:, stored[0]]
         declared = [raster.nodata] * len(indexes)
-    scales = _scales_of(image) or tuple(zip(raster.scales, raster.offsets, strict=True))
+    # Some programs write a factor of 0 where there is none.
+    scales = _scales_of(image) or tuple(
+        (factor, offset) if factor else (1.0, 0.0) for factor, offset in zip(raster.scales, raster.offsets, strict=True)
+    )
     decode = None if image.decoding is None else open_decoder(image.decoding, image.path, area)
     named = max(image.order, default=-1) + 1 or len(image.bands)
     hidden = raster.read_masks(1, window=area) == 0 if hides_pixels(raster, named) else None

@@ -10,6 +10,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from data.errors import SceneError
+from data.names import list_names
 from data.scenes.arrays import is_array, open_array
 from data.scenes.formats import allowed_vrt, check_vrt, open_plain
 from data.scenes.grids import ground_system
@@ -71,7 +72,7 @@ def open_raster(path: str) -> Iterator[Any]:
         with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
             raster = None if kept is None else kept.get(path)
             if raster is None:
-                raster = open_array(path) if is_array(path) else _open(path)
+                raster = _of_bands(path, open_array(path) if is_array(path) else _open(path))
                 if kept is None:
                     closing.enter_context(raster)
                 else:
@@ -89,6 +90,17 @@ def _open(path: str) -> Any:
         check_vrt(*allowed)
         return rasterio.open(allowed[0], driver="VRT", sharing=False)
     return open_plain(path)
+
+
+def _of_bands(path: str, raster: Any) -> Any:
+    if raster.count:
+        return raster
+    within = list_names(raster.subdatasets)
+    raster.close()
+    raise SceneError(
+        f"{path}: expected a raster with bands, got a file without"
+        + (f" that holds several rasters: {within}. Name one of them in its place." if within else ". Export it again.")
+    )
 
 
 def read_grid(path: str) -> tuple[Grid, int]:

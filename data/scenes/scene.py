@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
 from data.errors import LabelError, SceneError
@@ -241,7 +242,7 @@ def _read_codes(raster: Any, label: LabelFile, window: Window) -> NDArray[np.uin
 
 
 def _read_values(raster: Any, window: RasterWindow, declared: Mapping[int, int]) -> NDArray[np.uint8]:
-    if raster.count > 2:
+    if raster.count > 2 or (raster.count == 2 and raster.colorinterp[1] != ColorInterp.alpha):
         raise LabelError(
             f"{raster.name}: expected one band of class values, got {raster.count}. If it is a colour-coded "
             "image, set label.colors: true and give each class its color."

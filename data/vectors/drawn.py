@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Any
 
 import numpy as np
@@ -99,11 +100,14 @@ def count_unnamed(shapes: Shapes, settings: VectorSettings) -> int:
 def as_text(value: Any) -> str:
     """Return a value as it is compared: numbers without a trailing zero, small letters.
 
-    >>> as_text(3.0), as_text("Forest "), as_text(None)
-    ('3', 'forest', '')
+    >>> as_text(3.0), as_text("Forest "), as_text(None), as_text(datetime(2024, 5, 1))
+    ('3', 'forest', '', '2024-05-01')
     """
     if value is None or value != value:
         return ""
+    if isinstance(value, datetime) and value.time() == time():
+        # GDAL gives days as moments.
+        value = value.date()
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value).strip().lower()

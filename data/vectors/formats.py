@@ -1,5 +1,6 @@
 """Refuse vector files that describe other files, queries or addresses: GDAL would read those in their place."""
 
+import gzip
 import tarfile
 import zipfile
 import zlib
@@ -48,6 +49,9 @@ def _heads(path: str) -> Iterator[bytes]:
     try:
         if not file.is_file():
             return
+        if file.suffix.lower() == ".gz":
+            with gzip.open(file) as packed:
+                yield packed.read(HEAD)
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
                 for entry in archive.infolist()[:MOST_MEMBERS]:

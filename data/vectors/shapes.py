@@ -156,7 +156,8 @@ def read_shapes(path: str, layer: str | None = None, crs: str | None = None) -> 
 
 def _read_layer(path: str, layer: str | None) -> Shapes:
     # QGIS keeps styles in a table beside the layers.
-    layers = [str(name) for name, kind in pyogrio.list_layers(path) if kind is not None]
+    source = f"/vsigzip/{Path(path).absolute()}" if path.lower().endswith(".gz") else path
+    layers = [str(name) for name, kind in pyogrio.list_layers(source) if kind is not None]
     if layer is None and len(layers) > 1:
         raise LabelError(
             f"{path}: expected one layer, got {list_names(layers)}. Name the one of the labels: label.layer."
@@ -164,7 +165,7 @@ def _read_layer(path: str, layer: str | None) -> Shapes:
     if layer is not None and layers and layer not in layers:
         raise LabelError(f"{path}: expected the layer {layer}, got {list_names(layers)}. Correct label.layer.")
     layer = layer or (layers[0] if layers else None)
-    meta, _, geometry, columns = pyogrio.raw.read(path, layer=layer)
+    meta, _, geometry, columns = pyogrio.raw.read(source, layer=layer)
     if geometry is None:
         raise LabelError(f"{path}: expected shapes, got a table without any. Export it with its geometries.")
     names = [str(name) for name in meta["fields"]]
@@ -175,8 +176,14 @@ def _read_layer(path: str, layer: str | None) -> Shapes:
 def _read_parquet(path: str) -> Shapes:
     table = pq.read_table(path)
     table.validate(full=True)
-    about = json.loads((table.schema.metadata or {})[b"geo"])
+    stored = (table.schema.metadata or {}).get(b"geo")
+    if stored is None:
+        raise LabelError(f"{path}: expected shapes (GeoParquet), got a table without. Export it with its geometries.")
+    about = json.loads(stored)
     primary = about["primary_column"]
+    encoding = str(about["columns"][primary].get("encoding", "WKB"))
+    if encoding.upper() != "WKB":
+        raise LabelError(f"{path}: expected shapes written as WKB, got {encoding[:40]}. Write it with encoding WKB.")
     # Without a system GeoParquet means degrees, and by null that there is none.
     crs = about["columns"][primary].get("crs", "OGC:CRS84")
     geometry = _shapes(table[primary].to_numpy(zero_copy_only=False))

@@ -122,7 +122,7 @@ def _labels(folder: Path, grid: Grid) -> Iterator[tuple[tuple[bool, int], Shapes
     """Yield files of shapes with a column of classes on a scene, with how well they suit."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or path.suffix.lower() not in VECTOR_SUFFIXES or not (path.is_file() or path.suffix == ".gdb"):
+        if hidden or not path.name.lower().endswith(VECTOR_SUFFIXES) or not (path.is_file() or path.suffix == ".gdb"):
             continue
         try:
             shapes = read_shapes(str(path))

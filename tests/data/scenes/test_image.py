@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.shutil import copy
 
-from data.errors import SceneError
+from data.errors import LabelError, SceneError
 from data.scenes.image import ImageFile
-from data.scenes.placement import place_images
-from data.scenes.rasters import maybe_ungeoreferenced
+from data.scenes.placement import place_images, place_label
+from data.scenes.rasters import maybe_ungeoreferenced, read_grid
 from data.scenes.scene import LabelFile, Scene, read_label, read_scene
 from data.scenes.windows import Grid
 
@@ -51,6 +53,44 @@ def test_declared_scales_are_applied_unless_others_are_given(write_raster):
     plain, _ = read(path, scale=((1.0, 0.0), (2.0, 1.0)))
     np.testing.assert_array_equal(plain[1], VALUES[1] * 2.0 + 1)
     assert plain[0, 0, 0] == 1
+
+
+def test_a_factor_of_0_is_none(write_raster):
+    path = change(write_raster("a.tif", VALUES), scales=(0.0, 0.5), offsets=(0.0, 0.0))
+    np.testing.assert_array_equal(read(path)[0], np.stack([VALUES[0], VALUES[1] * 0.5]))
+
+
+def test_a_file_of_several_rasters_is_refused_with_their_names(tmp_path, write_raster):
+    copy(
+        write_raster("a.tif", VALUES, crs="EPSG:32630", transform=(10, 0, 5e5, 0, -10, 4e6)),
+        tmp_path / "a.nc",
+        driver="netCDF",
+    )
+    with pytest.raises(SceneError, match=r"a\.nc: .*holds several rasters: netcdf:.*a\.nc:Band1, netcdf:.*a\.nc:Band2"):
+        read(str(tmp_path / "a.nc"))
+    pixels, _ = read(f'NETCDF:"{tmp_path}/a.nc":Band2', ("nir",))
+    np.testing.assert_array_equal(pixels[0], VALUES[1])
+
+
+def test_arrays_lie_nowhere_and_are_read_pixel_by_pixel_beside_files_that_lie_somewhere(tmp_path, write_raster):
+    np.save(tmp_path / "m.npy", np.eye(4, 5, dtype=bool))
+    path = str(tmp_path / "m.npy")
+    assert read_grid(path)[0] == Grid(4, 5)
+    image = write_raster("a.tif", VALUES, crs="EPSG:32630", transform=(10, 0, 5e5, 0, -10, 4e6))
+    placed, grid, _ = place_images([ImageFile(str(image), ("red", "nir"))])
+    label, warning = place_label(LabelFile(path, ((0, 0), (1, 1))), grid, placed)
+    assert "says not where it lies" in warning
+    np.testing.assert_array_equal(read_label(Scene("a", "train", placed, grid, label)), np.eye(4, 5))
+
+
+def test_a_label_of_two_bands_is_refused_unless_the_second_is_an_alpha(write_raster):
+    label = np.ones((2, 4, 5), np.uint8)
+    label[1, 0] = 0
+    scene = Scene("a", "train", (), Grid(4, 5), LabelFile(str(write_raster("m.tif", label)), ((0, 0), (1, 1))))
+    with pytest.raises(LabelError, match="expected one band of class values, got 2"):
+        read_label(scene)
+    change(scene.label.path, colorinterp=(ColorInterp.gray, ColorInterp.alpha))
+    assert read_label(scene)[:, 0].tolist() == [255, 1, 1, 1]
 
 
 def test_bands_are_read_by_the_names_in_the_file_where_it_has_them_all(write_raster):

@@ -1,3 +1,4 @@
+import gzip
 import json
 import zipfile
 
@@ -214,6 +215,36 @@ def test_shapes_without_a_coordinate_system_are_taken_for_the_scenes_and_that_is
     assert "names no coordinate system" in burnt.warnings[0]
 
 
+@pytest.mark.parametrize("number", ["-1", "0"])
+def test_a_system_of_no_ground_is_none(tmp_path, number):
+    path = tmp_path / "a.gpkg"
+    options = {"geometry_type": "Polygon", "crs": None, "layer_options": {"SRID": number}}
+    with pytest.warns(UserWarning, match="'crs' was not provided"):
+        pyogrio.raw.write(path, shapely.to_wkb([box(0, 0, 2, 2)]), [np.array(["water"], object)], ["label"], **options)
+    label, burnt = burn(str(path), tmp=tmp_path)
+    assert label[0, 0] == 0
+    assert "names no coordinate system" in burnt.warnings[0]
+
+
+def test_days_are_values_as_they_are_written(tmp_path):
+    days = np.array(["2024-05-01", "2024-05-02"], "datetime64[ms]")
+    path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2), box(2, 0, 4, 2)], day=days)
+    label, _ = burn(path, tmp=tmp_path, field="day", values={"2024-05-01": "water", "2024-05-02": "forest"})
+    assert label[0, :4].tolist() == [0, 0, 1, 1]
+
+
+def test_a_parquet_table_without_shapes_or_of_other_shapes_is_named(tmp_path):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"label": ["water"], "geometry": [{"x": 1.0, "y": 2.0}]})
+    pq.write_table(table, path)
+    with pytest.raises(LabelError, match=r"a\.parquet: expected shapes \(GeoParquet\), got a table without"):
+        burn(str(path), tmp=tmp_path)
+    about = {"primary_column": "geometry", "columns": {"geometry": {"encoding": "point"}}}
+    pq.write_table(table.replace_schema_metadata({"geo": json.dumps(about)}), path)
+    with pytest.raises(LabelError, match="expected shapes written as WKB, got point"):
+        burn(str(path), tmp=tmp_path)
+
+
 def test_tables_beside_the_layer_are_no_layers_and_a_wrong_layer_is_named(tmp_path):
     path = write(tmp_path / "a.gpkg", [box(0, 0, 2, 2)], label=["water"])
     pyogrio.raw.write(path, None, [np.array(["x"])], ["style"], layer="layer_styles", append=True, geometry_type=None)
@@ -227,6 +258,9 @@ def test_shapes_in_an_archive_or_written_as_text_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(tmp_path / "a.geojson", "a.geojson")
     assert burn(f"/vsizip/{tmp_path}/a.zip/a.geojson", tmp=tmp_path)[0][0, 0] == 0
+    packed = tmp_path / "b.geojson.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "a.geojson").read_bytes()))
+    assert burn(str(packed), tmp=tmp_path)[0][0, 0] == 0
     (tmp_path / "a.csv").write_text(f'class,WKT\nwater,"{box(3, 3, 5, 5).wkt}"\n')
     assert (burn(str(tmp_path / "a.csv"), tmp=tmp_path)[0][3:5, 3:5] == 0).all()
 

@@ -1,3 +1,4 @@
+import gzip
 import zipfile
 
 import pytest
@@ -32,6 +33,10 @@ def test_a_description_in_an_archive_is_refused(tmp_path, monkeypatch):
         archive.writestr("labels.vrt", OGR_VRT)
     with pytest.raises(LabelError, match=r"labels\.zip.*: expected shapes of its own"):
         open_shapes(str(path))
+    packed = tmp_path / "labels.geojson.gz"
+    packed.write_bytes(gzip.compress(OGR_VRT.encode()))
+    with pytest.raises(LabelError, match=r"labels\.geojson\.gz: expected shapes of its own"):
+        open_shapes(str(packed))
 
 
 @pytest.mark.parametrize("path", [OGR_VRT, "PG:dbname=x"])
