@@ -30,6 +30,13 @@ def load(loading: Loading[CnnSettings]) -> "CnnMember":
     return load_member(loading.directory, loading.threads, device, loading.members)
 
 
+def by_process(loading: Loading[CnnSettings]) -> bool:
+    """Return whether networks predict on a CPU, where windows are worked on by a thread each in any case."""
+    from cnn.machine import choose_device
+
+    return choose_device(loading.device or loading.settings.device).type == "cpu"
+
+
 def inputs(member: Any, classes: Classes) -> Iterator[ModelInput]:
     """Yield what each fold's network takes, as that fold scales it."""
     channels = member.channels.describe()
@@ -79,6 +86,7 @@ BRANCH = Branch(
     load=load,
     architecture=lambda settings: f"{settings.architecture} ({settings.encoder})",
     inputs=inputs,
+    by_process=by_process,
     files=files,
     reads_formulas=True,
     search_space={

@@ -1,6 +1,7 @@
 """Fitting with everything that is measured of it: what the report shows and a run keeps."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -76,6 +77,7 @@ def fit_and_measure(
     seed: int,
     caveats: Sequence[str] = (),
     masks: Masks = no_masks,
+    executor: Executor | None = None,
     track: Track = untracked,
 ) -> FittedEnsemble:
     """Fit the ensemble, score it, and measure what is reported of it.
@@ -91,6 +93,8 @@ def fit_and_measure(
         Sentences that whoever reads the verdict must know: they are added to it.
     masks : callable
         Scene → where the condition of each cleaning rule holds.
+    executor : Executor, optional
+        Where the maps of scenes are looked at in parallel; then ``masks`` is pickled.
     track : Track
 
     Raises
@@ -101,7 +105,7 @@ def fit_and_measure(
     deciding = {name: member for name, member in members.items() if member.decides}
     paths = {name: member.path for name, member in deciding.items()}
     branches = {name: member.branch for name, member in deciding.items()}
-    maps, objective = open_maps(paths, catalogue.classes), objective_of(settings, catalogue.classes)
+    maps, objective = open_maps(paths, catalogue.classes, executor=executor), objective_of(settings, catalogue.classes)
     ensemble, evaluations = fit_maps(maps, catalogue, settings, seed=seed, branches=branches, masks=masks, track=track)
     ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))
     in_sample = {name: member.path for name, member in members.items() if not member.decides}

@@ -1,20 +1,29 @@
 """Find, check and read the members' maps and the labels, window by window."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import EnsembleError
-from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows
+from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows, worth_workers
 from data.scenes.classes import Classes
 from data.scenes.scene import Scene
 from data.scenes.tags import read_map_label
 from data.scenes.windows import Grid, Window
+from data.workers import map_ordered
 
 __all__ = ["MemberFolder", "MemberMaps", "open_maps"]
+
+LIGHT = 0.125
+"""Work on a pixel of finished maps, as a share of that of mapping it."""
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,14 @@ class MemberMaps:
     classes : Classes
     most_bytes : int
         That the members' maps of a window may take; see `data.maps.store.read_windows`.
+    executor : Executor, optional
+        Where scenes are worked on in parallel.
     """
 
     stores: Mapping[str, MapStore]
     classes: Classes
     most_bytes: int = MOST_BYTES
+    executor: Executor | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,6 +100,16 @@ class MemberMaps:
         area = window or self.grid(scene).window
         return np.ones((area.height, area.width))
 
+    def each(self, work: Callable[..., R], scenes: Sequence[Scene], *columns: Sequence[Any]) -> Iterator[R]:
+        """Yield ``work(maps, scene, *values)`` of every scene, with its values of the columns, in order.
+
+        In the executor's processes, where there is enough to do: then ``work`` and what it returns are pickled.
+        """
+        # The maps of scenes with tags are in memory.
+        apart = None if self.classes.task == "multilabel" else worth_workers(self.executor, scenes, LIGHT)
+        maps = replace(self, executor=None) if apart else self
+        yield from map_ordered(partial(_work, work, maps), zip(scenes, *columns, strict=True), apart)
+
     def windows(self, scene: Scene, area: Window | None = None) -> Iterator[tuple[Window, NDArray[np.uint16]]]:
         """Yield windows that cover a scene's maps, or an area of them, exactly once, with what `read` gives for each.
 
@@ -125,7 +147,13 @@ class MemberMaps:
                     )
 
 
-def open_maps(directories: Mapping[str, Path], classes: Classes, most_bytes: int = MOST_BYTES) -> MemberMaps:
+def _work(work: Callable[..., R], maps: MemberMaps, row: tuple[Any, ...]) -> R:
+    return work(maps, *row)
+
+
+def open_maps(
+    directories: Mapping[str, Path], classes: Classes, most_bytes: int = MOST_BYTES, executor: Executor | None = None
+) -> MemberMaps:
     """Return the maps of members, as suits the task.
 
     Parameters
@@ -135,5 +163,8 @@ def open_maps(directories: Mapping[str, Path], classes: Classes, most_bytes: int
     classes : Classes
     most_bytes : int
         That the members' maps of a window may take.
+    executor : Executor, optional
+        Where scenes are worked on in parallel.
     """
-    return MemberMaps({name: open_store(path, classes) for name, path in directories.items()}, classes, most_bytes)
+    stores = {name: open_store(path, classes) for name, path in directories.items()}
+    return MemberMaps(stores, classes, most_bytes, executor)

@@ -1,5 +1,6 @@
 """Channels: what a model sees of a scene, by name."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,10 @@ class Channels(Protocol):
 
     def describe(self) -> list[dict[str, str | int]]:
         """Describe each channel: name, kind, definition, halo, reference, unit."""
+        ...
+
+    def only(self, names: Collection[str]) -> "Channels":
+        """Return the channels that are named, in order, and perhaps others that cost little."""
         ...
 
     def open(self, scene: Scene) -> OpenChannels:

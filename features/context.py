@@ -10,10 +10,51 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-__all__ = ["STATISTICS", "Statistic", "local_statistics"]
+__all__ = ["STATISTICS", "Statistic", "Surroundings", "local_statistics"]
 
 Plane = NDArray[np.float32]
 Sums = NDArray[np.float64]
+
+
+class Surroundings:
+    """A plane with all that is around it; what the windows of several radii and statistics need is kept.
+
+    Parameters
+    ----------
+    plane : (H + 2 halo, W + 2 halo) float32
+        NaN where there is no data.
+    halo : int
+        Pixels on each side that are only looked at.
+    """
+
+    def __init__(self, plane: Plane, halo: int) -> None:
+        self.plane, self.halo = plane, halo
+        self.finite = np.isfinite(plane)
+
+    def within(self, values: NDArray[Any], reach: int) -> NDArray[Any]:
+        """Return the part of an array as large as the plane that has ``reach`` pixels on each side."""
+        inner = slice(self.halo - reach, reach - self.halo or None)
+        return values[inner, inner]
+
+    @cached_property
+    def filled(self) -> Plane:
+        """The plane with 0 in place of NaN."""
+        return np.where(self.finite, self.plane, np.float32(0))
+
+    @cached_property
+    def products(self) -> tuple[Plane, Plane, Plane, NDArray[np.uint8]]:
+        """The squared gradients across and along, their product, and where they are known: else they are 0."""
+        plane, zeros = self.plane, np.zeros_like(self.plane)
+        down, right = zeros, zeros.copy()
+        np.subtract(plane[2:], plane[:-2], out=down[1:-1])
+        np.subtract(plane[:, 2:], plane[:, :-2], out=right[:, 1:-1])
+        down *= np.float32(0.5)
+        right *= np.float32(0.5)
+        known = np.isfinite(down + right)
+        if not known.all():
+            down[~known] = 0
+            right[~known] = 0
+        return right * right, down * down, right * down, known.view(np.uint8)
 
 
 class Neighbourhood:
@@ -21,17 +62,21 @@ class Neighbourhood:
 
     Parameters
     ----------
-    plane : (H + 2 reach, W + 2 reach) float32
-        NaN where there is no data.
+    around : Surroundings
     reach : int
-        Pixels on each side that are only looked at, more than ``radius``.
+        Pixels on each side that are looked at, more than ``radius``: sums run on from there, so their last bits depend
+        on it.
     radius : int
     """
 
-    def __init__(self, plane: Plane, reach: int, radius: int) -> None:
-        self.plane, self.reach, self.radius, self.side = plane, reach, radius, 2 * radius + 1
-        self.finite = np.isfinite(plane)
-        self.complete = bool(self.finite.all())
+    def __init__(self, around: Surroundings, reach: int, radius: int) -> None:
+        self.around, self.reach, self.radius, self.side = around, reach, radius, 2 * radius + 1
+        self.plane, self.finite = around.within(around.plane, reach), around.within(around.finite, reach)
+
+    @cached_property
+    def complete(self) -> bool:
+        """Whether there is data everywhere."""
+        return bool(self.finite.all())
 
     def at(self, values: NDArray[Any], down: int = 0, right: int = 0) -> NDArray[Any]:
         """Return the inner (H, W) of an array as large as the plane, or what lies some pixels from it."""
@@ -44,13 +89,19 @@ class Neighbourhood:
     @cached_property
     def mean(self) -> Sums:
         """Mean of the window of every pixel, those of the rim too; NaN where it holds no data."""
-        return self._sum(self._filled) / self._count
+        mean = self._sum(self.around.filled, self.reach)
+        mean /= self._count
+        return mean
 
     def deviation(self) -> Plane:
         """Return the standard deviation of each window."""
         count = self._count if isinstance(self._count, int) else self.at(self._count)
         mean = self.at(self.mean)
-        variance = self.at(self._sum(self._filled * self._filled)) / count
+        # In float64: the squares of large values drown a small deviation.
+        side = (self.side, self.side)
+        filled = self.around.within(self.around.filled, self.reach)
+        squares = cv2.sqrBoxFilter(filled, cv2.CV_64F, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
+        variance = self.at(np.asarray(squares, np.float64)) / count
         variance -= mean * mean
         return _root(np.maximum(variance, 0, out=variance))
 
@@ -77,40 +128,50 @@ class Neighbourhood:
 
     def difference_of_boxes(self) -> Sums:
         """Return the mean of each window, less that of the window of twice its radius."""
-        difference: Sums = self.at(self.mean) - self.at(Neighbourhood(self.plane, self.reach, 2 * self.radius).mean)
+        difference: Sums = self.at(self.mean) - self.at(Neighbourhood(self.around, self.reach, 2 * self.radius).mean)
         return difference
 
     def gradient(self) -> Plane:
         """Return the steepness of the window's mean, per pixel, from its four neighbours; NaN where one has no data."""
-        down = self.at(self.mean, down=1) - self.at(self.mean, down=-1)
-        right = self.at(self.mean, right=1) - self.at(self.mean, right=-1)
+        down, right = np.empty((2, *self.at(self.mean).shape), np.float32)
+        np.subtract(self.at(self.mean, down=1), self.at(self.mean, down=-1), out=down, casting="same_kind")
+        np.subtract(self.at(self.mean, right=1), self.at(self.mean, right=-1), out=right, casting="same_kind")
         down *= down
         right *= right
         down += right
-        return _root(down) / np.float32(2)
+        down *= np.float32(0.25)
+        return np.sqrt(down, out=down)
 
     def laplacian(self) -> Sums:
         """Return the mean of the four windows beside a window, less its own; NaN where one of them holds no data."""
         step = self.side
-        beside = self.at(self.mean, down=-step) + self.at(self.mean, down=step)
+        beside: Sums = self.at(self.mean, down=-step) + self.at(self.mean, down=step)
         beside += self.at(self.mean, right=-step) + self.at(self.mean, right=step)
-        laplacian: Sums = beside / 4 - self.at(self.mean)
-        return laplacian
+        beside /= 4
+        beside -= self.at(self.mean)
+        return beside
 
     def edges(self) -> Plane:
         """Return the root mean square of the pixels' gradients in each window."""
         across, along, _, count = self._tensor
-        return _root((across + along) / count)
+        edges: Plane = across + along
+        edges /= count
+        return np.sqrt(edges, out=edges)
 
-    def coherence(self) -> Sums:
+    def coherence(self) -> Plane:
         """Return how far the gradients in a window share one direction, 0 … 1; NaN where there is no gradient.
 
         Of the structure tensor's eigenvalues: (λ₁ - λ₂) / (λ₁ + λ₂). Source: Bigün and Granlund 1987.
         """
         across, along, both, _ = self._tensor
-        difference = np.sqrt((across - along) ** 2 + 4 * both * both)
-        coherence: Sums = np.minimum(difference / (across + along), 1)
-        return coherence
+        coherence: Plane = across - along
+        coherence *= coherence
+        twice = both + both
+        twice *= twice
+        coherence += twice
+        np.sqrt(coherence, out=coherence)
+        coherence /= across + along
+        return np.minimum(coherence, 1, out=coherence)
 
     def distance(self) -> Plane:
         """Return the pixels to the nearest of the other kind, at most ``radius``: negative where the plane is not 0."""
@@ -118,37 +179,31 @@ class Neighbourhood:
         return np.where(self.at(inside), -self._distance_to(outside), self._distance_to(inside)).astype(np.float32)
 
     @cached_property
-    def _filled(self) -> Sums:
-        filled = self.plane.astype(np.float64)
-        if not self.complete:
-            filled[~self.finite] = 0
-        return filled
-
-    @cached_property
-    def _count(self) -> Sums | int:
+    def _count(self) -> NDArray[np.int32] | int:
         # Near the edge of what is given this is too large; nobody looks at what is computed there.
-        return self.side**2 if self.complete else self._sum(self.finite.astype(np.float64))
+        return self.side**2 if self.complete else self._number(self.around.finite.view(np.uint8), self.reach)
 
     @cached_property
-    def _tensor(self) -> tuple[Sums, Sums, Sums, Sums]:
+    def _tensor(self) -> tuple[Plane, Plane, Plane, NDArray[np.float32] | np.float32]:
         """Sums over each window of the squared gradients, their product, and the number of them."""
-        down = np.full(self.plane.shape, np.nan)
-        right = down.copy()
-        down[1:-1] = (self.plane[2:] - self.plane[:-2]) / 2
-        right[:, 1:-1] = (self.plane[:, 2:] - self.plane[:, :-2]) / 2
-        known = np.isfinite(down) & np.isfinite(right)
-        down[~known] = 0
-        right[~known] = 0
-        products = (right * right, down * down, right * down, known.astype(np.float64))
-        across, along, both, count = (self.at(self._sum(product)) for product in products)
-        return across, along, both, count
+        *products, known = self.around.products
+        radius = self.radius
+        inner = slice(radius, -radius)
+        across, along, both = (self._sum(product, radius)[inner, inner].astype(np.float32) for product in products)
+        if self.complete:
+            return across, along, both, np.float32(self.side**2)
+        return across, along, both, self._number(known, radius)[inner, inner].astype(np.float32)
 
-    def _sum(self, values: Sums) -> Sums:
-        # float64: running sums of float32 drift, and the squares of large values drown a small deviation.
-        side = (self.side, self.side)
-        return np.asarray(
-            cv2.boxFilter(values, cv2.CV_64F, side, normalize=False, borderType=cv2.BORDER_CONSTANT), np.float64
-        )
+    def _sum(self, values: Plane, reach: int) -> Sums:
+        """Sum the windows in a part of an array as large as the surroundings, in float64: sums that run on drift."""
+        return np.asarray(self._box(values, reach, cv2.CV_64F), np.float64)
+
+    def _number(self, flags: NDArray[np.uint8], reach: int) -> NDArray[np.int32]:
+        return np.asarray(self._box(flags, reach, cv2.CV_32S), np.int32)
+
+    def _box(self, values: NDArray[Any], reach: int, kind: int) -> Any:
+        part, side = self.around.within(values, reach), (self.side, self.side)
+        return cv2.boxFilter(part, kind, side, normalize=False, borderType=cv2.BORDER_CONSTANT)
 
     def _extreme(self, operation: Callable[..., Any], neutral: float) -> Plane:
         filled = self.plane
@@ -229,15 +284,13 @@ STATISTICS: dict[str, Statistic] = {
 """Statistics by the name that they have in features."""
 
 
-def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str]) -> dict[str, Plane]:
+def local_statistics(around: Surroundings, radius: int, names: Iterable[str]) -> dict[str, Plane]:
     """Compute statistics of the windows around every pixel.
 
     Parameters
     ----------
-    plane : (H + 2 halo, W + 2 halo) float32
-        NaN where there is no data.
-    halo : int
-        Pixels on each side that are only looked at; at least the statistics' own.
+    around : Surroundings
+        With at least the statistics' own halo.
     radius : int
         Windows are squares of side 2 radius + 1.
     names : iterable of str
@@ -249,18 +302,16 @@ def local_statistics(plane: Plane, halo: int, radius: int, names: Iterable[str])
         NaN where a window holds no data, never infinite. The same bits whatever other statistics are asked for.
     """
     planes = {}
-    # Sums run on from the edge of what they are given, so their last bits depend on where that edge is.
     shared: dict[int, Neighbourhood] = {}
     for name in names:
         reach = STATISTICS[name].halo(radius)
         if reach not in shared:
-            inner = slice(halo - reach, reach - halo or None)
-            shared[reach] = Neighbourhood(plane[inner, inner], reach, radius)
+            shared[reach] = Neighbourhood(around, reach, radius)
         with np.errstate(all="ignore"):
             values = STATISTICS[name].of(shared[reach]).astype(np.float32)
-        empty = ~np.isfinite(values)
-        if empty.any():
-            values[empty] = np.nan
+        finite = np.isfinite(values)
+        if not finite.all():
+            values[~finite] = np.nan
         planes[name] = values
     return planes
 

@@ -1,7 +1,7 @@
 """Compute named features of a scene, the same for the pixel table, the trees' maps and the CNN's channels."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -11,7 +11,7 @@ from data.errors import FeatureError
 from data.scenes.scene import Scene, read_scene, valid_mask
 from data.scenes.windows import Grid, Window, tile_windows
 from features.bases import Base, Bases
-from features.context import STATISTICS, local_statistics
+from features.context import STATISTICS, Surroundings, local_statistics
 from features.feature import Feature, parse_feature
 from features.scene_facts import SceneFacts, lattice_of, measure_scene
 
@@ -87,6 +87,13 @@ class FeatureSet:
         # Compiled formulas cannot be sent to a worker; it compiles them once.
         formulas = tuple(self.formulas.items())
         return _feature_set, (self.scene_bands, self.names, formulas, self.block, self.window_pixels)
+
+    def only(self, names: Collection[str]) -> "FeatureSet":
+        """Return those of the features that are named, in order: they have the same bits."""
+        kept = tuple(name for name in self.names if name in names)
+        if kept == self.names:
+            return self
+        return FeatureSet(self.scene_bands, kept, self.formulas, block=self.block, window_pixels=self.window_pixels)
 
     def open(self, scene: Scene) -> "Opened":
         """Return the scene, ready to have its features computed window by window.
@@ -292,9 +299,9 @@ class OpenScene:
         for name, radii in around.items():
             plane = _evaluate(bases[name], planes)
             for block in blocks:
-                surroundings = plane[block.grow(halo).within(held)]
+                surroundings = Surroundings(plane[block.grow(halo).within(held)], halo)
                 for radius, positions in radii.items():
-                    for statistic, values in local_statistics(surroundings, halo, radius, positions).items():
+                    for statistic, values in local_statistics(surroundings, radius, positions).items():
                         yield block, positions[statistic], values
 
 

@@ -139,9 +139,11 @@ class SampleSettings(Settings):
     Amounts are ``all``, a number, or a share below 1.
     """
 
-    positives: Amount = Field("all", description="binary: positive pixels per scene; all, a number, or a share below 1")
+    positives: Amount = Field(
+        50_000, description="binary: positive pixels per scene at most; all, a number, or a share below 1"
+    )
     buffer: int = Field(5, ge=0, description="binary: width of the ring around positives, pixels")
-    ring: Amount = Field("all", description="binary: pixels of the ring per scene, as `positives`")
+    ring: Amount = Field(50_000, description="binary: pixels of the ring per scene, as `positives`")
     negatives: Amount = Field(1000, description="binary: all other pixels per scene, as `positives`")
     quota: Amount = Field(500, description="multiclass: pixels per class and scene, as `positives`")
     quotas: dict[str, Amount] = Field({}, description="multiclass: class → its own quota")

@@ -5,7 +5,7 @@ honest ones of new scenes. So a training scene's map is refused unless it says t
 the scene's group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,6 +81,10 @@ class StackedChannels:
             for name in self.classes
         ]
         return [*self.feature_set.describe(), *stacked]
+
+    def only(self, names: Collection[str]) -> "StackedChannels":
+        """Return those of the features that are named, in order, and all probabilities."""
+        return StackedChannels(self.feature_set.only(names), self.stack, self.classes, self.members)
 
     def open(self, scene: Scene) -> "OpenStack":
         """Return the scene, ready to have its channels read window by window.

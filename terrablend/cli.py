@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from data.cluster import Cluster
 from data.errors import ExperimentError, MemberError
 from data.workers import cores, open_executor
 from features.branch import Branch
@@ -34,7 +35,9 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a value: 
 Fold = Annotated[list[int] | None, typer.Option("--fold", help="Train the model of this fold only. Repeatable.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option("--device", help="Where models run.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Cores to use.")]
-Scheduler = Annotated[str | None, typer.Option("--scheduler", help="Dask scheduler that scenes are handed to.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="Dask scheduler whose workers do the work: tcp://HOST:8786.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Override the experiment's seed.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Rebuild results that were made with other settings.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the stages and whether each is done; do nothing.")]
@@ -81,7 +84,10 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
         **extra: Any,
     ) -> None:
         overrides = [*(set_ or ()), *([] if seed is None else [f"seed={seed}"])]
-        with plain_endings(verbose), open_executor(1 if dry_run else workers, scheduler) as executor:
+        with (
+            plain_endings(verbose),
+            open_executor(1 if dry_run else workers, None if dry_run else scheduler) as executor,
+        ):
             opened = open_run(source, run, overrides, device=device, workers=workers, executor=executor, track=bars)
             stages = plan(opened, **extra)
             if dry_run:
@@ -89,6 +95,7 @@ def on_run(plan: Callable[..., Iterable["Stage"]]) -> Callable[..., None]:
                     tell(f"{stage.name:<20} {opened.folder.state(stage)}")
                 return
             with opened.folder.lock():
+                opened.require_workers()
                 for stage in stages:
                     opened.folder.carry_out(stage, overwrite)
 
@@ -108,6 +115,9 @@ def open_run(source: Path, run: Path | None, overrides: list[str], **machine: An
 
     experiment = load_experiment(source / "experiment.yaml" if source.is_dir() else source, overrides)
     folder = run or (source if source.is_dir() else Path("runs") / experiment.name)
+    if isinstance(machine.get("executor"), Cluster):
+        # Its workers have other working directories.
+        folder = folder.absolute()
     return run_of(experiment, source, folder, **machine)
 
 
@@ -242,17 +252,21 @@ def predict(
     ] = None,
     device: Device = None,
     workers: Workers = cores(),  # noqa: B008
+    scheduler: Scheduler = None,
     verbose: Verbose = False,
 ) -> None:
     """Apply a finished ensemble to scenes, or to the rows of a table, that it has never seen."""
-    with plain_endings(verbose), open_executor(workers) as executor:
+    with plain_endings(verbose), open_executor(workers, scheduler) as executor:
         from terrablend.deliver.bundle import open_model
-        from terrablend.deliver.predict import name_maps, predict_scenes, take_shard
+        from terrablend.deliver.predict import from_anywhere, name_maps, predict_scenes, take_shard
         from terrablend.deliver.predict_table import predict_tables
         from terrablend.run.table_run import TableRun
 
-        scenes = take_shard(scenes, shard)
-        with open_model(model) as folder:
+        scenes, given = take_shard(scenes, shard), name_maps(maps or ())
+        if isinstance(executor, Cluster):
+            scenes, out = [from_anywhere(scene) for scene in scenes], out.absolute()
+            given = {name: from_anywhere(pattern) for name, pattern in given.items()}
+        with open_model(model, out if isinstance(executor, Cluster) else None) as folder:
             run = open_run(folder, None, [], device=device, workers=workers, executor=executor, track=bars)
             if isinstance(run, TableRun):
                 options = {
@@ -263,7 +277,7 @@ def predict(
                 }
                 predict_tables(run, list(map(Path, scenes)), out, [name for name, given in options.items() if given])
             else:
-                predict_scenes(run, scenes, out, uncertainty, name_maps(maps or ()), applicability, sets)
+                predict_scenes(run, scenes, out, uncertainty, given, applicability, sets)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 
@@ -78,9 +78,21 @@ class TreeMember:
             yield from self._predict_wholes(scenes, self.feature_set, folds)
         else:
             for scene in scenes:
-                yield from self._predict_pixels(scene, self.feature_set.open(scene), folds)
+                yield from self._predict_pixels(scene, self.used.open(scene), folds)
+
+    @cached_property
+    def used(self) -> Channels:
+        """The channels of pixels that a booster looks at; all where a library's own prediction is used."""
+        channels, used = self.feature_set, set[str]()
+        assert not isinstance(channels, SceneFeatureSet)
+        for booster in self.boosters.values():
+            if booster.forest is None:
+                return channels
+            used.update(channels.names[place] for place in booster.forest.used)
+        return channels.only(used)
 
     def _predict_pixels(self, scene: Scene, opened: OpenChannels, folds: Sequence[int]) -> Iterator[Prediction]:
+        places = [self.feature_set.names.index(name) for name in self.used.names]
         for window in tile_windows(scene.grid.height, scene.grid.width, self.side):
             proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
             valid = opened.valid(window)
@@ -88,8 +100,11 @@ class TreeMember:
                 # Neighbours follow each other, which is what makes a forest fast.
                 order = in_squares(window.height, window.width)
                 pixels = order[valid.ravel()[order]]
-                features = np.take(opened.compute(window).reshape(len(self.feature_set.names), -1), pixels, axis=1).T
-                proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features, folds).T
+                features = np.take(opened.compute(window).reshape(len(places), -1), pixels, axis=1)
+                if len(places) < len(self.feature_set.names):
+                    looked_at, features = features, np.zeros((len(self.feature_set.names), len(pixels)), np.float32)
+                    features[places] = looked_at
+                proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features.T, folds).T
             yield scene, window, proba
 
     def _predict_wholes(

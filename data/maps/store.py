@@ -22,6 +22,7 @@ from data.scenes.classes import Classes
 from data.scenes.rasters import keep_open
 from data.scenes.scene import Scene, Split
 from data.scenes.windows import Grid, Window, tile_windows
+from data.worker_pool import Workers
 from data.workers import held, map_ordered
 
 __all__ = [
@@ -30,10 +31,10 @@ __all__ = [
     "MapStore",
     "ParquetStore",
     "RasterStore",
-    "is_worth_workers",
     "map_path",
     "open_store",
     "read_windows",
+    "worth_workers",
     "write_maps",
 ]
 
@@ -246,9 +247,9 @@ def write_maps(
     require_folds(member, catalogue.folds)
     files = {path: scenes for path, scenes in store.files(catalogue.scenes).items() if not path.exists()}
     wholes = [scenes[0].whole for scenes in files.values()]
-    apart = executor is not None and load is not None and is_worth_workers(wholes)
+    apart = None if load is None else worth_workers(executor, wholes)
     work = partial(_write_loaded, store, load) if apart and load else partial(_write, store, member)
-    for _ in track(map_ordered(work, files.items(), executor if apart else None), f"{member.name}: maps", len(files)):
+    for _ in track(map_ordered(work, files.items(), apart), f"{member.name}: maps", len(files)):
         pass
     logger.info("member %s: maps of %d scenes", member.name, len(catalogue.scenes))
 
@@ -261,9 +262,20 @@ def _write_loaded(store: MapStore, load: Callable[[], Member], file: tuple[Path,
     _write(store, held(load), file)
 
 
-def is_worth_workers(scenes: Sequence[Scene], pixels: int = 2**21) -> bool:
-    """Return whether scenes take longer than processes, which load libraries and models for some seconds each."""
-    return len(scenes) > 1 and sum(scene.grid.height * scene.grid.width for scene in scenes) >= pixels
+def worth_workers(executor: Executor | None, scenes: Sequence[Scene], work: float = 1.0) -> Executor | None:
+    """Return an executor where scenes take longer than its processes take to load libraries and models; else None.
+
+    Parameters
+    ----------
+    executor : Executor or None
+    scenes : sequence of Scene
+    work : float
+        On a pixel, as a share of that of mapping it.
+    """
+    if executor is None or len(scenes) < 2:
+        return None
+    pixels = work * sum(scene.grid.height * scene.grid.width for scene in scenes)
+    return executor if not isinstance(executor, Workers) or pixels >= executor.worth_pixels else None
 
 
 def read_windows(height: int, width: int, planes: int, most_bytes: int = MOST_BYTES) -> Iterator[Window]:

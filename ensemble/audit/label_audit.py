@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,26 +153,12 @@ def audit_labels(
     candidates: list[Candidate] = []
     scores: list[NDArray[np.float64]] = []
     audited = []
-    for scene in track(scenes, "labels audited", len(scenes)):
-        decision = evaluation.decisions[evaluation.folds[scene.id]][evaluation.final]
-        counts, edges = [], EdgeNoise()
-        weighed = _weigh_scene(maps, scene, decision, classes, masks)
-        for evidence, names in zip(weighed, classes.answers, strict=True):
-            parts = find_parts(evidence, len(names))
-            # A threshold can make a prediction of what is less probable than the label.
-            listed = np.flatnonzero(~parts.slivers & (parts.fact("confidence") > 0))
-            score = ranking.score(parts.facts[listed])
-            scores.append(score)
-            found = list_candidates(scene.id, parts, listed[np.argsort(-score, kind="stable")[:most]], names)
-            if maps.grid(scene) != scene.grid:
-                # The only pixel stands for the whole scene.
-                found = [replace(one, window=scene.grid.window, mask=np.empty(0, np.uint8)) for one in found]
-            else:
-                edges = measure_edges(evidence, parts)
-            candidates = sorted([*candidates, *found], key=lambda one: -_score(ranking, one))[:most]
-            counts.append(count_contradictions(evidence))
-        labelled, wrong, error = (sum(column) for column in zip(*counts, strict=True))
-        audited.append(AuditedScene(scene.id, int(labelled), int(wrong), error, edges))
+    decisions = [evaluation.decisions[evaluation.folds[scene.id]][evaluation.final] for scene in scenes]
+    work = partial(_audit_scene, classes=classes, masks=masks, ranking=ranking, most=most)
+    for scene, listed, found in track(maps.each(work, scenes, decisions), "labels audited", len(scenes)):
+        audited.append(scene)
+        scores += listed
+        candidates = sorted([*candidates, *found], key=lambda one: -_score(ranking, one))[:most]
     audited.sort(key=lambda scene: -scene.score)
     regions = tuple(outline_region(one, _score(ranking, one)) for one in candidates)
     audit = Audit(regions, tuple(audited), ranking.estimate(np.concatenate(scores)))
@@ -187,6 +174,31 @@ def audit_labels(
 
 def _score(ranking: Ranking, candidate: Candidate) -> float:
     return float(ranking.score(candidate.facts[None])[0])
+
+
+def _audit_scene(
+    maps: MemberMaps, scene: Scene, decision: Decision, classes: Classes, masks: Masks, ranking: Ranking, most: int
+) -> tuple[AuditedScene, list[NDArray[np.float64]], list[Candidate]]:
+    """Return what contradicts a scene's label: in numbers, the score of each part by question, the worst parts."""
+    scores, worst = [], []
+    counts, edges = [], EdgeNoise()
+    weighed = _weigh_scene(maps, scene, decision, classes, masks)
+    for evidence, names in zip(weighed, classes.answers, strict=True):
+        parts = find_parts(evidence, len(names))
+        # A threshold can make a prediction of what is less probable than the label.
+        listed = np.flatnonzero(~parts.slivers & (parts.fact("confidence") > 0))
+        score = ranking.score(parts.facts[listed])
+        scores.append(score)
+        found = list_candidates(scene.id, parts, listed[np.argsort(-score, kind="stable")[:most]], names)
+        if maps.grid(scene) != scene.grid:
+            # The only pixel stands for the whole scene.
+            found = [replace(one, window=scene.grid.window, mask=np.empty(0, np.uint8)) for one in found]
+        else:
+            edges = measure_edges(evidence, parts)
+        worst += found
+        counts.append(count_contradictions(evidence))
+    labelled, wrong, error = (sum(column) for column in zip(*counts, strict=True))
+    return AuditedScene(scene.id, int(labelled), int(wrong), error, edges), scores, worst
 
 
 def _learn_ranking(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 from data.maps.geotiff import NODATA, TOP
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE
+from data.scenes.classes import IGNORE, Classes
+from data.scenes.scene import Scene
 from ensemble.decide.decision.thresholds import is_class, threshold_bin
 from ensemble.maps import MemberMaps
 
@@ -170,15 +172,30 @@ def gather_scores(
     classes, scenes = catalogue.classes, catalogue.split("train")
     scores: dict[str, dict[int, ScoreCounts]] = {}
     joint: Ints | None = None
-    for scene in track(scenes, "probabilities counted", len(scenes)):
-        for window, stored in maps.windows(scene):
-            own, labelled = truth_of(maps.label(scene, window), len(classes.names), classes.exclusive)
-            for name, proba in sources(stored).items():
-                counts = count_scores(proba, own, labelled, edges)
-                by_fold = scores.setdefault(name, {})
-                before = by_fold.get(scene.fold or 0)
-                by_fold[scene.fold or 0] = ScoreCounts(edges, counts if before is None else before.counts + counts)
-            if pair is not None:
-                more = count_joint(*pair(stored), own, labelled)
-                joint = more if joint is None else joint + more
+    work = partial(_count_scene, classes=classes, sources=sources, pair=pair, edges=edges)
+    counted = track(maps.each(work, scenes), "probabilities counted", len(scenes))
+    for scene, (by_source, more) in zip(scenes, counted, strict=True):
+        for name, counts in by_source.items():
+            by_fold = scores.setdefault(name, {})
+            before = by_fold.get(scene.fold or 0)
+            by_fold[scene.fold or 0] = ScoreCounts(edges, counts if before is None else before.counts + counts)
+        if more is not None:
+            joint = more if joint is None else joint + more
     return scores, None if joint is None else JointCounts(joint)
+
+
+def _count_scene(
+    maps: MemberMaps, scene: Scene, classes: Classes, sources: Sources, pair: Pair | None, edges: Ints
+) -> tuple[dict[str, Ints], Ints | None]:
+    """Return the counts of a scene by source, and those of a pair."""
+    scores: dict[str, Ints] = {}
+    joint: Ints | None = None
+    for window, stored in maps.windows(scene):
+        own, labelled = truth_of(maps.label(scene, window), len(classes.names), classes.exclusive)
+        for name, proba in sources(stored).items():
+            counts = count_scores(proba, own, labelled, edges)
+            scores[name] = scores[name] + counts if name in scores else counts
+        if pair is not None:
+            more = count_joint(*pair(stored), own, labelled)
+            joint = more if joint is None else joint + more
+    return scores, joint

@@ -1,6 +1,7 @@
 """The report's section on thresholds: cards on which any threshold can be tried."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from data.pages.page import label_marks
 from data.scenes.ground import pixel_area
@@ -26,19 +27,7 @@ def threshold_values(source: ReportSource) -> Row | None:
     sets = source.fitted.ensemble.sets_
     names = maps.names
     calibrated = [name for name, curve in zip(names, decision.calibrations, strict=True) if curve.method != "none"]
-
-    def sources(stored: Stored) -> Mapping[str, Stored]:
-        after = dict(zip(names, calibrate(decision.calibrations, stored), strict=True))
-        return {
-            USED: decision.proba(stored),
-            **dict(zip(names, stored, strict=True)),
-            **{CALIBRATED.format(name): after[name] for name in calibrated},
-        }
-
-    def pair(stored: Stored) -> tuple[Stored, Stored]:
-        first, second = calibrate(decision.calibrations, stored)
-        return first, second
-
+    sources, pair = partial(_sources, decision, names, calibrated), partial(_pair, decision)
     exclusive = classes.exclusive
     decisions = [] if exclusive else [decision, *_finals(nested)]
     edges = threshold_edges(threshold for decided in decisions for threshold in decided.thresholds)
@@ -67,6 +56,22 @@ def threshold_values(source: ReportSource) -> Row | None:
         "cleans": not decision.cleaning.idle,
         "sets": sets and sets.words(classes.label_names),
     }
+
+
+def _sources(
+    decision: Decision, names: Sequence[str], calibrated: Sequence[str], stored: Stored
+) -> Mapping[str, Stored]:
+    after = dict(zip(names, calibrate(decision.calibrations, stored), strict=True))
+    return {
+        USED: decision.proba(stored),
+        **dict(zip(names, stored, strict=True)),
+        **{CALIBRATED.format(name): after[name] for name in calibrated},
+    }
+
+
+def _pair(decision: Decision, stored: Stored) -> tuple[Stored, Stored]:
+    first, second = calibrate(decision.calibrations, stored)
+    return first, second
 
 
 def _finals(nested: Evaluation) -> list[Decision]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +134,11 @@ def evaluate_members(
     """
     counts: dict[str, dict[str, NDArray[np.int64]]] = {}
     mapped: dict[str, dict[str, NDArray[np.int64]]] = {}
-    for scene in track(scenes, f"{scenes[0].split} scenes scored", len(scenes)):
-        chosen = decisions(scene)
-        right, shown = _count_scene(maps, scene, dict.fromkeys(chosen.values()), classes, masks)
+    chosen_of = [decisions(scene) for scene in scenes]
+    distinct = [tuple(dict.fromkeys(chosen.values())) for chosen in chosen_of]
+    counted = maps.each(partial(_count_scene, classes=classes, masks=masks), scenes, distinct)
+    counted = track(counted, f"{scenes[0].split} scenes scored", len(scenes))
+    for scene, chosen, (right, shown) in zip(scenes, chosen_of, counted, strict=True):
         for name, decision in chosen.items():
             counts.setdefault(name, {})[scene.id] = right[decision]
             mapped.setdefault(name, {})[scene.id] = shown[decision]
@@ -222,12 +225,15 @@ def mapped_pixels(
     track: Track = untracked,
 ) -> dict[str, NDArray[np.int64]]:
     """Count the pixels of each label that a decision maps in some scenes, at least one: scene → (n_labels,)."""
-    n_labels = classes.n_labels
-    counts = {}
-    for scene in track(scenes, f"{scenes[0].split} scenes measured", len(scenes)):
-        parts = [_shown(label, n_labels) for _, _, label in decide_scene(maps, scene, [decision], masks)]
-        counts[scene.id] = np.sum(parts, axis=0)
-    return counts
+    counted = maps.each(partial(_map_scene, decision=decision, n_labels=classes.n_labels, masks=masks), scenes)
+    counted = track(counted, f"{scenes[0].split} scenes measured", len(scenes))
+    return {scene.id: pixels for scene, pixels in zip(scenes, counted, strict=True)}
+
+
+def _map_scene(maps: MemberMaps, scene: Scene, decision: Decision, n_labels: int, masks: Masks) -> NDArray[np.int64]:
+    parts = [_shown(label, n_labels) for _, _, label in decide_scene(maps, scene, [decision], masks)]
+    pixels: NDArray[np.int64] = np.sum(parts, axis=0)
+    return pixels
 
 
 def evaluate_class_maps(pairs: Sequence[tuple[Path, Scene]], classes: Classes, track: Track = untracked) -> Evaluation:

@@ -187,13 +187,15 @@ def _no_new_folder(out: Path) -> BundleError:
 
 
 @contextmanager
-def open_model(path: Path) -> Iterator[Path]:
+def open_model(path: Path, beside: Path | None = None) -> Iterator[Path]:
     """Open the folder of a run, or of a bundle once each of its files is verified.
 
     Parameters
     ----------
     path : Path
         A run folder, or a bundle's folder or zip, which is unpacked for as long as this lasts.
+    beside : Path, optional
+        Folder to unpack it in; that of the system's temporary files by default.
 
     Raises
     ------
@@ -209,8 +211,10 @@ def open_model(path: Path) -> Iterator[Path]:
         return
     if not path.is_file():
         raise BundleError(f"{path}: expected a run folder or a bundle, got no such file. Correct the path.")
-    clear_leftovers(Path(tempfile.gettempdir()))
-    with tempfile.TemporaryDirectory(prefix=temporary_prefix("bundle")) as temporary:
+    place = beside or Path(tempfile.gettempdir())
+    place.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(place)
+    with tempfile.TemporaryDirectory(prefix=temporary_prefix("bundle"), dir=place) as temporary:
         try:
             with zipfile.ZipFile(path) as archive:
                 require_bounded(archive, path.stat().st_size)

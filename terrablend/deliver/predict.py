@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from data.cluster import Cluster
 from data.errors import ExperimentError
 from data.files import clear_leftovers, require_replaceable, temporary_prefix
 from data.maps.geotiff import is_prediction
@@ -26,7 +27,7 @@ from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["name_maps", "predict_scenes", "scene_of_files", "take_shard"]
+__all__ = ["from_anywhere", "name_maps", "predict_scenes", "scene_of_files", "take_shard"]
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,8 @@ def predict_scenes(
         require_replaceable(path, lambda path: is_prediction(path) and path.resolve() not in sources)
     out.mkdir(parents=True, exist_ok=True)
     clear_leftovers(out)
+    if isinstance(run.executor, Cluster):
+        run.executor.require(out, [*sources, run.folder.path / "experiment.yaml"])
     with tempfile.TemporaryDirectory(dir=out, prefix=temporary_prefix("members")) as temporary:
         mapper = SceneMapper(run, out, Path(temporary), order, given, tuple(kinds), measured)
         if tagged:
@@ -134,6 +137,15 @@ def take_shard(scenes: Sequence[str], shard: str | None) -> list[str]:
     if match is None or int(match[1]) > int(match[2]):
         raise ExperimentError(f"--shard {shard[:40]}: expected K/N with K from 1 to N, such as 3/40.")
     return list(scenes[int(match[1]) - 1 :: int(match[2])])
+
+
+def from_anywhere(text: str) -> str:
+    """Return the names of files joined by commas as they hold in any working directory.
+
+    >>> from_anywhere("/a/b.tif,/a/c.tif")
+    '/a/b.tif,/a/c.tif'
+    """
+    return ",".join(str(Path(path).absolute()) for path in text.split(","))
 
 
 def _warn_of_values(run: Run, scenes: Sequence[Scene]) -> None:

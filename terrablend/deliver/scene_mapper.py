@@ -1,6 +1,6 @@
 """Map new scenes by the members of a finished run, one after the other or in processes, to the same bytes."""
 
-import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.errors import FeatureError
 from data.maps.member import Member
-from data.maps.store import is_worth_workers, map_path, open_store
+from data.maps.store import map_path, open_store, worth_workers
 from data.progress import untracked
 from data.scenes.scene import Scene
 from data.workers import held, map_ordered
@@ -58,8 +58,8 @@ class SceneMapper:
     def map(self, scenes: Sequence[Scene], executor: Executor | None) -> Iterator[None]:
         """Map scenes, in processes if there are enough of them and no member is better off with all threads."""
         loadings = [(branch_of(self.run.experiment.members[name]), self.run.loading(name)) for name in self.members]
-        apart = executor is not None and all(branch.by_process(loading) for branch, loading in loadings)
-        if apart and is_worth_workers(scenes):
+        apart = all(branch.by_process(loading) for branch, loading in loadings)
+        if apart and (executor := worth_workers(executor, scenes)):
             alone = replace(self.run, workers=1, executor=None, track=untracked)
             yield from map_ordered(replace(self, run=alone), scenes, executor)
             return
@@ -74,7 +74,8 @@ class SceneMapper:
 
     def open(self) -> "OpenMapper":
         """Load the ensemble and the members."""
-        folder = self.folder / str(os.getpid())
+        # Processes of several machines may have the same number.
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
         members = [self.run.load_member(name, folder, self.given.get(name)) for name in self.members]
         return OpenMapper(self, folder, self.run.load_ensemble(), members)
 

@@ -11,6 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Generic
 
+from data.cluster import Cluster
 from data.errors import ExperimentError, MemberError
 from data.files import hash_file, replacing, write_json
 from data.folds.distances import compare_distances
@@ -22,7 +23,7 @@ from data.scenes.catalogue import LABELS, Catalogue
 from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
 from data.variables import hide_values
-from data.workers import cores
+from data.workers import cores, map_ordered
 from features.applicability import Applicability, learn_applicability, load_applicability, weigh_columns
 from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
 from features.description import TableFacts, describe_table, load_facts, save_facts
@@ -74,6 +75,11 @@ class BaseRun(ABC, Generic[E]):
     executor: Executor | None = None
     track: Track = untracked
     verify: bool = False
+
+    def require_workers(self) -> None:
+        """Refuse a cluster whose workers do not see the run folder and the data, or are of another version."""
+        if isinstance(self.executor, Cluster):
+            self.executor.require(self.folder.path, self._input_files())
 
     @property
     @abstractmethod
@@ -413,9 +419,20 @@ class BaseRun(ABC, Generic[E]):
         if unknown:
             known = ", ".join(map(str, training.catalogue.folds))
             raise ExperimentError(f"--fold {unknown[0]}: expected one of {known}.")
-        branch_of(training.settings).fit(training)
+        branch = branch_of(training.settings)
+        if isinstance(self.executor, Cluster) and branch.computes:
+            self._fit_apart(name, training.folds or training.catalogue.folds)
+        # What is fitted is kept; what is written of all folds is written here.
+        branch.fit(training)
         if folds is None:
             self._apply_member(name, training.catalogue)
+
+    def _fit_apart(self, name: str, folds: Sequence[int]) -> None:
+        """Let the workers of a cluster train the models of a member, a fold each."""
+        alone = replace(self, executor=None, track=untracked).training(name)
+        fitted = map_ordered(partial(_fit_fold, alone), folds, self.executor)
+        for _ in self.track(fitted, f"{name}: folds", len(folds)):
+            pass
 
     def _explain(self, name: str) -> None:
         # The same bytes everywhere come from a CPU, unless another device is asked for.
@@ -438,6 +455,10 @@ class BaseRun(ABC, Generic[E]):
 
 def _load_alone(load: Callable[[Loading[Any]], Member], loading: Loading[Any], made: str) -> Member:
     return load(loading)
+
+
+def _fit_fold(training: Training[Any], fold: int) -> None:
+    branch_of(training.settings).fit(replace(training, folds=[fold]))
 
 
 def applicability_file(member: str) -> str:

@@ -11,7 +11,7 @@ from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
 from data.folds.shared_ground import SharedGround, default_bands, find_shared_ground
-from data.maps.store import is_worth_workers, open_store, write_maps
+from data.maps.store import open_store, worth_workers, write_maps
 from data.pages.quicklook import quicklook
 from data.progress import untracked
 from data.scenes.catalogue import LABELS, Catalogue
@@ -227,7 +227,7 @@ class Run(FittedRun[Experiment]):
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {
-            name: MemberFolder(self.member_path(name), member.branch, member.decides)
+            name: MemberFolder(self.member_path(name).resolve(), member.branch, member.decides)
             for name, member in experiment.members.items()
         }
         fitted = fit_and_measure(
@@ -237,9 +237,11 @@ class Run(FittedRun[Experiment]):
             seed=experiment.seed,
             caveats=[*leakage_warning(catalogue), *experiment.tune.caveats],
             masks=self.masks,
+            executor=self.executor,
             track=self.track,
         )
-        maps = open_maps({name: members[name].path for name in fitted.ensemble.members}, catalogue.classes)
+        paths = {name: members[name].path for name in fitted.ensemble.members}
+        maps = open_maps(paths, catalogue.classes, executor=self.executor)
         source = ReportSource(
             fitted,
             self._run_facts(fitted.ensemble),
@@ -288,8 +290,7 @@ class Run(FittedRun[Experiment]):
     def _map_scenes(self, scenes: Sequence[Scene]) -> None:
         """Write the class maps of test scenes, and what else is asked for."""
         run = replace(self, folder=RunFolder(self.folder.path.resolve()), executor=None, track=untracked)
-        executor = self.executor if is_worth_workers(scenes) else None
-        mapped = map_ordered(partial(_map_scene, run), scenes, executor)
+        mapped = map_ordered(partial(_map_scene, run), scenes, worth_workers(self.executor, scenes))
         for _ in self.track(mapped, "class maps", len(scenes)):
             pass
 

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.context import STATISTICS, local_statistics
+from features.context import STATISTICS, Surroundings, local_statistics
 
 
 def statistics(plane, radius, names=STATISTICS):
     """Compute statistics of a plane that is all there is: nodata around it."""
     halo = max(STATISTICS[name].halo(radius) for name in names)
-    return local_statistics(np.pad(plane, halo, constant_values=np.nan), halo, radius, names)
+    return local_statistics(Surroundings(np.pad(plane, halo, constant_values=np.nan), halo), radius, names)
 
 
 def value_at(plane, row, col):
@@ -106,7 +106,9 @@ def test_nodata_changes_nothing_but_the_count():
 @pytest.mark.parametrize("name", STATISTICS)
 def test_a_statistic_has_the_same_bits_alone_and_among_others(name):
     plane = np.random.default_rng(1).normal(1e4, 3, (40, 33)).astype(np.float32)
-    alone, among = local_statistics(plane, 10, 3, [name]), local_statistics(plane, 10, 3, STATISTICS)
+    around = Surroundings(plane, 10)
+    local_statistics(around, 2, STATISTICS)
+    alone, among = local_statistics(Surroundings(plane, 10), 3, [name]), local_statistics(around, 3, STATISTICS)
     np.testing.assert_array_equal(alone[name], among[name])
 
 

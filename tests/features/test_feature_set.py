@@ -11,7 +11,7 @@ from data.errors import FeatureError
 from data.scenes.image import ImageFile
 from data.scenes.scene import Scene, read_scene
 from data.scenes.windows import Grid, Window, tile_windows
-from features.context import STATISTICS, local_statistics
+from features.context import STATISTICS, Surroundings, local_statistics
 from features.feature_set import FeatureSet
 from features.settings import ContextSettings, DistanceSettings, FeatureSettings, RelativeSettings, feature_names
 
@@ -81,9 +81,9 @@ def test_a_column_is_the_plane_it_names(make_scenes):
     np.testing.assert_array_equal(found["green"], green)
     np.testing.assert_array_equal(found["nir"], nir)
     np.testing.assert_allclose(found["NDVI"], ndvi, rtol=1e-6)
-    padded = [np.pad(plane, 4, constant_values=np.nan) for plane in (red, ndvi)]
-    np.testing.assert_array_equal(found["red_max_r1"], local_statistics(padded[0], 4, 1, ["max"])["max"])
-    np.testing.assert_allclose(found["NDVI_mean_r2"], local_statistics(padded[1], 4, 2, ["mean"])["mean"], rtol=1e-5)
+    padded = [Surroundings(np.pad(plane, 4, constant_values=np.nan), 4) for plane in (red, ndvi)]
+    np.testing.assert_array_equal(found["red_max_r1"], local_statistics(padded[0], 1, ["max"])["max"])
+    np.testing.assert_allclose(found["NDVI_mean_r2"], local_statistics(padded[1], 2, ["mean"])["mean"], rtol=1e-5)
     np.testing.assert_allclose(found["nir_above_scene"], nir - np.nanmedian(nir), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(found["nir_above_high"], nir - np.nanmedian(nir[red > 100]), rtol=1e-5, atol=1e-5)
     below = (nir[None] < nir[np.isfinite(nir)][:, None, None]).mean(axis=0)
@@ -173,7 +173,7 @@ def test_every_block_is_computed_once(make_scenes, monkeypatch):
     monkeypatch.setattr(
         features.feature_set,
         "local_statistics",
-        lambda plane, *rest: seen.append(plane.shape) or local_statistics(plane, *rest),
+        lambda around, *rest: seen.append(around.plane.shape) or local_statistics(around, *rest),
     )
     opened = FeatureSet(scene.bands, ["nir_mean_r2"], block=16).open(scene)
     opened.gather(scene.grid.window, np.array([1, 2, 40]), np.array([1, 1, 50]))

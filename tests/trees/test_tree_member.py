@@ -71,6 +71,24 @@ def test_a_booster_that_returns_a_feature_draws_that_plane(make_scenes):
     np.testing.assert_array_equal(np.isnan(drawn), ~valid_mask(scene, pixels))
 
 
+@pytest.mark.parametrize("booster", ["lightgbm", "xgboost", "random_forest"])
+def test_only_features_that_a_booster_splits_on_are_computed(fitted, make_scenes, monkeypatch, booster):
+    settings = TreeSettings(booster=booster, rounds=1, leaves=2, min_leaf_rows=5, validation_fraction=0.0)
+    catalogue, directory = fitted(settings=settings)
+    member, scene = load_member(directory), catalogue.scenes[0]
+    features = member.feature_set.compute(scene)
+    expected = member.mean_proba(features.reshape(len(NAMES), -1).T, [0, 1]).T.reshape(1, *features.shape[1:])
+    opened, computed = FeatureSet.open, []
+    monkeypatch.setattr(
+        FeatureSet, "open", lambda chosen, scene: computed.append(chosen.names) or opened(chosen, scene)
+    )
+    [(_, _, proba)] = member.predict([scene], [0, 1])
+    seen = ~np.isnan(proba)
+    np.testing.assert_array_equal(proba[seen], expected[seen])
+    [names] = computed
+    assert set(names) < set(NAMES) or booster == "random_forest"
+
+
 def test_a_member_writes_a_map_of_every_scene_by_the_model_that_never_saw_it(fitted):
     catalogue, directory = fitted()
     member = load_member(directory)

@@ -208,6 +208,11 @@ class Forest:
     link: Link
     batch_rows: int = 256 * PACKET
 
+    @property
+    def used(self) -> NDArray[np.int32]:
+        """The features that any node looks at, in order."""
+        return np.unique(self.nodes[:, 0])
+
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities of rows; the nearer to each other rows alike lie, the faster.
 

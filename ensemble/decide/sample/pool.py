@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,12 +83,10 @@ def sample_pool(
     tags = catalogue.classes.task == "multilabel"
     size = min(size, MOST_VALUES // (len(maps.names) * len(catalogue.classes.names)))
     quotas = {} if tags else {fold: _fold_quotas(catalogue, fold, size) for fold in catalogue.folds}
-    parts = [
-        _whole_scene(maps, scene, index)
-        if tags
-        else _sample_scene(maps, scene, index, quotas[scene.fold or 0], n_labels, seed, strip_pixels)
-        for index, scene in enumerate(track(scenes, "out-of-fold maps read", len(scenes)))
-    ]
+    sample = _whole_scene if tags else partial(_sample_scene, n_labels=n_labels, seed=seed, strip_pixels=strip_pixels)
+    quota = [quotas.get(scene.fold or 0) for scene in scenes]
+    drawn = maps.each(sample, scenes, range(len(scenes)), quota)
+    parts = list(track(drawn, "out-of-fold maps read", len(scenes)))
     pool = PixelPool(
         np.concatenate([part.stored for part in parts], axis=2),
         np.concatenate([part.label for part in parts], axis=1),
@@ -141,7 +140,7 @@ def share_out(counts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return quotas
 
 
-def _whole_scene(maps: MemberMaps, scene: Scene, index: int) -> PixelPool:
+def _whole_scene(maps: MemberMaps, scene: Scene, index: int, quota: None) -> PixelPool:
     stored, label = maps.read(scene), maps.label(scene)
     count = stored[0, 0].size
     return PixelPool(

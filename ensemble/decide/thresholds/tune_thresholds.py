@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,10 +133,19 @@ def _part_histograms(
     """Return the exact histograms (2, 65536) of each binary blend by part, all from one pass over the maps."""
     parts = sorted(set(inner.part_of.values()))
     histograms = {decision: {part: np.zeros((2, NODATA + 1)) for part in parts} for decision in decisions}
-    for scene in track(scenes, "thresholds", len(scenes)):
-        for window, stored in maps.windows(scene):
-            [label] = maps.label(scene, window)
-            weight = maps.weight(scene, window) if maps.weighted else None
-            for decision, by_part in histograms.items():
-                by_part[inner.part_of[scene.id]] += score_histogram(decision.proba(stored)[0], label, weight)
+    counted = maps.each(partial(_scene_histograms, list(histograms)), scenes)
+    for scene, found in zip(scenes, track(counted, "thresholds", len(scenes)), strict=True):
+        for by_part, histogram in zip(histograms.values(), found, strict=True):
+            by_part[inner.part_of[scene.id]] += histogram
+    return histograms
+
+
+def _scene_histograms(decisions: Sequence[Decision], maps: MemberMaps, scene: Scene) -> NDArray[np.float64]:
+    """Return the histograms (n_decisions, 2, 65536) of a scene."""
+    histograms = np.zeros((len(decisions), 2, NODATA + 1))
+    for window, stored in maps.windows(scene):
+        [label] = maps.label(scene, window)
+        weight = maps.weight(scene, window) if maps.weighted else None
+        for decision, histogram in zip(decisions, histograms, strict=True):
+            histogram += score_histogram(decision.proba(stored)[0], label, weight)
     return histograms

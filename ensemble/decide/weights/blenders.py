@@ -282,12 +282,22 @@ def count_jointly(
     if not of_use or allowed not in ("auto", "convex"):
         return {}
     joint: dict[int, NDArray[np.int64]] = {}
-    for scene in track(scenes, "members counted jointly", len(scenes)):
-        for window, stored in maps.windows(scene):
-            counts = joint_histogram(stored[0, 0], stored[1, 0], maps.label(scene, window)[0])
-            part = inner.part_of[scene.id]
-            joint[part] = joint[part] + counts if part in joint else counts
+    counted = track(maps.each(_count_scene, scenes), "members counted jointly", len(scenes))
+    for scene, counts in zip(scenes, counted, strict=True):
+        part = inner.part_of[scene.id]
+        joint[part] = joint[part] + counts if part in joint else counts
     return joint
+
+
+def _count_scene(maps: MemberMaps, scene: Scene) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.sum(
+        [
+            joint_histogram(stored[0, 0], stored[1, 0], maps.label(scene, window)[0])
+            for window, stored in maps.windows(scene)
+        ],
+        axis=0,
+    )
+    return counts
 
 
 def proba_of(stored: NDArray[np.uint16]) -> NDArray[np.float64]:

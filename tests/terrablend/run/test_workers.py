@@ -1,9 +1,10 @@
 import pytest
 
-from data.maps.store import is_worth_workers
+from data.maps.store import worth_workers
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
-from data.workers import WorkerPool, held
+from data.worker_pool import WorkerPool
+from data.workers import held
 from terrablend.cli import open_scene_run
 
 from ..conftest import EXPERIMENT, write_small_coast
@@ -19,8 +20,7 @@ def contents(folder):
 @pytest.fixture
 def handed_over(monkeypatch):
     """Let few small scenes be worth processes; return the names of what was handed to them."""
-    for module in ("data.maps.store", "terrablend.run.scene_run", "terrablend.deliver.scene_mapper"):
-        monkeypatch.setattr(f"{module}.is_worth_workers", lambda scenes: len(scenes) > 1)
+    monkeypatch.setattr(WorkerPool, "worth_pixels", 0)
     names, submit = set(), WorkerPool.submit
 
     def note(pool, work, *arguments):
@@ -42,7 +42,8 @@ def test_maps_of_processes_are_those_of_one_byte_for_byte(tmp_path, terrablend, 
         options = ("--uncertainty", "--applicability", "--sets", "--workers", workers)
         outcome = terrablend("predict", run, *images, "-o", tmp_path / f"out{workers}", *options)
         assert outcome.code == 0, outcome.err
-    assert {"_write_loaded", "_map_scene", "SceneMapper"} <= handed_over
+    of_members, of_ensemble = {"_write_loaded", "_map_scene", "SceneMapper"}, {"_work"}
+    assert of_members | of_ensemble <= handed_over
     assert contents(tmp_path / "out1") == contents(tmp_path / "out2")
     assert len(list((tmp_path / "out2").glob("*.tif"))) == 10
     assert not [path for path in (tmp_path / "out2").iterdir() if path.name.startswith(".")]
@@ -57,10 +58,13 @@ def test_maps_of_processes_are_those_of_one_byte_for_byte(tmp_path, terrablend, 
 
 def test_processes_are_started_for_many_or_large_scenes():
     small, large = (Scene("a", "test", (), Grid(side, side)) for side in (64, 1024))
-    assert not is_worth_workers([small] * 500)
-    assert is_worth_workers([small] * 512)
-    assert not is_worth_workers([large])
-    assert is_worth_workers([large] * 2)
+    with WorkerPool(2) as pool:
+        assert worth_workers(pool, [small] * 500) is None
+        assert worth_workers(pool, [small] * 512) is pool
+        assert worth_workers(pool, [small] * 512, work=0.5) is None
+        assert worth_workers(pool, [large]) is None
+        assert worth_workers(pool, [large] * 2) is pool
+        assert worth_workers(None, [large] * 2) is None
 
 
 MADE = []
