@@ -105,7 +105,7 @@ class Cluster(Workers):
         try:
             self._client.wait_for_workers(1, timeout=ANSWER)
         except TimeoutError as error:
-            raise self._refuse(f"workers, there is none. {start}") from error
+            raise self._refuse(f"workers, there is none. {start}.") from error
         ours = version("terrablend")
         for worker, theirs in self._client.run(version, "terrablend", on_error="return").items():
             if theirs != ours:

@@ -140,7 +140,8 @@ class Neighbourhood:
         right *= right
         down += right
         down *= np.float32(0.25)
-        return np.sqrt(down, out=down)
+        steepness: Plane = np.sqrt(down, out=down)
+        return steepness
 
     def laplacian(self) -> Sums:
         """Return the mean of the four windows beside a window, less its own; NaN where one of them holds no data."""

@@ -1,10 +1,10 @@
 """A fitted member of the tree branch: one booster a fold, applied to whole scenes."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
+from data.files import hash_file
 from data.maps.member import Prediction
+from data.maps.store import worth_windows
 from data.records import read_record, require_hash
 from data.scenes.scene import Scene
 from data.scenes.windows import Window, tile_windows
-from data.workers import map_ordered
+from data.workers import held, map_ordered
 from features.channels import Channels, OpenChannels
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
@@ -51,11 +53,13 @@ class TreeMember:
         Probability bands.
     threads : int
     executor : Executor or None
-        Where features of whole scenes are computed.
+        Where features of whole scenes are computed, and windows of a large one predicted.
     side : int
         Pixels on a side of the windows that are predicted at a time.
     batch : int
         Tagged scenes that are predicted at a time.
+    load : callable or None
+        Picklable; loads the member in a process of one thread, where it gives the same bytes.
     """
 
     name: str
@@ -66,6 +70,7 @@ class TreeMember:
     executor: Executor | None = None
     side: int = 512
     batch: int = 256
+    load: Callable[[], "TreeMember"] | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -78,7 +83,15 @@ class TreeMember:
             yield from self._predict_wholes(scenes, self.feature_set, folds)
         else:
             for scene in scenes:
-                yield from self._predict_pixels(scene, self.used.open(scene), folds)
+                windows = list(tile_windows(scene.grid.height, scene.grid.width, self.side))
+                executor = worth_windows(self.executor, scene) if self.load and len(windows) > 1 else None
+                if executor and self.load:
+                    probas = map_ordered(partial(_predict_loaded, self.load, scene, folds), windows, executor)
+                else:
+                    opened = self.used.open(scene)
+                    probas = (self.predict_window(opened, window, folds) for window in windows)
+                for window, proba in zip(windows, probas, strict=True):
+                    yield scene, window, proba
 
     @cached_property
     def used(self) -> Channels:
@@ -91,21 +104,29 @@ class TreeMember:
             used.update(channels.names[place] for place in booster.forest.used)
         return channels.only(used)
 
-    def _predict_pixels(self, scene: Scene, opened: OpenChannels, folds: Sequence[int]) -> Iterator[Prediction]:
-        places = [self.feature_set.names.index(name) for name in self.used.names]
-        for window in tile_windows(scene.grid.height, scene.grid.width, self.side):
-            proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
-            valid = opened.valid(window)
-            if valid.any():
-                # Neighbours follow each other, which is what makes a forest fast.
-                order = in_squares(window.height, window.width)
-                pixels = order[valid.ravel()[order]]
-                features = np.take(opened.compute(window).reshape(len(places), -1), pixels, axis=1)
-                if len(places) < len(self.feature_set.names):
-                    looked_at, features = features, np.zeros((len(self.feature_set.names), len(pixels)), np.float32)
-                    features[places] = looked_at
-                proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features.T, folds).T
-            yield scene, window, proba
+    def predict_window(self, opened: OpenChannels, window: Window, folds: Sequence[int]) -> NDArray[np.float32]:
+        """Return the mean probability (n_classes, height, width) of some folds' boosters in a window.
+
+        Parameters
+        ----------
+        opened : OpenChannels
+            A scene, by the channels in `used`.
+        window : Window
+        folds : sequence of int
+        """
+        proba = np.full((self.n_classes, window.height, window.width), np.nan, np.float32)
+        valid = opened.valid(window)
+        if valid.any():
+            # Neighbours follow each other, which is what makes a forest fast.
+            order = in_squares(window.height, window.width)
+            pixels = order[valid.ravel()[order]]
+            names, used = self.feature_set.names, self.used.names
+            features = np.take(opened.compute(window).reshape(len(used), -1), pixels, axis=1)
+            if len(used) < len(names):
+                looked_at, features = features, np.zeros((len(names), len(pixels)), np.float32)
+                features[[names.index(name) for name in used]] = looked_at
+            proba.reshape(self.n_classes, -1)[:, pixels] = self.mean_proba(features.T, folds).T
+        return proba
 
     def _predict_wholes(
         self, scenes: Sequence[Scene], feature_set: SceneFeatureSet, folds: Sequence[int]
@@ -128,6 +149,14 @@ class TreeMember:
         return mean / np.float32(len(folds))
 
 
+def _predict_loaded(
+    load: Callable[[], TreeMember], scene: Scene, folds: Sequence[int], window: Window
+) -> NDArray[np.float32]:
+    """Predict a window in a process, which loads the member once."""
+    member = held(load)
+    return member.predict_window(member.used.open(scene), window, folds)
+
+
 def load_member(
     directory: Path,
     threads: int = 1,
@@ -144,7 +173,7 @@ def load_member(
     device : {"auto", "cpu", "cuda"}
         Unless "cpu", libraries that can predict on a GPU do, if there is one.
     executor : Executor, optional
-        Where features of whole scenes are computed.
+        Where features of whole scenes are computed, and windows of a large one predicted.
     members : Path, optional
         Holds the folders of the members that it is stacked on; that of ``directory`` by default.
 
@@ -166,7 +195,17 @@ def load_member(
         kind = LEARNERS[record.settings.booster].booster
     n_classes = len(record.classes.names)
     boosters = _load_boosters(directory, kind, (record.features, n_classes), device)
-    return TreeMember(record.name, boosters, feature_set, n_classes, threads, executor)
+    load = None
+    if executor is not None and not (device != "cpu" and count_gpus()):
+        # Boosters of another training make another key, also for a process that holds those before.
+        made = [hash_file(path) for path in sorted(directory.glob("*.json"))]
+        whereabouts = directory.resolve(), None if members is None else members.resolve()
+        load = partial(_load_again, *whereabouts, device, tuple(made))
+    return TreeMember(record.name, boosters, feature_set, n_classes, threads, executor, load=load)
+
+
+def _load_again(directory: Path, members: Path | None, device: DeviceName, made: Sequence[str]) -> TreeMember:
+    return load_member(directory, 1, device, None, members)
 
 
 @lru_cache(maxsize=8)

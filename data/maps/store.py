@@ -31,9 +31,11 @@ __all__ = [
     "MapStore",
     "ParquetStore",
     "RasterStore",
+    "in_windows",
     "map_path",
     "open_store",
     "read_windows",
+    "worth_windows",
     "worth_workers",
     "write_maps",
 ]
@@ -247,7 +249,7 @@ def write_maps(
     require_folds(member, catalogue.folds)
     files = {path: scenes for path, scenes in store.files(catalogue.scenes).items() if not path.exists()}
     wholes = [scenes[0].whole for scenes in files.values()]
-    apart = None if load is None else worth_workers(executor, wholes)
+    apart = None if load is None or in_windows(executor, wholes) else worth_workers(executor, wholes)
     work = partial(_write_loaded, store, load) if apart and load else partial(_write, store, member)
     for _ in track(map_ordered(work, files.items(), apart), f"{member.name}: maps", len(files)):
         pass
@@ -272,10 +274,24 @@ def worth_workers(executor: Executor | None, scenes: Sequence[Scene], work: floa
     work : float
         On a pixel, as a share of that of mapping it.
     """
-    if executor is None or len(scenes) < 2:
+    if len(scenes) < 2:
         return None
-    pixels = work * sum(scene.grid.height * scene.grid.width for scene in scenes)
+    return _worth_pixels(executor, work * sum(scene.grid.height * scene.grid.width for scene in scenes))
+
+
+def worth_windows(executor: Executor | None, scene: Scene) -> Executor | None:
+    """Return an executor where the windows of a scene take longer than its processes take to start; else None."""
+    return _worth_pixels(executor, scene.grid.height * scene.grid.width)
+
+
+def _worth_pixels(executor: Executor | None, pixels: float) -> Executor | None:
     return executor if not isinstance(executor, Workers) or pixels >= executor.worth_pixels else None
+
+
+def in_windows(executor: Executor | None, scenes: Sequence[Scene], pixels: int = 2**24) -> bool:
+    """Return whether scenes are so few and large that processes had better share the windows of each."""
+    few = len(scenes) < (executor.slots if isinstance(executor, Workers) else 2)
+    return len(scenes) < 2 or (few and min(scene.grid.height * scene.grid.width for scene in scenes) >= pixels)
 
 
 def read_windows(height: int, width: int, planes: int, most_bytes: int = MOST_BYTES) -> Iterator[Window]:

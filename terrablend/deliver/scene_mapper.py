@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.errors import FeatureError
 from data.maps.member import Member
-from data.maps.store import map_path, open_store, worth_workers
+from data.maps.store import in_windows, map_path, open_store, worth_workers
 from data.progress import untracked
 from data.scenes.scene import Scene
 from data.workers import held, map_ordered
@@ -59,7 +59,7 @@ class SceneMapper:
         """Map scenes, in processes if there are enough of them and no member is better off with all threads."""
         loadings = [(branch_of(self.run.experiment.members[name]), self.run.loading(name)) for name in self.members]
         apart = all(branch.by_process(loading) for branch, loading in loadings)
-        if apart and (executor := worth_workers(executor, scenes)):
+        if apart and not in_windows(executor, scenes) and (executor := worth_workers(executor, scenes)):
             alone = replace(self.run, workers=1, executor=None, track=untracked)
             yield from map_ordered(replace(self, run=alone), scenes, executor)
             return

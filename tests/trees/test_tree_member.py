@@ -1,3 +1,5 @@
+import pickle
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from data.maps.store import open_store, write_maps
 from data.records import read_record, write_parquet, write_record
 from data.scenes.classes import Classes
 from data.scenes.scene import read_label, read_scene, valid_mask
+from data.worker_pool import Workers
 from features import FeatureSet, build_table
 from features.settings import SampleSettings
 from features.table import table_path
@@ -87,6 +90,31 @@ def test_only_features_that_a_booster_splits_on_are_computed(fitted, make_scenes
     np.testing.assert_array_equal(proba[seen], expected[seen])
     [names] = computed
     assert set(names) < set(NAMES) or booster == "random_forest"
+
+
+class Pickling(Workers):
+    """Workers that do at once what is pickled for them."""
+
+    lost, worth_pixels, slots = (), 0, 2
+
+    def submit(self, work, /, *args):
+        future = Future()
+        work, args = pickle.loads(pickle.dumps((work, args)))
+        future.set_result(work(*args))
+        return future
+
+    def recover(self, error, times):
+        raise error
+
+
+def test_processes_share_the_windows_of_a_scene(fitted):
+    catalogue, directory = fitted()
+    scene, alone = catalogue.scenes[0], replace(load_member(directory), side=16)
+    shared = replace(load_member(directory, 2, executor=Pickling()), side=16)
+    parts, expected = (list(member.predict([scene], [0, 1])) for member in (shared, alone))
+    assert [window for _, window, _ in parts] == [window for _, window, _ in expected]
+    for (_, _, proba), (_, _, one) in zip(parts, expected, strict=True):
+        np.testing.assert_array_equal(proba, one)
 
 
 def test_a_member_writes_a_map_of_every_scene_by_the_model_that_never_saw_it(fitted):

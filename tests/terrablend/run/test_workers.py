@@ -1,6 +1,6 @@
 import pytest
 
-from data.maps.store import worth_workers
+from data.maps.store import in_windows, worth_workers
 from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from data.worker_pool import WorkerPool
@@ -57,12 +57,16 @@ def test_maps_of_processes_are_those_of_one_byte_for_byte(tmp_path, terrablend, 
 
 
 def test_processes_are_started_for_many_or_large_scenes():
-    small, large = (Scene("a", "test", (), Grid(side, side)) for side in (64, 1024))
+    small, large, huge = (Scene("a", "test", (), Grid(side, side)) for side in (64, 1024, 4096))
     with WorkerPool(2) as pool:
         assert worth_workers(pool, [small] * 500) is None
         assert worth_workers(pool, [small] * 512) is pool
         assert worth_workers(pool, [small] * 512, work=0.5) is None
         assert worth_workers(pool, [large]) is None
+        assert in_windows(pool, [large])
+        assert not in_windows(pool, [large] * 2)
+        assert not in_windows(pool, [huge] * 2)
+        assert in_windows(pool, [huge])
         assert worth_workers(pool, [large] * 2) is pool
         assert worth_workers(None, [large] * 2) is None
 
