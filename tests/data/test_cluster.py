@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from data.cluster import open_cluster
+from data.cluster import _look, open_cluster
 from data.errors import RunError
 
 BEGIN = """
@@ -32,7 +32,6 @@ with start(workers=2) as cluster, open_executor(1, cluster.scheduler_address) as
     executor.require(folder, [folder / "scene.tif"])
     assert [path.name for path in folder.iterdir()] == ["scene.tif"]
     print(executor.slots, list(map_ordered(abs, range(-100, 0), executor)) == list(range(100, 0, -1)))
-    refused(lambda: executor.require(folder / "nowhere" / "else"))
 """
 
 THREADS = """
@@ -74,8 +73,21 @@ def carried_out(script, folder):
 
 def test_a_cluster_does_the_work_in_order_once_its_workers_see_the_files(tmp_path):
     pytest.importorskip("distributed")
-    slots, *_ = carried_out(WORK, tmp_path)
-    assert slots == "2 True"
+    assert carried_out(WORK, tmp_path) == ["2 True"]
+
+
+def test_a_worker_says_what_it_does_not_see_as_this_machine_does(tmp_path):
+    written, scene = tmp_path / "run" / "token", tmp_path / "scene.tif"
+    scene.write_text("pixels")
+    assert _look(written, "token", [(scene, 6)]) == str(tmp_path / "run")
+    written.parent.mkdir()
+    written.write_text("that of another machine")
+    assert _look(written, "token", [(scene, 6)]) == str(tmp_path / "run")
+    written.write_text("token")
+    assert _look(written, "token", [(scene, 6)]) is None
+    assert _look(written, "token", [(scene, 6), (scene, 7)]) == str(scene)
+    assert _look(written, "token", [(tmp_path / "other.tif", 6)]) == str(tmp_path / "other.tif")
+    assert sorted(path.name for path in written.parent.iterdir()) == ["token"]
 
 
 @pytest.mark.slow

@@ -76,6 +76,17 @@ def test_a_stratum_says_what_a_pixel_is():
 
 
 @given(st.integers(0, 99), st.integers(1, 60))
+def test_a_quota_takes_all_of_a_rare_class(seed, quota):
+    rng = np.random.default_rng(seed)
+    label = rng.choice([0, 1, 2], (30, 30), p=[0.8, 0.18, 0.02]).astype(np.uint8)
+    settings = SampleSettings(quota=quota, quotas={"rock": 3})
+    sample = draw(label, np.ones_like(label, bool), LAND, settings, rng, 16)
+    for value in range(3):
+        count = (label == value).sum()
+        assert (sample.label == value).sum() == min(3 if value == 1 else quota, count)
+        np.testing.assert_allclose(sample.weight[sample.label == value].sum(), count, rtol=1e-5)
+
+
 def test_a_large_scene_gives_a_bounded_sample_whose_weights_are_exact():
     rng = np.random.default_rng(0)
     label = np.zeros((500, 500), np.uint8)
@@ -86,17 +97,6 @@ def test_a_large_scene_gives_a_bounded_sample_whose_weights_are_exact():
     assert set(sample.weight[stratum == 0]) == {200_000 / 50_000}
     assert set(sample.weight[stratum == 1]) == {1.0}
     assert sample.weight.sum() == pytest.approx(label.size)
-
-
-def test_a_quota_takes_all_of_a_rare_class(seed, quota):
-    rng = np.random.default_rng(seed)
-    label = rng.choice([0, 1, 2], (30, 30), p=[0.8, 0.18, 0.02]).astype(np.uint8)
-    settings = SampleSettings(quota=quota, quotas={"rock": 3})
-    sample = draw(label, np.ones_like(label, bool), LAND, settings, rng, 16)
-    for value in range(3):
-        count = (label == value).sum()
-        assert (sample.label == value).sum() == min(3 if value == 1 else quota, count)
-        np.testing.assert_allclose(sample.weight[sample.label == value].sum(), count, rtol=1e-5)
 
 
 def test_a_quota_of_an_unknown_class_is_refused():
