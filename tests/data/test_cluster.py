@@ -65,7 +65,7 @@ os._exit(0)
 
 def carried_out(script, folder):
     done = subprocess.run(
-        [sys.executable, "-c", BEGIN + script, str(folder)], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", BEGIN + script, str(folder)], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip().splitlines()
