@@ -12,7 +12,7 @@ from data.scenes.scene import Scene, read_label
 from data.scenes.windows import Grid
 from ensemble import MAP, EnsembleSettings, evaluate_class_maps, score_table
 from ensemble.decide.decision.cleaning import Cleaning, Rule
-from ensemble.maps import open_maps
+from ensemble.maps import MemberMaps, open_maps
 from ensemble.score.evaluation import decide_scene, evaluate_members, mapped_pixels
 
 from ..conftest import KELP, SHAPE
@@ -121,10 +121,8 @@ def test_tags_are_counted_one_by_one_and_have_no_mapped_area():
     stored = {scene: rng.integers(0, 65535, (1, 3, 1, 1)).astype(np.uint16) for scene in labels}
     scenes = [Scene(scene, "train", (), Grid(1, 1), group=scene, fold=0) for scene in labels]
 
-    class TagMaps:
-        weighted = False
-
-        def windows(self, scene):
+    class TagMaps(MemberMaps):
+        def windows(self, scene, area=None):
             yield scene.grid.window, stored[scene.id]
 
         def label(self, scene, window=None):
@@ -137,7 +135,7 @@ def test_tags_are_counted_one_by_one_and_have_no_mapped_area():
         def apply(self, stored):
             return (stored[0] >= 30_000).astype(np.uint8)
 
-    evaluation = evaluate_members(TagMaps(), scenes, lambda _: {"blend": Tags()}, tags)
+    evaluation = evaluate_members(TagMaps({}, tags), scenes, lambda _: {"blend": Tags()}, tags)
     assert evaluation.total("blend").shape == (3, 2, 3)
     for scene, label in labels.items():
         for tag in range(3):
