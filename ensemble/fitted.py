@@ -5,12 +5,15 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from data.errors import EnsembleError
+from data.maps.geotiff import dequantise
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.scene import Split
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import Audit, audit_labels
@@ -19,7 +22,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_maps
 from ensemble.maps import MemberFolder, open_maps
 from ensemble.objective import objective_of
-from ensemble.rows import LabelledRows, open_rows
+from ensemble.rows import LabelledRows, RowMaps, open_rows
 from ensemble.score.ablation import Ablation, ablate
 from ensemble.score.areas import Areas
 from ensemble.score.evaluation import Evaluation, evaluate_in_sample
@@ -58,6 +61,30 @@ class FittedEnsemble:
     def nested(self) -> Evaluation:
         """The evaluation of the training scenes, everything decided without their fold."""
         return self.evaluations[0]
+
+    def decide_rows(self, maps: RowMaps, fold: NDArray[np.integer]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Predict each row that was fitted to by what was decided without its fold.
+
+        Parameters
+        ----------
+        maps : RowMaps
+        fold : (n,) int
+
+        Returns
+        -------
+        proba : (n_classes, n) float32
+            As they are shown, NaN where nothing was predicted.
+        label : (Q, n) uint8
+            Label indices, `IGNORE` where nothing was predicted.
+        """
+        proba = np.full(maps.stored.shape[1:], np.nan, np.float32)
+        label = np.full(maps.labels.shape, IGNORE, np.uint8)
+        for number, decisions in self.nested.decisions.items():
+            decision, inside = decisions[self.nested.final], np.flatnonzero(fold == number)
+            blended = decision.proba(maps.stored[:, :, inside])
+            proba[:, inside] = dequantise(decision.show(blended))
+            label[:, inside] = decision.label(blended)
+        return proba, label
 
     def save(self, folder: Path, catalogue: Catalogue) -> None:
         """Write every result to its file in a folder; ``ensemble.json`` last."""

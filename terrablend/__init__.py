@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from terrablend.api.arrays import context, features, pixel_table, spectral_indices
     from terrablend.api.decisions import FittedDecision, blend, calibrate, load_decision, tune_thresholds
+    from terrablend.api.estimators import BlendClassifier, ThresholdTuner
     from terrablend.api.runs import FinishedRun, open_run, train
 
 __all__ = [
+    "BlendClassifier",
     "FinishedRun",
     "FittedDecision",
+    "ThresholdTuner",
     "blend",
     "calibrate",
     "context",
@@ -32,6 +35,7 @@ __all__ = [
 PUBLIC = {
     "arrays": ("context", "features", "pixel_table", "spectral_indices"),
     "decisions": ("FittedDecision", "blend", "calibrate", "load_decision", "tune_thresholds"),
+    "estimators": ("BlendClassifier", "ThresholdTuner"),
     "runs": ("FinishedRun", "open_run", "train"),
 }
 """Module of `terrablend.api` → what it gives."""

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from data.errors import EnsembleError
 from data.maps.geotiff import dequantise, quantise
 from data.records import FileKind, read_record, write_record
-from data.scenes.classes import IGNORE, Classes
 from ensemble.ensemble import Ensemble
 from ensemble.fitted import FittedEnsemble, fit_rows
 from ensemble.rows import LabelledRows, open_rows
@@ -25,6 +24,8 @@ from terrablend.api.encoding import Encoding, Label, Proba, classes_of, deal_fol
 
 __all__ = ["FittedDecision", "blend", "calibrate", "load_decision", "tune_thresholds"]
 
+MODEL = "model"
+"""What the member is called where there is but one."""
 DECISION = FileKind("a decision", EnsembleError, "FittedDecision.save", "Ask for the file again, or save it again.")
 
 
@@ -191,7 +192,7 @@ def blend(
     if not probas:
         raise EnsembleError("expected probabilities of members by name, got none.")
     encoding, label = encode(next(iter(probas.values())), y)
-    group = name_groups(groups, len(label), seed)
+    group = name_groups(groups, folds, len(label), seed)
     rows = LabelledRows(
         {name: encoding.planes(name, proba) for name, proba in probas.items()},
         label,
@@ -201,13 +202,14 @@ def blend(
     )
     classes = classes_of(encoding)
     fitted = fit_rows(rows, classes, chosen, seed=seed)
+    _, label = fitted.decide_rows(open_rows(rows, classes)[0], rows.fold)
     interval = _interval(fitted)
     return FittedDecision(
         fitted.ensemble,
         encoding,
         (_known(interval.low), _known(interval.high)),
         chosen.confidence_level,
-        _out_of_fold(fitted, rows, classes, encoding),
+        encoding.names(label),
         fitted.scores,
     )
 
@@ -231,7 +233,7 @@ def tune_thresholds(y: Any, proba: Proba, *, groups: Any = None, **options: Any)
     >>> sorted(tuned.thresholds_)
     ['sea']
     """
-    return blend({"model": proba}, y, groups=groups, **{"calibration": "none", **options})
+    return blend({MODEL: proba}, y, groups=groups, **{"calibration": "none", **options})
 
 
 def calibrate(y: Any, proba: Proba, *, groups: Any = None, method: str = "auto", **options: Any) -> FittedDecision:
@@ -246,7 +248,7 @@ def calibrate(y: Any, proba: Proba, *, groups: Any = None, method: str = "auto",
     **options
         As of `blend`.
     """
-    return blend({"model": proba}, y, groups=groups, **{"calibration": method, "thresholds": "fixed", **options})
+    return blend({MODEL: proba}, y, groups=groups, **{"calibration": method, "thresholds": "fixed", **options})
 
 
 def load_decision(path: str | Path) -> FittedDecision:
@@ -276,13 +278,3 @@ def _interval(fitted: FittedEnsemble) -> Interval:
 
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _out_of_fold(fitted: FittedEnsemble, rows: LabelledRows, classes: Classes, encoding: Encoding) -> NDArray[Any]:
-    """Return the label of each row as it was decided without its fold."""
-    maps, _ = open_rows(rows, classes)
-    index = np.full(maps.labels.shape, IGNORE, np.uint8)
-    for fold, decisions in fitted.nested.decisions.items():
-        inside = np.flatnonzero(rows.fold == fold)
-        index[:, inside] = decisions[fitted.nested.final].apply(maps.stored[:, :, inside])
-    return encoding.names(index)

@@ -53,7 +53,13 @@ class Encoding:
         """Return probabilities (n, n_classes) in the shape in which the user gave them."""
         if not self.columns:
             return planes[:, 0]
-        return np.column_stack([1 - planes[:, 0], planes[:, 0]]) if planes.shape[1] < self.columns else planes
+        if planes.shape[1] < self.columns:
+            return np.column_stack([1 - planes[:, 0], planes[:, 0]])
+        if self.task == "multilabel":
+            return planes
+        # As they are stored they sum to 1 but for 1e-5.
+        total = planes.sum(axis=1, keepdims=True)
+        return planes / np.where(total > 0, total, np.float32(1))
 
     def names(self, index: NDArray[np.uint8]) -> NDArray[Any]:
         """Return labels of label indices (Q, n): (n,), None where nothing is predicted; of tags (n, Q) of 0 and 1."""
@@ -82,9 +88,10 @@ def encode(proba: Proba, y: Any) -> tuple[Encoding, NDArray[np.uint8]]:
     if values.ndim != 1 or len(shape) not in (1, 2) or len(values) != shape[0]:
         raise EnsembleError(f"expected a label for each of the rows of probabilities {shape}, got {values.shape}.")
     known = _known_labels(values)
-    labels, place = np.unique(
-        values[known] if values.dtype != object else values[known].astype(str), return_inverse=True
-    )
+    try:
+        labels, place = np.unique(values[known], return_inverse=True)
+    except TypeError:  # Labels of several kinds have an order as text.
+        labels, place = np.unique(values[known].astype(str), return_inverse=True)
     binary = columns in (0, 1, 2)
     wanted = 2 if binary else columns
     if len(labels) != wanted:
@@ -115,12 +122,16 @@ def classes_of(encoding: Encoding) -> Classes:
     return Classes(encoding.task, ids, names, tuple(PALETTE[place % len(PALETTE)] for place in range(len(names))))
 
 
-def name_groups(groups: Any, n: int, seed: int) -> Sequence[str]:
-    """Return the group of each row as a name; where none are given rows are dealt to `PARTS` at random."""
+def name_groups(groups: Any, folds: Any, n: int, seed: int) -> Sequence[str]:
+    """Return the group of each row as a name; where none are given rows are dealt to `PARTS` at random, by fold."""
     if groups is not None:
         return [str(group) for group in np.asarray(groups).tolist()]
-    parts = np.random.default_rng(seed).permutation(n) % min(PARTS, max(n, 1))
-    return [f"part {part:02d}" for part in parts]
+    fold = np.unique(np.asarray(folds), return_inverse=True)[1] if np.ndim(folds) else np.zeros(n, np.int64)
+    if len(fold) != n:
+        raise EnsembleError(f"expected the fold of each of {n} rows, got {len(fold)}.")
+    per_fold = max(PARTS // (fold.max(initial=0) + 1), 1)
+    parts = np.random.default_rng(seed).permutation(n) % min(per_fold, max(n, 1))
+    return [f"part {per_fold * of_fold + part:02d}" for of_fold, part in zip(fold, parts, strict=True)]
 
 
 def deal_folds(folds: Any, group: Sequence[str], seed: int) -> NDArray[np.int64]:

@@ -10,14 +10,13 @@ import polars as pl
 
 from data.errors import ExperimentError
 from data.files import write_json
-from data.maps.geotiff import dequantise
 from data.records import write_parquet
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
-from ensemble.fitted import FittedEnsemble, fit_rows
+from ensemble.fitted import fit_rows
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
-from ensemble.rows import LabelledRows, RowMaps, open_rows
+from ensemble.rows import LabelledRows, open_rows
 from ensemble.score.row_scores import score_rows
 from features.feature_set import FeatureSet
 from features.foreign import catalogue_of_table, find_tables, write_table
@@ -119,7 +118,10 @@ class TableRun(FittedRun[TableExperiment]):
             folder / "report.html",
             ReportSource(fitted, self._run_facts(), maps, of_rows, experiment.ensemble, track=self.track),
         )
-        write_parquet(folder / "oof.parquet", self._decided(held_out, fitted, maps).to_arrow())
+        proba, label = fitted.decide_rows(maps, rows.fold)
+        columns = {name: pl.Series(of) for name, of in zip(proba_columns(catalogue.classes), proba, strict=True)}
+        prediction = pl.Series(np.array(catalogue.classes.label_ids)[label[0]])
+        write_parquet(folder / "oof.parquet", held_out.with_columns(**columns, prediction=prediction).to_arrow())
         models = self.hash_models(experiment.members)
         replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, of_rows)
 
@@ -138,21 +140,6 @@ class TableRun(FittedRun[TableExperiment]):
             None if (weight == weight[0]).all() else weight,
         )
         return held_out, rows
-
-    def _decided(self, held_out: pl.DataFrame, fitted: FittedEnsemble, maps: RowMaps) -> pl.DataFrame:
-        """Return the rows with probabilities and classes, each as decided without its fold."""
-        classes, fold_of = maps.classes, held_out["fold"].to_numpy()
-        proba = np.full((len(held_out), len(classes.names)), np.nan, np.float32)
-        prediction = np.zeros(len(held_out), np.int64)
-        for fold, decisions in fitted.nested.decisions.items():
-            decision, inside = decisions[fitted.nested.final], np.flatnonzero(fold_of == fold)
-            blended = decision.proba(maps.stored[:, :, inside])
-            proba[inside] = dequantise(decision.show(blended)).T
-            prediction[inside] = np.array(classes.label_ids)[decision.label(blended)[0]]
-        columns = dict(zip(proba_columns(classes), proba.T, strict=True))
-        return held_out.with_columns(**{name: pl.Series(values) for name, values in columns.items()}).with_columns(
-            prediction=pl.Series(prediction)
-        )
 
     def _run_facts(self) -> RunFacts:
         return RunFacts(

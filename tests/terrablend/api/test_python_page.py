@@ -42,7 +42,7 @@ def test_every_block_of_the_page_runs(tmp_path, monkeypatch):
     }
     (tmp_path / "coast.yaml").write_text(yaml.safe_dump(experiment))
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names = {}
     for block in blocks:
         # No workers are started from within a test.
