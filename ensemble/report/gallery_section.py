@@ -21,7 +21,7 @@ from ensemble.score.evaluation import Evaluation
 
 __all__ = ["GalleryScene", "draw_gallery", "gallery_values"]
 
-FIRST = 12
+FIRST = 4
 """Scenes that are shown before the button is pressed."""
 BUDGET = 2_800_000
 """Characters that the pictures of a report may have together."""

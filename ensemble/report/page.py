@@ -1,4 +1,4 @@
-"""The report: one HTML file that works offline, verdict first, then a section for each question."""
+"""The report: one HTML file that works offline, verdict first, then scenes and scores; the rest is folded."""
 
 from functools import partial
 from pathlib import Path
@@ -20,16 +20,30 @@ from ensemble.report.trees_section import tree_values
 __all__ = ["SECTIONS", "write_report"]
 
 SECTIONS = (
+    Section("scenes", "Scenes", "report_scenes.html", gallery_values),
     Section("train", "Out of fold", "report_scores.html", partial(score_values, split="train")),
     Section("val", "Validation split", "report_scores.html", partial(score_values, split="val")),
-    Section("areas", "Areas", "report_areas.html", area_values),
-    Section("thresholds", "Thresholds", "report_thresholds.html", threshold_values),
-    Section("folds", "Fold by fold", "report_folds.html", fold_values),
-    Section("features", "Features", "report_features.html", feature_values),
-    Section("trees", "Feature importance", "report_trees.html", tree_values),
-    Section("applicability", "Unlike training", "report_applicability.html", applicability_values),
-    Section("audit", "Labels to check", "report_audit.html", audit_values),
-    Section("scenes", "Scenes", "report_scenes.html", gallery_values),
+    Section(
+        "areas", "Area of each class", "report_areas.html", area_values, "as mapped, and corrected for the map's errors"
+    ),
+    Section(
+        "audit", "Labels to check", "report_audit.html", audit_values, "where predictions contradict the label most"
+    ),
+    Section(
+        "thresholds", "Thresholds", "report_thresholds.html", threshold_values, "what another threshold would score"
+    ),
+    Section(
+        "folds", "Fold by fold", "report_folds.html", fold_values, "scores and decisions of each, groups and leakage"
+    ),
+    Section("features", "Features", "report_features.html", feature_values, "how well each column separates by itself"),
+    Section("trees", "Feature importance", "report_trees.html", tree_values, "which columns the trees use, and how"),
+    Section(
+        "applicability",
+        "Unlike the training scenes",
+        "report_applicability.html",
+        applicability_values,
+        "where the scores on this page say nothing",
+    ),
 )
 """The parts of the page, in order; those without values are left out."""
 
@@ -46,7 +60,7 @@ def write_report(path: Path, source: ReportSource) -> None:
     ensemble, classes = source.fitted.ensemble, source.classes
     marks = label_marks(classes)
     sections = [
-        {"key": section.key, "title": section.title, "template": section.template, **values}
+        {"key": section.key, "title": section.title, "about": section.about, "template": section.template, **values}
         for section in SECTIONS
         if (values := section.values(source)) is not None
     ]
@@ -67,4 +81,5 @@ def write_report(path: Path, source: ReportSource) -> None:
         mark_of={mark.label: mark for mark in marks},
         error_colors={kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in ERROR_COLORS.items()},
         sections=sections,
+        nested=next(section for section in sections if section["key"] == "train"),
     )

@@ -108,6 +108,15 @@
   }
   if (data) document.querySelectorAll(".explorer").forEach(explore);
 
+  // What is folded opens where a link leads to it, and on paper.
+  function unfold(hash) {
+    const folded = hash.length > 1 && document.querySelector(`${hash} > .whole`);
+    if (folded) folded.open = true;
+  }
+  document.querySelectorAll(".contents a").forEach((link) => link.addEventListener("click", () => unfold(link.hash)));
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
+  unfold(location.hash);
+
   const gallery = document.getElementById("gallery");
   if (gallery) {
     const scenes = [...gallery.querySelectorAll("figure")];

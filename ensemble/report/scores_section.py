@@ -83,6 +83,7 @@ def score_values(source: ReportSource, split: Split) -> Row | None:
         ],
         "confusion": None if classes.task == "multilabel" else _shares(counts[0]),
         "unseen": float(counts[..., -1].sum() / max(counts.sum(), 1)),
+        "areas": split in source.fitted.areas,
     }
 
 

@@ -105,14 +105,17 @@ class Section:
     key : str
         Its anchor on the page.
     title : str
-        In the list of contents.
+        Above it and in the list of contents.
     template : str
         A file of this folder, which reads its values from ``section``.
     values : callable
         Source → values of the template, or None where there is nothing to show.
+    about : str
+        What it tells, of a section that is folded until it is asked for; "" of one that is shown.
     """
 
     key: str
     title: str
     template: str
     values: Callable[[ReportSource], Row | None]
+    about: str = ""

@@ -22,10 +22,10 @@ SHAPE = (24, 31)
 SETTINGS = EnsembleSettings(sample=4000)
 
 
-def noisy(classes, strength, seed, where=None, bias=0):
+def noisy(classes, strength, seed, where=None, bias=0, blank=0):
     """Return a member: probabilities that know the label with some strength, everywhere or on one half of the pixels.
 
-    ``bias`` is added to the logits, one a label or one for all.
+    ``bias`` is added to the logits, one a label or one for all; of the first ``blank`` rows it says nothing.
     """
 
     def proba(scene):
@@ -38,6 +38,7 @@ def noisy(classes, strength, seed, where=None, bias=0):
         power = strength if where is None else np.where((rows + cols) % 2 == where, strength, 0)
         logits += power * np.moveaxis(np.eye(n)[known], -1, 0)
         shares = np.exp(logits) / np.exp(logits).sum(axis=0)
+        shares[:, :blank] = np.nan
         return shares[1:] if classes.task == "binary" else shares
 
     return proba

@@ -54,13 +54,44 @@ def test_a_member_alone_is_not_compared_with_itself(report, make_catalogue):
     page, _ = report(make_catalogue(), only=(3, 0))
     assert "gain of" not in page
     assert page.count(">used</span>") == 1
+    assert "<dt>member</dt>" in page
+    assert "weight of" not in page
+    assert "<tr><td>only</td>" not in page or "calibrated</th>" in page
+
+
+def test_scenes_come_before_statistics_which_are_folded(report, make_catalogue, browse, tmp_path):
+    page, _ = report(make_catalogue(), a=(4, 0), b=(1, 1))
+    assert (
+        page.index('<section id="scenes">') < page.index('<section id="train">') < page.index('<details class="whole">')
+    )
+    assert re.search(r'<details class="whole">\s*<summary><h2>Fold by fold</h2>', page)
+    opened = browse(
+        tmp_path / "report.html",
+        """
+        const state = () => [...document.querySelectorAll(".whole")].map((one) => one.open);
+        const before = state();
+        document.querySelector('.contents a[href="#folds"]').click();
+        return [before, document.querySelector("#folds .whole").open, state().filter(Boolean).length];
+        """,
+    )
+    assert not any(opened[0])
+    assert opened[1:] == [True, 1]
+
+
+def test_what_has_no_prediction_is_told_beside_the_scores(report, make_catalogue):
+    told = "of the labelled pixels have no prediction, as where a scene has no data. They count as missed"
+    assert told not in report(make_catalogue(), a=(4, 0))[0]
+    page, _ = report(make_catalogue(), a=(4, 0, None, 0, 6))
+    blank = (6 * 31 - 4) / (24 * 31 - 4)
+    assert f"{100 * blank:.0f}% {told}" in page
+    assert f"accuracy can reach {100 * (1 - blank):.0f}% at most" in page
 
 
 def test_scores_without_an_interval_are_shown_without_one(report, make_catalogue):
     train, val = make_catalogue(), make_catalogue(n_scenes=1, split="val")
     both = replace(train, scenes=train.scenes + val.scenes, statistics=train.statistics | val.statistics)
     page, _ = report(both, a=(3, 0), b=(2.5, 1))
-    assert "On the validation split" in page
+    assert "<h2>Validation split</h2>" in page
     assert "No interval is given for background, kelp and what is averaged over them" in page
     assert "nan" not in page
     assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)
@@ -147,10 +178,10 @@ def test_a_run_s_report_tells_of_parts_areas_choices_and_labels(make_catalogue, 
     assert len(fitted.ensemble.worths_) == 2
     for worth in fitted.ensemble.worths_:
         assert f"<li>{worth.words(SETTINGS.confidence_level)}</li>" in page
-    part = page[page.index('<section id="audit">') : page.index('<section id="scenes">')]
+    part = page[page.index('<section id="audit">') : page.index('<section id="thresholds">')]
     assert part.count("<figure>") == min(len(fitted.audit.regions), 20) > 0
     assert f"<b>1. {fitted.audit.regions[0].scene}</b>" in part
-    part = page[page.index('<section id="areas">') : page.index('<section id="thresholds">')]
+    part = page[page.index('<section id="areas">') : page.index('<section id="audit">')]
     for area in fitted.areas["train"].area:
         assert format_count(area.value) in part
     assert "nan" not in re.sub(r"base64,[\w+/=]+", "", page)

@@ -111,7 +111,7 @@ def test_only_columns_that_are_shown_are_named_as_alike():
 def test_the_report_shows_how_the_trees_use_the_columns(report, make_catalogue, classes, has_shap):
     explanation, facts = explain(classes, has_shap)
     page, _ = report(make_catalogue(classes), features=facts, explanations=[explanation], good=(3, 0, 0))
-    part = page[page.index("<h2>Feature importance</h2>") : page.index("<h2>Scenes</h2>")]
+    part = page[page.index("<h2>Feature importance</h2>") : page.index("<footer>")]
     several = len(classes.label_names) > 2
     assert part.count('<input type="radio"') == (3 if several else 0)
     assert part.count(" checked>") == (1 if several else 0)
