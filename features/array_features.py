@@ -12,7 +12,7 @@ from data.scenes.windows import Grid, Window
 from features.feature_set import FeatureSet, OpenScene
 from features.scene_facts import SceneFacts, measure_scene
 
-__all__ = ["compute_features"]
+__all__ = ["as_planes", "compute_features"]
 
 Plane = NDArray[np.float32]
 
@@ -73,9 +73,14 @@ def compute_features(pixels: NDArray[np.number], bands: Sequence[str], names: Se
     >>> compute_features(np.array([[[1.0, 2.0]], [[3.0, 2.0]]]), ["red", "nir"], ["NDVI"])
     array([[[0.5, 0. ]]], dtype=float32)
     """
+    return OpenArray(FeatureSet(bands, names), as_planes(pixels, bands)).compute()
+
+
+def as_planes(pixels: NDArray[np.number], bands: Sequence[str]) -> Plane:
+    """Return an array as planes (C, H, W) float32; raises FeatureError if there is not a name for each."""
     values = np.asarray(pixels, np.float32)
     if values.ndim != 3 or len(values) != len(bands):
         raise FeatureError(
             f"expected planes ({len(bands)}, H, W), one for each of {', '.join(bands)}, got {values.shape}."
         )
-    return OpenArray(FeatureSet(bands, names), values).compute()
+    return values

@@ -40,4 +40,5 @@ def test_the_site_has_every_page():
         return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in listed(part)]
 
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
+    pages |= {f"examples/{notebook.stem}.md" for notebook in (ROOT / "examples").glob("*.ipynb")}
     assert sorted(listed(site["nav"])) == sorted(pages)

@@ -12,7 +12,7 @@ from data.files import scene_rng
 from data.scenes.classes import IGNORE, Classes, Task
 from data.scenes.colors import PALETTE
 from data.scenes.windows import Grid, Window
-from features.array_features import compute_features
+from features.array_features import as_planes, compute_features
 from features.indices import indices_of
 from features.sample import Strata, sample_pixels, strata_names, stratify
 from features.settings import ContextSettings, FeatureSettings, SampleSettings, feature_names
@@ -219,12 +219,7 @@ def _bands_of(x: Any, bands: Sequence[str] | None) -> tuple[NDArray[np.float32],
         bands = [str(name) for name in np.atleast_1d(x.coords[BAND].values)]
     if bands is None:
         raise FeatureError("expected bands, one name a plane, got none. Name them: bands=['red', 'nir'].")
-    values = np.asarray(getattr(x, "values", x), np.float32)
-    if values.ndim != 3 or len(values) != len(bands):
-        raise FeatureError(
-            f"expected planes ({len(bands)}, H, W), one for each of {', '.join(bands)}, got {values.shape}."
-        )
-    return values, tuple(bands)
+    return as_planes(getattr(x, "values", x), bands), tuple(bands)
 
 
 def _as_given(x: Any, planes: NDArray[np.float32], names: list[str]) -> Any:

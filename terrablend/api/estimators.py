@@ -1,5 +1,6 @@
 """Classifiers of scikit-learn's kind that decide as an ensemble does: thresholds of one model, a blend of several."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -70,7 +71,7 @@ class DecidingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
         Raises
         ------
         ValueError
-            If there are fewer than two classes, or ``cv`` does not hold each row out once.
+            If there are fewer than two classes, no weights that can be used, or ``cv`` does not hold each row out once.
         TypeError
             If an estimator takes no sample weights.
         EnsembleError
@@ -151,7 +152,7 @@ class DecidingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
             return labels
         labels = np.asarray(column_or_1d(y, warn=True))
         self.classes_ = np.unique(labels)
-        counted = labels if sample_weight is None else labels[np.asarray(sample_weight) > 0]
+        counted = labels if sample_weight is None else labels[_counted(sample_weight)]
         if (count := len(np.unique(counted))) < 2:
             raise ValueError(f"expected labels of two classes or more, got {count} class{'es'[: 2 * (count != 1)]}.")
         return labels
@@ -163,7 +164,11 @@ class DecidingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
             kinds = (KFold, GroupKFold) if type_of_target(y) == MULTILABEL else (StratifiedKFold, StratifiedGroupKFold)
             splitter = kinds[groups is not None](splitter or 5, shuffle=True, random_state=seed)
         fold, times = np.zeros(len(y), np.int64), np.zeros(len(y), np.int64)
-        for number, (_, test) in enumerate(check_cv(splitter, y, classifier=True).split(X, y, groups)):
+        with warnings.catch_warnings():
+            # That groups lie in one fold each is checked where they are decided on.
+            warnings.filterwarnings("ignore", "The groups parameter is ignored")
+            tests = [test for _, test in check_cv(splitter, y, classifier=True).split(X, y, groups)]
+        for number, test in enumerate(tests):
             fold[test] = number
             times[test] += 1
         if (times != 1).any():
@@ -312,6 +317,17 @@ class BlendClassifier(DecidingClassifier, _BaseComposition):  # type: ignore[mis
     def _decide(self, probas: Mapping[str, Any], y: NDArray[Any], options: Mapping[str, Any]) -> FittedDecision:
         self._validate_names(list(probas))
         return blend(probas, y, **options)
+
+
+def _counted(sample_weight: Any) -> NDArray[np.bool_]:
+    """Return the rows that count, (n,)."""
+    weight = np.asarray(sample_weight)
+    if weight.ndim != 1:
+        raise ValueError(f"expected sample_weight (n,), a number a row, got {weight.shape}.")
+    counted = np.asarray(weight > 0, bool)
+    if not counted.any():
+        raise ValueError("expected a sample_weight above zero somewhere, got none.")
+    return counted
 
 
 def _one_array(proba: Any) -> NDArray[np.floating]:

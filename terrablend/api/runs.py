@@ -158,6 +158,35 @@ class FinishedRun:
                 )
                 return as_data_array(raster.read(1), None, grid, "class")
 
+    def explore(self, scene_id: str, side: int = 1024) -> Any:
+        """Return a map of a scene that a notebook shows; `.save("scene.html")` writes it as a page.
+
+        Its layers are the picture, the members' out-of-fold probabilities, what the ensemble makes of them, the label
+        and the errors. Where the scene is georeferenced they lie on OpenStreetMap.
+
+        Parameters
+        ----------
+        scene_id : str
+        side : int
+            Most pixels on a side that are drawn; of a larger scene every second, third, … one is.
+
+        Returns
+        -------
+        widget : folium.Map
+
+        Raises
+        ------
+        ExperimentError
+            If folium is not installed, or the run is on a table.
+        SceneError
+            If there is no such scene, or it has tags.
+        """
+        from terrablend.api.explore import explore_scene
+
+        if isinstance(self.run, TableRun):
+            raise ExperimentError(f"{self.path}: expected a run on scenes to show one, got one on a table.")
+        return explore_scene(self.run, scene_id, side)
+
     def report(self) -> Report:
         """Return the report, which a notebook shows."""
         return Report(self.path / "ensemble" / "report.html")

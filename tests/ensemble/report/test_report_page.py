@@ -12,6 +12,7 @@ from data.metrics.metric import CLASS_METRICS
 from data.pages.numbers import format_count, format_number
 from ensemble.decide.decision.decision import calibrate
 from ensemble.maps import open_maps
+from ensemble.report.gallery_section import FIRST
 from ensemble.report.score_counts import JointCounts, ScoreCounts, count_joint, truth_of
 
 from ..conftest import KELP, LAND
@@ -136,16 +137,18 @@ def test_scenes_are_found_by_name_class_and_fold_and_turned_around(report, brows
         more.click();
         states.best = shown();
         move(form.elements.text, "S1");
+        more.click();
         states.found = shown();
         states.said = form.querySelector("output").textContent;
         move(form.elements.text, "");
         move(form.elements.fold, "2");
+        more.click();
         states.fold = shown();
         return states;
         """,
     )
-    assert found["first"] == order[:12]
-    assert found["button"] == "Show 3 more"
+    assert found["first"] == order[:FIRST]
+    assert found["button"] == f"Show {15 - FIRST} more"
     assert found["all"] == order
     assert found["best"] == order[::-1]
     assert set(found["found"]) == {"s1", *(f"s{number}" for number in range(10, 15))}
@@ -165,6 +168,7 @@ def test_nothing_is_wider_than_a_phone_but_tables_that_scroll(report, browse, ma
         const page = phone.contentDocument;
         page.write(document.documentElement.outerHTML.replaceAll(/<(\\/?)script/g, "<$1template"));
         page.close();
+        page.querySelectorAll("details").forEach((folded) => { folded.open = true; });
         const wide = [...page.querySelectorAll("main *, .cover")].filter(
           (one) => one.getBoundingClientRect().right > 380.5 && !one.closest(".wide") && !one.closest("svg"));
         const told = wide.map((one) => one.outerHTML.slice(0, 80));

@@ -1,14 +1,20 @@
+import base64
 import html
+import io
 
 import numpy as np
 import polars as pl
 import pytest
 import rasterio
 import yaml
+from PIL import Image
+from rasterio import warp
 
 import terrablend as tb
-from data.errors import ExperimentError, TerrablendError
+from data.errors import ExperimentError, SceneError, TerrablendError
 from data.maps.geotiff import dequantise, read_map
+from data.scenes.windows import Grid
+from terrablend.api.explore import place_on_web_map
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +99,41 @@ def test_files_and_arrays_are_mapped_alike(trained):
     assert (from_array.y == from_file.y).all()
     with pytest.raises(TerrablendError):
         run.predict(array[:1])
+
+
+def test_a_scene_is_explored_on_a_map(trained):
+    folium = pytest.importorskip("folium")
+    run, root = trained
+    widget = run.explore("s2", side=24)
+    overlays = {
+        child.layer_name: child
+        for child in widget._children.values()
+        if isinstance(child, folium.raster_layers.ImageOverlay)
+    }
+    assert list(overlays) == ["picture", "lightgbm", "map", "label", "errors"]
+    layers = {
+        name: np.asarray(Image.open(io.BytesIO(base64.b64decode(overlay.url.partition(",")[2]))))
+        for name, overlay in overlays.items()
+    }
+    assert layers["map"].shape[-1] == 4
+    [[south, west], [north, east]] = overlays["map"].bounds
+    x, y = warp.transform("EPSG:4326", "EPSG:32633", [west, east], [north, south])
+    assert x == pytest.approx([5.2e5, 5.2e5 + 400], abs=25)
+    assert y == pytest.approx([4e6, 4e6 - 480], abs=25)
+    with rasterio.open(root / "mask" / "s2.tif") as raster:
+        kelp = raster.read(1)[::2, ::2].mean()
+    assert (layers["label"][..., 3] > 0).mean() == pytest.approx(kelp, abs=0.05)
+    assert ((layers["map"][..., 3] > 0) == (layers["label"][..., 3] > 0)).mean() > 0.85
+    assert layers["lightgbm"][layers["label"][..., 3] > 0, 3].mean() > layers["lightgbm"][..., 3].mean() + 40
+    with pytest.raises(SceneError, match="expected a scene among s0, s1"):
+        run.explore("s9")
+
+
+def test_layers_of_a_scene_that_lies_nowhere_are_as_they_are():
+    layer = np.zeros((3, 5, 4), np.uint8)
+    same, bounds = place_on_web_map(layer, Grid(6, 9), 2)
+    assert same is layer
+    assert bounds == [[0, 0], [6, 10]]
 
 
 def test_experiments_are_checked_as_files_are(trained, tmp_path):

@@ -1,0 +1,41 @@
+"""Show the notebooks of this folder on the site: a hook of MkDocs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add a page for each notebook; MkDocs calls it before it builds the site."""
+    from mkdocs.structure.files import File
+
+    for path in sorted(FOLDER.glob("*.ipynb")):
+        files.append(File.generated(config, f"examples/{path.stem}.md", content=page_of(path)))
+    return files
+
+
+def page_of(path: Path) -> str:
+    """Return a notebook as Markdown: its texts, its code, and what it answered."""
+    notebook = json.loads(path.read_text("utf-8"))
+    parts = []
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            # Notebooks lie beside docs/, their pages in it.
+            parts.append(text.replace("](../docs/", "](../"))
+        else:
+            parts.append(f"```python\n{text}\n```")
+            parts.extend(map(_output, cell["outputs"]))
+    source = f"*This page is the notebook `examples/{path.name}`, which a test runs.*"
+    return "\n\n".join([*parts, source]) + "\n"
+
+
+def _output(output: dict[str, Any]) -> str:
+    """Return what a cell answered, as a picture or as text."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return f"![what the cell above shows](data:image/png;base64,{''.join(data['image/png']).strip()})"
+    text = "".join(output.get("text") or data["text/plain"]).rstrip()
+    return f"```text\n{text}\n```"
