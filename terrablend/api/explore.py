@@ -8,7 +8,7 @@ import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.transform import array_bounds
-from rasterio.warp import Resampling, calculate_default_transform, reproject, transform_bounds
+from rasterio.warp import Resampling, reproject, transform_bounds
 
 from data.errors import ExperimentError, SceneError
 from data.maps.geotiff import NODATA, TOP
@@ -110,13 +110,15 @@ def place_on_web_map(layer: Layer, grid: Grid, step: int) -> tuple[Layer, list[l
     height, width = layer.shape[:2]
     if grid.crs is None or grid.transform is None:
         return layer, [[0.0, 0.0], [float(height * step), float(width * step)]]
-    source = Affine(*grid.transform) * Affine.scale(step)
-    edges = array_bounds(height, width, source)
-    target, columns, rows = calculate_default_transform(grid.crs, WEB, width, height, *edges)
-    warped = np.zeros((4, rows, columns), np.uint8)
+    a, b, c, d, e, f = grid.transform
+    source = Affine(a * step, b * step, c, d * step, e * step, f)
+    left, bottom, right, top = transform_bounds(grid.crs, WEB, *array_bounds(height, width, source))
+    rows = max(1, round(width * (top - bottom) / (right - left)))
+    target = Affine((right - left) / width, 0, left, 0, (bottom - top) / rows, top)
+    warped = np.zeros((4, rows, width), np.uint8)
     places = {"src_transform": source, "src_crs": grid.crs, "dst_transform": target, "dst_crs": WEB}
     reproject(np.moveaxis(layer, -1, 0).copy(), warped, resampling=Resampling.nearest, **places)
-    west, south, east, north = transform_bounds(WEB, DEGREES, *array_bounds(rows, columns, target))
+    west, south, east, north = transform_bounds(WEB, DEGREES, left, bottom, right, top)
     return np.moveaxis(warped, 0, -1), [[south, west], [north, east]]
 
 
