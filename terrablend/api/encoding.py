@@ -59,8 +59,7 @@ class Encoding:
             return planes
         # As they are stored they sum to 1 but for 1e-5.
         total = planes.sum(axis=1, keepdims=True)
-        shares: NDArray[np.float32] = planes / np.where(total > 0, total, np.float32(1)).astype(np.float32)
-        return shares
+        return np.asarray(planes / np.maximum(total, 1e-9), np.float32)
 
     def names(self, index: NDArray[np.uint8]) -> NDArray[Any]:
         """Return labels of label indices (Q, n): (n,), None where nothing is predicted; of tags (n, Q) of 0 and 1."""
