@@ -273,9 +273,9 @@ class BlendClassifier(DecidingClassifier, _BaseComposition):  # type: ignore[mis
     >>> from sklearn.ensemble import RandomForestClassifier
     >>> from sklearn.linear_model import LogisticRegression
     >>> X, y = make_classification(500, n_informative=4, random_state=0)
-    >>> members = [("line", LogisticRegression()), ("trees", RandomForestClassifier(20, random_state=0))]
+    >>> members = [("line", LogisticRegression()), ("forest", RandomForestClassifier(20, random_state=0))]
     >>> BlendClassifier(members, metric="dice").fit(X, y).decision_.weights_
-    {'line': 0.5, 'trees': 0.5}
+    {'line': 0.5, 'forest': 0.5}
     """
 
     def __init__(
@@ -307,7 +307,7 @@ class BlendClassifier(DecidingClassifier, _BaseComposition):  # type: ignore[mis
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, or an estimator by its name, or its parameters as ``trees__max_depth``."""
+        """Set parameters, or an estimator by its name, or its parameters as ``forest__max_depth``."""
         self._set_params("estimators", **params)
         return self
 
