@@ -224,7 +224,7 @@ class ThresholdTuner(DecidingClassifier):
     >>> X, y = make_classification(2000, weights=[0.9], class_sep=0.7, random_state=0)
     >>> tuner = ThresholdTuner(LogisticRegression(), metric="f2").fit(X, y, groups=np.arange(2000) // 20)
     >>> [threshold] = tuner.decision_.thresholds_.values()
-    >>> threshold < 0.4, tuner.predict(X).sum() > LogisticRegression().fit(X, y).predict(X).sum()
+    >>> threshold < 0.4, int(tuner.predict(X).sum()) > int(LogisticRegression().fit(X, y).predict(X).sum())
     (True, True)
     """
 
@@ -274,8 +274,9 @@ class BlendClassifier(DecidingClassifier, _BaseComposition):  # type: ignore[mis
     >>> from sklearn.linear_model import LogisticRegression
     >>> X, y = make_classification(500, n_informative=4, random_state=0)
     >>> members = [("line", LogisticRegression()), ("forest", RandomForestClassifier(20, random_state=0))]
-    >>> BlendClassifier(members, metric="dice").fit(X, y).decision_.weights_
-    {'line': 0.5, 'forest': 0.5}
+    >>> blend = BlendClassifier(members, metric="dice").fit(X, y)
+    >>> sorted(blend.decision_.weights_), blend.score(X, y) > 0.85, blend.predict_proba(X[:3]).shape
+    (['forest', 'line'], True, (3, 2))
     """
 
     def __init__(

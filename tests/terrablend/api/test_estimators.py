@@ -29,6 +29,8 @@ QUICK = (
     "check_requires_y_none",
     "check_get_params_invariance",
     "check_set_params",
+    "check_all_zero_sample_weights_error",
+    "check_sample_weights_shape",
 )
 """Checks that fit little; all of them take minutes."""
 
