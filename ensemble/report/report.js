@@ -113,7 +113,7 @@
     const folded = hash.length > 1 && document.querySelector(`${hash} > .whole`);
     if (folded) folded.open = true;
   }
-  document.querySelectorAll(".contents a").forEach((link) => link.addEventListener("click", () => unfold(link.hash)));
+  document.querySelectorAll('a[href^="#"]').forEach((link) => link.addEventListener("click", () => unfold(link.hash)));
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((folded) => { folded.open = true; }));
   unfold(location.hash);
 
