@@ -28,7 +28,7 @@ from cnn.settings import CLASSIFIER
 from data.errors import MemberError
 from data.files import read_json, replacing, require_replaceable, write_json
 
-__all__ = ["ByName", "export_member", "random_windows", "trace"]
+__all__ = ["ByName", "export_member", "onnx_library", "random_windows", "trace", "write_graph"]
 
 logger = logging.getLogger(__name__)
 
@@ -90,9 +90,9 @@ def export_member(
         raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
     for file in (path, path.with_suffix(".json")):
         require_replaceable(file, lambda _: _is_card(path.with_suffix(".json")))
-    _library("onnx")
-    _library("onnxscript")
-    runtime = _library("onnxruntime")
+    onnx_library("onnx")
+    onnx_library("onnxscript")
+    runtime = onnx_library("onnxruntime")
     folds = member.folds if folds is None else tuple(folds)
     names = member.channels.names
     applied = [member.apply_fold(fold) for fold in folds]
@@ -105,25 +105,7 @@ def export_member(
     model = ByName(Mean(applied)).eval()
     program, any_size = trace(model, member)
     with replacing(path) as temporary:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # What torch and onnxscript say to those who develop them.
-                torch.onnx.export(
-                    program,
-                    (),
-                    temporary,
-                    input_names=names,
-                    output_names=[OUTPUT],
-                    opset_version=OPSET,
-                    dynamo=True,
-                    external_data=False,
-                    verbose=False,
-                )
-        except torch.onnx.OnnxExporterError as error:
-            raise MemberError(
-                f"member {member.name}: expected a network that ONNX has all operations of, got: {first_line(error)}. "
-                "Try other versions of torch and onnxscript, or another architecture."
-            ) from error
+        write_graph(program, temporary, names, OUTPUT, f"member {member.name}")
         session = runtime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         differences = []
         for windows in random_windows(member, folds[0], any_size):
@@ -140,6 +122,35 @@ def export_member(
     write_json(path.with_suffix(".json"), _card(member, folds, any_size, difference))
     logger.info("member %s: folds %s, probabilities within %.1e of torch's → %s", member.name, folds, difference, path)
     return difference
+
+
+def write_graph(program: ExportedProgram, path: Path, inputs: Sequence[str], output: str, whose: str) -> None:
+    """Write a recorded graph as an ONNX file with all weights inside; ``whose`` names it in an error.
+
+    Raises
+    ------
+    MemberError
+        If ONNX lacks an operation of it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # What torch and onnxscript say to those who develop them.
+            torch.onnx.export(
+                program,
+                (),
+                path,
+                input_names=inputs,
+                output_names=[output],
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise MemberError(
+            f"{whose}: expected a network that ONNX has all operations of, got: {first_line(error)}. "
+            "Try other versions of torch and onnxscript, or another architecture."
+        ) from error
 
 
 def trace(model: ByName, member: CnnMember) -> tuple[ExportedProgram, bool]:
@@ -258,7 +269,8 @@ def _is_card(path: Path) -> bool:
         return False
 
 
-def _library(name: str) -> ModuleType:
+def onnx_library(name: str) -> ModuleType:
+    """Import a library of the extra `onnx`; raises MemberError if it is missing."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

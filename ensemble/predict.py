@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from data.files import fingerprint
 from data.maps.geotiff import TOP, dequantise, flag_writer, map_writer, write_class_map
+from data.maps.qgis_style import write_class_style, write_ramp_style
 from data.scenes.scene import Scene
 from ensemble.decide.decision.cleaning import Masks, no_masks
 from ensemble.ensemble import Ensemble
@@ -18,6 +19,10 @@ from ensemble.maps import MemberMaps
 from ensemble.uncertainty import UNCERTAINTIES, measure_uncertainty
 
 __all__ = ["model_id", "model_tags", "predict_tags", "write_prediction"]
+
+
+DOUBT = (204, 121, 167)
+"""Colour of the greatest uncertainty, which is none of the classes' by default."""
 
 
 def model_id(ensemble: Ensemble) -> str:
@@ -48,7 +53,9 @@ def write_prediction(
     masks: Masks = no_masks,
     sets_map: Path | None = None,
 ) -> None:
-    """Blend and decide, window by window, clean the whole, and write the maps of a scene as Cloud Optimized GeoTIFFs.
+    """Blend and decide, window by window, clean the whole, and write a scene's maps as Cloud Optimized GeoTIFFs.
+
+    Beside each map but that of sets lies a style for QGIS.
 
     Parameters
     ----------
@@ -84,6 +91,11 @@ def write_prediction(
                 uncertainty.write(window, measure_uncertainty(shown, stored))
     [cleaned] = ensemble.clean(label, masks(scene))
     write_class_map(class_map, cleaned, scene.grid, ensemble.classes, tags)
+    write_class_style(class_map, ensemble.classes)
+    if proba_map:
+        write_ramp_style(proba_map, ensemble.classes.colors[0])
+    if uncertainty_map:
+        write_ramp_style(uncertainty_map, DOUBT, ("sure", "", "undecided"))
     if sets_map:
         _write_sets(ensemble, maps, scene, cleaned, sets_map, tags)
 

@@ -324,14 +324,28 @@ def bundle(
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    member: Annotated[str, typer.Argument(metavar="MEMBER", help="A trained member of a branch of networks.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write; a card in JSON goes beside it.")],
+    member: Annotated[
+        str | None, typer.Argument(metavar="[MEMBER]", help="A trained member of a branch of networks.")
+    ] = None,
     fold: Annotated[list[int] | None, typer.Option("--fold", help="Take the networks of these folds only.")] = None,
+    qgis: Annotated[
+        bool, typer.Option("--qgis", help="Write the whole ensemble for the QGIS plugin Deepness, without MEMBER.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
     """Write a network as an ONNX file, to use it where there is no Terrablend."""
     with plain_endings(verbose):
         opened = open_scene_run(run, device="cpu")
+        if qgis:
+            if member is not None or fold:
+                raise ExperimentError("--qgis: expected a run alone, got a member or a fold, too. Leave them out.")
+            from terrablend.deliver.qgis_run import export_run
+
+            export_run(opened, out)
+            return
+        if member is None:
+            raise ExperimentError("export: expected a member, or --qgis for the whole ensemble, got none. Name one.")
         [name] = _chosen(opened, lambda branch: branch.export is not None, member)
         export_of = branch_of(opened.member_settings(name)).export
         assert export_of is not None

@@ -1,7 +1,7 @@
 """A small world that a small network can learn: bright blobs on dark ground, seen through nodata corners."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,17 +142,23 @@ def tiny() -> CnnSettings:
 @pytest.fixture
 def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
     """Write a member of two folds that has learned nothing, and load it."""
-    inputs = ("NDVI", "red", "nir_mean_r3")
     normalisations = [
         Normalisation((0.2, 80.0, 500.0), (0.3, 40.0, 50.0)),
         Normalisation((0.0, 0.0, 0.0), (99.0, 99.0, 99.0), clip=2.0),
     ]
 
     def make(
-        classes: tuple[str, ...] = ("dark", "bright"), *, fixed_size: bool = False, threads: int = 1, **values: Any
+        classes: tuple[str, ...] = ("dark", "bright"),
+        *,
+        fixed_size: bool = False,
+        threads: int = 1,
+        inputs: tuple[str, ...] = ("NDVI", "red", "nir_mean_r3"),
+        name: str = "net",
+        **values: Any,
     ) -> CnnMember:
         settings = CnnSettings(encoder="tu-regnetx_002", encoder_depth=2, decoder_channels=[16, 8], crop=16, **values)
-        for fold, normalisation in enumerate(normalisations):
+        for fold, known in enumerate(normalisations):
+            normalisation = replace(known, offset=known.offset[: len(inputs)], scale=known.scale[: len(inputs)])
             torch.manual_seed(fold)
             network = build_network(settings, len(inputs), len(classes))
             # As after training: other statistics than those that a network starts with.
@@ -160,9 +166,9 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
                 if isinstance(module, torch.nn.BatchNorm2d):
                     module.running_var.mul_(2).add_(0.1)
             about = {"normalisation": None if settings.normalise.per_scene else asdict(normalisation)}
-            write_tensors(model_path(tmp_path / "net", fold), network.state_dict(), about)
+            write_tensors(model_path(tmp_path / name, fold), network.state_dict(), about)
         card = {
-            "name": "net",
+            "name": name,
             "branch": "cnn",
             "settings": settings.model_dump(mode="json"),
             "inputs": inputs,
@@ -177,8 +183,8 @@ def make_member(tmp_path: Path) -> Callable[..., CnnMember]:
             "seed": 0,
             "versions": {},
         }
-        write_record(tmp_path / "net" / "member.json", card)
-        return load_member(tmp_path / "net", threads, "cpu")
+        write_record(tmp_path / name / "member.json", card)
+        return load_member(tmp_path / name, threads, "cpu")
 
     return make
 

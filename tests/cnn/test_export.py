@@ -36,7 +36,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
                 return [how.program(*channels).numpy() + how.error]
 
     monkeypatch.setattr(torch.onnx, "export", export)
-    monkeypatch.setattr(cnn.export, "_library", lambda name: SimpleNamespace(InferenceSession=Session))
+    monkeypatch.setattr(cnn.export, "onnx_library", lambda name: SimpleNamespace(InferenceSession=Session))
     monkeypatch.setattr(cnn.export, "version", lambda name: "1")
     return how
 

@@ -105,8 +105,11 @@ def test_maps_from_a_bundle_are_those_of_the_run_byte_for_byte(finished, stacked
     assert {name.removeprefix(image.stem) for name in maps} == {
         "_classes.tif",
         "_classes.tif.aux.xml",
+        "_classes.qml",
         "_proba.tif",
+        "_proba.qml",
         "_uncertainty.tif",
+        "_uncertainty.qml",
         "_sets.tif",
         "_applicability.tif",
     }
