@@ -258,6 +258,8 @@ class Branch(Generic[S]):
         ``sparse`` labels are drawn and cover little.
     export : callable, optional
         ``export(member, path, folds)`` writes a member's models for use without Terrablend.
+    earth_engine : callable, optional
+        The same, for Earth Engine.
     starts : callable, optional
         Says in words what trained weights members can start from.
     machine : callable
@@ -280,6 +282,7 @@ class Branch(Generic[S]):
     tag_defaults: Mapping[str, Any] = field(default_factory=dict)
     first_members: Callable[[Sequence[str], bool], dict[str, dict[str, Any]]] = lambda bands, sparse: {}
     export: Callable[[Any, Path, Sequence[int] | None], object] | None = None
+    earth_engine: Callable[[Any, Path, Sequence[int] | None], object] | None = None
     starts: Callable[[], str] | None = None
     machine: Callable[[], Iterator[tuple[str, str, str]]] = lambda: iter(())
 

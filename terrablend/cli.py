@@ -312,6 +312,10 @@ def suggest(
 def bundle(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Zip, or folder, to write.")],
+    push: Annotated[
+        str | None,
+        typer.Option("--push", metavar="OWNER/NAME", help="Upload the zip to this model of the Hugging Face hub."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Pack what a finished run needs to map scenes into one verified zip or folder."""
@@ -319,22 +323,27 @@ def bundle(
         from terrablend.deliver.bundle import write_bundle
 
         write_bundle(open_scene_run(run), out)
+        if push is not None:
+            from terrablend.deliver.hub import push_bundle
+
+            tell(push_bundle(out, push))
 
 
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="ONNX file to write; a card in JSON goes beside it.")],
-    member: Annotated[
-        str | None, typer.Argument(metavar="[MEMBER]", help="A trained member of a branch of networks.")
-    ] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", help="File to write; beside ONNX goes a card in JSON.")],
+    member: Annotated[str | None, typer.Argument(metavar="[MEMBER]", help="A trained member.")] = None,
     fold: Annotated[list[int] | None, typer.Option("--fold", help="Take the networks of these folds only.")] = None,
     qgis: Annotated[
         bool, typer.Option("--qgis", help="Write the whole ensemble for the QGIS plugin Deepness, without MEMBER.")
     ] = False,
+    earth_engine: Annotated[
+        bool, typer.Option("--earth-engine", help="Write the trees of MEMBER as text that Earth Engine reads, in JSON.")
+    ] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a network as an ONNX file, to use it where there is no Terrablend."""
+    """Write a network as an ONNX file, or trees as text, to use them where there is no Terrablend."""
     with plain_endings(verbose):
         opened = open_scene_run(run, device="cpu")
         if qgis:
@@ -346,8 +355,9 @@ def export(
             return
         if member is None:
             raise ExperimentError("export: expected a member, or --qgis for the whole ensemble, got none. Name one.")
-        [name] = _chosen(opened, lambda branch: branch.export is not None, member)
-        export_of = branch_of(opened.member_settings(name)).export
+        how = "earth_engine" if earth_engine else "export"
+        [name] = _chosen(opened, lambda branch: getattr(branch, how) is not None, member)
+        export_of = getattr(branch_of(opened.member_settings(name)), how)
         assert export_of is not None
         export_of(opened.load_member(name), out, fold)
 

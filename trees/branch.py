@@ -85,6 +85,13 @@ def explain(loading: Loading[TreeSettings], catalogue: Catalogue, pixels: Path, 
     return explain_member(load(loading), catalogue, pixels, seed=seed, track=track)
 
 
+def earth_engine(member: Any, path: Path, folds: Sequence[int] | None) -> None:
+    """Write a member's trees as Earth Engine reads them."""
+    from trees.earth_engine import export_trees
+
+    export_trees(member, path, folds)
+
+
 def first_members(bands: Sequence[str], sparse: bool) -> dict[str, dict[str, Any]]:
     """Return boosted trees; where labels are few, of random split values, which follow them less, and a forest too.
 
@@ -112,6 +119,7 @@ BRANCH = Branch(
     load=load,
     architecture=lambda settings: settings.booster,
     inputs=inputs,
+    earth_engine=earth_engine,
     by_process=by_process,
     table=TableBranch(
         open_rows,

@@ -7,7 +7,9 @@ from xml.etree import ElementTree
 from data.files import replacing
 from data.scenes.classes import Classes
 
-__all__ = ["write_class_style", "write_ramp_style"]
+__all__ = ["STYLE", "is_own_style", "write_class_style", "write_ramp_style"]
+
+STYLE = ".qml"
 
 HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<!-- written by terrablend -->\n"
 """QGIS drops the comment when it saves a style: one without it is the user's."""
@@ -15,6 +17,11 @@ HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n<!-- written
 VERSION = "3.22.0"
 
 Color = tuple[int, int, int]
+
+
+def is_own_style(path: Path) -> bool:
+    """Return whether a style is as it was written here, and not saved by QGIS since."""
+    return path.is_file() and path.read_text("utf-8", errors="replace").startswith(HEAD)
 
 
 def write_class_style(raster: Path, classes: Classes) -> None:
@@ -79,8 +86,8 @@ def _hex(color: Color) -> str:
 
 
 def _write(raster: Path, root: ElementTree.Element) -> None:
-    path = raster.with_suffix(".qml")
-    if path.exists() and not path.read_text("utf-8", errors="replace").startswith(HEAD):
+    path = raster.with_suffix(STYLE)
+    if path.exists() and not is_own_style(path):
         return
     ElementTree.indent(root)
     with replacing(path) as temporary:

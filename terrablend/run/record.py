@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from data.errors import RunError
 from data.files import TIMINGS, fingerprint, hash_file, relative_name
+from data.maps.qgis_style import STYLE
 from data.records import FileKind, read_record, write_record
 from data.settings import Settings
 
@@ -83,7 +84,11 @@ def record_files(folder: Path, outputs: tuple[str, ...]) -> dict[str, FileRecord
 
 
 def changed_files(folder: Path, files: Mapping[str, FileRecord], content: bool = False) -> list[str]:
-    """Return the files that are missing or other than they were written: by size, or also by content."""
+    """Return the files that are missing or other than they were written: by size, or also by content.
+
+    Styles are left out: QGIS may save them anew.
+    """
+    files = {name: record for name, record in files.items() if not name.endswith(STYLE)}
     same = [name for name, record in files.items() if _size(folder / name) == record.size]
     if content:
         same = [name for name, now in zip(same, _measure(folder, same), strict=True) if now == files[name]]

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from data.errors import RunError
 from data.files import TIMINGS, clear_leftovers, fingerprint, read_json, write_json
+from data.maps.qgis_style import STYLE, is_own_style
 from terrablend.run.lock import lock_folder
 from terrablend.run.marker import claim_folder, is_claimed, mark_folder
 from terrablend.run.record import StageRecord, changed_files, load_record, record_files
@@ -357,7 +358,10 @@ class RunFolder:
 
     def _remove(self, names: Iterable[str]) -> None:
         for name in names:
-            self._own(name).unlink(missing_ok=True)
+            path = self._own(name)
+            # A style that was saved in QGIS is the user's.
+            if not name.endswith(STYLE) or is_own_style(path):
+                path.unlink(missing_ok=True)
 
     def _own(self, name: str) -> Path:
         """Return a path of the folder; raises RunError where a link on the way leads out of it."""

@@ -44,8 +44,12 @@ class LightGBMBooster:
     @cached_property
     def forest(self) -> Forest | None:
         """The trees as arrays; None if they hold what a `Forest` cannot."""
-        trees = _read_trees(self._model.model_to_string())
+        trees = self.read_trees()
         return None if trees is None else build_forest(trees)
+
+    def read_trees(self) -> Trees | None:
+        """Return the trees with their split values; None if they hold what `Trees` cannot."""
+        return _read_trees(self._model.model_to_string())
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""

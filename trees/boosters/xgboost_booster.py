@@ -44,8 +44,12 @@ class XGBoostBooster:
         """The trees as arrays; None on a GPU, and if they hold what a `Forest` cannot."""
         if self._device == "cuda":
             return None
-        trees = _read_trees(json.loads(self._model.save_raw("json")))
+        trees = self.read_trees()
         return None if trees is None else build_forest(trees)
+
+    def read_trees(self) -> Trees | None:
+        """Return the trees with their split values; None if they hold what `Trees` cannot."""
+        return _read_trees(json.loads(self._model.save_raw("json")))
 
     def predict_proba(self, features: NDArray[np.float32], threads: int = 1) -> NDArray[np.float32]:
         """Return probabilities (n, n_classes) of rows (n, F)."""

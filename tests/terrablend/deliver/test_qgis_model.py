@@ -64,7 +64,7 @@ def decisions():
     yield Decision((Calibration("isotonic", (isotonic,)),), Blend(((1.0,),)), (0.0,))
 
 
-@pytest.mark.parametrize("decision", decisions(), ids=lambda one: f"{one.blend.space}-{len(one.thresholds)}")
+@pytest.mark.parametrize("decision", [*decisions()], ids=lambda one: f"{one.blend.space}-{len(one.thresholds)}")
 def test_scores_decide_as_the_ensemble_does(decision):
     rng, n_classes = np.random.default_rng(0), len(decision.thresholds)
     members = len(decision.calibrations)

@@ -2,6 +2,7 @@ import csv
 import json
 import math
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -64,7 +65,8 @@ def test_other_layers_lie_beside_the_class_maps_and_go_when_they_are_not_asked_f
     names = {path.name for path in (run / "maps").glob("*.tif")}
     assert names
     for folder, bands in (("proba", ("kelp",)), ("uncertainty", ("entropy", "margin", "disagreement"))):
-        assert {path.name for path in (run / folder).iterdir()} == names
+        styles = {Path(name).with_suffix(".qml").name for name in names}
+        assert {path.name for path in (run / folder).iterdir()} == names | styles
         for name in names:
             assert map_names(run / folder / name) == bands
             assert read_grid(str(run / folder / name))[0] == read_grid(str(run / "maps" / name))[0]
@@ -77,8 +79,12 @@ def test_other_layers_lie_beside_the_class_maps_and_go_when_they_are_not_asked_f
             assert raster.descriptions == ("background", "kelp")
         assert set(np.unique(sets)) <= {0, 1, 255}
         assert (sets.max(axis=0) > 0).all()
+    saved = (run / "maps" / min(names)).with_suffix(".qml")
+    saved.write_text("<qgis/>")
     submit(format="geotiff")
     assert not any((run / folder).exists() for folder in ("proba", "uncertainty", "sets"))
+    # What was saved in QGIS is nobody else's to write or remove.
+    assert saved.read_text() == "<qgis/>"
 
 
 def test_a_table_of_the_users_own_columns(submit, coast):
