@@ -93,11 +93,8 @@ def model_card(folder: Path, file: str, repository: str) -> str:
         band for image in experiment["scenes"]["train"]["image"] for band in image.get("bands", [])
     ]
     members = "\n".join(f"| {name} | {weight:.3f} |" for name, weight in ensemble.weights_.items())
-    place = (
-        ""
-        if item.get("bbox") is None
-        else f"Learned in the rectangle {json.dumps(item['bbox'])} (west, south, east, north).\n\n"
-    )
+    box = item.get("bbox")
+    where = f"Learned in the rectangle {json.dumps(box)} (west, south, east, north).\n\n" if box else ""
     return f"""---
 {yaml.safe_dump(head, sort_keys=False)}---
 {OURS}
