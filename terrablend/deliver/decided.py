@@ -29,7 +29,7 @@ class Table(nn.Module):
 
     def __init__(self, rows: np.ndarray) -> None:
         super().__init__()
-        flat = torch.from_numpy(np.ascontiguousarray(rows, np.float32))
+        flat = torch.from_numpy(np.array(rows, np.float32, order="C"))
         self.register_buffer("rows", flat.reshape(-1))
         self.register_buffer("starts", torch.arange(len(flat))[None, :, None, None] * NODATA)
 

@@ -218,6 +218,15 @@ def test_a_network_is_written_as_a_file_of_its_own(small_coast, terrablend, tmp_
     assert terrablend("cnn", *common, "--fold", 1).code == 0
     outcome = terrablend("export", run, "lightgbm", "-o", file)
     assert "expected a member of the branch cnn (unet), got lightgbm" in outcome.err
+    for words, message in (
+        ((), "expected a member, or --qgis for the whole ensemble, got none"),
+        (("unet", "--qgis"), "--qgis: expected a run alone, got a member or a fold, too"),
+        (("--qgis",), "expected an ensemble"),
+        (("unet", "--earth-engine"), "expected a member of the branch trees"),
+    ):
+        outcome = terrablend("export", run, *words, "-o", file)
+        assert outcome.code == 2
+        assert message in " ".join(outcome.err.split())
     if all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
         assert terrablend("export", run, "unet", "-o", file).code == 0
         card = read_json(file.with_suffix(".json"))
