@@ -5,6 +5,7 @@ from functools import reduce
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from data.maps.geotiff import NODATA, TOP
@@ -27,7 +28,7 @@ class Table(nn.Module):
     rows: Tensor
     starts: Tensor
 
-    def __init__(self, rows: np.ndarray) -> None:
+    def __init__(self, rows: NDArray[np.generic]) -> None:
         super().__init__()
         flat = torch.from_numpy(np.array(rows, np.float32, order="C"))
         self.register_buffer("rows", flat.reshape(-1))
@@ -132,7 +133,7 @@ def _store(proba: Tensor) -> Tensor:
     return (proba.clamp(0, 1) * TOP).round().long()
 
 
-def _curves(calibration: Calibration, n_classes: int) -> np.ndarray:
+def _curves(calibration: Calibration, n_classes: int) -> NDArray[np.float64]:
     """Return what each stored value becomes, (K, 65535): stored values, or shares of exclusive classes."""
     curves = np.stack([calibration.curve(position, STORED) for position in range(n_classes)])
     return curves if calibration.exclusive else np.rint(curves * TOP)

@@ -32,6 +32,7 @@ def export_run(run: Run, path: Path) -> float:
             "computed around each pixel, which one input of bands cannot hold. Use the Terrablend provider of the "
             "folder qgis/, or fit an ensemble of networks alone."
         )
+    from cnn.member import CnnMember
     from terrablend.deliver.qgis_model import Layer, export_for_qgis
 
     scene = run.load_catalogue().split("train")[0]
@@ -41,7 +42,8 @@ def export_run(run: Run, path: Path) -> float:
     nodata = {float(value) for image in scene.images for value in (*image.nodata, *_declared(image.path))}
     known = tuple(sorted(value for value in nodata if math.isfinite(value)))
     layer = Layer(scene.bands, known, pixel_metres(scene.grid) if scene.grid.crs else None)
-    return export_for_qgis(ensemble, [run.load_member(name) for name in ensemble.used], layer, path)
+    loaded = [run.load_member(name) for name in ensemble.used]
+    return export_for_qgis(ensemble, [member for member in loaded if isinstance(member, CnnMember)], layer, path)
 
 
 def _declared(path: str) -> set[float]:
