@@ -8,6 +8,7 @@ from data.settings.images import (
     ImageSettings,
     Nodata,
     PixelScaleSettings,
+    RasterSettings,
     Resampling,
     StacSettings,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Nodata",
     "OneOrMore",
     "PixelScaleSettings",
+    "RasterSettings",
     "Resampling",
     "SceneSettings",
     "Settings",
