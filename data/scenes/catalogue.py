@@ -39,6 +39,7 @@ IMAGE = pa.struct(
         ("order", pa.list_(pa.int32())),
         ("decoding", pa.struct([("kind", pa.string()), ("path", pa.string())])),
         ("control", CONTROL),
+        ("masked", pa.bool_()),
     ]
 )
 MEANING = pa.struct([("value", pa.int32()), ("label", pa.uint8())])
@@ -260,6 +261,7 @@ def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics
             tuple(image["order"]),
             image["decoding"] and Decoding(**image["decoding"]),
             image["control"] and Control(**image["control"]),
+            image["masked"],
         )
         for image in row["images"]
     )

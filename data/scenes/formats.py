@@ -62,8 +62,16 @@ def raster_formats() -> list[str]:
 def open_plain(path: str) -> Any:
     """Open a raster that holds its own pixels; raises what rasterio and `_require_plain` raise."""
     _require_plain(path)
-    # `rasterio.open` takes one driver alone.
-    return DatasetReader(_parse_path(path), driver=raster_formats(), sharing=False)
+    try:
+        # `rasterio.open` takes one driver alone.
+        return DatasetReader(_parse_path(path), driver=raster_formats(), sharing=False)
+    except RasterioError as error:
+        if _is_vrt(path):
+            raise SceneError(
+                f"{path}: expected a raster that holds its own pixels, got a VRT, which reads other files. If you "
+                "trust it, say so: scenes.allow: [vrt]."
+            ) from error
+        raise
 
 
 def _require_plain(path: str) -> None:
@@ -74,11 +82,6 @@ def _require_plain(path: str) -> None:
     SceneError
         Naming it.
     """
-    if _is_vrt(path):
-        raise SceneError(
-            f"{path}: expected a raster that holds its own pixels, got a VRT, which reads other files. If you trust "
-            "it, say so: scenes.allow: [vrt]."
-        )
     if path.lstrip().startswith("<") or path.lower().startswith(("vrt://", "derived_subdataset:")) or "\n" in path:
         raise SceneError(f"{path[:200]!r}: expected the name of a file, got a description of others. Name a file.")
     base = path.rstrip("/")
@@ -180,8 +183,10 @@ def _sources(tree: ET.Element, path: str) -> Iterator[Path]:
 
 def _head(path: str, size: int) -> bytes | None:
     """Return the beginning of a file on this disk; None where there is none."""
-    # Every window of every scene passes here: a Path, and a stream, take three times as long.
+    # Every window of every scene passes here: a Path, a stream and an exception take three times as long.
     try:
+        if not os.access(path, os.F_OK):
+            return None
         file = os.open(path, os.O_RDONLY)
     except (OSError, ValueError):
         return None

@@ -17,7 +17,7 @@ from data.scenes.rasters import open_raster
 from data.scenes.warp import warp_window
 from data.scenes.windows import Grid, Window
 
-__all__ = ["ImageFile", "band_problem", "hides_pixels", "order_bands", "raster_window", "read_image"]
+__all__ = ["ImageFile", "band_problem", "hides_pixels", "is_masked", "order_bands", "raster_window", "read_image"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class ImageFile:
         How whole numbers become an embedding; scales do not apply then.
     control : Control or None
         What places its pixels, where that is no transform.
+    masked : bool or None
+        Whether a mask or an alpha hides pixels; None where that is looked up at each read.
     """
 
     path: str
@@ -55,6 +57,7 @@ class ImageFile:
     order: tuple[int, ...] = ()
     decoding: Decoding | None = None
     control: Control | None = None
+    masked: bool | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -162,8 +165,8 @@ def _read_own(
         (factor, offset) if factor else (1.0, 0.0) for factor, offset in zip(raster.scales, raster.offsets, strict=True)
     )
     decode = None if image.decoding is None else open_decoder(image.decoding, image.path, area)
-    named = max(image.order, default=-1) + 1 or len(image.bands)
-    hidden = raster.read_masks(1, window=area) == 0 if hides_pixels(raster, named) else None
+    masked = is_masked(image, raster) if image.masked is None else image.masked
+    hidden = raster.read_masks(1, window=area) == 0 if masked else None
     for index, place, read, raw, nodata_value in zip(indexes, places.values(), values, stored, declared, strict=True):
         plane = pixels[place]
         with np.errstate(over="ignore"):
@@ -220,6 +223,11 @@ def _scales_of(image: ImageFile) -> tuple[tuple[float, float], ...] | None:
         return image.scale
     by_place = dict(zip(image.order, image.scale, strict=True))
     return tuple(by_place.get(place, (1.0, 0.0)) for place in range(max(image.order) + 1))
+
+
+def is_masked(image: ImageFile, raster: Any) -> bool:
+    """Return whether a mask, or an alpha that is not one of its bands, hides pixels of a file that is open."""
+    return hides_pixels(raster, max(image.order, default=-1) + 1 or len(image.bands))
 
 
 def hides_pixels(raster: Any, bands: int) -> bool:

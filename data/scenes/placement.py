@@ -9,7 +9,7 @@ from data.errors import ExperimentError, SceneError
 from data.scenes.control import Control, find_control, suggest_grid
 from data.scenes.decoding import decoding_problem
 from data.scenes.grids import choose_grid, edges, is_placed, move_points, offset_pixels, own_grid, parse_system
-from data.scenes.image import ImageFile, band_problem, order_bands
+from data.scenes.image import ImageFile, band_problem, is_masked, order_bands
 from data.scenes.rasters import open_raster, read_grid
 from data.scenes.scene import LabelFile
 from data.scenes.warp import default_resampling
@@ -66,6 +66,7 @@ def place_images(
     for image in images:
         with open_raster(image.path) as raster:
             image, warning = order_bands(image, raster)
+            image = replace(image, masked=is_masked(image, raster))
             problem = band_problem(image, raster)
             control, said = (None, "") if image.grid else find_control(image.path, raster, framing.heights)
             if problem is None and image.decoding is not None:
