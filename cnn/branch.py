@@ -8,11 +8,13 @@ from cnn.known_weights import describe_weights
 from cnn.settings import OF_TAGS, CnnSettings
 from data.scenes.classes import Classes
 from features.branch import Branch, Loading, ModelInput, Range, Training
+from features.stack_settings import LayerSettings
 
 if TYPE_CHECKING:
+    from cnn.layers import LayerMember
     from cnn.member import CnnMember
 
-__all__ = ["BRANCH"]
+__all__ = ["BRANCH", "LAYERS"]
 
 
 def fit(training: Training[CnnSettings]) -> None:
@@ -78,6 +80,32 @@ def machine() -> Iterator[tuple[str, str, str]]:
     return describe_machine()
 
 
+def fit_layer(training: Training[LayerSettings]) -> None:
+    """Find the axes that a member's networks share in a layer."""
+    from cnn.layers import fit_layer
+
+    fit_layer(training)
+
+
+def load_layer(loading: Loading[LayerSettings]) -> "LayerMember":
+    """Load the axes of a layer; the networks are read when they are first asked for."""
+    from cnn.layers import load_layer
+
+    return load_layer(loading)
+
+
+LAYERS = Branch(
+    name="layers",
+    help="Map the features of layers of networks.",
+    settings=LayerSettings,
+    fit=fit_layer,
+    load=load_layer,
+    architecture=lambda settings: f"{settings.components} components of {settings.layer} of {settings.member}",
+    # What the network itself takes, which is a member too.
+    inputs=lambda member, classes: iter(()),
+)
+
+
 BRANCH = Branch(
     name="cnn",
     help="Train the members of the CNN branch and write their maps.",
@@ -100,5 +128,6 @@ BRANCH = Branch(
     export=export,
     starts=describe_weights,
     machine=machine,
+    layers=LAYERS,
 )
 """Convolutional networks on crops of the scenes."""

@@ -32,7 +32,7 @@ from data.scenes.catalogue import Catalogue
 from features.branch import Training
 from features.channels import Channels
 from features.feature_set import FeatureSet
-from features.stacked import input_channels
+from features.stacked import input_channels, inside_fold
 
 __all__ = ["fit_member"]
 
@@ -113,10 +113,13 @@ def fit_member(training: Training[CnnSettings]) -> None:
             ", ".join(inputs),
             _describe(machine.device),
         )
-        if todo:
+        if todo and not settings.inner:
             store = _open_store(channels, catalogue, todo, settings, seed, _named(track, name))
         for fold in todo:
             begun = time.perf_counter()
+            if settings.inner:
+                seen = inside_fold(channels, fold)
+                store = _open_store(seen, catalogue, [fold], settings, seed, _named(track, name))
             plan = plan_fold(settings, catalogue, fold, store, side=size.side, seed=seed)
             torch.manual_seed(plan.seed)
             network = build_network(settings, len(inputs), outputs)

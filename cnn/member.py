@@ -118,15 +118,25 @@ class CnnMember:
         if self.settings.architecture.lower() == CLASSIFIER:
             yield from self._predict_wholes(scenes, folds)
             return
+        for scene in scenes:
+            yield from self.predict_by(self._model(folds, scene), scene, len(self.classes))
+
+    def predict_by(self, model: nn.Module, scene: Scene, planes: int) -> Iterator[Prediction]:
+        """Yield the planes, from 0 to 1, that a model gives of a scene's input channels, in strips.
+
+        Parameters
+        ----------
+        model : nn.Module
+            Channels (N, C, H, W), NaN where there is no data, to (N, planes, H, W).
+        scene : Scene
+        planes : int
+        """
         settings, size = self.settings, self.crop
         if not self.fixed_size:
             size = max(size, -(-settings.tile // self.multiple) * self.multiple)
         tiling = Tiling(size, settings.overlap, self.multiple, self.crop, settings.resize)
-        for scene in scenes:
-            model = self._model(folds, scene)
-            strips = predict_scene(scene, self.channels, model, len(self.classes), tiling, self._runner)
-            for window, proba in strips:
-                yield scene, window, proba
+        for window, proba in predict_scene(scene, self.channels, model, planes, tiling, self._runner):
+            yield scene, window, proba
 
     def _predict_wholes(self, scenes: Sequence[Scene], folds: Sequence[int]) -> Iterator[Prediction]:
         side = scene_side(self.crop, self.settings.resize)
@@ -153,16 +163,22 @@ class CnnMember:
         """Return the model that is applied to a scene, and to others if they are normalised alike."""
         if not self._networks:
             logger.info("member %s: predicts by %s", self.name, self._runner)
+        model: nn.Module = Mean(self.apply_folds(folds, scene)).eval()
+        if self.settings.predict_engine == "openvino" and self.device.type == "cpu":
+            model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
+        return self.oriented(model)
+
+    def apply_folds(self, folds: Sequence[int], scene: Scene) -> list[Applied]:
+        """Return the networks of some folds as they are applied to a scene."""
         settings, normalisation = self.settings, None
         if settings.normalise.per_scene:
             spread = measure_spread(self.channels, scene)
             normalisation = fit_normalisation(settings.normalise, [spread], self.channels.names)
-        model: nn.Module = Mean([self.apply_fold(fold, normalisation, settings.resize) for fold in folds]).eval()
-        if settings.predict_engine == "openvino" and self.device.type == "cpu":
-            model = self._compiled.setdefault(tuple(folds), self._runner.compile(model))
-        if settings.tta == "d4":
-            model = D4Mean(model)
-        return model.to(self.device).eval()
+        return [self.apply_fold(fold, normalisation, settings.resize) for fold in folds]
+
+    def oriented(self, model: nn.Module) -> nn.Module:
+        """Return a model on the device, or its mean over flips and turns where the settings ask for it."""
+        return (D4Mean(model) if self.settings.tta == "d4" else model).to(self.device).eval()
 
     def normalisation(self, fold: int) -> Normalisation:
         """Return the normalisation of the scenes that a fold's network learned from.

@@ -11,6 +11,7 @@ from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
 from data.settings import BandNames, OneOrMore, aliases
 from features.branch import DeviceName, MemberSettings
+from features.stack_settings import StackEntry, derived_members, require_distinct, stack_names, strict_members
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
 
@@ -105,7 +106,7 @@ class CnnSettings(MemberSettings):
     inputs: BandNames | None = Field(
         None, min_length=1, description="bands and features that are input channels; default: all bands but masks"
     )
-    stack: list[str] = Field(
+    stack: list[StackEntry] = Field(
         [],
         description="members whose probabilities are input channels too, one a class, out of fold in training scenes",
     )
@@ -324,7 +325,12 @@ class CnnSettings(MemberSettings):
     @property
     def stacked_on(self) -> list[str]:
         """Members whose maps are input channels."""
-        return self.stack
+        return stack_names(self.stack)
+
+    @property
+    def inner(self) -> list[str]:
+        """Members that it is stacked on strictly."""
+        return strict_members(self.stack)
 
     @field_validator("loss")
     @classmethod
@@ -349,10 +355,11 @@ class CnnSettings(MemberSettings):
 
     @field_validator("stack")
     @classmethod
-    def _names_differ(cls, names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError(f"expected each member once, got {', '.join(names)}")
-        return names
+    def _names_differ(cls, stack: list[StackEntry]) -> list[StackEntry]:
+        require_distinct(stack)
+        if layers := [*derived_members(stack)]:
+            raise ValueError(f"expected members, got the layer {layers[0]}: only trees see layers")
+        return stack
 
     @model_validator(mode="after")
     def _training_makes_sense(self) -> "CnnSettings":

@@ -45,6 +45,21 @@ class MemberSettings(Settings):
         return ()
 
     @property
+    def derived(self) -> Mapping[str, "MemberSettings"]:
+        """What else must be mapped for it, as members by names that no user's has: layers of networks."""
+        return {}
+
+    @property
+    def inner(self) -> Sequence[str]:
+        """Members of `stacked_on` that it learns from by models inside of its own folds: strictly out of fold."""
+        return ()
+
+    @property
+    def planes(self) -> tuple[str, ...] | None:
+        """Names of the planes of its maps, where these are not the classes."""
+        return None
+
+    @property
     def decides(self) -> bool:
         """Whether its maps of training scenes are out of fold, so that anything may be decided on them."""
         return True
@@ -264,6 +279,8 @@ class Branch(Generic[S]):
         Says in words what trained weights members can start from.
     machine : callable
         Yields what this machine offers such models: subject, fact, and what is odd about it, if anything.
+    layers : Branch, optional
+        Maps the features of a layer of its members' models; nothing is decided on such maps.
     """
 
     name: str
@@ -285,6 +302,7 @@ class Branch(Generic[S]):
     earth_engine: Callable[[Any, Path, Sequence[int] | None], object] | None = None
     starts: Callable[[], str] | None = None
     machine: Callable[[], Iterator[tuple[str, str, str]]] = lambda: iter(())
+    layers: "Branch[Any] | None" = None
 
     @property
     def reads_table(self) -> bool:

@@ -1,11 +1,12 @@
-"""Channels from other members' probability maps, out of fold wherever a model learns.
+"""Channels from other members' maps, of probabilities or of a layer's features, out of fold wherever a model learns.
 
 A model that has seen a scene's labels is too sure of them, and another that learns to trust its maps is let down by the
 honest ones of new scenes. So a training scene's map is refused unless it says that the one model made it that never saw
 the scene's group.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,68 +24,125 @@ from features.channels import Channels, OpenChannels
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.scene_table import open_rows
+from features.stack_settings import LayerSettings, StackEntry, derived_members, stack_names
 from features.table import RowGroup, Table, read_columns, table_path
 
-__all__ = ["StackedChannels", "input_channels", "open_channel_rows", "stacked_names"]
+__all__ = ["StackedChannels", "inner_folder", "input_channels", "inside_fold", "open_channel_rows", "stacked_names"]
 
 
-def stacked_names(stack: Sequence[str], classes: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the channels that members give: one a class of each.
+@dataclass(frozen=True)
+class StackedMaps:
+    """Maps of one entry of a stack.
 
-    >>> stacked_names(["lightgbm"], ["water", "kelp"])
-    ('lightgbm:water', 'lightgbm:kelp')
+    Parameters
+    ----------
+    name : str
+        Of their folder.
+    planes : tuple of str
+        A channel each: classes, or components of a layer's features.
+    layer : LayerSettings or None
     """
-    return tuple(f"{member}:{name}" for member in stack for name in classes)
+
+    name: str
+    planes: tuple[str, ...]
+    layer: LayerSettings | None = None
+
+    @classmethod
+    def of(cls, entry: StackEntry, classes: Sequence[str]) -> "StackedMaps":
+        """Return the maps of an entry."""
+        [name], layers = stack_names([entry]), derived_members([entry])
+        layer = layers.get(name)
+        return cls(name, tuple(classes) if layer is None else layer.planes, layer)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the channels."""
+        return tuple(f"{self.name}:{plane}" for plane in self.planes)
+
+    def describe(self) -> Iterator[dict[str, str | int]]:
+        """Describe each channel, as `FeatureSet.describe` does."""
+        for channel, plane in zip(self.channels, self.planes, strict=True):
+            unit, text = "probability", f"probability of {plane} that member {self.name} gives"
+            if self.layer is not None:
+                what = f"component {plane} of the features of {self.layer.layer} of member {self.layer.member}"
+                unit, text = "", f"{what}, on axes common to its folds"
+            about: dict[str, str | int] = {"name": channel, "kind": "stacked", "halo": 0, "reference": "", "unit": unit}
+            yield about | {"definition": f"{text}, the mean of its folds' models"}
 
 
-def input_channels(feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> Channels:
-    """Return the channels of a model: features, then the probabilities of the members of its stack.
+def stacked_names(stack: Sequence[StackEntry], classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the channels that a stack gives: of a member one a class, of a layer one a component.
+
+    >>> from features.stack_settings import Stacked
+    >>> stacked_names(["lightgbm", Stacked(member="unet", layer="decoder", components=2)], ["water", "kelp"])
+    ('lightgbm:water', 'lightgbm:kelp', 'unet@decoder:1', 'unet@decoder:2')
+    """
+    return tuple(channel for entry in stack for channel in StackedMaps.of(entry, classes).channels)
+
+
+def input_channels(
+    feature_set: FeatureSet, stack: Sequence[StackEntry], classes: Sequence[str], members: Path
+) -> Channels:
+    """Return the channels of a model: features, then those of its stack.
 
     Parameters
     ----------
     feature_set : FeatureSet
-    stack : sequence of str
-        Names of the members.
+    stack : sequence of str or Stacked
+        Names of members, and layers.
     classes : sequence of str
-        Of their maps, in order.
+        Of the members' maps, in order.
     members : Path
         Holds the folders of the members.
     """
     return StackedChannels(feature_set, stack, classes, members) if stack else feature_set
 
 
+def inner_folder(members: Path, member: str, fold: int) -> Path:
+    """Return the folder of the models and maps of a member that was fitted inside of a fold: without its scenes."""
+    return members / f"{member}@inner" / f"fold{fold}"
+
+
+def inside_fold(channels: Channels, fold: int) -> Channels:
+    """Return channels whose maps of the scenes outside a fold are by models that saw nothing of the fold either."""
+    if not isinstance(channels, StackedChannels):
+        return channels
+    return channels.inside(fold)
+
+
 class StackedChannels:
-    """Features, then the probabilities of other members; parameters are those of `input_channels`.
+    """Features, then the planes of other members' maps; parameters are those of `input_channels`.
 
     Attributes
     ----------
     names : tuple of str
     """
 
-    def __init__(self, feature_set: FeatureSet, stack: Sequence[str], classes: Sequence[str], members: Path) -> None:
-        self.feature_set, self.stack, self.classes, self.members = feature_set, tuple(stack), tuple(classes), members
+    def __init__(
+        self, feature_set: FeatureSet, stack: Sequence[StackEntry], classes: Sequence[str], members: Path
+    ) -> None:
+        self.feature_set, self.members = feature_set, members
+        self.stack = tuple(StackedMaps.of(entry, classes) for entry in stack)
         self.names = (*feature_set.names, *stacked_names(stack, classes))
         self._checked: set[Path] = set()
+        self._fold: int | None = None
+
+    def inside(self, fold: int) -> "StackedChannels":
+        """Return the same channels for learning the model of a fold; see `inside_fold`."""
+        other = copy(self)
+        other._checked, other._fold = set(), fold
+        return other
 
     def describe(self) -> list[dict[str, str | int]]:
         """Describe each channel, as `FeatureSet.describe` does."""
-        stacked: list[dict[str, str | int]] = [
-            {
-                "name": f"{member}:{name}",
-                "kind": "stacked",
-                "halo": 0,
-                "reference": "",
-                "unit": "probability",
-                "definition": f"probability of {name} that member {member} gives, the mean of its folds' models",
-            }
-            for member in self.stack
-            for name in self.classes
-        ]
-        return [*self.feature_set.describe(), *stacked]
+        return [*self.feature_set.describe(), *(about for maps in self.stack for about in maps.describe())]
 
     def only(self, names: Collection[str]) -> "StackedChannels":
-        """Return those of the features that are named, in order, and all probabilities."""
-        return StackedChannels(self.feature_set.only(names), self.stack, self.classes, self.members)
+        """Return those of the features that are named, in order, and all planes of the maps."""
+        other = copy(self)
+        other.feature_set = self.feature_set.only(names)
+        other.names = (*other.feature_set.names, *(channel for maps in self.stack for channel in maps.channels))
+        return other
 
     def open(self, scene: Scene) -> "OpenStack":
         """Return the scene, ready to have its channels read window by window.
@@ -92,14 +150,19 @@ class StackedChannels:
         Raises
         ------
         MapError
-            If a member has no map of the scene, or one that is in-sample, of another scene, member, grid or classes.
+            If a member has no map of the scene, or one that is in-sample, of another scene, member, grid or planes.
         """
-        paths = [map_path(self.members / member, scene) for member in self.stack]
-        for member, path in zip(self.stack, paths, strict=True):
+        paths = [map_path(self._folder(maps.name, scene), scene) for maps in self.stack]
+        for maps, path in zip(self.stack, paths, strict=True):
             if path not in self._checked:
-                _check_map(path, member, scene, self.classes)
+                _check_map(path, maps.name, scene, maps.planes)
                 self._checked.add(path)
         return OpenStack(self.feature_set.open(scene), paths, len(self.names), scene)
+
+    def _folder(self, member: str, scene: Scene) -> Path:
+        if self._fold is None or scene.fold in (None, self._fold):
+            return self.members / member
+        return inner_folder(self.members, member, self._fold)
 
 
 class OpenStack:
@@ -122,7 +185,7 @@ class OpenStack:
         return out
 
     def maps(self, window: Window) -> NDArray[np.float32]:
-        """Return what the members say of a window within the scene, (members × classes, height, width)."""
+        """Return what the maps say of a window within the scene, (planes, height, width)."""
         # Of a scene in blocks the map is one.
         return np.concatenate([read_proba(path, window.shift(self._place)) for path in self._paths])
 
@@ -183,7 +246,7 @@ def open_channel_rows(
     return replace(table, blocks=blocks, names=channels.names)
 
 
-def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) -> None:
+def _check_map(path: Path, member: str, scene: Scene, planes: Sequence[str]) -> None:
     again = f"Remove stages/{member}.json from the run folder, if it is there, and give `terrablend run`."
     if not path.exists():
         raise MapError(f"{path}: expected the map of scene {scene.id} by member {member}, got no such file. {again}")
@@ -200,8 +263,8 @@ def _check_map(path: Path, member: str, scene: Scene, classes: Sequence[str]) ->
             f"{path}: expected an out-of-fold map, by the model of fold {scene.fold} alone, which never saw scene "
             f"{scene.id}, got one by those of folds {tags.get('folds')}, which is in-sample. {again}"
         )
-    if map_names(path) != tuple(classes):
-        raise MapError(f"{path}: expected maps of {', '.join(classes)}, got {', '.join(map_names(path))}. {again}")
+    if map_names(path) != tuple(planes):
+        raise MapError(f"{path}: expected maps of {', '.join(planes)}, got {', '.join(map_names(path))}. {again}")
     grid, ours = read_grid(str(path))[0], scene.whole.grid
     if not _same_grid(grid, ours):
         raise MapError(

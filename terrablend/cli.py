@@ -172,7 +172,9 @@ def fit_members_of(branch: Branch[Any]) -> Callable[..., None]:
     """Make the command of a branch, which fits its members."""
 
     def plan(run: "Run", member: Member = None, fold: Fold = None) -> Iterable["Stage"]:
-        return [run.member(name, fold) for name in _chosen(run, lambda other: other is branch, member)]
+        for name in _chosen(run, lambda other: other is branch, member):
+            yield from run.below(name)
+            yield run.member(name, fold)
 
     plan.__doc__ = branch.help
     return on_run(plan)

@@ -174,7 +174,11 @@ class Experiment(BaseExperiment):
     def _stacked_in_an_order(self) -> "Experiment":
         learning_order(self.members)
         for name, member in self.members.items():
-            in_sample = [below for below in member.stacked_on if not self.members[below].decides]
+            _require_layers(name, member, self.members)
+            _require_inner(name, member, self.members)
+            in_sample = [
+                below for below in member.stacked_on if below in self.members and not self.members[below].decides
+            ]
             if in_sample:
                 raise ValueError(
                     f"members.{name}.stack: expected members whose maps are out of fold, got {in_sample[0]}, which is "
@@ -238,6 +242,23 @@ class Experiment(BaseExperiment):
                 f"scenes.{split}.label.colors: expected a colour for each class, got none for {', '.join(lacking)}. "
                 f"Name it as classes: {{0: {{name: {lacking[0]}, color: [255, 0, 0]}}}}"
             )
+
+
+def _require_layers(name: str, member: MemberSettings, members: Mapping[str, MemberSettings]) -> None:
+    """Refuse layers of what has none."""
+    of = [below for layer in member.derived.values() for below in layer.stacked_on]
+    flat = [below for below in of if BRANCHES[members[below].branch].layers is None]
+    if flat:
+        raise ValueError(f"members.{name}.stack: expected a layer of a network, got one of {flat[0]}. Leave it out")
+
+
+def _require_inner(name: str, member: MemberSettings, members: Mapping[str, MemberSettings]) -> None:
+    """Refuse strict stacks on what cannot be fitted inside of a fold."""
+    for below in member.inner:
+        if not BRANCHES[members[below].branch].computes:
+            raise ValueError(f"members.{name}.stack: expected strict of a member that is fitted here, got {below}")
+        if members[below].stacked_on:
+            raise ValueError(f"members.{name}.stack: expected strict of a member without a stack, got {below}")
 
 
 class TableExperiment(BaseExperiment):

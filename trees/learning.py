@@ -17,7 +17,7 @@ from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
 from features.feature_set import FeatureSet
 from features.scene_table import open_rows
-from features.stacked import input_channels, open_channel_rows, stacked_names
+from features.stacked import input_channels, inside_fold, open_channel_rows, stacked_names
 from features.table import Columns
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
@@ -94,16 +94,24 @@ class TrainingRows(ABC):
             folders = pixels.parent / "members" if members is None else members
             channels = input_channels(own, settings.stack, catalogue.classes.names, folders)
             table = open_channel_rows(pixels, catalogue, channels)
+            self._inside = lambda fold: open_channel_rows(pixels, catalogue, inside_fold(channels, fold))
         else:
             table = open_rows(pixels, catalogue, columns)
         kind = LEARNERS[settings.booster]
         self.made_with: Mapping[str, str] = {kind.library: _library_version(kind.library, name)}
-        self.learner = kind(table, catalogue.classes.n_labels, threads, device)
+        self._learner_on = lambda table: kind(table, catalogue.classes.n_labels, threads, device)
+        self.learner: Learner = self._learner_on(table)
         self._given = _given_weights(settings, self.labels)
         self._weight = table.weight.astype(np.float64)
         scenes = {scene.id: scene for scene in catalogue.split("train")}
         self._fold = np.array([scenes[name].fold for name in table.scenes])[table.scene]
         self._group = np.array([scenes[name].group for name in table.scenes])[table.scene]
+
+    def learner_of(self, fold: int) -> Learner:
+        """Return the learner of a fold's booster: the one of all folds, unless the stack is strict."""
+        if not self.settings.inner:
+            return self.learner
+        return self._learner_on(self._inside(fold))
 
     @property
     def suffix(self) -> str:
@@ -146,7 +154,7 @@ class PixelRows(TrainingRows):
 
     def fit(self, settings: TreeSettings, fold: int, seed: int) -> tuple[Booster, dict[str, Any]]:
         """Learn from the rows outside a fold; raises MemberError if they lack a class altogether."""
-        learner, outside = self.learner, self._fold != fold
+        learner, outside = self.learner_of(fold), self._fold != fold
         self._require_labels(outside, fold)
         learner.relabel(learner.table.label, self._weigh(settings, outside))
         held = np.zeros(len(outside), bool)
@@ -243,7 +251,8 @@ def _check_settings(name: str, settings: TreeSettings, classes: Classes) -> None
         )
     if settings.stack and classes.task == "multilabel":
         raise MemberError(
-            f"member {name}: expected no stack with the task multilabel, got {', '.join(settings.stack)}. Leave it out."
+            f"member {name}: expected no stack with the task multilabel, got {', '.join(settings.stacked_on)}. "
+            "Leave it out."
         )
     if settings.monitor in ("iou", "average_precision") and classes.n_labels > 2:
         raise MemberError(

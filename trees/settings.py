@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from data.settings import BandNames, aliases
 from features.branch import DeviceName, MemberSettings
+from features.stack_settings import StackEntry, derived_members, require_distinct, stack_names, strict_members
 
 __all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
@@ -67,10 +68,10 @@ class TreeSettings(MemberSettings):
         json_schema_extra=aliases("class_weight"),
     )
 
-    stack: list[str] = Field(
+    stack: list[StackEntry] = Field(
         [],
-        description="members whose probabilities are columns too, one a class, out of fold in training scenes; not "
-        "with the task multilabel",
+        description="members whose probabilities are columns too, one a class, out of fold in training scenes; or "
+        "layers of networks, whose features are; not with the task multilabel",
     )
 
     categorical: list[str] = Field(
@@ -185,15 +186,24 @@ class TreeSettings(MemberSettings):
 
     @property
     def stacked_on(self) -> list[str]:
-        """Members whose maps are columns."""
-        return self.stack
+        """Members, and layers, whose maps are columns."""
+        return stack_names(self.stack)
+
+    @property
+    def inner(self) -> list[str]:
+        """Members that it is stacked on strictly."""
+        return strict_members(self.stack)
+
+    @property
+    def derived(self) -> Mapping[str, MemberSettings]:
+        """Layers of its stack."""
+        return derived_members(self.stack)
 
     @field_validator("stack")
     @classmethod
-    def _names_differ(cls, names: list[str]) -> list[str]:
-        if len(set(names)) < len(names):
-            raise ValueError(f"expected each member once, got {', '.join(names)}")
-        return names
+    def _names_differ(cls, stack: list[StackEntry]) -> list[StackEntry]:
+        require_distinct(stack)
+        return stack
 
     @model_validator(mode="before")
     @classmethod

@@ -47,6 +47,15 @@ class Applied(nn.Module):
 
         One logit a pixel means sigmoid, more softmax. Tags (N, K) have a sigmoid each.
         """
+        height, width = channels.shape[-2:]
+        logits: Tensor = self.network(self.prepare(channels)).float()
+        if logits.ndim == 2:
+            return logits.sigmoid()
+        proba = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        return proba if self.resize == 1 else resize_proba(proba, height, width)
+
+    def prepare(self, channels: Tensor) -> Tensor:
+        """Turn channels into what the network takes: scaled, resized, 0 where there is no data."""
         normal = (channels - self.offset).mul_(self.factor)
         if self.clip is not None:
             # torch would leave NaN as it is, other runtimes do not.
@@ -55,12 +64,7 @@ class Applied(nn.Module):
         if self.resize != 1:
             normal = resize_channels(normal, self._network_side(height), self._network_side(width))
         # 0 is the middle of the scale, and what convolutions pad with.
-        normal = normal.nan_to_num_(0.0).contiguous(memory_format=torch.channels_last)
-        logits: Tensor = self.network(normal).float()
-        if logits.ndim == 2:
-            return logits.sigmoid()
-        proba = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
-        return proba if self.resize == 1 else resize_proba(proba, height, width)
+        return normal.nan_to_num_(0.0).contiguous(memory_format=torch.channels_last)
 
     def _network_side(self, side: int) -> int:
         return max(1, round(side * self.resize / self.multiple)) * self.multiple

@@ -95,14 +95,14 @@ class MapStore(Protocol):
         ...
 
 
-def open_store(directory: Path, classes: Classes) -> MapStore:
-    """Return the store of the maps in a member's folder, as suits the task.
+def open_store(directory: Path, classes: Classes, planes: tuple[str, ...] | None = None) -> MapStore:
+    """Return the store of the maps in a member's folder, as suits the task; ``planes`` if these are not the classes.
 
     >>> tags = Classes("multilabel", (0,), ("haze",), ((0, 0, 255),))
     >>> type(open_store(Path("members/net"), tags)).__name__
     'ParquetStore'
     """
-    return (ParquetStore if classes.task == "multilabel" else RasterStore)(directory, classes.names)
+    return (ParquetStore if classes.task == "multilabel" else RasterStore)(directory, planes or classes.names)
 
 
 def map_path(directory: Path, scene: Scene) -> Path:

@@ -104,13 +104,13 @@ def _members(run: Run, ensemble: Ensemble) -> tuple[str, ...]:
 
 def _architectures(run: Run, ensemble: Ensemble) -> Iterator[str]:
     for name in _members(run, ensemble):
-        settings = run.experiment.members[name]
+        settings = run.member_settings(name)
         yield branch_of(settings).architecture(settings)
 
 
 def _inputs(run: Run, name: str, classes: Classes) -> Iterator[dict[str, Any]]:
     """Yield what each kind of model of a member takes."""
-    for taken in branch_of(run.experiment.members[name]).inputs(run.load_member(name), classes):
+    for taken in branch_of(run.member_settings(name)).inputs(run.load_member(name), classes):
         described: dict[str, Any] = {
             "name": taken.name,
             "description": taken.description,

@@ -176,7 +176,7 @@ def name_maps(texts: Sequence[str]) -> dict[str, str]:
 
 def _require_maps(run: Run, names: Sequence[str], given: Mapping[str, str]) -> None:
     """Refuse to begin where a member computes no maps and none are given, or where they are given for another."""
-    wanted = [name for name in names if not branch_of(run.experiment.members[name]).computes]
+    wanted = [name for name in names if not branch_of(run.member_settings(name)).computes]
     lacking = [name for name in wanted if name not in given]
     if lacking:
         raise ExperimentError(

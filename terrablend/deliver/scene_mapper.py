@@ -57,7 +57,7 @@ class SceneMapper:
 
     def map(self, scenes: Sequence[Scene], executor: Executor | None) -> Iterator[None]:
         """Map scenes, in processes if there are enough of them and no member is better off with all threads."""
-        loadings = [(branch_of(self.run.experiment.members[name]), self.run.loading(name)) for name in self.members]
+        loadings = [(branch_of(self.run.member_settings(name)), self.run.loading(name)) for name in self.members]
         apart = all(branch.by_process(loading) for branch, loading in loadings)
         if apart and not in_windows(executor, scenes) and (executor := worth_workers(executor, scenes)):
             alone = replace(self.run, workers=1, executor=None, track=untracked)
@@ -107,7 +107,8 @@ class OpenMapper:
     def apply(self, scenes: Sequence[Scene]) -> MemberMaps:
         """Write the maps of members, a folder each, and return those of the ones that the ensemble uses."""
         for member in self.members:
-            store = open_store(self.folder / member.name, self.ensemble.classes)
+            planes = self.mapper.run.member_settings(member.name).planes
+            store = open_store(self.folder / member.name, self.ensemble.classes, planes)
             for path, together in store.files(scenes).items():
                 try:
                     store.write(path, member, together)

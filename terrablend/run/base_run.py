@@ -18,6 +18,7 @@ from data.folds.distances import compare_distances
 from data.folds.plan import plan_folds
 from data.folds.shared_ground import SharedGround
 from data.maps.member import Member
+from data.maps.store import open_store, write_maps
 from data.progress import Track, untracked
 from data.scenes.catalogue import LABELS, Catalogue
 from data.survey.inputs import load_inputs, read_inputs
@@ -29,13 +30,14 @@ from features.branch import Branch, DeviceName, Loading, MemberSettings, Trainin
 from features.description import TableFacts, describe_table, load_facts, save_facts
 from features.explanation import Explanation, load_explanation
 from features.scene_table import open_rows
+from features.stacked import inner_folder
 from features.table import Columns
 from features.unlike import Unlike
 from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
-from terrablend.stacking import learning_order
+from terrablend.stacking import learning_order, with_layers
 
 __all__ = ["BaseRun", "applicability_file"]
 
@@ -103,7 +105,18 @@ class BaseRun(ABC, Generic[E]):
     def members(self, suits: Callable[[Branch[Any]], bool] = lambda branch: True) -> list[str]:
         """Return the names of the members of all branches that suit, in the order in which they are learned."""
         members = self.experiment.members
-        return [name for name in learning_order(members) if suits(branch_of(members[name]))]
+        return [name for name in learning_order(members) if name in members and suits(branch_of(members[name]))]
+
+    def below(self, name: str) -> list[Stage]:
+        """Return the stages of what a member is stacked on and is no member itself: layers, models inside of folds."""
+        settings = self.member_settings(name)
+        return [*map(self.member, settings.derived), *map(self.inner, settings.inner)]
+
+    def inner(self, name: str) -> Stage:
+        """Fit a member inside of each fold, on the others alone, and map these out of fold: for strict stacks."""
+        member = self.member(name)
+        outputs, work = (f"members/{name}@inner",), partial(self._inner, name)
+        return self.stage(f"{name}@inner", "run", work, self.member_inputs(name), outputs, member.settings)
 
     @cached_property
     def check(self) -> Stage:
@@ -128,7 +141,7 @@ class BaseRun(ABC, Generic[E]):
         work = partial(self._member, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
-        command = f"{branch.name} {name}"
+        command = f"{branch.name} {name}" if name in self.experiment.members else "run"
         reads = self.member_inputs(name)
         return self.stage(name, command, work, reads, outputs, record, inputs=inputs, complete=folds is None)
 
@@ -139,20 +152,23 @@ class BaseRun(ABC, Generic[E]):
         return self.stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self.settings_record("seed"))
 
     def member_settings(self, name: str) -> MemberSettings:
-        """Return the settings of a member.
+        """Return the settings of a member, or of a layer that one is stacked on.
 
         Raises
         ------
         ExperimentError
             If there is no such member.
         """
-        if name not in self.experiment.members:
+        every = with_layers(self.experiment.members)
+        if name not in every:
             raise ExperimentError(f"expected a member among {', '.join(self.experiment.members)}, got {name}.")
-        return self.experiment.members[name]
+        return every[name]
 
     def member_record(self, name: str) -> dict[str, Any]:
         """Return a member's settings as a stage records them: the device changes no result worth a new one."""
-        self.member_settings(name)
+        settings = self.member_settings(name)
+        if name not in self.experiment.members:
+            return settings.model_dump(mode="json")
         record: dict[str, Any] = _jsonable(self.experiment.dump_written({"members"})["members"][name])
         record.pop("device", None)
         return record
@@ -161,7 +177,7 @@ class BaseRun(ABC, Generic[E]):
         """Return the stages whose results a member learns from."""
         settings = self.member_settings(name)
         table = (self.features,) if branch_of(settings).reads_table else ()
-        return (self.check, *table, *map(self.member, settings.stacked_on))
+        return (self.check, *table, *map(self.member, settings.stacked_on), *map(self.inner, settings.inner))
 
     def settings_record(self, *keys: str) -> dict[str, Any]:
         """Return some parts of the experiment as a stage records them."""
@@ -433,6 +449,22 @@ class BaseRun(ABC, Generic[E]):
         fitted = map_ordered(partial(_fit_fold, alone), folds, self.executor)
         for _ in self.track(fitted, f"{name}: folds", len(folds)):
             pass
+
+    def _inner(self, name: str) -> None:
+        catalogue = self.load_catalogue()
+        if len(catalogue.folds) < 3:
+            raise ExperimentError(
+                f"members.{name}: expected 3 folds or more for a strict stack on it, got {len(catalogue.folds)}. "
+                "Raise folds.count, or leave strict out."
+            )
+        for fold in catalogue.folds:
+            inside = replace(catalogue, scenes=catalogue.outside_fold(fold))
+            directory = inner_folder(self.members_folder, name, fold)
+            training = replace(self.training(name), catalogue=inside, directory=directory)
+            branch = branch_of(training.settings)
+            branch.fit(training)
+            member = branch.load(replace(self.loading(name), directory=directory))
+            write_maps(member, inside, open_store(directory.resolve(), inside.classes), self.track)
 
     def _explain(self, name: str) -> None:
         # The same bytes everywhere come from a CPU, unless another device is asked for.

@@ -62,8 +62,10 @@ class Run(FittedRun[Experiment]):
         """Every stage, in order."""
         table = [self.features] if self._of_table else []
         last = [self.submit] if self.experiment.scenes.test is not None else []
-        members = map(self.member, learning_order(self.experiment.members))
-        return [self.check, *table, *members, *self._explained, self.ensemble, *last]
+        members = [stage for name in self.members() for stage in (*self.below(name), self.member(name))]
+        # Two members can stand on the same layer.
+        once = {stage.name: stage for stage in members}
+        return [self.check, *table, *once.values(), *self._explained, self.ensemble, *last]
 
     @cached_property
     def ensemble(self) -> Stage:
@@ -217,8 +219,9 @@ class Run(FittedRun[Experiment]):
             build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
-        store = open_store(self.member_path(name).resolve(), catalogue.classes)
-        if not self.member_settings(name).decides:
+        settings = self.member_settings(name)
+        store = open_store(self.member_path(name).resolve(), catalogue.classes, settings.planes)
+        if not settings.decides:
             unlearned = tuple(scene for scene in catalogue.scenes if scene.split != "train")
             catalogue = replace(catalogue, scenes=unlearned)
         load = None if self._has_tags else self.loader(name)
@@ -252,7 +255,7 @@ class Run(FittedRun[Experiment]):
             track=self.track,
         )
         write_report(folder / "report.html", source)
-        models = self.hash_models(experiment.members)
+        models = self.hash_models(learning_order(experiment.members))
         replace(fitted, ensemble=replace(fitted.ensemble, models=models)).save(folder, catalogue)
 
     def _run_facts(self, ensemble: Ensemble) -> RunFacts:

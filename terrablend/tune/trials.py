@@ -116,6 +116,8 @@ class Trials(Generic[E]):
         for below in training.settings.stacked_on:
             # Its maps are those of the experiment as it is written, whatever else a trial changes.
             self.run.folder.require(self.run.member(below))
+        for below in training.settings.inner:
+            self.run.folder.require(self.run.inner(below))
         branch = branch_of(training.settings)
         branch.fit(replace(training, track=untracked))
         return branch.load(replace(run.loading(self.name), directory=directory))
