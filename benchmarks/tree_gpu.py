@@ -17,9 +17,9 @@ from sklearn.metrics import roc_auc_score
 from tree_prediction import FEATURES, Held, make_scene, sample_rows
 
 from data.errors import MemberError
+from data.gpus import count_gpus
 from data.workers import cores
 from trees.boosters.booster import predict_proba
-from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
 from trees.settings import TreeSettings
 

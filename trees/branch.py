@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.gpus import count_gpus
 from data.progress import Track
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
@@ -40,8 +41,6 @@ def load(loading: Loading[TreeSettings]) -> "TreeMember":
 
 def by_process(loading: Loading[TreeSettings]) -> bool:
     """Return whether boosters predict on a CPU, where bytes do not depend on threads."""
-    from trees.boosters.device import count_gpus
-
     return (loading.device or loading.settings.device) == "cpu" or not count_gpus()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from data.files import hash_file
+from data.gpus import count_gpus
 from data.maps.member import Prediction
 from data.maps.store import worth_windows
 from data.records import read_record, require_hash
@@ -24,7 +25,6 @@ from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.stacked import input_channels, stacked_names
 from trees.boosters.booster import Booster, predict_classes, unreadable
-from trees.boosters.device import count_gpus
 from trees.learning import LEARNERS
 from trees.record import BOOSTER, MEMBER, FoldRecord, MemberRecord
 from trees.settings import Device, DeviceName

@@ -114,9 +114,10 @@ class BaseRun(ABC, Generic[E]):
 
     def inner(self, name: str) -> Stage:
         """Fit a member inside of each fold, on the others alone, and map these out of fold: for strict stacks."""
-        member = self.member(name)
-        outputs, work = (f"members/{name}@inner",), partial(self._inner, name)
-        return self.stage(f"{name}@inner", "run", work, self.member_inputs(name), outputs, member.settings)
+        settings, outputs = self.member_settings(name), (f"members/{name}@inner",)
+        reads, work = self.member_inputs(name), partial(self._inner, name)
+        inputs = partial(branch_of(settings).files, settings, self.experiment.root)
+        return self.stage(f"{name}@inner", "run", work, reads, outputs, self.member(name).settings, inputs=inputs)
 
     @cached_property
     def check(self) -> Stage:

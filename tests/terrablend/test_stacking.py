@@ -188,7 +188,7 @@ def test_trees_see_the_features_of_a_layer_from_scenes_to_a_bundle(tmp_path, ter
     run = tmp_path / "run"
     outcome = terrablend("run", experiment, "--run", run, "--dry-run")
     stages = [line.split()[0] for line in outcome.out.splitlines()]
-    assert stages[2:6] == ["unet", "unet@decoder", "lightgbm", "forest"]
+    assert stages[2:6] == ["unet", "unet@decoder", "forest", "lightgbm"]
     outcome = terrablend("run", experiment, "--run", run, "--workers", 1)
     assert outcome.code == 0, outcome.err
     catalogue = Catalogue.load(run / "catalogue.parquet")
@@ -220,7 +220,7 @@ def test_trees_see_the_features_of_a_layer_from_scenes_to_a_bundle(tmp_path, ter
     [
         (
             [{"member": "unett", "layer": "decoder"}],
-            "members.lightgbm.stack: expected members among lightgbm, forest, unet, got unett. Did",
+            "members.lightgbm.stack: expected members among forest, lightgbm, unet, got unett. Did",
         ),
         (
             [{"member": "forest", "layer": "decoder"}],

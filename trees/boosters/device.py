@@ -1,28 +1,16 @@
-"""Choose CPU or GPU by asking the driver: this branch does without torch."""
+"""Choose CPU or GPU: this branch does without torch."""
 
-import ctypes
 import logging
 from collections.abc import Callable
 from functools import cache
 
 from data.errors import MemberError
+from data.gpus import count_gpus
 from trees.settings import Device, DeviceName
 
-__all__ = ["choose_device", "count_gpus"]
+__all__ = ["choose_device"]
 
 logger = logging.getLogger(__name__)
-
-
-def count_gpus() -> int:
-    """Return the number of CUDA devices that the driver sees, 0 without a driver."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) -> Device:

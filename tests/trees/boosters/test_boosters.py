@@ -5,8 +5,9 @@ import pytest
 from scipy.special import softmax
 
 from data.errors import MemberError
+from data.gpus import count_gpus
 from trees.boosters.booster import predict_proba
-from trees.boosters.device import choose_device, count_gpus
+from trees.boosters.device import choose_device
 from trees.boosters.lightgbm_booster import LightGBMLearner
 from trees.boosters.xgboost_booster import XGBoostLearner
 from trees.learning import LEARNERS

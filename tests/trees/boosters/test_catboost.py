@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.errors import MemberError
-from trees.boosters.device import count_gpus
+from data.gpus import count_gpus
 from trees.settings import TreeSettings
 
 from ...conftest import learn, table_of
