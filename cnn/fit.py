@@ -95,7 +95,11 @@ def fit_member(training: Training[CnnSettings]) -> None:
         "bands": catalogue.bands,
         "classes": catalogue.classes.names,
     }
-    about = {fold: _describe_training(settings, catalogue, fold, seed) | sees for fold in catalogue.folds}
+    # What the network of each fold learns from.
+    learned = {
+        fold: training.taught(fold).beside(catalogue) if training.taught else catalogue for fold in catalogue.folds
+    }
+    about = {fold: _describe_training(settings, learned[fold], fold, seed) | sees for fold in catalogue.folds}
     done = [fold for fold in catalogue.folds if _is_done(model_path(directory, fold), about[fold])]
     todo = [fold for fold in (catalogue.folds if folds is None else folds) if fold not in done]
     for fold in done:
@@ -113,14 +117,16 @@ def fit_member(training: Training[CnnSettings]) -> None:
             ", ".join(inputs),
             _describe(machine.device),
         )
-        if todo and not settings.inner:
+        apart = bool(settings.inner) or training.taught is not None
+        if todo and not apart:
             store = _open_store(channels, catalogue, todo, settings, seed, _named(track, name))
         for fold in todo:
             begun = time.perf_counter()
-            if settings.inner:
-                seen = inside_fold(channels, fold)
-                store = _open_store(seen, catalogue, [fold], settings, seed, _named(track, name))
-            plan = plan_fold(settings, catalogue, fold, store, side=size.side, seed=seed)
+            if apart:
+                store = _open_store(
+                    inside_fold(channels, fold), learned[fold], [fold], settings, seed, _named(track, name)
+                )
+            plan = plan_fold(settings, learned[fold], fold, store, side=size.side, seed=seed)
             torch.manual_seed(plan.seed)
             network = build_network(settings, len(inputs), outputs)
             load_weights(network, settings, inputs, outputs)

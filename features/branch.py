@@ -14,6 +14,7 @@ from data.maps.member import Member
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
+from data.scenes.taught import Taught
 from data.settings import Settings
 from features.explanation import Explanation
 from features.table import Columns, Table
@@ -117,6 +118,8 @@ class Training(Generic[S]):
     executor : Executor or None
         Where scenes are worked on in parallel.
     track : Track
+    taught : callable, optional
+        Fold → what its model learns from besides.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Training(Generic[S]):
     folds: Sequence[int] | None = None
     executor: Executor | None = None
     track: Track = untracked
+    taught: Callable[[int], Taught] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from features.channels import Channels, OpenChannels
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.scene_table import open_rows
-from features.stack_settings import LayerSettings, StackEntry, derived_members, stack_names
+from features.stack_settings import LayerSettings, StackEntry, derived_members, stack_names, strict_members
 from features.table import RowGroup, Table, read_columns, table_path
 
 __all__ = ["StackedChannels", "inner_folder", "input_channels", "inside_fold", "open_channel_rows", "stacked_names"]
@@ -41,18 +41,22 @@ class StackedMaps:
     planes : tuple of str
         A channel each: classes, or components of a layer's features.
     layer : LayerSettings or None
+    strict : bool
+        Whether a fold's model learns from maps by models inside of the fold.
     """
 
     name: str
     planes: tuple[str, ...]
     layer: LayerSettings | None = None
+    strict: bool = False
 
     @classmethod
     def of(cls, entry: StackEntry, classes: Sequence[str]) -> "StackedMaps":
         """Return the maps of an entry."""
         [name], layers = stack_names([entry]), derived_members([entry])
         layer = layers.get(name)
-        return cls(name, tuple(classes) if layer is None else layer.planes, layer)
+        planes = tuple(classes) if layer is None else layer.planes
+        return cls(name, planes, layer, bool(strict_members([entry])))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -104,7 +108,7 @@ def inner_folder(members: Path, member: str, fold: int) -> Path:
 
 
 def inside_fold(channels: Channels, fold: int) -> Channels:
-    """Return channels whose maps of the scenes outside a fold are by models that saw nothing of the fold either."""
+    """Return channels whose strict maps of the scenes outside a fold are by models that saw nothing of the fold."""
     if not isinstance(channels, StackedChannels):
         return channels
     return channels.inside(fold)
@@ -152,17 +156,17 @@ class StackedChannels:
         MapError
             If a member has no map of the scene, or one that is in-sample, of another scene, member, grid or planes.
         """
-        paths = [map_path(self._folder(maps.name, scene), scene) for maps in self.stack]
+        paths = [map_path(self._folder(maps, scene), scene) for maps in self.stack]
         for maps, path in zip(self.stack, paths, strict=True):
             if path not in self._checked:
                 _check_map(path, maps.name, scene, maps.planes)
                 self._checked.add(path)
         return OpenStack(self.feature_set.open(scene), paths, len(self.names), scene)
 
-    def _folder(self, member: str, scene: Scene) -> Path:
-        if self._fold is None or scene.fold in (None, self._fold):
-            return self.members / member
-        return inner_folder(self.members, member, self._fold)
+    def _folder(self, maps: StackedMaps, scene: Scene) -> Path:
+        if self._fold is None or scene.fold in (None, self._fold) or not maps.strict:
+            return self.members / maps.name
+        return inner_folder(self.members, maps.name, self._fold)
 
 
 class OpenStack:

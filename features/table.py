@@ -36,6 +36,7 @@ __all__ = [
     "column_field",
     "count_rows",
     "feature_field",
+    "join_tables",
     "open_groups",
     "open_table",
     "read_columns",
@@ -161,6 +162,14 @@ class Table:
                 yield places, block.read()
             elif chosen[places].any():
                 yield places[chosen[places]], block.read()[chosen[places]]
+
+
+def join_tables(first: Table, second: Table) -> Table:
+    """Return the rows of two tables of the same features, those of the first first."""
+    scene = np.concatenate([first.scene, second.scene + np.int32(len(first.scenes))])
+    label, weight = np.concatenate([first.label, second.label]), np.concatenate([first.weight, second.weight])
+    row, scenes = np.concatenate([first.row, second.row]), (*first.scenes, *second.scenes)
+    return Table([*first.blocks, *second.blocks], first.names, label, weight, scene, scenes, row)
 
 
 def table_path(directory: Path, scene: Scene) -> Path:

@@ -41,6 +41,7 @@ from features.settings import ROW_COLUMNS, FeatureSettings, TableSettings
 from terrablend.branches import BRANCHES
 from terrablend.reference import list_settings, spellings
 from terrablend.search import TuneSettings
+from terrablend.self_train import SelfTrainSettings
 from terrablend.stacking import learning_order
 from terrablend.written_paths import expand_paths, write_paths
 from terrablend.yaml_text import brief, parse_yaml
@@ -59,7 +60,7 @@ __all__ = [
 NAME = r"^[\w-][\w.-]*$"
 """Of an experiment or a member: also that of a folder, and neither hidden nor the folder above."""
 
-STAGES = re.compile(r"check|compare|features|ensemble|submit|(explain|tune)-.*", re.IGNORECASE)
+STAGES = re.compile(r"check|compare|features|ensemble|submit|teach|(explain|tune)-.*", re.IGNORECASE)
 """Names of the records of other stages, which lie beside those of the members."""
 
 
@@ -153,6 +154,9 @@ class Experiment(BaseExperiment):
     scenes: SceneSettings = Field(description="the files of the scenes, and what their values mean")
     features: FeatureSettings = Field(FeatureSettings(), description="the columns and rows of the pixel table")
     members: dict[MemberName, AnyMember] = Field(description="the models, by a name of your own")
+    self_train: SelfTrainSettings | None = Field(
+        None, description="scenes without labels, those of scenes.test and unlabelled training scenes, teach too"
+    )
     ensemble: EnsembleSettings = Field(EnsembleSettings(), description="how the members are blended, and for what")
     submission: SubmissionSettings = Field(SubmissionSettings(), description="the maps of the test scenes")
 
@@ -189,6 +193,14 @@ class Experiment(BaseExperiment):
                 f"expected a member whose maps of training scenes are out of fold, got {', '.join(self.members)}, "
                 "in-sample: there is nothing to decide on"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _pupils_can_be_taught(self) -> "Experiment":
+        if self.self_train is not None:
+            _require_pupils(self.self_train, self.members, [*self.label_classes().label_names])
+            if self.task == "multilabel":
+                raise ValueError("self_train: expected none with the task multilabel: only pixels are taught")
         return self
 
     @model_validator(mode="after")
@@ -259,6 +271,34 @@ def _require_inner(name: str, member: MemberSettings, members: Mapping[str, Memb
             raise ValueError(f"members.{name}.stack: expected strict of a member that is fitted here, got {below}")
         if members[below].stacked_on:
             raise ValueError(f"members.{name}.stack: expected strict of a member without a stack, got {below}")
+
+
+def _require_pupils(settings: SelfTrainSettings, members: Mapping[str, MemberSettings], labels: Sequence[str]) -> None:
+    """Refuse teachers that cannot teach, and pupils that cannot be taught."""
+    for key, names in (("teachers", settings.teachers), ("pupils", settings.pupils)):
+        for name in names:
+            where = f"self_train.{key}: expected"
+            if name not in members:
+                raise ValueError(f"{where} members among {', '.join(members)}, got {name}")
+            member = members[name]
+            if not (member.decides and BRANCHES[member.branch].computes):
+                raise ValueError(f"{where} members that are fitted here, out of fold, got {name}")
+            if member.stacked_on:
+                raise ValueError(f"{where} members without a stack, got {name}")
+            if key == "pupils" and getattr(member, "validation_fraction", None):
+                raise ValueError(f"{where} members without validation_fraction, got {name}")
+    both = [name for name in settings.pupils if name in settings.teachers]
+    if both:
+        raise ValueError(
+            f"self_train: expected pupils that are no teachers, got {both[0]}: give the pupil another name"
+        )
+    for name, member in members.items():
+        if any(below in settings.pupils for below in (*member.stacked_on, *member.derived)):
+            raise ValueError(f"members.{name}.stack: expected members that are no pupils of self_train")
+    if isinstance(settings.confidence, dict):
+        unknown = [name for name in settings.confidence if name not in labels]
+        if unknown:
+            raise ValueError(f"self_train.confidence: expected classes among {', '.join(labels)}, got {unknown[0]}")
 
 
 class TableExperiment(BaseExperiment):

@@ -27,8 +27,14 @@ def fit(training: Training[TreeSettings]) -> None:
     """Train a member's boosters."""
     from trees.fit import fit_member
 
-    rows = open_rows(training)
-    fit_member(rows, training.directory, seed=training.seed, folds=training.folds, track=training.track)
+    fit_member(
+        open_rows(training),
+        training.directory,
+        seed=training.seed,
+        folds=training.folds,
+        track=training.track,
+        taught=training.taught,
+    )
 
 
 def load(loading: Loading[TreeSettings]) -> "TreeMember":

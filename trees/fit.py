@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from data.files import hash_file, replacing
 from data.progress import Track, untracked
 from data.records import write_record
 from data.scenes.catalogue import Catalogue
+from data.scenes.taught import Taught
 from features.table import Columns
 from trees.learning import PixelRows, TrainingRows
 from trees.record import MemberRecord
@@ -38,7 +39,13 @@ def open_training_rows(
 
 
 def fit_member(
-    rows: TrainingRows, directory: Path, *, seed: int, folds: Sequence[int] | None = None, track: Track = untracked
+    rows: TrainingRows,
+    directory: Path,
+    *,
+    seed: int,
+    folds: Sequence[int] | None = None,
+    track: Track = untracked,
+    taught: Callable[[int], Taught] | None = None,
 ) -> None:
     """Train a member's boosters; those that exist are kept.
 
@@ -52,6 +59,8 @@ def fit_member(
     folds : sequence of int, optional
         Those to train; all by default.
     track : Track
+    taught : callable, optional
+        Fold → what its booster learns from besides.
 
     Raises
     ------
@@ -74,7 +83,8 @@ def fit_member(
     todo = [fold for fold, path in paths.items() if not path.exists()]
     for fold in track(todo, f"{rows.name}: folds", len(todo)):
         start = time.perf_counter()
-        booster, facts = rows.fit(rows.settings, fold, seed)
+        learned = rows if taught is None else rows.besides(taught(fold))
+        booster, facts = learned.fit(rows.settings, fold, seed)
         with replacing(paths[fold]) as temporary:
             booster.save(temporary)
             facts = {**facts, "importance": dict(booster.importance()), "sha256": hash_file(temporary)}

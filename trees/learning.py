@@ -2,10 +2,11 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +16,11 @@ from data.folds.hold_out import hold_out_groups
 from data.names import named_weights
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
+from data.scenes.taught import Taught
 from features.feature_set import FeatureSet
 from features.scene_table import open_rows
 from features.stacked import input_channels, inside_fold, open_channel_rows, stacked_names
-from features.table import Columns
+from features.table import Columns, Table, join_tables
 from trees.boosters.booster import Booster, Learner, predict_proba
 from trees.boosters.catboost_booster import CatBoostLearner
 from trees.boosters.lightgbm_booster import LightGBMLearner
@@ -94,14 +96,28 @@ class TrainingRows(ABC):
             folders = pixels.parent / "members" if members is None else members
             channels = input_channels(own, settings.stack, catalogue.classes.names, folders)
             table = open_channel_rows(pixels, catalogue, channels)
-            self._inside = lambda fold: open_channel_rows(pixels, catalogue, inside_fold(channels, fold))
+            self._inside: Callable[[int], Table] = lambda fold: open_channel_rows(
+                pixels, catalogue, inside_fold(channels, fold)
+            )
         else:
             table = open_rows(pixels, catalogue, columns)
         kind = LEARNERS[settings.booster]
         self.made_with: Mapping[str, str] = {kind.library: _library_version(kind.library, name)}
-        self._learner_on = lambda table: kind(table, catalogue.classes.n_labels, threads, device)
-        self.learner: Learner = self._learner_on(table)
+        self._learner_on: Callable[[Table], Learner] = lambda table: kind(
+            table, catalogue.classes.n_labels, threads, device
+        )
         self._given = _given_weights(settings, self.labels)
+        self._open(table, catalogue)
+
+    def besides(self, taught: Taught) -> Self:
+        """Return these rows and those of scenes that other models labelled."""
+        table, other = self.learner.table, copy(self)
+        rows = open_rows(taught.pixels, taught.alone(self.catalogue), table.names)
+        other._open(join_tables(table, rows), taught.beside(self.catalogue))
+        return other
+
+    def _open(self, table: Table, catalogue: Catalogue) -> None:
+        self.learner: Learner = self._learner_on(table)
         self._weight = table.weight.astype(np.float64)
         scenes = {scene.id: scene for scene in catalogue.split("train")}
         self._fold = np.array([scenes[name].fold for name in table.scenes])[table.scene]

@@ -1,12 +1,12 @@
 """The stages of a run on scenes, in the order in which one reads what the other wrote."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from data.errors import SubmissionError, TerrablendError
+from data.errors import ExperimentError, SubmissionError, TerrablendError
 from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import leakage_warning
@@ -34,6 +34,7 @@ from ensemble.submit.predictions import Predictions
 from ensemble.submit.submission import FORMATS, require_task, write_submission
 from ensemble.submit.submission_log import describe_submission, log_submission
 from features.applicability import ScopedMeasure
+from features.branch import Branch, Training
 from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.scene_table import build_scene_table, scene_features
@@ -45,6 +46,7 @@ from terrablend.run.fitted_run import FittedRun
 from terrablend.run.hidden_labels import hide_labels
 from terrablend.run.masks import rule_masks
 from terrablend.run.run_folder import RunFolder, Stage
+from terrablend.run.teaching import read_taught, teach_fold
 from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
@@ -67,6 +69,52 @@ class Run(FittedRun[Experiment]):
         once = {stage.name: stage for stage in members}
         return [self.check, *table, *once.values(), *self._explained, self.ensemble, *last]
 
+    def members(self, suits: Callable[[Branch[Any]], bool] = lambda branch: True) -> list[str]:
+        """Return the names of members that suit, in the order in which they are learned: pupils last."""
+        return sorted(super().members(suits), key=lambda name: name in self._pupils)
+
+    def below(self, name: str) -> list[Stage]:
+        """Return the stages of what a member learns from and is no member itself."""
+        return [*super().below(name), *([self.teach] if name in self._pupils else ())]
+
+    def member_inputs(self, name: str) -> tuple[Stage, ...]:
+        """Return the stages whose results a member learns from."""
+        return (*super().member_inputs(name), *((self.teach,) if name in self._pupils else ()))
+
+    def training(self, name: str, folds: Sequence[int] | None = None) -> Training[Any]:
+        """Return what fitting a member takes."""
+        training = super().training(name, folds)
+        return replace(training, taught=partial(read_taught, self)) if name in self._pupils else training
+
+    @property
+    def _pupils(self) -> Sequence[str]:
+        """Members that scenes without labels teach too."""
+        return self.experiment.self_train.pupils if self.experiment.self_train else ()
+
+    @cached_property
+    def teach(self) -> Stage:
+        """Label scenes without labels by what the teachers say, for the models of each fold without that fold."""
+        assert self.experiment.self_train is not None
+        table = (self.features,) if self._taught_by_rows else ()
+        reads = (self.check, *table, *map(self.member, self.experiment.self_train.teachers))
+        settings = self.settings_record("self_train", "ensemble", "seed")
+        return self.stage("teach", "run", self._teach, reads, ("taught",), settings)
+
+    @property
+    def _taught_by_rows(self) -> bool:
+        return any(name in self._of_table for name in self._pupils)
+
+    def _teach(self) -> None:
+        settings, folds = self.experiment.self_train, self.load_catalogue().folds
+        assert settings is not None
+        if len(folds) < 3:
+            raise ExperimentError(
+                f"self_train: expected 3 folds or more, since each fold's teachers are decided on the others, got "
+                f"{len(folds)}. Raise folds.count, or leave self_train out."
+            )
+        for fold in folds:
+            teach_fold(self, settings, fold, self._taught_by_rows)
+
     @cached_property
     def ensemble(self) -> Stage:
         """Blend the out-of-fold maps, tune thresholds, score, report."""
@@ -85,7 +133,7 @@ class Run(FittedRun[Experiment]):
 
     def feature_set(self, catalogue: Catalogue) -> Columns:
         """Return the columns of the table: of pixels, or of scenes that have tags."""
-        return self._scene_features(catalogue) if self._has_tags else self._pixel_features(catalogue)
+        return self._scene_features(catalogue) if self._has_tags else self.pixel_features(catalogue)
 
     def applicable_member(self, ensemble: Ensemble) -> str | None:
         """Return the member by whose columns the ensemble's area of applicability is told: its first of the table."""
@@ -199,9 +247,10 @@ class Run(FittedRun[Experiment]):
     def _find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
         if self._has_tags:
             return ()
-        return find_unlike(catalogue, self._pixel_features(catalogue), seed=self.experiment.seed, track=self.track)
+        return find_unlike(catalogue, self.pixel_features(catalogue), seed=self.experiment.seed, track=self.track)
 
-    def _pixel_features(self, catalogue: Catalogue) -> FeatureSet:
+    def pixel_features(self, catalogue: Catalogue) -> FeatureSet:
+        """Return the columns of the table of pixels."""
         names = feature_names(catalogue.bands, self.experiment.features, catalogue.decoded)
         return FeatureSet(catalogue.bands, names, self.formulas)
 
@@ -215,7 +264,7 @@ class Run(FittedRun[Experiment]):
         if self._has_tags:
             build_scene_table(catalogue, self._scene_features(catalogue), self.pixels, **options)
         else:
-            sample, feature_set = experiment.features.sample, self._pixel_features(catalogue)
+            sample, feature_set = experiment.features.sample, self.pixel_features(catalogue)
             build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
     def _apply_member(self, name: str, catalogue: Catalogue) -> None:
