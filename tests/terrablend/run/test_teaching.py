@@ -16,7 +16,7 @@ from terrablend.self_train import SelfTrainSettings
 
 from ..conftest import EXPERIMENT, write_small_coast
 
-BINARY = Classes("binary", (0, 1), ("kelp",), ((0, 0, 0), (0, 0, 255)))
+BINARY = Classes("binary", (1,), ("kelp",), ((0, 0, 255),))
 THREE = Classes("multiclass", (3, 5, 9), ("a", "b", "c"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)))
 TREES = {"branch": "trees", "rounds": 8, "leaves": 7, "min_leaf_rows": 5}
 SETTINGS = {"teachers": ["lightgbm"], "pupils": ["again", "unet"], "weight": 0.5}
