@@ -35,8 +35,8 @@ def fit_common_axes(
 ) -> tuple[list[Axes], Values]:
     """Find the axes of each network on which components mean the same in all of them.
 
-    What a network is mapped by comes from pixels of scenes that it learned from, so that nothing of a network that is
-    applied to scenes that it never saw was fitted on them.
+    What a network is mapped by is fitted on pixels of scenes that it learned from, so that what is applied to scenes
+    that it never saw was not fitted on them.
 
     Parameters
     ----------
@@ -53,10 +53,9 @@ def fit_common_axes(
     agreement : (components,) float64 in [0, 1]
         Mean square of a component's correlation with each network.
     """
-    whitenings = [_whiten(values[seen], MOST_DIRECTIONS) for values, seen in zip(features, learned, strict=True)]
-    white = [_apply(values, *whitening) for values, whitening in zip(features, whitenings, strict=True)]
+    whitenings = [_whiten(values, MOST_DIRECTIONS) for values in features]
+    white = [(values - mean) @ directions for values, (mean, directions) in zip(features, whitenings, strict=True)]
     together = np.concatenate(white, axis=1)
-    together -= together.mean(axis=0)
     values, vectors = np.linalg.eigh(together.T @ together / len(together))
     best = vectors[:, ::-1][:, :components]
     # Of an axis either direction would do: that of its largest weight makes runs agree.
@@ -64,11 +63,12 @@ def fit_common_axes(
     shared = together @ (best * np.sign(largest))
     axes = []
     for own, seen, (mean, directions) in zip(white, learned, whitenings, strict=True):
-        own, wanted = own[seen], shared[seen] - shared[seen].mean(axis=0)
-        slope = np.linalg.lstsq(own, wanted, rcond=None)[0]
-        spread = (own @ slope).std(axis=0)
-        weight = directions @ (slope / np.where(spread > 0, spread, 1))
-        axes.append(Axes(weight.T.astype(np.float32), (-mean @ weight).astype(np.float32)))
+        middle = own[seen].mean(axis=0)
+        slope = np.linalg.lstsq(own[seen] - middle, shared[seen] - shared[seen].mean(axis=0), rcond=None)[0]
+        spread = (own[seen] @ slope).std(axis=0)
+        slope /= np.where(spread > 0, spread, 1)
+        weight = directions @ slope
+        axes.append(Axes(weight.T.astype(np.float32), (-mean @ weight - middle @ slope).astype(np.float32)))
     return axes, values[::-1][:components] / len(features)
 
 
@@ -79,8 +79,3 @@ def _whiten(values: NDArray[np.float32], most: int) -> tuple[Values, Values]:
     variances, vectors = np.linalg.eigh(centred.T @ centred / len(values))
     kept = (variances > FAINT * variances[-1]) & (np.arange(len(variances)) >= len(variances) - most)
     return mean, vectors[:, kept] / np.sqrt(variances[kept])
-
-
-def _apply(values: NDArray[np.float32], mean: Values, directions: Values) -> Values:
-    white: Values = (values - mean) @ directions
-    return white

@@ -286,6 +286,7 @@ def test_only_a_strict_stack_lets_no_label_of_a_fold_into_its_booster(tmp_path, 
         assert {path.name for path in (inner / "fold2").glob("fold*.txt")} == {"fold0.txt", "fold1.txt"}
 
 
+@pytest.mark.slow
 def test_a_network_on_a_strict_stack_learns_from_models_inside_of_its_folds(tmp_path, terrablend):
     few = {"branch": "trees", "rounds": 5, "leaves": 7, "min_leaf_rows": 5}
     members = {"lower": few, "upper": UNET | {"inputs": ["nir"], "stack": [{"member": "lower", "strict": True}]}}
@@ -294,8 +295,8 @@ def test_a_network_on_a_strict_stack_learns_from_models_inside_of_its_folds(tmp_
     assert outcome.code == 0, outcome.err
     catalogue = Catalogue.load(tmp_path / "run/catalogue.parquet")
     for scene in catalogue.outside_fold(1):
-        path = tmp_path / f"run/members/lower@inner/fold1/oof/{scene.id}.tif"
-        assert map_tags(path)["folds"] == str(scene.fold)
+        inner = tmp_path / f"run/members/lower@inner/fold1/oof/{scene.id}.tif"
+        assert map_tags(inner)["folds"] == str(scene.fold)
     again = terrablend("run", path, "--run", tmp_path / "run", "--workers", 1, "--dry-run")
     assert {line.split()[-1] for line in again.out.splitlines()} == {"done"}
 
