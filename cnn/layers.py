@@ -73,6 +73,11 @@ def fit_layer(training: Training[LayerSettings]) -> None:
     with limit_threads(training.threads):
         features, fold = _read_pixels(member, catalogue, of.layer, training.seed)
     axes, agreement = fit_common_axes(features, [fold != own for own in member.folds], of.components)
+    if len(agreement) < of.components:
+        raise MemberError(
+            f"{training.name}: expected features that vary in {of.components} directions or more, got {len(agreement)}. "
+            "Lower components, or train the member longer."
+        )
     for own, its in zip(member.folds, axes, strict=True):
         tensors = {"weight": torch.from_numpy(its.weight), "bias": torch.from_numpy(its.bias)}
         write_tensors(model_path(directory, own), tensors, {"layer": of.model_dump(), "fold": own})
@@ -93,7 +98,7 @@ def load_layer(loading: Loading[LayerSettings]) -> "LayerMember":
     record = read_record(loading.directory / "member.json", LayerRecord, RECORD)
     folder = loading.directory.parent / record.of.member
     member = load_member(folder, loading.threads, loading.device or "auto", loading.members)
-    axes = {fold: _read_axes(loading.directory, fold) for fold in record.folds}
+    axes = {fold: _read_axes(loading.directory, fold, record.of.components) for fold in record.folds}
     return LayerMember(record.name, record.of, member, axes)
 
 
@@ -156,12 +161,12 @@ def _read_pixels(
     return [np.concatenate(part) for part in parts], np.array(fold)
 
 
-def _read_axes(directory: Path, fold: int) -> Axes:
+def _read_axes(directory: Path, fold: int, components: int) -> Axes:
     path = model_path(directory, fold)
     tensors, _ = read_tensors(path)
-    try:
-        return Axes(tensors["weight"].numpy(), tensors["bias"].numpy())
-    except KeyError as error:
+    weight, bias = tensors.get("weight"), tensors.get("bias")
+    if weight is None or bias is None or weight.ndim != 2 or not len(weight) == bias.numel() == components:
         raise MemberError(
-            f"{path}: expected the axes of a layer, got no {error}. Run `terrablend run` again."
-        ) from error
+            f"{path}: expected the axes of {components} components, got another file. Run `terrablend run` again."
+        )
+    return Axes(weight.float().numpy(), bias.float().numpy())
