@@ -75,8 +75,8 @@ def fit_layer(training: Training[LayerSettings]) -> None:
     axes, agreement = fit_common_axes(features, [fold != own for own in member.folds], of.components)
     if len(agreement) < of.components:
         raise MemberError(
-            f"{training.name}: expected features that vary in {of.components} directions or more, got {len(agreement)}. "
-            "Lower components, or train the member longer."
+            f"{training.name}: expected features that vary in {of.components} directions or more, got "
+            f"{len(agreement)}. Lower components, or train the member longer."
         )
     for own, its in zip(member.folds, axes, strict=True):
         tensors = {"weight": torch.from_numpy(its.weight), "bias": torch.from_numpy(its.bias)}
