@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from data.errors import ExperimentError
+from features.stack_settings import Stacked
 from terrablend.experiment import Experiment, TableExperiment, load_experiment
 from terrablend.reference import find_settings, list_settings, settings_page, spellings
 from terrablend.start.coast import EXPERIMENT as DEMO
@@ -89,9 +90,11 @@ def test_an_unknown_key_is_answered_with_the_nearest_or_none(terrablend):
 
 def test_every_default_that_is_shown_is_that_of_the_settings():
     experiment = Experiment.model_validate(EXPERIMENT | {"members": {"lightgbm": {"branch": "trees"}}})
+    holders = {"lightgbm": experiment.members["lightgbm"], "stack": Stacked(member="unet")}
     for setting in find_settings(ALL, "members.trees"):
         if setting.default is not None:
-            assert yaml.safe_load(setting.default) == getattr(experiment.members["lightgbm"], setting.name)
+            holder = holders["stack" if setting.place[-2] == "stack" else "lightgbm"]
+            assert yaml.safe_load(setting.default) == getattr(holder, setting.name)
 
 
 def test_a_dotted_key_is_known_under_all_of_its_names():
