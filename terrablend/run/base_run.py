@@ -437,7 +437,7 @@ class BaseRun(ABC, Generic[E]):
             known = ", ".join(map(str, training.catalogue.folds))
             raise ExperimentError(f"--fold {unknown[0]}: expected one of {known}.")
         branch = branch_of(training.settings)
-        if isinstance(self.executor, Cluster) and branch.computes:
+        if isinstance(self.executor, Cluster) and branch.computes and name in self.experiment.members:
             self._fit_apart(name, training.folds or training.catalogue.folds)
         # What is fitted is kept; what is written of all folds is written here.
         branch.fit(training)
