@@ -52,7 +52,7 @@ class Cluster(Workers):
         from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
 
-        self._client, self._tasks, self._address = client, client.get_executor(), address
+        self._client, self._address = client, address
         self.lost = (CancelledError, KilledWorker, CommClosedError, ClosedClientError)
         self._killed, self._slots, self._asked = KilledWorker, 1, -FRESH
 
@@ -67,7 +67,8 @@ class Cluster(Workers):
 
     def submit(self, work: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
         """Hand work to a worker."""
-        future: Future[R] = self._tasks.submit(_work, version("terrablend"), work, *args, **kwargs, pure=False)
+        # Dask's own executor never ends the future of a task whose result was on its way when the scheduler went.
+        future: Future[R] = self._client.submit(_work, version("terrablend"), work, *args, **kwargs, pure=False)
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -48,18 +48,26 @@ with start(workers=0) as cluster, open_executor(1, cluster.scheduler_address) as
 """
 
 GONE = """
+import subprocess
+def begin(what, *words):
+    command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *words, "--no-dashboard"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+import socket
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = str(free.getsockname()[1])
+scheduler = begin("scheduler", "--host", "127.0.0.1", "--port", port)
+worker = begin("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")
 import data.cluster
-data.cluster.ANSWER = "2s"
-def stop(number):
-    if number == 3:
-        cluster.sync(cluster.scheduler.close)
-    return number
-with start() as cluster, open_executor(1, cluster.scheduler_address) as executor:
-    results = map_ordered(abs, range(200), executor, ahead=4)
-    refused(lambda: [stop(number) for number in results])
-import os
-sys.stdout.flush()
-os._exit(0)
+data.cluster.ANSWER = "300s"
+def work():
+    with open_executor(1, f"tcp://127.0.0.1:{port}") as executor:
+        executor._client._timeout = 1
+        for number in map_ordered(abs, range(2000), executor, ahead=4):
+            if number == 3:
+                scheduler.kill()
+refused(work)
+worker.kill()
 """
 
 
