@@ -17,7 +17,7 @@ from sklearn.model_selection import (
     check_cv,
     cross_val_predict,
 )
-from sklearn.utils import Bunch, check_random_state, column_or_1d, get_tags, indexable
+from sklearn.utils import Bunch, assert_all_finite, check_random_state, column_or_1d, get_tags, indexable
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -145,6 +145,7 @@ class DecidingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
 
     def _labels(self, y: Any, sample_weight: Any) -> NDArray[Any]:
         """Return labels as an array, and keep their classes."""
+        assert_all_finite(np.asarray(y), input_name="y")
         check_classification_targets(y)
         if type_of_target(y) == MULTILABEL:
             labels = np.asarray(y)

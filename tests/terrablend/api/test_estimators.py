@@ -31,6 +31,7 @@ QUICK = (
     "check_set_params",
     "check_all_zero_sample_weights_error",
     "check_sample_weights_shape",
+    "check_supervised_y_no_nan",
 )
 """Checks that fit little; all of them take minutes."""
 
