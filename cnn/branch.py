@@ -10,6 +10,7 @@ from data.gpus import count_gpus
 from data.scenes.classes import Classes
 from features.branch import Branch, Loading, ModelInput, Range, Training
 from features.stack_settings import LayerSettings
+from features.tile_model import TileModel
 
 if TYPE_CHECKING:
     from cnn.layers import LayerMember
@@ -90,6 +91,13 @@ def export(member: Any, path: Path, folds: Sequence[int] | None) -> float:
     return export_member(member, path, folds)
 
 
+def tiles(member: Any) -> TileModel:
+    """Return a member's networks as one that maps tiles."""
+    from cnn.export import tile_model
+
+    return tile_model(member)
+
+
 def machine() -> Iterator[tuple[str, str, str]]:
     """Yield what this machine offers networks."""
     from cnn.machine import describe_machine
@@ -142,6 +150,7 @@ BRANCH = Branch(
     tag_defaults=OF_TAGS,
     first_members=first_members,
     export=export,
+    tiles=tiles,
     starts=describe_weights,
     machine=machine,
     layers=LAYERS,

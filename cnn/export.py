@@ -5,14 +5,12 @@ networks of all folds and their mean are inside. Features and other members' pro
 file says what each channel is.
 """
 
-import importlib
 import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,12 +21,14 @@ from torch.export import Dim, ExportedProgram
 
 from cnn.member import CnnMember
 from cnn.network.network import first_line
-from cnn.predict.applied import Mean
+from cnn.predict.applied import D4Mean, Mean
 from cnn.settings import CLASSIFIER
 from data.errors import MemberError
 from data.files import read_json, replacing, require_replaceable, write_json
+from data.libraries import onnx_library
+from features.tile_model import TileModel
 
-__all__ = ["ByName", "export_member", "onnx_library", "random_windows", "trace", "write_graph"]
+__all__ = ["ByName", "export_member", "random_windows", "tile_model", "trace", "write_graph", "write_tiles"]
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +122,32 @@ def export_member(
     write_json(path.with_suffix(".json"), _card(member, folds, any_size, difference))
     logger.info("member %s: folds %s, probabilities within %.1e of torch's → %s", member.name, folds, difference, path)
     return difference
+
+
+def tile_model(member: CnnMember) -> TileModel:
+    """Return the networks of all folds of a member, on the CPU, as one that maps tiles."""
+    mean, settings = Mean([member.apply_fold(fold) for fold in member.folds]), member.settings
+    seen = member.normalisation(member.folds[0])
+    return TileModel(
+        member.name,
+        (D4Mean(mean) if settings.tta == "d4" else mean).eval(),
+        member.channels.names,
+        side=member.crop if member.fixed_size else max(member.crop, settings.tile),
+        multiple=member.multiple,
+        fixed=member.fixed_size,
+        overlap=settings.overlap / settings.tile,
+        ranges=tuple(zip(seen.offset, seen.scale, strict=True)),
+        whole=settings.normalise.per_scene or settings.resize != 1,
+        write=write_tiles,
+    )
+
+
+def write_tiles(module: nn.Module, shape: tuple[int, ...], path: Path, names: tuple[str, str]) -> None:
+    """Write a module that maps one tile (1, C, H, W) as an ONNX file, its input and output called by two names."""
+    onnx_library("onnxscript")
+    with torch.no_grad():
+        program = torch.export.export(module, (torch.zeros(shape),), strict=False)
+    write_graph(program, path, names[:1], names[1], "the ensemble")
 
 
 def write_graph(program: ExportedProgram, path: Path, inputs: Sequence[str], output: str, whose: str) -> None:
@@ -267,14 +293,3 @@ def _is_card(path: Path) -> bool:
         return card["output"]["name"] == OUTPUT and "terrablend" in card["versions"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-
-
-def onnx_library(name: str) -> ModuleType:
-    """Import a library of the extra `onnx`; raises MemberError if it is missing."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MemberError(
-            f"expected {name}, which writes or checks ONNX files, got no such library. "
-            "Install it with `pip install terrablend[onnx]`."
-        ) from error

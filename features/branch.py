@@ -18,6 +18,7 @@ from data.scenes.taught import Taught
 from data.settings import Settings
 from features.explanation import Explanation
 from features.table import Columns, Table
+from features.tile_model import TileModel
 
 __all__ = [
     "Branch",
@@ -279,6 +280,8 @@ class Branch(Generic[S]):
         ``export(member, path, folds)`` writes a member's models for use without Terrablend.
     earth_engine : callable, optional
         The same, for Earth Engine.
+    tiles : callable, optional
+        ``tiles(member)`` returns its models as one that maps tiles.
     starts : callable, optional
         Says in words what trained weights members can start from.
     machine : callable
@@ -304,6 +307,7 @@ class Branch(Generic[S]):
     first_members: Callable[[Sequence[str], bool], dict[str, dict[str, Any]]] = lambda bands, sparse: {}
     export: Callable[[Any, Path, Sequence[int] | None], object] | None = None
     earth_engine: Callable[[Any, Path, Sequence[int] | None], object] | None = None
+    tiles: Callable[[Any], TileModel] | None = None
     starts: Callable[[], str] | None = None
     machine: Callable[[], Iterator[tuple[str, str, str]]] = lambda: iter(())
     layers: "Branch[Any] | None" = None

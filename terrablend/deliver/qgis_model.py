@@ -19,17 +19,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from cnn.export import onnx_library, write_graph
-from cnn.member import CnnMember
-from cnn.predict.applied import D4Mean, Mean
 from data.errors import EnsembleError, MemberError
 from data.files import replacing, require_replaceable
+from data.libraries import onnx_library
 from data.maps.geotiff import quantise
 from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
+from features.tile_model import TileModel
 from terrablend.deliver.decided import Decided
 
 __all__ = ["Layer", "deepness_metadata", "export_for_qgis"]
@@ -62,14 +60,14 @@ class Layer:
     metres: float | None = None
 
 
-def export_for_qgis(ensemble: Ensemble, members: Sequence[CnnMember], layer: Layer, path: Path) -> float:
+def export_for_qgis(ensemble: Ensemble, members: Sequence[TileModel], layer: Layer, path: Path) -> float:
     """Write the networks that an ensemble uses, and its decision on them, as one ONNX file.
 
     Parameters
     ----------
     ensemble : Ensemble
-    members : sequence of CnnMember
-        Those of ``ensemble.used``, in that order, on the CPU.
+    members : sequence of TileModel
+        Those of ``ensemble.used``, in that order.
     layer : Layer
     path : Path
         Ends in ``.onnx``.
@@ -92,18 +90,15 @@ def export_for_qgis(ensemble: Ensemble, members: Sequence[CnnMember], layer: Lay
         raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
     _require_networks(ensemble, members, layer)
     library, runtime = onnx_library("onnx"), onnx_library("onnxruntime")
-    onnx_library("onnxscript")
     require_replaceable(path, lambda path: _is_ours(library, path))
     tile = _tile(members)
-    models = [_model(member) for member in members]
-    places = [[layer.bands.index(name) for name in member.channels.names] for member in members]
+    models = [member.model for member in members]
+    places = [[layer.bands.index(name) for name in member.inputs] for member in members]
     decision = ensemble.decision.take([ensemble.members.index(name) for name in ensemble.used])
     decided = Decided(models, places, decision, layer.nodata, BYTES).eval()
     shape = (1, len(layer.bands), tile, tile)
-    with torch.no_grad():
-        program = torch.export.export(decided, (torch.zeros(shape),), strict=False)
     with replacing(path) as temporary:
-        write_graph(program, temporary, [INPUT], OUTPUT, "the ensemble")
+        members[0].write(decided, shape, temporary, (INPUT, OUTPUT))
         graph = library.load(str(temporary))
         for key, value in deepness_metadata(ensemble, members, layer, tile).items():
             graph.metadata_props.add(key=key, value=value)
@@ -125,9 +120,9 @@ def export_for_qgis(ensemble: Ensemble, members: Sequence[CnnMember], layer: Lay
     return share
 
 
-def deepness_metadata(ensemble: Ensemble, members: Sequence[CnnMember], layer: Layer, tile: int) -> Mapping[str, str]:
+def deepness_metadata(ensemble: Ensemble, members: Sequence[TileModel], layer: Layer, tile: int) -> Mapping[str, str]:
     """Return what the file says of itself: JSON under the keys that Deepness reads, and under some of our own."""
-    overlap = max(member.settings.overlap / member.settings.tile for member in members)
+    overlap = max(member.overlap for member in members)
     values = {
         "model_type": "Segmentor",
         "class_names": {str(index): name for index, name in enumerate(ensemble.classes.label_names)},
@@ -146,7 +141,7 @@ def deepness_metadata(ensemble: Ensemble, members: Sequence[CnnMember], layer: L
     return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
 
 
-def _require_networks(ensemble: Ensemble, members: Sequence[CnnMember], layer: Layer) -> None:
+def _require_networks(ensemble: Ensemble, members: Sequence[TileModel], layer: Layer) -> None:
     if ensemble.classes.task == "multilabel":
         raise EnsembleError("export --qgis: expected a map of classes, got the task multilabel. Use `predict`.")
     if not isinstance(ensemble.decision.blend, Blend):
@@ -155,53 +150,46 @@ def _require_networks(ensemble: Ensemble, members: Sequence[CnnMember], layer: L
             "`terrablend ensemble --set ensemble.blend=convex --overwrite`."
         )
     for member in members:
-        more = [name for name in member.channels.names if name not in layer.bands]
+        more = [name for name in member.inputs if name not in layer.bands]
         if more:
             raise MemberError(
                 f"member {member.name}: expected bands alone as inputs, since a layer of QGIS holds no more, got "
                 f"{', '.join(more)}. Use the Terrablend provider of the folder qgis/, or train on bands."
             )
-        if member.settings.normalise.per_scene or member.settings.resize != 1:
+        if member.whole:
             raise MemberError(
                 f"member {member.name}: expected tiles as they are, got normalise.per_scene or resize, which need "
                 "whole scenes. Use the Terrablend provider of the folder qgis/."
             )
 
 
-def _tile(members: Sequence[CnnMember]) -> int:
+def _tile(members: Sequence[TileModel]) -> int:
     """Return a side of tiles that suits all networks."""
-    fixed = {member.crop for member in members if member.fixed_size}
+    fixed = {member.side for member in members if member.fixed}
     if len(fixed) > 1:
         raise MemberError(f"expected networks of one size of windows, got {sorted(fixed)}. Use one of them alone.")
     if fixed:
         return fixed.pop()
     multiple = int(np.lcm.reduce([member.multiple for member in members]))
-    side = max(side for member in members for side in (member.crop, member.settings.tile))
-    return -(-side // multiple) * multiple
-
-
-def _model(member: CnnMember) -> nn.Module:
-    mean = Mean([member.apply_fold(fold) for fold in member.folds])
-    return (D4Mean(mean) if member.settings.tta == "d4" else mean).eval()
+    return -(-max(member.side for member in members) // multiple) * multiple
 
 
 def _random_tiles(
-    members: Sequence[CnnMember], places: Sequence[Sequence[int]], shape: tuple[int, ...], count: int = 2
+    members: Sequence[TileModel], places: Sequence[Sequence[int]], shape: tuple[int, ...], count: int = 2
 ) -> list[NDArray[np.float32]]:
     """Return layers (1, C, H, W) of plausible values, as measured."""
     rng, tiles = np.random.default_rng(0), []
     for _ in range(count):
         values = rng.normal(0, 1, shape).astype(np.float32)
         for member, chosen in zip(members, places, strict=True):
-            seen = member.normalisation(member.folds[0])
-            for place, middle, spread in zip(chosen, seen.offset, seen.scale, strict=True):
+            for place, (middle, spread) in zip(chosen, member.ranges, strict=True):
                 values[:, place] = rng.normal(middle, spread, (shape[0], *shape[2:]))
         tiles.append(values)
     return tiles
 
 
 def _decide(
-    ensemble: Ensemble, models: Sequence[nn.Module], places: Sequence[Sequence[int]], tiles: NDArray[np.float32]
+    ensemble: Ensemble, models: Sequence[torch.nn.Module], places: Sequence[Sequence[int]], tiles: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
     """Return the labels (1, H, W) that `predict` gives tiles, before cleaning."""
     with torch.inference_mode():

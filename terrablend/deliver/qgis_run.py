@@ -25,14 +25,14 @@ def export_run(run: Run, path: Path) -> float:
     """
     ensemble = run.load_ensemble()
     run.require_models(ensemble)
-    others = [name for name in ensemble.used if branch_of(run.experiment.members[name]).export is None]
+    makers = {name: branch_of(run.experiment.members[name]).tiles for name in ensemble.used}
+    others = [name for name, maker in makers.items() if maker is None]
     if others:
         raise MemberError(
             f"export --qgis: expected an ensemble of networks, got {', '.join(others)}, too, whose columns are "
             "computed around each pixel, which one input of bands cannot hold. Use the Terrablend provider of the "
             "folder qgis/, or fit an ensemble of networks alone."
         )
-    from cnn.member import CnnMember
     from terrablend.deliver.qgis_model import Layer, export_for_qgis
 
     scene = run.load_catalogue().split("train")[0]
@@ -42,8 +42,8 @@ def export_run(run: Run, path: Path) -> float:
     nodata = {float(value) for image in scene.images for value in (*image.nodata, *_declared(image.path))}
     known = tuple(sorted(value for value in nodata if math.isfinite(value)))
     layer = Layer(scene.bands, known, pixel_metres(scene.grid) if scene.grid.crs else None)
-    loaded = [run.load_member(name) for name in ensemble.used]
-    return export_for_qgis(ensemble, [member for member in loaded if isinstance(member, CnnMember)], layer, path)
+    models = [maker(run.load_member(name)) for name, maker in makers.items() if maker is not None]
+    return export_for_qgis(ensemble, models, layer, path)
 
 
 def _declared(path: str) -> set[float]:

@@ -115,7 +115,7 @@ def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend
     maps = open_maps({"second": run / "members/second"}, catalogue.classes)
     write_prediction(ensemble, maps, scene, tmp_path / "a.tif", tmp_path / "b.tif")
     np.testing.assert_array_equal(read_map(out / f"{scene.id}_satellite_proba.tif"), read_map(tmp_path / "b.tif"))
-    assert {path.name for path in out.iterdir() if path.suffix != ".xml"} == {
+    assert {path.name for path in out.glob("*.tif")} == {
         f"{one.id}_satellite{kind}.tif" for one in (scene, other) for kind in ("_classes", "_proba")
     }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from cnn.export import tile_model
 from data.errors import EnsembleError, MemberError, OutputError
 from data.maps.geotiff import quantise
 from data.scenes.classes import Classes
@@ -115,8 +116,8 @@ def test_the_file_is_read_and_run_by_the_rules_of_deepness(classes, make_member,
     thresholds = (1.0, 1.6, 0.9) if exclusive else (0.45,)
     blend = Blend(((0.4, 0.6),), "logit", exclusive)
     ensemble = ensemble_of(classes, ("a", "b"), Decision((Calibration(), Calibration()), blend, thresholds))
-    path = tmp_path / "model.onnx"
-    assert export_for_qgis(ensemble, members, Layer(BANDS, (-1.0,), 10.0), path) >= 0.999
+    path, models = tmp_path / "model.onnx", [tile_model(member) for member in members]
+    assert export_for_qgis(ensemble, models, Layer(BANDS, (-1.0,), 10.0), path) >= 0.999
 
     session = onnxruntime.InferenceSession(str(path))
     [given], [made] = session.get_inputs(), session.get_outputs()
@@ -146,19 +147,19 @@ def test_the_file_is_read_and_run_by_the_rules_of_deepness(classes, make_member,
     assert (label_as_deepness(scores, settings["threshold"])[0] == wanted).mean() >= 0.999
 
     # An earlier export may be replaced, a file of somebody else's may not.
-    export_for_qgis(ensemble, members, Layer(BANDS), path)
+    export_for_qgis(ensemble, models, Layer(BANDS), path)
     assert "resolution" not in {entry.key for entry in onnx.load(str(path)).metadata_props}
     path.write_bytes(b"mine")
     with pytest.raises(OutputError):
-        export_for_qgis(ensemble, members, Layer(BANDS), path)
+        export_for_qgis(ensemble, models, Layer(BANDS), path)
     assert path.read_bytes() == b"mine"
 
 
 def test_what_one_input_of_bands_cannot_hold_is_refused(make_member, tmp_path):  # noqa: F811
     plain = Decision((Calibration(),), Blend(((1.0,),)), (0.5,))
-    path = tmp_path / "model.onnx"
+    path, bright = tmp_path / "model.onnx", tile_model(make_member(("bright",)))
     with pytest.raises(MemberError, match=r"expected bands alone as inputs, .* got NDVI, nir_mean_r3"):
-        export_for_qgis(ensemble_of(BINARY, ("net",), plain), [make_member(("bright",))], Layer(BANDS), path)
+        export_for_qgis(ensemble_of(BINARY, ("net",), plain), [bright], Layer(BANDS), path)
     stacked = Decision((Calibration(),), Stacked(((1.0,),), (0.0,)), (0.5,))
     with pytest.raises(EnsembleError, match="expected a mean of members, got a regression"):
         export_for_qgis(ensemble_of(BINARY, ("net",), stacked), [], Layer(BANDS), path)
@@ -168,11 +169,5 @@ def test_what_one_input_of_bands_cannot_hold_is_refused(make_member, tmp_path): 
     with pytest.raises(MemberError, match=r"a file name that ends in \.onnx"):
         export_for_qgis(ensemble_of(BINARY, ("net",), plain), [], Layer(BANDS), tmp_path / "model.bin")
     assert not list(tmp_path.glob("*.onnx"))
-    assert (
-        json.loads(
-            deepness_metadata(ensemble_of(BINARY, ("net",), plain), [make_member(("bright",))], Layer(BANDS), 64)[
-                "tile_size"
-            ]
-        )
-        == 64
-    )
+    told = deepness_metadata(ensemble_of(BINARY, ("net",), plain), [bright], Layer(BANDS), 64)
+    assert json.loads(told["tile_size"]) == 64

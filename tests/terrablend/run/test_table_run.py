@@ -286,6 +286,7 @@ class TestRealTables:
         assert random["pooled"]["AUC"] > 0.8
         assert zones["pooled"]["AUC"] < random["pooled"]["AUC"] - 0.1
 
+    @pytest.mark.slow
     def test_squares_on_the_ground_stay_in_one_fold(self, run, crops, real_data, terrablend, tmp_path):
         names = ["eastern", "northern"]
         crops |= {"files": [f"deafrica_cropmask/{name}.csv" for name in names], "xy": crops["exclude"]}
@@ -311,6 +312,7 @@ class TestRealTables:
         assert outcome.code == 2
         assert "Leave out the files without coordinates" in outcome.err
 
+    @pytest.mark.slow
     def test_soils_are_told_apart(self, run):
         names = ["red soil", "cotton crop", "grey soil", "damp grey soil", "stubble", "very damp grey soil"]
         columns = [f"{band}_{pixel}" for pixel in range(9) for band in ("green", "red", "nir", "nir2")]
