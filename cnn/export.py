@@ -24,7 +24,7 @@ from cnn.network.network import first_line
 from cnn.predict.applied import D4Mean, Mean
 from cnn.settings import CLASSIFIER
 from data.errors import MemberError
-from data.files import read_json, replacing, require_replaceable, write_json
+from data.files import read_json, replacing, require_replaceable, require_suffix, write_json
 from data.libraries import onnx_library
 from features.tile_model import TileModel
 
@@ -86,8 +86,7 @@ def export_member(
     OutputError
         If there is a file of one of these names that is no earlier export.
     """
-    if path.suffix != ".onnx":
-        raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
+    require_suffix(path, ".onnx")
     for file in (path, path.with_suffix(".json")):
         require_replaceable(file, lambda _: _is_card(path.with_suffix(".json")))
     onnx_library("onnx")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from data.errors import OutputError
+from data.errors import MemberError, OutputError
 
 __all__ = [
     "LEFTOVER",
@@ -28,6 +28,7 @@ __all__ = [
     "relative_name",
     "replacing",
     "require_replaceable",
+    "require_suffix",
     "scene_rng",
     "sync_files",
     "temporary_prefix",
@@ -85,6 +86,12 @@ def clear_leftovers(folder: Path, *below: str) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def require_suffix(path: Path, suffix: str) -> None:
+    """Refuse to write an export under another kind of name; raises MemberError."""
+    if path.suffix != suffix:
+        raise MemberError(f"{path}: expected a file name that ends in {suffix}. Write -o {path.with_suffix(suffix)}.")
 
 
 def require_replaceable(path: Path, is_ours: Callable[[Path], bool] = lambda path: False) -> None:

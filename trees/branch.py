@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.gpus import count_gpus
 from data.progress import Track
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import Classes
@@ -47,7 +46,9 @@ def load(loading: Loading[TreeSettings]) -> "TreeMember":
 
 def by_process(loading: Loading[TreeSettings]) -> bool:
     """Return whether boosters predict on a CPU, where bytes do not depend on threads."""
-    return (loading.device or loading.settings.device) == "cpu" or not count_gpus()
+    from trees.boosters.device import predicts_on
+
+    return predicts_on(loading.device or loading.settings.device) == "cpu"
 
 
 def open_rows(training: Training[TreeSettings]) -> "TrainingRows":

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import MemberError
-from data.files import read_json, require_replaceable, write_json
+from data.files import read_json, require_replaceable, require_suffix, write_json
 from trees.forest.forest import Trees
 from trees.member import TreeMember
 
@@ -55,8 +55,7 @@ def export_trees(member: TreeMember, path: Path, folds: Sequence[int] | None = N
     OutputError
         If there is a file of this name that is no earlier export.
     """
-    if path.suffix != ".json":
-        raise MemberError(f"{path}: expected a file name that ends in .json. Write -o {path.with_suffix('.json')}.")
+    require_suffix(path, ".json")
     require_replaceable(path, _is_ours)
     columns = member.feature_set.describe()
     names = [str(column["name"]) for column in columns]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from data.errors import MemberError
 from data.files import hash_file
-from data.gpus import count_gpus
 from data.maps.member import Prediction
 from data.maps.store import worth_windows
 from data.records import read_record, require_hash
@@ -25,9 +24,10 @@ from features.feature_set import FeatureSet
 from features.scene_features import SceneFeatureSet
 from features.stacked import input_channels, stacked_names
 from trees.boosters.booster import Booster, predict_classes, unreadable
+from trees.boosters.device import predicts_on
 from trees.learning import LEARNERS
 from trees.record import BOOSTER, MEMBER, FoldRecord, MemberRecord
-from trees.settings import Device, DeviceName
+from trees.settings import DeviceName
 from trees.tag_boosters import TagBoosters
 
 __all__ = ["TreeMember", "in_squares", "load_member"]
@@ -196,7 +196,7 @@ def load_member(
     n_classes = len(record.classes.names)
     boosters = _load_boosters(directory, kind, (record.features, n_classes), device)
     load = None
-    if executor is not None and not (device != "cpu" and count_gpus()):
+    if executor is not None and predicts_on(device) == "cpu":
         # Boosters of another training make another key, also for a process that holds those before.
         made = [hash_file(path) for path in sorted(directory.glob("*.json"))]
         whereabouts = directory.resolve(), None if members is None else members.resolve()
@@ -223,7 +223,7 @@ def _load_boosters(
 ) -> dict[int, Booster]:
     """Load the boosters of all folds, which must take some features and give a number of probabilities."""
     features, n_classes = fits
-    where: Device = "cuda" if device != "cpu" and count_gpus() else "cpu"
+    where = predicts_on(device)
     boosters = {}
     for path in sorted(directory.glob(f"fold*{kind.suffix}")):
         if not (match := FOLD.fullmatch(path.stem)):

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 from data.files import replacing
 from data.scenes.classes import Classes
+from data.scenes.colors import hex_color
 
 __all__ = ["STYLE", "is_own_style", "write_class_style", "write_ramp_style"]
 
@@ -38,7 +39,12 @@ def write_class_style(raster: Path, classes: Classes) -> None:
     for value, name, color in zip(classes.label_ids, classes.label_names, classes.label_colors, strict=True):
         hidden = classes.task == "binary" and name not in classes.names
         ElementTree.SubElement(
-            palette, "paletteEntry", value=str(value), label=name, color=_hex(color), alpha="0" if hidden else "255"
+            palette,
+            "paletteEntry",
+            value=str(value),
+            label=name,
+            color=hex_color(color),
+            alpha="0" if hidden else "255",
         )
     _write(raster, root)
 
@@ -69,7 +75,7 @@ def write_ramp_style(raster: Path, top: Color, legend: Sequence[str] = ("0", "0.
     for step, label in enumerate(legend):
         share = step / steps
         ElementTree.SubElement(
-            shader, "item", value=f"{share:g}", label=label, color=_hex(top), alpha=str(round(255 * share))
+            shader, "item", value=f"{share:g}", label=label, color=hex_color(top), alpha=str(round(255 * share))
         )
     _write(raster, root)
 
@@ -79,10 +85,6 @@ def _renderer(kind: str, **options: str) -> tuple[ElementTree.Element, ElementTr
     pipe = ElementTree.SubElement(root, "pipe")
     attributes = {"type": kind, "band": "1", "opacity": "1", "alphaBand": "-1", "nodataColor": "", **options}
     return root, ElementTree.SubElement(pipe, "rasterrenderer", attributes)
-
-
-def _hex(color: Color) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def _write(raster: Path, root: ElementTree.Element) -> None:

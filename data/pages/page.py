@@ -13,6 +13,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from data.files import replacing
 from data.pages.numbers import format_area, format_count, format_minus, format_number, format_percent, format_short
 from data.scenes.classes import Classes
+from data.scenes.colors import hex_color
 from data.variables import hide_values
 
 __all__ = ["Mark", "label_marks", "write_page"]
@@ -43,7 +44,7 @@ class Mark:
 def label_marks(classes: Classes) -> tuple[Mark, ...]:
     """Return the mark of each label index."""
     return tuple(
-        Mark(label, value, "#{:02x}{:02x}{:02x}".format(*color), "#000000" if _is_light(color) else "#ffffff")
+        Mark(label, value, hex_color(color), "#000000" if _is_light(color) else "#ffffff")
         for label, value, color in zip(classes.label_names, classes.label_ids, classes.label_colors, strict=True)
     )
 

@@ -1,6 +1,6 @@
 """Default colours of classes, which differ for any colour vision."""
 
-__all__ = ["BACKGROUND_COLOR", "PALETTE"]
+__all__ = ["BACKGROUND_COLOR", "PALETTE", "hex_color"]
 
 BACKGROUND_COLOR = (30, 30, 30)
 """Of the background of a binary task."""
@@ -14,3 +14,12 @@ PALETTE = (
     (221, 221, 255), (51, 136, 255), (153, 187, 170), (85, 102, 119), (255, 85, 119), (17, 34, 0),
 )  # fmt: skip
 """Twenty colours, the first ones for few classes; more classes begin again."""
+
+
+def hex_color(color: tuple[int, int, int]) -> str:
+    """Return a colour as pages and styles write it.
+
+    >>> hex_color((230, 159, 0))
+    '#e69f00'
+    """
+    return "#{:02x}{:02x}{:02x}".format(*color)

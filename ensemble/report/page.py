@@ -6,6 +6,7 @@ from pathlib import Path
 from data.pages.numbers import format_percent
 from data.pages.page import label_marks, write_page
 from data.pages.quicklook import ERROR_COLORS
+from data.scenes.colors import hex_color
 from ensemble.report.applicability_section import applicability_values
 from ensemble.report.areas_section import area_values
 from ensemble.report.audit_section import audit_values
@@ -79,7 +80,7 @@ def write_report(path: Path, source: ReportSource) -> None:
         confidence_level=format_percent(source.settings.confidence_level),
         marks=marks,
         mark_of={mark.label: mark for mark in marks},
-        error_colors={kind: "#{:02x}{:02x}{:02x}".format(*color) for kind, color in ERROR_COLORS.items()},
+        error_colors={kind: hex_color(color) for kind, color in ERROR_COLORS.items()},
         sections=sections,
         nested=next(section for section in sections if section["key"] == "train"),
     )

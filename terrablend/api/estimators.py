@@ -47,11 +47,14 @@ class DecidingClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):  #
     # Groups are asked for wherever metadata are routed; sample weights are where `set_fit_request` asks for them.
     __metadata_request__fit = {"groups": True}  # noqa: RUF012
 
-    cv: Any
-    n_jobs: int | None
-    random_state: Any
-    metric: Any
-    settings: Mapping[str, Any] | None
+    def __init__(
+        self, *, metric: Any, cv: Any, settings: Mapping[str, Any] | None, n_jobs: int | None, random_state: Any
+    ) -> None:
+        self.metric = metric
+        self.cv = cv
+        self.settings = settings
+        self.n_jobs = n_jobs
+        self.random_state = random_state
 
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None, **params: Any) -> Self:  # noqa: N803
         """Predict rows out of fold, decide on them, and fit to all of them.
@@ -239,12 +242,8 @@ class ThresholdTuner(DecidingClassifier):
         n_jobs: int | None = None,
         random_state: Any = 0,
     ) -> None:
+        super().__init__(metric=metric, cv=cv, settings=settings, n_jobs=n_jobs, random_state=random_state)
         self.estimator = estimator
-        self.metric = metric
-        self.cv = cv
-        self.settings = settings
-        self.n_jobs = n_jobs
-        self.random_state = random_state
 
     @property
     def estimator_(self) -> Any:
@@ -290,12 +289,8 @@ class BlendClassifier(DecidingClassifier, _BaseComposition):  # type: ignore[mis
         n_jobs: int | None = None,
         random_state: Any = 0,
     ) -> None:
+        super().__init__(metric=metric, cv=cv, settings=settings, n_jobs=n_jobs, random_state=random_state)
         self.estimators = estimators
-        self.metric = metric
-        self.cv = cv
-        self.settings = settings
-        self.n_jobs = n_jobs
-        self.random_state = random_state
 
     @property
     def named_estimators_(self) -> Any:

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.errors import EnsembleError, MemberError
-from data.files import replacing, require_replaceable
+from data.files import replacing, require_replaceable, require_suffix
 from data.libraries import onnx_library
 from data.maps.geotiff import quantise
 from ensemble.decide.decision.blend import Blend
@@ -86,8 +86,7 @@ def export_for_qgis(ensemble: Ensemble, members: Sequence[TileModel], layer: Lay
     OutputError
         If there is a file of this name that is no earlier export.
     """
-    if path.suffix != ".onnx":
-        raise MemberError(f"{path}: expected a file name that ends in .onnx. Write -o {path.with_suffix('.onnx')}.")
+    require_suffix(path, ".onnx")
     _require_networks(ensemble, members, layer)
     library, runtime = onnx_library("onnx"), onnx_library("onnxruntime")
     require_replaceable(path, lambda path: _is_ours(library, path))

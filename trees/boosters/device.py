@@ -8,9 +8,14 @@ from data.errors import MemberError
 from data.gpus import count_gpus
 from trees.settings import Device, DeviceName
 
-__all__ = ["choose_device"]
+__all__ = ["choose_device", "predicts_on"]
 
 logger = logging.getLogger(__name__)
+
+
+def predicts_on(wanted: DeviceName) -> Device:
+    """Return where boosters of libraries that can predict on a GPU do."""
+    return "cuda" if wanted != "cpu" and count_gpus() else "cpu"
 
 
 def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) -> Device:
@@ -29,7 +34,7 @@ def choose_device(wanted: DeviceName, library: str, usable: Callable[[], bool]) 
     MemberError
         If a GPU is wanted and cannot be had.
     """
-    present = wanted != "cpu" and count_gpus() > 0
+    present = predicts_on(wanted) == "cuda"
     able = present and usable()
     if wanted == "cuda" and not able:
         why = f"{library} was built without CUDA" if present else "there is no CUDA device"

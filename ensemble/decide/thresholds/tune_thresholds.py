@@ -23,9 +23,6 @@ from ensemble.maps import MemberMaps
 
 __all__ = ["tune_each"]
 
-BLENDED = 1 << 15
-"""Pixels that are blended at a time."""
-
 MULTIPLIED = 80_000
 """Most pixels that multipliers are found and tried on, many times over."""
 
@@ -80,7 +77,8 @@ def tune_each(
             chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
             if centred and inner.classes.exclusive:
                 chosen = chosen[:: -(-len(chosen) // MULTIPLIED)]
-            blended, pool = _blend(decision, inner.whole, chosen), _bare_pool(inner.whole, chosen)
+            blended = decision.proba(inner.whole.stored[:, :, chosen])
+            pool = _bare_pool(inner.whole, chosen)
             tuned[parts, decision] = tune_pool(
                 pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred
             )
@@ -89,19 +87,13 @@ def tune_each(
 
 def _promise(inner: InnerFolds, parts: Parts, decision: Decision) -> TunedThresholds:
     chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
-    blended, pool = _blend(decision, inner.whole, chosen), _bare_pool(inner.whole, chosen)
-    return promise_recall(pool, blended, inner.groups, inner.classes, inner.objective)
+    blended = decision.proba(inner.whole.stored[:, :, chosen])
+    return promise_recall(_bare_pool(inner.whole, chosen), blended, inner.groups, inner.classes, inner.objective)
 
 
 def _bare_pool(pool: PixelPool, chosen: NDArray[np.intp]) -> PixelPool:
     """Return some pixels of a pool, without what the members say of them, which is not copied."""
     return replace(pool, stored=pool.stored[:0]).take(chosen)
-
-
-def _blend(decision: Decision, pool: PixelPool, chosen: NDArray[np.intp]) -> NDArray[np.uint16]:
-    """Return the blend (n_classes, n_chosen) of some pixels, made of a few at a time."""
-    parts = np.array_split(chosen, -(-len(chosen) // BLENDED) or 1)
-    return np.concatenate([decision.proba(pool.stored[:, :, part]) for part in parts], axis=1)
 
 
 def _bare(decision: Decision) -> Decision:
