@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyogrio
 import shapely
 from numpy.typing import NDArray
-from pyogrio.errors import DataSourceError
 from rasterio.crs import CRS
 
 from data.errors import EnsembleError, LabelError
 from data.files import fingerprint, replacing
 from data.scenes.windows import Grid
-from data.vectors.shapes import read_shapes
 
 __all__ = ["Layer", "Polygons", "Ring", "Value", "layer_for", "read_geopackage", "write_geopackage"]
 
@@ -53,6 +50,13 @@ class Layer:
     description: str = ""
 
 
+def load_pyogrio() -> Any:
+    """Return pyogrio, imported late: pandas comes with it, for which a worker that predicts need not wait."""
+    import pyogrio.raw
+
+    return pyogrio
+
+
 def layer_for(grid: Grid, name: str) -> Layer:
     """Return the layer, still empty, that outlines on a grid belong to: one for each reference system."""
     if grid.transform is None:
@@ -70,7 +74,7 @@ def write_geopackage(path: Path, layers: Sequence[Layer]) -> None:
         warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
         for number, layer in enumerate(layers or [Layer("empty", None, [])]):
             names = [*layer.features[0][1]] if layer.features else []
-            pyogrio.raw.write(
+            load_pyogrio().raw.write(
                 temporary,
                 shapely.to_wkb(_shapes(layer.features)),
                 [_column([values[name] for _, values in layer.features]) for name in names],
@@ -99,16 +103,19 @@ def read_geopackage(path: Path) -> list[Layer]:
     EnsembleError
         If it is no GeoPackage, or has other shapes than polygons.
     """
+    pyogrio = load_pyogrio()
     try:
         names = sorted(str(name) for name, kind in pyogrio.list_layers(path) if kind is not None)
         return [_read_layer(path, name) for name in names]
-    except (DataSourceError, LabelError, ValueError) as error:
+    except (pyogrio.errors.DataSourceError, LabelError, ValueError) as error:
         raise EnsembleError(
             f"{path}: expected a GeoPackage of polygons, got: {error}. Name the audit.gpkg that was edited."
         ) from error
 
 
 def _read_layer(path: Path, name: str) -> Layer:
+    from data.vectors.shapes import read_shapes
+
     shapes = read_shapes(str(path), name)
     if not np.isin(shapely.get_type_id(shapes.geometries), (3, 6)).all():
         raise ValueError(f"other shapes in the layer {name}")
@@ -138,6 +145,7 @@ def _column(values: Sequence[Value]) -> NDArray[Any]:
 @contextmanager
 def _at(moment: str) -> Iterator[None]:
     """Make GDAL write a moment in place of the present one."""
+    pyogrio = load_pyogrio()
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
     try:

@@ -5,7 +5,6 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from ensemble.audit.parts import FACTS
 
@@ -33,6 +32,8 @@ class Model:
     @classmethod
     def fit(cls, facts: Floats, injected: NDArray[np.bool_], class_weight: str | None = None) -> Self:
         """Learn to tell injected errors from other parts."""
+        from sklearn.linear_model import LogisticRegression
+
         mean, scale = facts.mean(axis=0), facts.std(axis=0) + 1e-9
         model = LogisticRegression(C=0.3, max_iter=1000, class_weight=class_weight)
         model.fit((facts - mean) / scale, injected)

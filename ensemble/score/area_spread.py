@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import skew
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from ensemble.score.intervals import GroupCounts, Interval, degrees_of_freedom, spread_of
 
@@ -100,7 +99,7 @@ def area_interval(value: float, whole: float, spreads: tuple[Spread, ...], confi
     if variance <= 0:
         return Interval(value, value, value)
     freedom = variance**2 / sum(spread.variance**2 / spread.freedom for spread in spreads)
-    quantile = float(student.ppf((1 + confidence_level) / 2, freedom))
+    quantile = float(stdtrit(freedom, (1 + confidence_level) / 2))
     third = sum(
         spread.variance**1.5 * spread.skewness * (1 + 2 * quantile**2 if spread.learned else quantile**2 - 1) / 6
         for spread in spreads
@@ -112,7 +111,10 @@ def area_interval(value: float, whole: float, spreads: tuple[Spread, ...], confi
 
 
 def _skewness(values: Floats) -> float:
-    return max(float(skew(values)), 0.0) if np.ptp(values) > 1e-9 * np.abs(values).max() else 0.0
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():
+        return 0.0
+    off = values - values.mean()
+    return max(float((off**3).mean() / (off**2).mean() ** 1.5), 0.0)
 
 
 def _sum_by(unit: NDArray[np.integer], values: Floats) -> Floats:

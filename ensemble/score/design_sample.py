@@ -10,7 +10,7 @@ import numpy as np
 import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import rowcol
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from data.csv_cells import read_rows
 from data.errors import LabelError
@@ -196,7 +196,7 @@ def _unsettled(counts: NDArray[np.int64], areas: Areas, confidence_level: float)
     drawn, whole = counts[:, :-1].sum(axis=0), sum(areas.mapped)
     for label, area in zip(range(len(counts)), areas.area, strict=True):
         for stratum, mapped in enumerate(areas.mapped):
-            could_be = float(beta.ppf((1 + confidence_level) / 2, 0.5, drawn[stratum] + 0.5)) if mapped else 0.0
+            could_be = float(betaincinv(0.5, drawn[stratum] + 0.5, (1 + confidence_level) / 2)) if mapped else 0.0
             if label != stratum and not counts[label, stratum] and 0 < MATTERS * area.value < could_be * mapped:
                 # The upper end of Jeffreys' interval after n points without any is nearly its value of one over n.
                 enough = math.ceil(could_be * (drawn[stratum] + 0.5) * mapped / (MATTERS * area.value))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from data.metrics.metric import labelled
 from data.pages.numbers import format_number
@@ -102,7 +102,7 @@ class Estimate:
         bounded = not self.gain and every.min() >= 0 and every.max() <= 1
         center, others = (_logit(value), _logit(without)) if bounded else (value, without)
         error, freedom = spread_of(center, others)
-        half = error * float(student.ppf((1 + confidence_level) / 2, freedom))
+        half = error * float(stdtrit(freedom, (1 + confidence_level) / 2))
         ends = np.array([center - half, center + half])
         low, high = 1 / (1 + np.exp(-ends)) if bounded else ends
         return float(low), float(high)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from data.metrics.confusion import plain_prediction, weighted_counts
 from data.metrics.metric import CLASS_METRICS
@@ -69,6 +68,8 @@ def _scores(
         f"F1 of {name}": float(value) for name, value in zip(names, CLASS_METRICS["dice"].score(counts), strict=True)
     }
     if classes.task == "binary":
+        from sklearn.metrics import roc_auc_score
+
         both = len(np.unique(label)) == 2
         scores["AUC"] = float(roc_auc_score(label, proba[:, 0], sample_weight=weight)) if both else float("nan")
     return scores

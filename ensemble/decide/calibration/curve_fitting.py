@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 from data.maps.geotiff import NODATA
 from data.scenes.classes import IGNORE
@@ -113,6 +112,9 @@ def _fit_isotonic(proba: NDArray[np.float64], histogram: Bins) -> tuple[float, .
     filled = seen > 0
     if not filled.any():
         return (0.0, 1.0, 0.0, 1.0)
+    # Imported late, as all of scikit-learn here: it takes a second, which a worker that predicts need not wait for.
+    from sklearn.isotonic import IsotonicRegression
+
     model = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
     model.fit(proba[filled], (histogram[1][filled] / seen[filled]), sample_weight=seen[filled])
     return (*model.X_thresholds_.tolist(), *model.y_thresholds_.tolist())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from data.pages.numbers import format_minus
 from data.records import Number
@@ -39,7 +39,7 @@ class Worth:
         """Return the ends of the interval of the gain, by Student's t; infinite where nothing is known of chance."""
         if not np.isfinite(self.error):
             return -np.inf, np.inf
-        reach = float(student.ppf((1 + confidence_level) / 2, self.n_groups - 1)) * self.error
+        reach = float(stdtrit(self.n_groups - 1, (1 + confidence_level) / 2)) * self.error
         return self.gain - reach, self.gain + reach
 
     def words(self, confidence_level: float) -> str:
