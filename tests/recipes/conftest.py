@@ -23,7 +23,7 @@ def follow(terrablend: Command, tmp_path: Path) -> Callable[..., Path]:
 
     def run(recipe: str, download: Path, *settings: str) -> Path:
         file, folder = tmp_path / f"{recipe}.yaml", tmp_path / "run"
-        options = [word for setting in settings for word in ("--set", setting)]
+        options = [word for setting in (*settings, "ensemble.sample=10000") for word in ("--set", setting)]
         outcome = terrablend("init", download, "--recipe", recipe, "-o", file)
         assert outcome.code == 0, outcome.err
         for stage in STAGES:
