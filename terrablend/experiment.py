@@ -51,6 +51,7 @@ __all__ = [
     "Experiment",
     "TableExperiment",
     "change_experiment",
+    "experiment_file",
     "load_experiment",
     "load_scene_experiment",
     "read_experiment",
@@ -339,6 +340,11 @@ class TableExperiment(BaseExperiment):
 
 AnyExperiment = Experiment | TableExperiment
 E = TypeVar("E", bound=AnyExperiment)
+
+
+def experiment_file(source: Path) -> Path:
+    """Return the experiment file of what a user named: a run folder's, or the file itself."""
+    return source / "experiment.yaml" if source.is_dir() else source
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> AnyExperiment:

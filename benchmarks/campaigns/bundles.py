@@ -109,14 +109,14 @@ def _make_bundles(folder: Path, networks: bool) -> Iterator[Bundle]:
 
 def _bundles_of(coast: Path, values: dict[str, object], scene: Path) -> Iterator[Bundle]:
     from ensemble.decide.decision.blend import Blend
-    from terrablend.cli import open_run, open_scene_run
     from terrablend.deliver.bundle import write_bundle
+    from terrablend.run.opening import open_run, open_scene_run
     from terrablend.run.record import load_record, record_files
 
     file = coast / f"{values['name']}.yaml"
     file.write_text(yaml.safe_dump(values))
     folder = coast.parent / f"run-{values['name']}"
-    run = open_run(file, folder, [], workers=1, device="cpu")
+    run = open_run(file, folder, workers=1, device="cpu")
     for stage in run.stages:
         run.folder.carry_out(stage)
     path, record = folder / "ensemble" / "ensemble.json", folder / "stages" / "ensemble.json"
@@ -210,9 +210,9 @@ def _pack(entries: Mapping[str, bytes], rng: random.Random | None) -> bytes:
 
 
 def _judge(path: Path, scene: Path, out: Path) -> tuple[str, str]:
-    from terrablend.cli import open_scene_run
     from terrablend.deliver.bundle import open_model
     from terrablend.deliver.predict import predict_scenes
+    from terrablend.run.opening import open_scene_run
 
     try:
         with open_model(path) as model:

@@ -12,9 +12,9 @@ from pathlib import Path
 from campaigns.damage import Kind, Read
 from campaigns.lab import Lab
 from data.maps.geotiff import map_names, map_tags, read_class_map, read_map
-from terrablend.cli import open_scene_run
 from terrablend.deliver.bundle import MANIFEST, open_model
 from terrablend.deliver.predict import predict_scenes
+from terrablend.run.opening import open_scene_run
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.run.scene_run import Run
 

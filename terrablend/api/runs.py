@@ -245,9 +245,7 @@ def train(
     with open_executor(count, None) as executor:
         machine: dict[str, Any] = {"workers": count, "executor": executor}
         opened = run_of(loaded, source, folder, **machine, **({"track": bars} if progress else {}))
-        with opened.folder.lock():
-            for stage in opened.stages:
-                opened.folder.carry_out(stage, overwrite)
+        opened.carry_out(opened.stages, overwrite)
     return open_run(folder)
 
 

@@ -99,7 +99,7 @@ def run_experiments(
     whole: dict[str, Catalogue] = {}
     for each in compared:
         if each.share == 1:
-            _carry_out(each.run, [each.run.check], overwrite)
+            each.run.carry_out([each.run.check], overwrite)
             whole[each.name] = each.run.load_catalogue()
             if len(whole) == 1:
                 _write_folds(whole[each.name], out / FOLDS)
@@ -111,17 +111,11 @@ def run_experiments(
             table = [run.features] if run.members(lambda branch: branch.reads_table) else []
             stages = [run.check, *table, *map(run.member, run.members()), _count_stage(each, whole[each.name])]
             # That of all labels was checked before, and made anew where that was asked for.
-            _carry_out(run, stages[1:] if each.share == 1 else stages, overwrite)
+            run.carry_out(stages[1:] if each.share == 1 else stages, overwrite)
             classes = whole[each.name].classes
             counts = read_counts(run.folder.path / COUNTS, classes.n_questions, classes.n_labels)
             counted.append((each, counts))
     return counted, whole[compared[0].name]
-
-
-def _carry_out(run: Run, stages: Sequence[Stage], overwrite: bool) -> None:
-    with run.folder.lock():
-        for stage in stages:
-            run.folder.carry_out(stage, overwrite)
 
 
 def _count_stage(each: Compared, labelled: Catalogue) -> Stage:

@@ -3,7 +3,7 @@
 import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from features.table import Columns
 from features.unlike import Unlike
 from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
-from terrablend.experiment import E, save_experiment
+from terrablend.experiment import E, experiment_file, save_experiment
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.stacking import learning_order, with_layers
 
@@ -78,10 +78,13 @@ class BaseRun(ABC, Generic[E]):
     track: Track = untracked
     verify: bool = False
 
-    def require_workers(self) -> None:
-        """Refuse a cluster whose workers do not see the run folder and the data, or are of another version."""
-        if isinstance(self.executor, Cluster):
-            self.executor.require(self.folder.path, self._input_files())
+    def carry_out(self, stages: Iterable[Stage], overwrite: bool = False) -> None:
+        """Do stages in turn, with the run folder locked; see `RunFolder.carry_out`."""
+        with self.folder.lock():
+            if isinstance(self.executor, Cluster):
+                self.executor.require(self.folder.path, self._input_files())
+            for stage in stages:
+                self.folder.carry_out(stage, overwrite)
 
     @property
     @abstractmethod
@@ -265,7 +268,7 @@ class BaseRun(ABC, Generic[E]):
     @property
     def file(self) -> Path:
         """The experiment file."""
-        return self.source / "experiment.yaml" if self.source.is_dir() else self.source
+        return experiment_file(self.source)
 
     @property
     def members_folder(self) -> Path:

@@ -39,9 +39,7 @@ def run_demo(out: Path, *, device: DeviceName | None, workers: int, executor: Ex
         write_experiment_file(file, EXPERIMENT)
     experiment = load_scene_experiment(file)
     run = Run(experiment, file, RunFolder(out / "run"), device, workers, executor, track)
-    with run.folder.lock():
-        for stage in run.stages:
-            run.folder.carry_out(stage)
+    run.carry_out(run.stages)
     console.print(f"\nTest maps against the truth, on places that no training scene shows ({out / 'run' / 'maps'}):\n")
     console.print(evaluate_maps(experiment, out / "run" / "maps", str(coast / "truth" / "{id}.tif")), soft_wrap=True)
     console.print()

@@ -416,9 +416,10 @@ def test_a_process_that_is_asked_to_end_ends_as_by_ctrl_c(tmp_path):
     (tmp_path / "asked.py").write_text(
         "import os, signal, sys\n"
         "from terrablend import cli\n"
+        "from terrablend.endings import plain_endings\n"
         "@cli.app.command()\n"
         "def ask():\n"
-        "    with cli.plain_endings(verbose=False):\n"
+        "    with plain_endings(verbose=False):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        signal.pause()\n"
         "sys.argv = ['terrablend', 'ask']\n"

@@ -5,7 +5,7 @@ from data.scenes.scene import Scene
 from data.scenes.windows import Grid
 from data.worker_pool import WorkerPool
 from data.workers import held
-from terrablend.cli import open_scene_run
+from terrablend.run.opening import open_scene_run
 
 from ..conftest import EXPERIMENT, write_small_coast
 
