@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from data.addresses import copied_here
+
 __all__ = [
     "NULLS",
     "Rows",
@@ -118,6 +120,7 @@ def read_rows(path: Path, texts: Collection[str] = (), decimals: bool = True) ->
     Parameters
     ----------
     path : Path
+        On this disk, or elsewhere; see `data.addresses`.
     texts : collection of str
         Columns, such as ids, whose cells are what is written there though it looks like no value. Of a name in small
         letters, those in large ones too.
@@ -129,6 +132,11 @@ def read_rows(path: Path, texts: Collection[str] = (), decimals: bool = True) ->
     OSError, UnicodeDecodeError, csv.Error
         If it cannot be read.
     """
+    with copied_here(path) as here:
+        return _read_rows(here, texts, decimals)
+
+
+def _read_rows(path: Path, texts: Collection[str], decimals: bool) -> Rows:
     separator = sniff_separator(path)
     commas = decimals and has_decimal_commas(path, separator)
     # A table saved by a spreadsheet starts with a byte order mark.

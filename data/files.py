@@ -27,6 +27,7 @@ __all__ = [
     "read_json",
     "relative_name",
     "replacing",
+    "require_on_disk",
     "require_replaceable",
     "require_suffix",
     "scene_rng",
@@ -92,6 +93,18 @@ def require_suffix(path: Path, suffix: str) -> None:
     """Refuse to write an export under another kind of name; raises MemberError."""
     if path.suffix != suffix:
         raise MemberError(f"{path}: expected a file name that ends in {suffix}. Write -o {path.with_suffix(suffix)}.")
+
+
+def require_on_disk(path: Path, option: str) -> None:
+    """Refuse to write to an address; raises OutputError.
+
+    >>> require_on_disk(Path("runs/kelp"), "--run")
+    """
+    # A path that was an address has lost one of its slashes.
+    if re.match(r"\w{2,}:/|/vsi", str(path)):
+        raise OutputError(
+            f"{option} {path}: expected a folder of this disk, got an address. Write to a local folder, and copy it."
+        )
 
 
 def require_replaceable(path: Path, is_ours: Callable[[Path], bool] = lambda path: False) -> None:

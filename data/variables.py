@@ -6,7 +6,7 @@ import re
 
 from jinja2.utils import htmlsafe_json_dumps
 
-__all__ = ["expand_variables", "hide_values"]
+__all__ = ["VARIABLE", "expand_variables", "hide_values"]
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 

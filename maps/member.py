@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from data.addresses import is_elsewhere
 from data.errors import MemberError
 from data.maps.member import Prediction
 from data.records import FileKind, read_record
@@ -115,6 +116,11 @@ def map_files(root: Path, pattern: str, scene_id: str, folds: Sequence[int]) -> 
     ['data/fold0/a.tif', 'data/fold2/a.tif']
     """
     named = pattern.replace("{id}", scene_id)
+    if is_elsewhere(pattern) or is_elsewhere(str(root / pattern)):
+        raise MemberError(
+            f"{pattern}: expected maps on this disk, got an address, or a path below one. Download them, and name them "
+            "by a path that begins with /."
+        )
     return [root / path for path in dict.fromkeys(named.replace("{fold}", str(fold)) for fold in folds)]
 
 

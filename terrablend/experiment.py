@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import tagged_union_schema
 
+from data.addresses import FOLDERS, is_elsewhere, is_remote, remote_path
 from data.errors import ExperimentError
 from data.files import replacing
 from data.scenes.classes import Classes, Task
@@ -117,7 +118,8 @@ class BaseExperiment(Settings):
         "number of tags a scene"
     )
     root: Path = Field(
-        description="folder that the patterns of the files start from; if relative, from the experiment file's"
+        description="folder that the patterns of the files start from; if relative, from the experiment file's; or one "
+        "in an object store: `s3://bucket/folder`, gs://, az://, or https:// with lists of scenes"
     )
     seed: int = Field(
         0,
@@ -328,6 +330,13 @@ class TableExperiment(BaseExperiment):
             raise ValueError("expected binary or multiclass, got multilabel: a row of a table has one label")
         return task
 
+    @field_validator("root")
+    @classmethod
+    def _on_this_disk(cls, root: Path) -> Path:
+        if is_remote(root):
+            raise ValueError("expected a folder of this disk, got an address: download the table")
+        return root
+
     @field_validator("folds")
     @classmethod
     def _grouped_by_the_table(cls, folds: FoldSettings) -> FoldSettings:
@@ -392,7 +401,9 @@ def read_experiment(values: dict[str, Any], path: Path, overrides: Sequence[str]
     values, written = expand_paths(values, path)
     if isinstance(given, str):
         root = values["root"] = _find_root(values["root"], path)
-        if "${" in given:
+        if is_remote(root):
+            written[str(root)] = given
+        elif "${" in given:
             # Written into a run folder, it must mean the same.
             written[str(root)] = given if given.startswith(("$", "/", "~")) else str(path.parent.resolve() / given)
     experiment: AnyExperiment = _validate(kind, values, path)
@@ -477,6 +488,12 @@ def _validate(kind: type[BaseExperiment], values: dict[str, Any], path: Path) ->
 
 
 def _find_root(root: str, path: Path) -> Path:
+    if is_elsewhere(root):
+        address = remote_path(root)
+        if not is_remote(address) or "?" in root or ".." in address.parts:
+            kinds = ", ".join(f"{kind}://" for kind in FOLDERS)
+            raise ExperimentError(f"{path}: root: expected a folder, or an address of {kinds}, got {brief(root)}.")
+        return address
     try:
         return (path.parent.resolve() / Path(root).expanduser()).resolve()
     except (OSError, RuntimeError, ValueError) as error:

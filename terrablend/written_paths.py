@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from data.addresses import is_elsewhere, is_remote
 from data.errors import ExperimentError
-from data.variables import expand_variables
+from data.variables import VARIABLE, expand_variables
 
 __all__ = ["expand_paths", "strip_paths", "write_paths"]
 
 PATH_KEYS = frozenset(
     ("root", "image", "path", "maps", "pattern", "label", "vector", "area", "tags", "file", "files", "stac", "scale",
-     "heights", "pretrained", "encoder_weights", "train", "val", "test", "groups", "folds")
+     "heights", "list", "pretrained", "encoder_weights", "train", "val", "test", "groups", "folds")
 )  # fmt: skip
 """Keys under which a text is a path, or may be one."""
 
@@ -35,7 +36,7 @@ def expand_paths(values: Any, what: Path) -> tuple[Any, dict[str, str]]:
     Raises
     ------
     ExperimentError
-        If there is no variable of a name.
+        If there is no variable of a name, or one would be sent along with an address.
     """
     written: dict[str, str] = {}
 
@@ -48,9 +49,23 @@ def expand_paths(values: Any, what: Path) -> tuple[Any, dict[str, str]]:
             ) from error
         if expanded != text:
             written[expanded] = text
+            if is_elsewhere(expanded) and VARIABLE.search(VARIABLE.sub("", text, 1) if text[0] == "$" else text):
+                raise _sent(what, text)
         return expanded
 
-    return _change(values, expand), written
+    changed = _change(values, expand)
+    if isinstance(changed, dict) and is_remote(str(changed.get("root"))):
+        for expanded, text in written.items():
+            if text != values.get("root") and not is_elsewhere(expanded) and not Path(expanded).is_absolute():
+                raise _sent(what, text)
+    return changed, written
+
+
+def _sent(what: Path, text: str) -> ExperimentError:
+    return ExperimentError(
+        f"{what}: {text}: expected a variable at the beginning of an address alone: whoever answers there would learn "
+        "its value. Write the rest out, or put the whole address into one variable."
+    )
 
 
 def write_paths(values: Any, written: Mapping[str, str]) -> Any:

@@ -11,13 +11,14 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from data.csv_cells import read_rows
+from data.addresses import copied_here
 from data.errors import FoldError
 from data.folds.similarity import Thumbnails, read_thumbnails, similar_pairs
 from data.names import list_names, listed_name
 from data.scenes.footprints import has_footprint, overlapping_pairs
 from data.scenes.scene import Scene
 from data.settings import GroupSettings
+from data.tables import read_texts
 
 __all__ = ["connected_components", "group_scenes", "linking_rules"]
 
@@ -167,12 +168,15 @@ def _match_pattern(scenes: Sequence[Scene], pattern: str, *, patience: float = 1
 
 def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[str, str]:
     try:
-        if column is not None or path.suffix.lower() in (".csv", ".tsv"):
+        if column is not None or path.suffix.lower() in (".csv", ".tsv", ".parquet"):
             listed = _read_csv(path, column)
         else:
-            listed = _parse_json(path.read_text("utf-8-sig"), path)
+            with copied_here(path) as here:
+                listed = _parse_json(here.read_text("utf-8-sig"), path)
     except (OSError, UnicodeDecodeError) as error:
-        raise FoldError(f"folds.group.file {path}: expected a JSON or CSV file of groups, got: {error}.") from error
+        raise FoldError(
+            f"folds.group.file {path}: expected a JSON, CSV or parquet file of groups, got: {error}."
+        ) from error
     names = {}
     for scene in scenes:
         known = listed_name(scene.id, [image.path for image in scene.images], listed)
@@ -185,7 +189,7 @@ def _look_up(scenes: Sequence[Scene], path: Path, column: str | None) -> dict[st
 
 def _read_csv(path: Path, column: str | None) -> dict[str, str]:
     try:
-        header, _, listed = read_rows(path, texts=IDS, decimals=False)
+        header, listed = read_texts(path, IDS, FoldError, "Correct folds.group.file.")
     except csv.Error as error:
         raise FoldError(
             f"{path}: expected a table of groups, got: {error}. Look for a quote without an end."

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import rasterio
 
+from data.addresses import is_elsewhere
 from data.errors import SceneError
 
 __all__ = ["is_array", "open_array"]
@@ -28,6 +29,10 @@ def open_array(path: str) -> Any:
     SceneError
         If it cannot be read, or is of another shape or type.
     """
+    if is_elsewhere(path):
+        raise SceneError(
+            f"{path}: expected arrays (.npy) on this disk, got an address. Download it, or write a GeoTIFF."
+        )
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

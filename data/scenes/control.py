@@ -15,6 +15,7 @@ from rasterio.rpc import RPC
 from rasterio.transform import GCPTransformer, RPCTransformer
 from rasterio.warp import calculate_default_transform
 
+from data.addresses import gdal_name
 from data.errors import SceneError
 from data.scenes.formats import allowed_vrt
 from data.scenes.rasters import open_raster, read_grid
@@ -83,7 +84,7 @@ class SensorModel:
         if heights:
             # GDAL opens it by its name alone: here it is opened first, as a raster that holds its own pixels.
             with open_raster(heights):
-                options = {"RPC_DEM": (allowed_vrt(heights) or (heights,))[0]}
+                options = {"RPC_DEM": gdal_name((allowed_vrt(heights) or (heights,))[0])}
         return cls(DEGREES, (), raster.rpcs, options)
 
     def to_pixels(self, places: NDArray[np.float64]) -> NDArray[np.float64]:

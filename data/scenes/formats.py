@@ -6,6 +6,7 @@ nothing but itself and the files beside it that bear its name.
 """
 
 import os
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,6 +18,7 @@ from rasterio._path import _parse_path
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
+from data.addresses import gdal_name
 from data.errors import SceneError
 from data.scenes.paths import Subdataset
 
@@ -44,6 +46,11 @@ BANDS = frozenset((None, "VRTSourcedRasterBand", "VRTDerivedRasterBand"))
 FILE_NAMES = frozenset(("SourceFilename", "SourceDataset"))
 
 HEAD = 4096
+SYSTEMS = frozenset(("zip", "tar", "gzip", "s3", "gs", "az", "adls", "oss", "swift", "curl", "mem"))
+"""Of GDAL's file systems, those that read what a path names, and take no options that send other files along."""
+
+SYSTEM = re.compile(r"/vsi(\w*)(.?)")
+
 MOST_SIDE, MOST_VRT = 2**24, 2**26
 """Bytes of metadata beside a raster, and of a VRT."""
 
@@ -64,7 +71,7 @@ def open_plain(path: str) -> Any:
     _require_plain(path)
     try:
         # `rasterio.open` takes one driver alone.
-        return DatasetReader(_parse_path(path), driver=raster_formats(), sharing=False)
+        return DatasetReader(_parse_path(gdal_name(path)), driver=raster_formats(), sharing=False)
     except RasterioError as error:
         if _is_vrt(path):
             raise SceneError(
@@ -84,6 +91,10 @@ def _require_plain(path: str) -> None:
     """
     if path.lstrip().startswith("<") or path.lower().startswith(("vrt://", "derived_subdataset:")) or "\n" in path:
         raise SceneError(f"{path[:200]!r}: expected the name of a file, got a description of others. Name a file.")
+    if path.startswith("/vsi"):
+        for name, sign in SYSTEM.findall(path):
+            if name.removesuffix("_streaming") not in SYSTEMS or sign != "/":
+                raise SceneError(f"{path[:200]}: expected a file or its address, got /vsi{name}{sign}. Name the file.")
     base = path.rstrip("/")
     for side in (f"{base}.msk", f"{base}.ovr"):
         if _head(side, 4) not in (None, *TIFF):

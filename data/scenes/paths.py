@@ -2,10 +2,22 @@
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple, Self
 
-__all__ = ["SIDE_ENDINGS", "Archived", "Subdataset", "files_on_disk", "is_there", "resolve_path"]
+from data.addresses import is_elsewhere, is_remote, remote_path, shown_path
+
+__all__ = [
+    "SIDE_ENDINGS",
+    "Archived",
+    "Subdataset",
+    "files_on_disk",
+    "is_there",
+    "lies_below",
+    "remote_files",
+    "resolve_path",
+    "sides_of",
+]
 
 SIDES = (".aux.xml", ".msk", ".ovr")
 """Added to the name of a raster: what it does not say itself."""
@@ -80,7 +92,26 @@ def resolve_path(path: str, root: Path) -> str:
         # A folder may be called like an archive.
         if not archive.is_dir():
             return archived._replace(archive=str(archive)).path
-    return path if "://" in path or path.startswith("/vsi") else str(root / path)
+    return path if is_elsewhere(path) else shown_path(root / path)
+
+
+def lies_below(path: str, root: Path) -> bool:
+    """Return whether a file lies in a folder, or in one below it.
+
+    >>> lies_below("s3://bucket/data/a.tif", Path("/vsis3/bucket/data")), lies_below("/data/a.tif", Path("/more"))
+    (True, False)
+    """
+    return remote_path(path).is_relative_to(root)
+
+
+def sides_of(path: str) -> list[str]:
+    """Return the names of files beside one that may say more of it.
+
+    >>> sides_of("s3://bucket/a.tif")[:4]
+    ['s3://bucket/a.tif.aux.xml', 's3://bucket/a.tif.msk', 's3://bucket/a.tif.ovr', 's3://bucket/a.hdr']
+    """
+    folder, slash, name = path.rpartition("/")
+    return [*(path + side for side in SIDES), *(folder + slash + PurePath(name).stem + ending for ending in STEMS)]
 
 
 def is_there(path: str) -> bool:
@@ -96,11 +127,18 @@ def files_on_disk(paths: Iterable[str]) -> list[Path]:
         folder = base.parent
         if folder not in folders:
             folders[folder] = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-        beside = [*(base.name + side for side in SIDES), *(base.stem + ending for ending in STEMS)]
-        found |= {folder / name for name in folders[folder].intersection(beside)}
+        found |= {folder / name for name in folders[folder].intersection(sides_of(base.name))}
         # Zarr and file geodatabases are folders.
         found |= {file for file in base.rglob("*") if file.is_file()} if base.is_dir() else {base}
     return sorted(found)
+
+
+def remote_files(paths: Iterable[str]) -> list[Path]:
+    """Return the files of stores and servers among some, which are asked whether these change.
+
+    Of an address with a query, such as one that is signed for an hour, that cannot be told.
+    """
+    return sorted({remote_path(path) for path in paths if is_remote(path) and "?" not in path})
 
 
 def _bases(path: str) -> list[Path]:
@@ -110,4 +148,4 @@ def _bases(path: str) -> list[Path]:
             return [Path(archived.archive)]
     elif subdataset := Subdataset.parse(path):
         return [Path(subdataset.file)]
-    return [] if "://" in path or path.startswith("/vsi") else [Path(path)]
+    return [] if is_elsewhere(path) else [Path(path)]

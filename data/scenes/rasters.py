@@ -8,7 +8,9 @@ from typing import Any
 
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.session import DummySession
 
+from data.addresses import gdal_options, is_elsewhere
 from data.errors import SceneError
 from data.names import list_names
 from data.scenes.arrays import is_array, open_array
@@ -67,9 +69,10 @@ def open_raster(path: str) -> Iterator[Any]:
     SceneError
         If GDAL cannot open the file, or may not, or fails while the ``with`` block reads it.
     """
-    kept = _kept.get()
+    kept, options = _kept.get(), {**GDAL_OPTIONS, **gdal_options()} if is_elsewhere(path) else GDAL_OPTIONS
     try:
-        with rasterio.Env(**GDAL_OPTIONS), maybe_ungeoreferenced(), ExitStack() as closing:
+        # GDAL finds credentials itself; rasterio would ask another library, if there is one, at every open.
+        with rasterio.Env(DummySession(), **options), maybe_ungeoreferenced(), ExitStack() as closing:
             raster = None if kept is None else kept.get(path)
             if raster is None:
                 raster = _of_bands(path, open_array(path) if is_array(path) else _open(path))

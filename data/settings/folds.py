@@ -15,9 +15,9 @@ class GroupSettings(Settings):
     pattern: str | None = Field(
         None, description="regular expression on the scene id; its first parenthesis is the group's name"
     )
-    file: str | None = Field(None, description="JSON or CSV file under `root` of scene id → group")
+    file: str | None = Field(None, description="JSON, CSV or parquet file under `root` of scene id → group")
     column: str | None = Field(
-        None, description="column of the CSV `file` with the group; default: `group` or `cluster`"
+        None, description="column of the table `file` with the group; default: `group` or `cluster`"
     )
     overlap: bool = Field(False, description="join scenes whose footprints overlap on the ground")
     field: str | None = Field(

@@ -1,5 +1,6 @@
 """Settings of scenes: the files of each split, and what is common to all of them."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -21,10 +22,13 @@ def _kind_of_label(value: Any) -> str:
     return "vector" if drawn or (isinstance(path, str) and path.lower().endswith(VECTOR_SUFFIXES)) else "raster"
 
 
+Images = Annotated[list[ImageSettings], OneOrMore()]
+
+
 class SplitSettings(Settings):
     """The scenes of one split: the pattern of their image file or files, and of their label."""
 
-    image: Annotated[list[ImageSettings], OneOrMore()] = Field(
+    image: Images = Field(
         description="file of a scene's image, list of its files, or a STAC collection",
         json_schema_extra=aliases("images", "img"),
     )
@@ -44,8 +48,14 @@ class SplitSettings(Settings):
         json_schema_extra=aliases("labels", "mask", "masks", "target"),
     )
 
+    list: str | None = Field(
+        None,
+        description="CSV or parquet table under `root` of the scenes: a column `id`, and others that stand in the "
+        "patterns by name, by default {image} and {label}; a column `group` is that of `folds.group.file`",
+    )
+
     @property
-    def rasters(self) -> list[FileSettings | AssetSettings]:
+    def rasters(self) -> Sequence[FileSettings | AssetSettings]:
         """The files of a scene's image, those of a STAC collection among them."""
         return [
             raster for entry in self.image for raster in (entry.assets if isinstance(entry, StacSettings) else [entry])
@@ -134,6 +144,25 @@ class SceneSettings(Settings):
         [],
         description="formats that read other files and are opened all the same: `vrt`, a mosaic of files below `root`",
     )
+
+    @property
+    def parts(self) -> Sequence[SplitSettings]:
+        """The splits that there are."""
+        return [part for part in (self.train, self.val, self.test) if part is not None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed_by_columns(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        names = SplitSettings.key_names()
+        for split in ("train", "training", "val", "validation", "valid", "test"):
+            part = values.get(split)
+            if isinstance(part, dict) and part.get("list") is not None:
+                given = {names.get(key, key) for key in part}
+                usual = {"image": "{image}", **({} if split == "test" else {"label": "{label}"})}
+                values = {**values, split: {**{k: v for k, v in usual.items() if k not in given}, **part}}
+        return values
 
     @model_validator(mode="after")
     def _assets_need_items(self) -> "SceneSettings":

@@ -10,7 +10,7 @@ from data.scenes.classes import Classes
 from data.scenes.formats import allow_vrt
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
-from data.scenes.paths import files_on_disk, is_there, resolve_path
+from data.scenes.paths import files_on_disk, is_there, remote_files, resolve_path
 from data.scenes.placement import Framing
 from data.scenes.scene import LabelFile, Split
 from data.scenes.tags import TagTable, read_tag_table
@@ -26,6 +26,7 @@ from data.settings import (
 from data.stac.items import Item, read_items
 from data.survey.images import asset_path, band_names, framing, image_files, image_patterns, odd_items, stac_entries
 from data.survey.patterns import find_files
+from data.survey.scene_list import SceneList, read_list
 from data.vectors.drawn import DrawnLabel, drawn_label
 
 __all__ = ["SceneFiles", "find_scenes", "list_paths", "mask_rules"]
@@ -112,7 +113,7 @@ def mask_rules(settings: SceneSettings) -> tuple[tuple[str, tuple[int, ...]], ..
 
 
 def list_paths(scenes: list[SceneFiles]) -> list[Path]:
-    """Return the paths of all files of the scenes, each once."""
+    """Return the paths of all files of the scenes, each once; see `data.addresses` of those that lie elsewhere."""
     paths = {path for scene in scenes for image in scene.images for path in image.paths}
     labels = [scene.label for scene in scenes if scene.label is not None]
     paths |= {label.path for label in labels}
@@ -120,7 +121,7 @@ def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     paths |= {path for scene in scenes for path in scene.items}
     paths |= {scene.framing.heights for scene in scenes if scene.framing.heights}
     paths |= {scene.tag_table for scene in scenes if scene.tag_table is not None}
-    return files_on_disk(paths)
+    return files_on_disk(paths) + remote_files(paths)
 
 
 def _find_split(
@@ -135,19 +136,23 @@ def _find_split(
     patterns, collections = image_patterns(part, settings), _Collections.read(part, root)
     label_pattern = _label_pattern(part)
     listed = [*patterns, *([] if label_pattern is None else [label_pattern])]
-    found = _own_files({pattern: _find_or_name(pattern, root) for pattern in listed})
+    table = None if part.list is None else read_list(root / part.list)
+    found = _own_files({pattern: _find_or_name(pattern, root, table) for pattern in listed})
     if named_vrt := next((pattern for pattern in listed if pattern.lower().startswith("vrt:")), None):
         raise ExperimentError(f"{named_vrt}: expected the file of a VRT itself, with scenes.allow: [vrt]. Name it so.")
     images, label = [found[pattern] for pattern in patterns], found.get(label_pattern or "")
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
-    names = collections.names.union(*(files for files in images if isinstance(files, dict)))
-    names = names or {Path(patterns[0]).stem for _ in patterns[:1]}
+    if table is not None:
+        names = set(table.rows)
+    else:
+        names = collections.names.union(*(files for files in images if isinstance(files, dict)))
+        names = names or {Path(patterns[0]).stem for _ in patterns[:1]}
 
     scenes, problems = [], collections.problems
     for name in sorted(names):
         files = {pattern: _file_of(name, found[pattern]) for pattern in listed}
         label_path = None if label_pattern is None else files[label_pattern]
-        lacking = [_named(pattern, name, root) for pattern, path in files.items() if path is None]
+        lacking = [_named(pattern, name, root, table) for pattern, path in files.items() if path is None]
         lacking += [f"an item in {stac}" for stac, items in collections.items.items() if name not in items]
         if lacking:
             problems.append(
@@ -232,9 +237,9 @@ def _own_files(found: Mapping[str, dict[str, str] | str]) -> dict[str, dict[str,
     }
 
 
-def _named(pattern: str, name: str, root: Path) -> str:
+def _named(pattern: str, name: str, root: Path, table: SceneList | None) -> str:
     """Return the path that a pattern means for a scene."""
-    return resolve_path(pattern.replace("{id}", name), root)
+    return table.file(pattern, name, root) if table is not None else resolve_path(pattern.replace("{id}", name), root)
 
 
 def _label_pattern(part: SplitSettings) -> str | None:
@@ -278,7 +283,9 @@ def _row_of(scene: SceneFiles, table: TagTable) -> str | None:
     return listed_name(scene.id, [image.path for image in scene.images], table.tags)
 
 
-def _find_or_name(pattern: str, root: Path) -> dict[str, str] | str:
+def _find_or_name(pattern: str, root: Path, table: SceneList | None) -> dict[str, str] | str:
+    if table is not None and any(f"{{{column}}}" in pattern for column in table.columns):
+        return table.files(pattern, root)
     if "{id}" in pattern:
         return find_files(pattern, root)
     path = resolve_path(pattern, root)

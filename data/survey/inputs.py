@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
+from data.addresses import identify, is_remote, shown_path
 from data.errors import RunError
 from data.files import hash_file
 
@@ -14,7 +15,10 @@ __all__ = ["InputFile", "load_inputs", "read_inputs"]
 
 
 class InputFile(NamedTuple):
-    """A file as it was when it was last read: while size and time (ns) stay, its content is taken to stay."""
+    """A file as it was when it was last read: while size and time (ns) stay, its content is taken to stay.
+
+    Of a file of a store or a server stands in place of the hash what these say of its version.
+    """
 
     size: int
     modified: int
@@ -32,6 +36,7 @@ def read_inputs(
     Parameters
     ----------
     paths : iterable of Path
+        Of this disk, or elsewhere; see `data.addresses`.
     root : Path
     known : dict of str to InputFile
     again : collection of Path
@@ -42,9 +47,14 @@ def read_inputs(
     RunError
         If one cannot be read.
     """
-    files = {(path.relative_to(root) if path.is_relative_to(root) else path).as_posix(): path for path in paths}
+    files = {
+        path.relative_to(root).as_posix() if path.is_relative_to(root) else shown_path(path): path for path in paths
+    }
+    remote = identify([path for path in files.values() if is_remote(path)])
 
     def read(name: str) -> InputFile:
+        if files[name] in remote:
+            return InputFile(*remote[files[name]])
         try:
             stat = files[name].stat()
             before = known.get(name)

@@ -6,10 +6,14 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from data.addresses import is_elsewhere, list_store, shown_path
 from data.errors import CatalogueError, ExperimentError
-from data.scenes.paths import SIDE_ENDINGS, Archived, Subdataset
+from data.scenes.paths import SIDE_ENDINGS, Archived, Subdataset, sides_of
 
-__all__ = ["find_files"]
+__all__ = ["find_files", "require_name"]
+
+LISTED = re.compile(r"(s3|gs|az)://[^/]")
+"""Folders of stores, with the name of the bucket."""
 
 LONGEST_ID = 200
 """Bytes of a scene's id: the names of its maps, of at most 255 bytes, hold it."""
@@ -21,8 +25,9 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
     Parameters
     ----------
     pattern : str
-        Relative to ``root``, absolute, through an archive (``/vsizip/archive.zip/{id}.tif``), or a raster within files,
-        such as ``NETCDF:"{id}.nc":ndvi``. Where {id} stands twice, as in ``{id}/{id}_B04.tif``, it is the same.
+        Relative to ``root``, absolute, in an object store (``s3://bucket/{id}.tif``, gs://, az://), through an archive
+        (``/vsizip/archive.zip/{id}.tif``), or a raster within files, such as ``NETCDF:"{id}.nc":ndvi``. Where {id}
+        stands twice, as in ``{id}/{id}_B04.tif``, it is the same.
     root : Path
 
     Raises
@@ -42,18 +47,17 @@ def find_files(pattern: str, root: Path) -> dict[str, str]:
         }
     pattern = pattern.removeprefix("file://")
     archived = Archived.parse(pattern)
-    if archived is None and ("://" in pattern or pattern.startswith("/vsi")):
-        raise ExperimentError(
-            f"{pattern}: expected files that can be listed, to find each {{id}}, got an address. Mount or download "
-            "them, or name one file without {id}."
-        )
-    found = dict(_list_folder(pattern, root) if archived is None else _list_archives(archived, root))
+    place = pattern if archived is None else archived.archive
+    place = place if is_elsewhere(place) else shown_path(root / place)
+    if is_elsewhere(place):
+        found = dict(_list_store(place, archived))
+    else:
+        found = dict(_list_folder(pattern, root) if archived is None else _list_archives(archived, root))
     for name, path in found.items():
-        _require_name(name, Path(path))
+        require_name(name, Path(path))
     if not found:
         raise CatalogueError(
-            f"{root / pattern}: expected scenes, got no matching file. "
-            "Correct root or the pattern in the experiment file."
+            f"{place}: expected scenes, got no matching file. Correct root or the pattern in the experiment file."
         )
     return found
 
@@ -72,6 +76,29 @@ def _list_folder(pattern: str, root: Path) -> Iterator[tuple[str, str]]:
             pattern.endswith("{id}") and (name.lower().endswith(SIDE_ENDINGS) or path.is_dir())
         ):
             yield scene, str(root / name)
+
+
+def _list_store(pattern: str, archived: Archived | None) -> Iterator[tuple[str, str]]:
+    """Yield the id and the address of each file of a store that matches."""
+    head, _, tail = pattern.partition("{id}")
+    folder = head.rpartition("/")[0]
+    if archived or not LISTED.match(folder):
+        raise ExperimentError(
+            f"{pattern}: expected files that can be listed, to find each {{id}}: in a bucket of s3://, gs:// or az://. "
+            "Name them in a table: list: scenes.csv, with a column id. Files in archives are to be unpacked."
+        )
+    addresses = set(list_store(folder, "/" in tail))
+    for address in sorted(addresses):
+        scene = _match(pattern, address)
+        if scene is None or (pattern.endswith("{id}") and address.lower().endswith(SIDE_ENDINGS)):
+            continue
+        beside = addresses & {side for side in sides_of(address) if not side.endswith(".ovr")}
+        if beside:
+            raise CatalogueError(
+                f"{min(beside)}: expected rasters that say all themselves, got a file beside one, which is not "
+                "read from a store. Write GeoTIFFs, or download the files."
+            )
+        yield scene, address
 
 
 def _list_archives(pattern: Archived, root: Path) -> Iterator[tuple[str, str]]:
@@ -118,7 +145,7 @@ def _match(pattern: str, name: str) -> str | None:
     return None if match is None or hidden else match["id"]
 
 
-def _require_name(scene_id: str, path: Path) -> None:
+def require_name(scene_id: str, path: Path) -> None:
     """Refuse an id that names of maps, archives and tables cannot hold, before anything is computed."""
     shown = ascii(path.name)
     if not scene_id.isprintable() or re.search(r"[\ud800-\udfff]", str(path)):

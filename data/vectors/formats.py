@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.addresses import is_elsewhere
 from data.errors import LabelError
 from data.scenes.paths import Archived, Subdataset
 
@@ -25,7 +26,7 @@ MOST_MEMBERS = 1000
 
 
 def require_own_shapes(path: str) -> None:
-    """Refuse a vector file whose shapes are not its own.
+    """Refuse a vector file whose shapes are not its own, or that lies elsewhere.
 
     Raises
     ------
@@ -34,6 +35,8 @@ def require_own_shapes(path: str) -> None:
     """
     if path.lstrip().startswith("<") or "\n" in path or Subdataset.parse(path):
         raise LabelError(f"{path[:200]!r}: expected the name of a file of shapes, got a description. Name a file.")
+    if is_elsewhere(path) and not Archived.parse(path):
+        raise LabelError(f"{path}: expected a file of shapes on this disk, got an address. Download it, and name it.")
     for head in _heads(path):
         if mark := next((mark for mark in MARKS if mark in head), None):
             raise LabelError(

@@ -7,6 +7,7 @@ import typer
 
 from data.cluster import Cluster
 from data.errors import ExperimentError
+from data.files import require_on_disk
 from data.workers import open_executor
 from terrablend.branches import branch_of
 from terrablend.commands.options import CORES, Device, FinishedRun, Out, Overwrite, Scheduler, Source, Workers, plainly
@@ -24,7 +25,8 @@ def predict(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCENE...", help="Images; files of one scene joined by commas. Of a table's run: tables."
+            metavar="SCENE...",
+            help="Images, or patterns with {id}; files of one scene joined by commas. Of a table's run: tables.",
         ),
     ],
     out: Out = Path("predictions"),
@@ -52,12 +54,13 @@ def predict(
     asked = {"--uncertainty": uncertainty, "--applicability": applicability, "--sets": sets, "--maps": maps}
     with open_executor(workers, scheduler) as executor:
         from terrablend.deliver.bundle import open_model
-        from terrablend.deliver.predict import from_anywhere, name_maps, predict_scenes, take_shard
+        from terrablend.deliver.predict import expand_scenes, from_anywhere, name_maps, predict_scenes, take_shard
         from terrablend.deliver.predict_table import predict_tables
         from terrablend.run.opening import open_run
         from terrablend.run.table_run import TableRun
 
-        scenes, given = take_shard(scenes, shard), name_maps(maps or ())
+        require_on_disk(out, "-o")
+        scenes, given = take_shard(expand_scenes(scenes), shard), name_maps(maps or ())
         if isinstance(executor, Cluster):
             scenes, out = [from_anywhere(scene) for scene in scenes], out.absolute()
             given = {name: from_anywhere(pattern) for name, pattern in given.items()}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from data.addresses import is_elsewhere
 from data.cluster import Cluster
 from data.errors import ExperimentError
 from data.files import clear_leftovers, require_replaceable, temporary_prefix
@@ -18,6 +19,7 @@ from data.stac.items import Item, read_items
 from data.survey.discovery import mask_rules
 from data.survey.foreign_values import find_foreign_values
 from data.survey.images import framing, image_files, image_patterns, stac_entries
+from data.survey.patterns import find_files
 from ensemble.predict import predict_tags
 from ensemble.submit.predictions import Predictions
 from ensemble.submit.text_formats import write_tags
@@ -27,7 +29,7 @@ from terrablend.experiment import Experiment
 from terrablend.run.scene_run import Run
 from terrablend.stacking import learning_order
 
-__all__ = ["from_anywhere", "name_maps", "predict_scenes", "scene_of_files", "take_shard"]
+__all__ = ["expand_scenes", "from_anywhere", "name_maps", "predict_scenes", "scene_of_files", "take_shard"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +147,29 @@ def from_anywhere(text: str) -> str:
     >>> from_anywhere("/a/b.tif,/a/c.tif")
     '/a/b.tif,/a/c.tif'
     """
-    return ",".join(str(Path(path).absolute()) for path in text.split(","))
+    return ",".join(path if is_elsewhere(path) else str(Path(path).absolute()) for path in text.split(","))
+
+
+def expand_scenes(texts: Sequence[str]) -> list[str]:
+    """Return scenes with each pattern with {id} replaced by the scenes that it finds, in order of their ids.
+
+    Raises
+    ------
+    ExperimentError
+        If the files of a scene are not all there.
+    CatalogueError
+        If a pattern finds none.
+    """
+    return [scene for text in texts for scene in (_find(text) if "{id}" in text else [text])]
+
+
+def _find(text: str) -> list[str]:
+    files = [find_files(pattern, Path()) for pattern in text.split(",")]
+    names = sorted(set().union(*files))
+    for name in names:
+        if lacking := [pattern for pattern, found in zip(text.split(","), files, strict=True) if name not in found]:
+            raise ExperimentError(f"{lacking[0]}: expected a file of scene {name}, got none. Add it, or name scenes.")
+    return [",".join(found[name] for found in files) for name in names]
 
 
 def _warn_of_values(run: Run, scenes: Sequence[Scene]) -> None:

@@ -11,6 +11,7 @@ import rasterio
 import rasterio.features
 from numpy.typing import NDArray
 
+from data.addresses import is_elsewhere
 from data.errors import EnsembleError, LabelError, OutputError
 from data.files import replacing, write_json
 from data.names import nearest
@@ -64,7 +65,13 @@ def relabel_scenes(run: Run, audit: Path) -> str:
     catalogue = run.load_catalogue()
     scenes = {scene.id: scene for scene in catalogue.split("train")}
     corrections = _read_corrections(audit, scenes, catalogue.classes)
-    files = {scene.id: Path(scene.label.path) for scene in scenes.values() if scene.label is not None}
+    labels = {scene.id: scene.label.path for scene in scenes.values() if scene.label is not None}
+    if away := [path for path in labels.values() if is_elsewhere(path)]:
+        raise LabelError(
+            f"{away[0]}: expected labels on this disk, to write corrected ones beside them, got an address. Download "
+            "the data, and name its folder as root."
+        )
+    files = {name: Path(path) for name, path in labels.items()}
     root = Path(os.path.commonpath([path.parent for path in files.values()]))
     out = root.with_name(f"{root.name}_corrected")
     if out.exists() and not (out / MARK).exists():

@@ -21,6 +21,7 @@ from data.maps.member import Member
 from data.maps.store import open_store, write_maps
 from data.progress import Track, untracked
 from data.scenes.catalogue import LABELS, Catalogue
+from data.settings import FoldSettings
 from data.survey.inputs import load_inputs, read_inputs
 from data.survey.overview import summarise
 from data.variables import hide_values
@@ -358,6 +359,11 @@ class BaseRun(ABC, Generic[E]):
         """The user's own features, by name."""
         return {}
 
+    @property
+    def folds(self) -> FoldSettings:
+        """How the training scenes are split."""
+        return self.experiment.folds
+
     @abstractmethod
     def _input_files(self) -> list[Path]:
         """Return every file that is learned from."""
@@ -398,7 +404,7 @@ class BaseRun(ABC, Generic[E]):
         catalogue, warnings = self._read_catalogue()
         for warning in warnings:
             logger.warning("%s", warning)
-        settings = self.experiment.folds
+        settings = self.folds
         root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
         shared = self._find_shared(catalogue)
         catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together, shared)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.cluster import Cluster
+from data.files import require_on_disk
 from terrablend.experiment import (
     AnyExperiment,
     TableExperiment,
@@ -36,7 +37,11 @@ def open_run(source: Path, run: Path | None = None, overrides: Sequence[str] = (
     ------
     ExperimentError
         If the experiment file cannot be read.
+    OutputError
+        If the run folder is an address.
     """
+    if run is not None:
+        require_on_disk(run, "--run")
     experiment = load_experiment(experiment_file(source), overrides)
     folder = run or (source if source.is_dir() else Path("runs") / experiment.name)
     # Workers of a cluster have other working directories.

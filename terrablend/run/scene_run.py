@@ -17,9 +17,12 @@ from data.progress import untracked
 from data.scenes.catalogue import LABELS, Catalogue
 from data.scenes.control import Control
 from data.scenes.footprints import has_footprint
+from data.scenes.paths import lies_below
 from data.scenes.scene import LabelFile, Scene
+from data.settings import FoldSettings
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
 from data.survey.inspection import build_catalogue, read_label_statistics
+from data.survey.scene_list import read_list
 from data.vectors.drawn import DrawnLabel
 from data.workers import map_ordered
 from ensemble.decide.decision.cleaning import Masks
@@ -172,15 +175,23 @@ class Run(FittedRun[Experiment]):
         images = {Path(path) for files in self._files[0] for image in files.images for path in image.paths}
         return images | {Path(files.label.path) for files in self._files[0] if files.label is not None}
 
+    @cached_property
+    def folds(self) -> FoldSettings:
+        """How the training scenes are split; those of a list are grouped by its column of groups, if it has one."""
+        folds, table = self.experiment.folds, self.experiment.scenes.train.list
+        if table is None or folds.group.file or "group" not in read_list(self.experiment.root / table).columns:
+            return folds
+        return folds.model_copy(update={"group": folds.group.model_copy(update={"file": table, "column": "group"})})
+
     def _input_files(self) -> list[Path]:
-        folds = self.experiment.folds
-        tables = [self.experiment.root / file for file in (folds.group.file, folds.file) if file is not None]
+        files = [self.folds.group.file, self.folds.file, *(part.list for part in self.experiment.scenes.parts)]
+        tables = [self.experiment.root / file for file in files if file is not None]
         return list_paths(self._files[0]) + list(dict.fromkeys(tables))
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote, its files where they are now."""
         catalogue, root = super().load_catalogue(), self.experiment.root
-        if all(Path(scene.images[0].path).is_relative_to(root) for scene in catalogue.scenes):
+        if all(lies_below(scene.images[0].path, root) for scene in catalogue.scenes):
             return catalogue
         moved = {(files.split, files.id): files for files in self._files[0]}
         scenes = tuple(

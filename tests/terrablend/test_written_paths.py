@@ -90,3 +90,34 @@ def test_no_folder_is_left_of_paths():
         "scenes": {"train": {"image": "{id}_B04.tif", "label": "b.tif"}},
         "pretrained": "net.pth",
     }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"root": "https://host/${SECRET_COAST}"},
+        {"root": "s3://${SECRET_COAST}/data"},
+        {"root": ".", "scenes": {"train": {"image": "https://host/{id}.tif?key=${SECRET_COAST}"}}},
+        {"root": "${ADDRESS}/${SECRET_COAST}"},
+        {"root": "https://host", "scenes": {"train": {"image": "${WORD}/{id}.tif"}}},
+        {"root": "${ADDRESS}", "scenes": {"train": {"list": "a/${SECRET_COAST}.csv"}}},
+    ],
+)
+def test_no_variable_is_sent_along_with_an_address(secret, tmp_path, monkeypatch, values):
+    monkeypatch.setenv("ADDRESS", "s3://bucket")
+    monkeypatch.setenv("WORD", "s3cr3t")
+    with pytest.raises(ExperimentError, match="expected a variable at the beginning of an address alone") as caught:
+        expand_paths(values, tmp_path)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_an_address_may_be_what_a_variable_holds(secret, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADDRESS", "s3://bucket")
+    values = {"root": "${ADDRESS}/data", "folds": {"file": "${SECRET_COAST}/folds.csv"}}
+    assert expand_paths(values, tmp_path)[0] == {"root": "s3://bucket/data", "folds": {"file": f"{secret}/folds.csv"}}
+
+
+@pytest.mark.parametrize("root", ["ftp://host/data", "https://host/data?key=1", "s3://bucket/../other", "/vsistdin/"])
+def test_a_root_is_a_folder_or_an_address_that_is_known(small_coast, root):
+    with pytest.raises(ExperimentError, match="root: expected a folder, or an address of s3://"):
+        load_experiment(small_coast, [f"root={root}"])

@@ -108,6 +108,14 @@ def test_descriptions_of_other_files_are_no_rasters(tmp_path, path):
         pass
 
 
+@pytest.mark.parametrize(
+    "path", ["/vsicurl?header_file=/etc/passwd&url=http://127.0.0.1:9/a", "/vsistdin/", "/vsizip//vsisubfile/0,/a"]
+)
+def test_paths_with_options_for_gdal_are_refused(path):
+    with pytest.raises(SceneError, match="expected a file or its address, got /vsi"), open_raster(path):
+        pass
+
+
 def test_masks_overviews_and_metadata_beside_a_raster_lead_nowhere_else(tmp_path):
     path = tif(tmp_path / "a.tif")
     for side in (".msk", ".ovr"):

@@ -1,5 +1,6 @@
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +38,11 @@ def test_files_in_an_archive_and_rasters_in_files_are_found(folder):
 
 
 def test_addresses_cannot_be_listed_and_archives_must_be_there(folder):
+    for pattern in ("https://host/{id}.tif", "/vsizip//vsis3/bucket/all.zip/{id}.tif", "s3://{id}/a.tif"):
+        with pytest.raises(ExperimentError, match="expected files that can be listed"):
+            find_files(pattern, folder)
     with pytest.raises(ExperimentError, match="expected files that can be listed"):
-        find_files("s3://bucket/{id}.tif", folder)
+        find_files("{id}.tif", Path("/vsicurl/https:/host/data"))
     with pytest.raises(ExperimentError, match=r"expected a pattern with \{id\}"):
         find_files("img/a.tif", folder)
     with pytest.raises(CatalogueError, match=r"none\.zip: expected a zip or tar archive"):
