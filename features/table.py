@@ -18,12 +18,13 @@ from data.files import scene_rng, sync_files
 from data.progress import Track, untracked
 from data.records import FileKind, parquet_writer, read_footer, read_parquet
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import Classes
+from data.scenes.classes import IGNORE, Classes
 from data.scenes.rasters import keep_open
-from data.scenes.scene import Scene, read_label
+from data.scenes.scene import Scene, read_labels
+from data.scenes.windows import Window
 from data.workers import map_ordered
 from features.feature_set import FeatureSet
-from features.sample import sample_pixels, strata_names, stratify
+from features.sample import PixelSample, sample_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
 __all__ = [
@@ -321,13 +322,13 @@ def _write_scene(
     seed: int,
 ) -> int:
     opened = feature_set.open(scene)
-    halo = settings.buffer if classes.task == "binary" else 0
+    halo, rng = settings.buffer if classes.task == "binary" else 0, scene_rng(seed, scene.id)
     sample = sample_pixels(
         list(feature_set.windows(scene.grid)),
-        lambda window: stratify(read_label(scene, window.grow(halo)), halo, opened.valid(window), classes),
+        lambda window: stratify(_sampled_as(scene, window.grow(halo)), halo, opened.valid(window), classes),
         classes,
         settings,
-        scene_rng(seed, scene.id),
+        rng,
     )
     schema = _schema(feature_set, classes, settings, experiment)
     rows = 0
@@ -347,14 +348,33 @@ def _write_scene(
     ):
         for window, pixels in sample:
             features = opened.gather(window, pixels.rows, pixels.cols)
+            label = _draw_opinions(scene, window, pixels, rng) if scene.opinions else pixels.label
             columns = [
                 pa.DictionaryArray.from_arrays(_column(np.zeros(len(pixels), np.int32)), _text(scene.id)),
-                *(_column(plane) for plane in (pixels.rows, pixels.cols, pixels.label, pixels.stratum, pixels.weight)),
+                *(_column(plane) for plane in (pixels.rows, pixels.cols, label, pixels.stratum, pixels.weight)),
                 *(_column(values) for values in features),
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             rows += len(pixels)
     return rows
+
+
+def _sampled_as(scene: Scene, window: Window) -> NDArray[np.uint8]:
+    """Return the label (h, w) that the pixels of a window are sampled by: where opinions are equal, the first."""
+    labels = read_labels(scene, window)
+    label = labels[0]
+    for opinion in labels[1:]:
+        label = np.where(label == IGNORE, opinion, label)
+    return label
+
+
+def _draw_opinions(scene: Scene, window: Window, pixels: PixelSample, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Draw for each pixel (n,) one of the labels that opinions give it."""
+    opinions = read_labels(scene, window)[1:, pixels.rows - window.row, pixels.cols - window.col]
+    order = rng.permuted(np.arange(len(opinions), dtype=np.uint8)[:, None].repeat(len(pixels), 1), axis=0)
+    shuffled = np.take_along_axis(opinions, order, axis=0)
+    drawn: NDArray[np.uint8] = np.take_along_axis(shuffled, (shuffled != IGNORE).argmax(axis=0)[None], axis=0)[0]
+    return drawn
 
 
 def _column(values: NDArray[Any]) -> pa.Array:

@@ -244,7 +244,8 @@ class Experiment(BaseExperiment):
                     f"scenes.{split}.label: the task multilabel needs a table, "
                     "such as {tags: labels.csv, id: image_name, column: tags}"
                 )
-            self._require_colors(split, part.label)
+            for label in part.label if isinstance(part.label, list) else [part.label]:
+                self._require_colors(split, label)
         return self
 
     def _require_colors(self, split: str, label: MeaningSettings | VectorSettings | TagSettings) -> None:

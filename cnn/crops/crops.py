@@ -76,29 +76,30 @@ class SceneStore:
     ) -> None:
         self.channels, self.targets, self.quantiles, self.truth = channels, tuple(targets), quantiles, truth
         self.names = channels.names
-        pixels = sum(scene.grid.height * scene.grid.width for scene in scenes)
-        needed = pixels * (4 * len(self.names) + 1)
+        needed = sum(
+            scene.grid.height * scene.grid.width * (4 * len(self.names) + 1 + scene.opinions) for scene in scenes
+        )
         self.in_memory = needed <= cache_bytes
         logger.info(
             "%d scenes, %.2f GB, %s", len(scenes), needed / 1e9, "in memory" if self.in_memory else "read crop by crop"
         )
         self._surveys = {scene.id: self._survey(scene, seed) for scene in track(scenes, "scenes", len(scenes))}
 
-    def read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def read(self, scene: Scene, window: Window, opinion: int = 0) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Return the channels (C, h, w), NaN where there is no data, and the label (h, w) of a window.
 
-        The label is `IGNORE` where the scene is not valid. The window may reach over its edges.
+        The label is `IGNORE` where the scene is not valid. The window may reach over its edges. The label is what is
+        scored, or one of the opinions of the scene, from 1.
         """
         kept = self._surveys[scene.id].pixels
-        if kept is None:
-            return self._read(scene, window)
         inner = window.meet(scene.grid.window)
-        channels, label = kept[0][:, *inner.slices], kept[1][inner.slices]
+        # Around a block lies more of the scene.
+        if kept is None or (scene.block is not None and inner != window):
+            channels, labels = self._read(scene, window)
+            return channels, labels[opinion]
+        channels, label = kept[0][:, *inner.slices], kept[1][opinion, *inner.slices]
         if inner == window:
             return channels, label
-        if scene.block is not None:
-            # Around a block lies more of the scene.
-            return self._read(scene, window)
         wider = np.full((len(channels), window.height, window.width), np.nan, np.float32)
         wider_label = np.full((window.height, window.width), IGNORE, np.uint8)
         wider[:, *inner.within(window)], wider_label[inner.within(window)] = channels, label
@@ -119,9 +120,9 @@ class SceneStore:
 
     def _read(self, scene: Scene, window: Window) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         channels, valid = read_channels(self.channels, scene, window)
-        label = self.truth.read_label(scene, window)
-        label[~valid] = IGNORE
-        return channels, label
+        labels = self.truth.read_labels(scene, window)
+        labels[:, ~valid] = IGNORE
+        return channels, labels
 
     def _survey(self, scene: Scene, seed: int) -> _Survey:
         grid, n_channels = scene.grid, len(self.names)
@@ -129,20 +130,21 @@ class SceneStore:
         if self.in_memory:
             kept = (
                 np.empty((n_channels, grid.height, grid.width), np.float32),
-                np.empty((grid.height, grid.width), np.uint8),
+                np.empty((1 + scene.opinions, grid.height, grid.width), np.uint8),
             )
         counts = np.zeros(IGNORE + 1, np.int64)
         spots: dict[int, list[NDArray[np.int32]]] = {}
         moments, pixels = [], [np.empty((n_channels, 0), np.float32)]
         rng = scene_rng(seed, scene.id)
         for window in survey_windows(grid):
-            channels, label = self._read(scene, window)
+            channels, labels = self._read(scene, window)
+            label = labels[0]
             moments.append(Moments.of(channels))
             if self.quantiles:
                 pixels.append(lattice_pixels(channels, grid, window))
             counts += np.bincount(label.ravel(), minlength=IGNORE + 1)
             if kept is not None:
-                kept[0][:, *window.slices], kept[1][window.slices] = channels, label
+                kept[0][:, *window.slices], kept[1][:, *window.slices] = channels, labels
             for index in self.targets:
                 places = np.flatnonzero(label == index)
                 if len(places) > SPOTS:
@@ -216,7 +218,9 @@ class Crops(Dataset[tuple[Tensor, Tensor, AugmentationParams]]):
         params = sample_params(plan.augment, rng, len(self.store.names), plan.side)
         warp = params["warp"].double().numpy() if "warp" in params else np.eye(2)
         scene, window = self.placement.place(number, d4_matrix(element) @ warp)
-        channels, label = self.store.read(scene, window)
+        # Every crop by one of the opinions: on average their shares are learned.
+        opinion = int(rng.integers(scene.opinions)) + 1 if scene.opinions else 0
+        channels, label = self.store.read(scene, window, opinion)
         images = self.normalisations[scene.id].rescale(channels), label
         inputs, truth = (apply_d4(torch.from_numpy(image), element).contiguous() for image in images)
         return scene, inputs, truth, params

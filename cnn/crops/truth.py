@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data.scenes.classes import IGNORE, Classes
-from data.scenes.scene import Scene, read_label
+from data.scenes.scene import Scene, read_labels
 from data.scenes.tags import read_tags
 from data.scenes.windows import Window
 
@@ -26,13 +26,13 @@ class Truth:
 
     Parameters
     ----------
-    read_label : callable
-        Reads the label indices (h, w) uint8 of a window of a scene.
+    read_labels : callable
+        Reads the label indices (1 + opinions, h, w) uint8 of a window of a scene; see `data.scenes.scene.read_labels`.
     of_crop : callable
         (scene, label (h, w) of a crop of it) → truth of the crop.
     """
 
-    read_label: Callable[[Scene, Window], NDArray[np.uint8]]
+    read_labels: Callable[[Scene, Window], NDArray[np.uint8]]
     of_crop: Callable[[Scene, Tensor], Tensor]
 
 
@@ -46,7 +46,7 @@ def _keep_label(scene: Scene, label: Tensor) -> Tensor:
 
 
 def _mark_seen(scene: Scene, window: Window) -> NDArray[np.uint8]:
-    return np.full((window.height, window.width), SEEN, np.uint8)
+    return np.full((1, window.height, window.width), SEEN, np.uint8)
 
 
 def _read_crop_tags(n_tags: int, scene: Scene, label: Tensor) -> Tensor:
@@ -54,4 +54,4 @@ def _read_crop_tags(n_tags: int, scene: Scene, label: Tensor) -> Tensor:
     return tags if (label == SEEN).any() else torch.full_like(tags, IGNORE)
 
 
-PIXELS = Truth(read_label, _keep_label)
+PIXELS = Truth(read_labels, _keep_label)

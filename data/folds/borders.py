@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from data.scenes.blocks import length_in_pixels
 from data.scenes.classes import IGNORE
-from data.scenes.scene import Scene, read_label
+from data.scenes.scene import Scene, read_labels
 from data.scenes.windows import Window
 from data.vectors.burn import STRIP_PIXELS, burn_numbers, label_strips, write_label
 from data.vectors.drawn import DrawnLabel
@@ -76,7 +76,8 @@ def trim_labels(
         grid, label = blocks[0].whole.grid, blocks[0].label
         width = length_in_pixels("folds.gap", gap, grid)
         if label is not None and (whole in drawn or width):
-            write_label(Path(label.path), grid, _trimmed(blocks, drawn.get(whole), field, width, strip_pixels))
+            strips = _trimmed(blocks, drawn.get(whole), field, width, strip_pixels)
+            write_label(Path(label.path), grid, strips, 1 + label.opinions)
             concerned += blocks
     return concerned
 
@@ -84,7 +85,7 @@ def trim_labels(
 def _trimmed(
     blocks: Sequence[Scene], drawn: DrawnLabel | None, field: str | None, width: int, pixels: int
 ) -> Iterator[tuple[Window, NDArray[np.uint8]]]:
-    """Yield strips of the label of a scene without what lies near other folds or in another than its shape's."""
+    """Yield strips of the labels of a scene without what lies near other folds or in another than its shape's."""
     scene = blocks[0].whole
     homes = None if drawn is None else _homes(drawn, blocks, field, pixels)
     strips = None if drawn is None else burn_numbers(drawn, scene.grid, field, pixels)[1]
@@ -96,8 +97,8 @@ def _trimmed(
         hidden = _near_others(folds, width)[inner]
         if homes is not None and number is not None:
             hidden |= (number >= 0) & (homes[np.maximum(number, 0)] != folds[inner])
-        kept = read_label(scene, window)
-        kept[hidden] = IGNORE
+        kept = read_labels(scene, window)
+        kept[:, hidden] = IGNORE
         yield window, kept
 
 

@@ -68,6 +68,7 @@ SCHEMA = pa.schema(
         ("label_nearest", pa.bool_()),
         ("label_grid", GRID),
         ("label_control", CONTROL),
+        ("label_opinions", pa.int32()),
         ("whole", pa.string()),
         ("whole_grid", GRID),
         ("window", pa.list_(pa.int32())),
@@ -78,6 +79,7 @@ SCHEMA = pa.schema(
         ("bands", pa.list_(BAND)),
         ("digest", pa.string()),
         ("label_digest", pa.string()),
+        ("pairs", pa.list_(pa.int64())),
     ]
 )
 
@@ -100,6 +102,9 @@ class SceneStatistics:
     digest, label_digest : str
         SHA-256 of the pixels, and of the label indices: equal for scenes that are the same. Empty if unknown, or
         without a label.
+    pairs : tuple of int
+        Of each two labels, row by row, how often two annotators gave them to a pixel, each of the two named first
+        once; empty without several.
     """
 
     valid_pixels: int
@@ -107,6 +112,7 @@ class SceneStatistics:
     bands: tuple[dict[str, Any], ...] = ()
     digest: str = ""
     label_digest: str = ""
+    pairs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,6 +245,7 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "window": scene.block and list(asdict(scene.block.window).values()),
         "label_grid": label and label.grid and asdict(label.grid),
         "label_control": label and label.control and asdict(label.control),
+        "label_opinions": label and label.opinions,
         "tags": scene.tags,
         "invalid": [{"band": band, "values": values} for band, values in scene.invalid],
         "valid_pixels": found and found.valid_pixels,
@@ -246,6 +253,7 @@ def _to_row(scene: Scene, found: SceneStatistics | None) -> dict[str, Any]:
         "bands": found and list(found.bands),
         "digest": found and found.digest,
         "label_digest": found and found.label_digest,
+        "pairs": found and found.pairs,
     }
 
 
@@ -272,6 +280,7 @@ def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics
         grid, control = row["label_grid"], row["label_control"]
         label = LabelFile(path, values, row["label_colors"], row["label_nearest"])
         label = replace(label, grid=grid and _to_grid(grid), control=control and Control(**control))
+        label = replace(label, opinions=row["label_opinions"])
     invalid = tuple((mask["band"], tuple(mask["values"])) for mask in row["invalid"])
     tags = None if row["tags"] is None else tuple(row["tags"])
     scene = Scene(row["id"], row["split"], images, _to_grid(row), label, invalid, row["group"], row["fold"], tags)
@@ -279,8 +288,8 @@ def _from_row(row: dict[str, Any], folder: Path) -> tuple[Scene, SceneStatistics
         scene = replace(scene, block=Block(row["whole"], _to_grid(row["whole_grid"]), Window(*row["window"])))
     if row["valid_pixels"] is None:
         return scene, None
-    counts, bands = tuple(row["label_counts"]), tuple(row["bands"])
-    return scene, SceneStatistics(row["valid_pixels"], counts, bands, row["digest"], row["label_digest"])
+    counts, bands, pairs = (tuple(row[key]) for key in ("label_counts", "bands", "pairs"))
+    return scene, SceneStatistics(row["valid_pixels"], counts, bands, row["digest"], row["label_digest"], pairs)
 
 
 def _to_grid(row: dict[str, Any]) -> Grid:

@@ -19,7 +19,7 @@ from data.scenes.rasters import open_raster
 from data.scenes.warp import warp_window
 from data.scenes.windows import Grid, Window
 
-__all__ = ["Block", "LabelFile", "Scene", "Split", "read_label", "read_scene", "recode", "valid_mask"]
+__all__ = ["Block", "LabelFile", "Scene", "Split", "read_label", "read_labels", "read_scene", "recode", "valid_mask"]
 
 Split = Literal["train", "val", "test"]
 
@@ -40,6 +40,9 @@ class LabelFile:
         Its own, where that is not the scene's: each pixel of the scene then has the label of the nearest of its pixels.
     control : Control or None
         What places its pixels, where that is no transform; ``grid`` is then the one that GDAL suggests for it.
+    opinions : int
+        Bands after the first: what is to be learned of each pixel, where it is not one thing; see
+        `data.scenes.opinions`. The first band is what is scored.
     """
 
     path: str
@@ -48,6 +51,7 @@ class LabelFile:
     nearest: bool = False
     grid: Grid | None = None
     control: Control | None = None
+    opinions: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class Scene:
         """Names of all bands, in the order of `read_scene`."""
         return tuple(band for image in self.images for band in image.bands)
 
+    @property
+    def opinions(self) -> int:
+        """Number of its labels besides the one that is scored: learned from are these then."""
+        return 0 if self.label is None else self.label.opinions
+
 
 def read_scene(
     scene: Scene, window: Window | None = None, halo: int = 0, bands: Sequence[str] | None = None
@@ -183,7 +192,7 @@ def read_scene(
 
 
 def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
-    """Read a scene's label as indices into ``Classes.label_names``.
+    """Read a scene's label as indices into ``Classes.label_names``: what is scored, not opinions.
 
     Parameters
     ----------
@@ -201,37 +210,58 @@ def read_label(scene: Scene, window: Window | None = None) -> NDArray[np.uint8]:
     LabelError
         If the scene has no label, or the label holds a value that no class declares.
     """
+    label: NDArray[np.uint8] = read_labels(scene, window, [0])[0]
+    return label
+
+
+def read_labels(scene: Scene, window: Window | None = None, bands: Sequence[int] | None = None) -> NDArray[np.uint8]:
+    """Read a scene's label and the opinions that it is made of; see `read_label`.
+
+    Parameters
+    ----------
+    scene : Scene
+    window : Window, optional
+    bands : sequence of int, optional
+        0 is what is scored, 1 … the opinions; all by default.
+
+    Returns
+    -------
+    labels : (n, height, width) uint8
+    """
     if scene.label is None:
         raise LabelError(f"scene {scene.id}: expected a label, the {scene.split} split has none.")
+    wanted = range(1 + scene.label.opinions) if bands is None else bands
     area = window or scene.grid.window
-    label = np.full((area.height, area.width), IGNORE, np.uint8)
+    labels = np.full((len(wanted), area.height, area.width), IGNORE, np.uint8)
     inner = area.meet(scene.grid.window)
     if not (inner.height and inner.width):
-        return label
-    target = inner.within(area)
+        return labels
+    target = (slice(None), *inner.within(area))
     if scene.block is not None:
         # What lies around a block may be held out.
-        label[target] = read_label(scene.whole, inner.shift(scene.block.window))
-        return label
+        labels[target] = read_labels(scene.whole, inner.shift(scene.block.window), wanted)
+        return labels
     with open_raster(scene.label.path) as raster:
         if scene.label.grid is not None:
-            read = partial(_read_codes, raster, scene.label)
-            [label[target]] = warp_window(
+            read = partial(_read_codes, raster, scene.label, wanted)
+            labels[target] = warp_window(
                 read, scene.label.grid, scene.grid, inner, "nearest", IGNORE, scene.label.control
             )
         elif raster.shape == (scene.grid.height, scene.grid.width):
-            [label[target]] = _read_codes(raster, scene.label, inner)
+            labels[target] = _read_codes(raster, scene.label, wanted, inner)
         else:
             raise LabelError(
                 f"{scene.label.path}: expected {scene.grid.height} × {scene.grid.width} pixels like the image of scene "
                 f"{scene.id}, got {raster.height} × {raster.width}. Export the label on the image's grid."
             )
-    return label
+    return labels
 
 
-def _read_codes(raster: Any, label: LabelFile, window: Window) -> NDArray[np.uint8]:
-    """Return the label indices (1, height, width) of a window of a label's own pixels, `IGNORE` where it has none."""
+def _read_codes(raster: Any, label: LabelFile, bands: Sequence[int], window: Window) -> NDArray[np.uint8]:
+    """Return the label indices (n, height, width) of a window of a label's own pixels, `IGNORE` where it has none."""
     area, values = raster_window(window), dict(label.values)
+    if label.opinions:
+        return recode(raster.read([band + 1 for band in bands], window=area), values)[0]
     if label.colors:
         codes = read_color_label(raster, area, values, label.nearest)
     else:

@@ -47,9 +47,21 @@ class MeaningSettings(Settings):
     nearest: bool = Field(
         False, description="read an unknown colour as the nearest known one, as labels saved as JPEG need"
     )
+    probability: bool | Annotated[float, Field(gt=0)] = Field(
+        False,
+        description="true: the file holds the probability of each class, one band a class, of a binary task its one "
+        "class's; or the value in the file that stands for 1, such as 100. The likeliest class is scored",
+    )
+
+    @property
+    def certain(self) -> float:
+        """The value that stands for a probability of 1; 0 if the file holds none."""
+        return float(self.probability)
 
     @model_validator(mode="after")
     def _values_or_colors(self) -> "MeaningSettings":
+        if self.certain and (self.colors is not False or self.values is not None or self.ignore):
+            raise ValueError("expected probability alone, got values, colors or ignore too. Leave these out")
         if self.colors is not False and (self.values is not None or self.ignore):
             raise ValueError("expected values or colors, got both. Name what is ignored as colors: {ignore: [0, 0, 0]}")
         if self.nearest and self.colors is False:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from data.settings.base import BandNames, OneOrMore, Settings, aliases
 from data.settings.images import AssetSettings, Decode, FileSettings, ImageSettings, Nodata, Scale, StacSettings
@@ -13,6 +13,8 @@ __all__ = ["GridSettings", "SceneSettings", "SplitSettings", "TrainSettings"]
 
 
 def _kind_of_label(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "annotators"
     if isinstance(value, TagSettings) or (isinstance(value, dict) and "tags" in value):
         return "table"
     if isinstance(value, AssetLabelSettings) or (isinstance(value, dict) and "asset" in value):
@@ -23,6 +25,18 @@ def _kind_of_label(value: Any) -> str:
 
 
 Images = Annotated[list[ImageSettings], OneOrMore()]
+
+
+def _require_classes(files: list[LabelSettings]) -> list[LabelSettings]:
+    for file in files:
+        if file.certain or file.path.lower().endswith(VECTOR_SUFFIXES):
+            kind = "probabilities" if file.certain else "shapes"
+            raise ValueError(f"expected rasters of classes of several annotators, got {kind} in {file.path}")
+    return files
+
+
+Annotators = Annotated[list[LabelSettings], Field(min_length=2), AfterValidator(_require_classes)]
+"""The labels of one scene, each by somebody else."""
 
 
 class SplitSettings(Settings):
@@ -37,14 +51,15 @@ class SplitSettings(Settings):
             Annotated[LabelSettings, Tag("raster")]
             | Annotated[VectorSettings, Tag("vector")]
             | Annotated[TagSettings, Tag("table")]
-            | Annotated[AssetLabelSettings, Tag("asset")],
+            | Annotated[AssetLabelSettings, Tag("asset")]
+            | Annotated[Annotators, Tag("annotators")],
             Discriminator(_kind_of_label),
         ]
         | None
     ) = Field(
         None,
-        description="file of a scene's label, file of shapes, table of tags, or asset of a STAC item; needed by train "
-        "and val",
+        description="file of a scene's label, file of shapes, table of tags, or asset of a STAC item; or a list of "
+        "files, one of each annotator; needed by train and val",
         json_schema_extra=aliases("labels", "mask", "masks", "target"),
     )
 

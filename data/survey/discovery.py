@@ -1,5 +1,6 @@
 """Find the files of every scene by patterns with {id}."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from data.scenes.classes import Classes
 from data.scenes.formats import allow_vrt
 from data.scenes.image import ImageFile
 from data.scenes.labels import label_file
+from data.scenes.opinions import SoftLabel
 from data.scenes.paths import files_on_disk, is_there, remote_files, resolve_path
 from data.scenes.placement import Framing
 from data.scenes.scene import LabelFile, Split
@@ -46,7 +48,7 @@ class SceneFiles:
     id: str
     split: Split
     images: tuple[ImageFile, ...]
-    label: LabelFile | DrawnLabel | None = None
+    label: LabelFile | DrawnLabel | SoftLabel | None = None
     tags: tuple[int, ...] | None = None
     tag_table: str | None = None
     framing: Framing = field(default_factory=Framing)
@@ -116,7 +118,7 @@ def list_paths(scenes: list[SceneFiles]) -> list[Path]:
     """Return the paths of all files of the scenes, each once; see `data.addresses` of those that lie elsewhere."""
     paths = {path for scene in scenes for image in scene.images for path in image.paths}
     labels = [scene.label for scene in scenes if scene.label is not None]
-    paths |= {label.path for label in labels}
+    paths |= {path for label in labels for path in _paths_of(label)}
     paths |= {label.area for label in labels if isinstance(label, DrawnLabel) and label.area is not None}
     paths |= {path for scene in scenes for path in scene.items}
     paths |= {scene.framing.heights for scene in scenes if scene.framing.heights}
@@ -134,13 +136,13 @@ def _find_split(
             f"scenes.{split}: expected each band once, got {', '.join(twice)} twice. Rename one of them."
         )
     patterns, collections = image_patterns(part, settings), _Collections.read(part, root)
-    label_pattern = _label_pattern(part)
-    listed = [*patterns, *([] if label_pattern is None else [label_pattern])]
+    label_patterns = _label_patterns(part)
+    listed = [*patterns, *label_patterns]
     table = None if part.list is None else read_list(root / part.list)
     found = _own_files({pattern: _find_or_name(pattern, root, table) for pattern in listed})
     if named_vrt := next((pattern for pattern in listed if pattern.lower().startswith("vrt:")), None):
         raise ExperimentError(f"{named_vrt}: expected the file of a VRT itself, with scenes.allow: [vrt]. Name it so.")
-    images, label = [found[pattern] for pattern in patterns], found.get(label_pattern or "")
+    images = [found[pattern] for pattern in patterns]
     # A path without {id} is a file of every scene; if all are such, there is one scene, named after the first.
     if table is not None:
         names = set(table.rows)
@@ -148,11 +150,12 @@ def _find_split(
         names = collections.names.union(*(files for files in images if isinstance(files, dict)))
         names = names or {Path(patterns[0]).stem for _ in patterns[:1]}
 
-    scenes, problems = [], collections.problems
+    scenes, problems, unseen = [], collections.problems, Counter[str]()
     for name in sorted(names):
         files = {pattern: _file_of(name, found[pattern]) for pattern in listed}
-        label_path = None if label_pattern is None else files[label_pattern]
-        lacking = [_named(pattern, name, root, table) for pattern, path in files.items() if path is None]
+        labels = {pattern: path for pattern in label_patterns if (path := files[pattern]) is not None}
+        wanted = patterns if labels else listed
+        lacking = [_named(pattern, name, root, table) for pattern in wanted if files[pattern] is None]
         lacking += [f"an item in {stac}" for stac, items in collections.items.items() if name not in items]
         if lacking:
             problems.append(
@@ -164,7 +167,7 @@ def _find_split(
         images_of, wrong = image_files(part, settings, paths, items)
         if isinstance(part.label, AssetLabelSettings):
             try:
-                label_path = asset_path(items[0], part.label.asset)
+                labels = {"": asset_path(items[0], part.label.asset)}
             except ValueError as error:
                 wrong.append(f"{items[0].source}: item {items[0].name}: {error}")
         if wrong:
@@ -172,26 +175,31 @@ def _find_split(
             continue
         if "vrt" in settings.allow:
             images_of = tuple(replace(image, path=allow_vrt(image.path, root)) for image in images_of)
-            label_path = None if label_path is None else allow_vrt(label_path, root)
-        scene_label = None if label_path is None else _label_of(label_path, part, classes, root)
+            labels = {pattern: allow_vrt(path, root) for pattern, path in labels.items()}
+        unseen.update(pattern for pattern in label_patterns if pattern not in labels)
         scenes.append(
             SceneFiles(
                 name,
                 split,
                 images_of,
-                scene_label,
+                _label_of(labels, part, classes, root) if labels else None,
                 framing=framing(part, settings, root),
                 blocks=part.blocks if isinstance(part, TrainSettings) else None,
                 items=tuple(item.source for item in items),
             )
         )
     if scenes:
-        scenes[0] = replace(scenes[0], warnings=tuple(collections.warnings(part)))
-    labels = label if isinstance(label, dict) else {}
-    problems += [
-        f"{labels[name]}: expected an image of {split} scene {name}, got none. Add it, or remove the label."
-        for name in sorted(set(labels) - names)
-    ]
+        partial = [
+            f"{split}: {count} of {len(scenes)} scenes have no {pattern}: other annotators alone count there."
+            for pattern, count in unseen.items()
+        ]
+        scenes[0] = replace(scenes[0], warnings=(*collections.warnings(part), *partial))
+    for files_of in (found[pattern] for pattern in label_patterns):
+        problems += [
+            f"{files_of[name]}: expected an image of {split} scene {name}, got none. Add it, or remove the label."
+            for name in sorted(set(files_of) - names)
+            if isinstance(files_of, dict)
+        ]
     return scenes, problems
 
 
@@ -242,19 +250,32 @@ def _named(pattern: str, name: str, root: Path, table: SceneList | None) -> str:
     return table.file(pattern, name, root) if table is not None else resolve_path(pattern.replace("{id}", name), root)
 
 
-def _label_pattern(part: SplitSettings) -> str | None:
+def _label_patterns(part: SplitSettings) -> list[str]:
     label = part.label
     if label is None or isinstance(label, TagSettings | AssetLabelSettings):
-        return None
-    return label.vector if isinstance(label, VectorSettings) else label.path
+        return []
+    if isinstance(label, VectorSettings):
+        return [label.vector]
+    return [file.path for file in label] if isinstance(label, list) else [label.path]
 
 
-def _label_of(path: str, part: SplitSettings, classes: Classes, root: Path) -> LabelFile | DrawnLabel:
-    if isinstance(part.label, VectorSettings):
-        area = None if part.label.area is None else resolve_path(part.label.area, root)
-        return drawn_label(path, part.label, classes, area)
-    assert isinstance(part.label, MeaningSettings)
-    return label_file(path, part.label, classes)
+def _label_of(
+    paths: Mapping[str, str], part: SplitSettings, classes: Classes, root: Path
+) -> LabelFile | DrawnLabel | SoftLabel:
+    """Return the label of a scene, from its files by their patterns."""
+    label, path = part.label, next(iter(paths.values()))
+    if isinstance(label, list):
+        return SoftLabel(tuple(label_file(paths[file.path], file, classes) for file in label if file.path in paths))
+    if isinstance(label, VectorSettings):
+        area = None if label.area is None else resolve_path(label.area, root)
+        return drawn_label(path, label, classes, area)
+    assert isinstance(label, MeaningSettings)
+    file = label_file(path, label, classes)
+    return SoftLabel((file,), label.certain) if label.certain else file
+
+
+def _paths_of(label: LabelFile | DrawnLabel | SoftLabel) -> list[str]:
+    return [file.path for file in label.files] if isinstance(label, SoftLabel) else [label.path]
 
 
 def _tag_scenes(scenes: Sequence[SceneFiles], table: TagTable) -> tuple[list[SceneFiles], list[str]]:

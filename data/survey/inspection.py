@@ -18,13 +18,15 @@ from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.histogram import KEYS, Histogram, ValueCounts, bin_histogram
+from data.scenes.opinions import SoftLabel, count_pairs, probability_image
 from data.scenes.placement import place_images, place_label
 from data.scenes.rasters import keep_open
-from data.scenes.scene import LabelFile, Scene, read_label, read_scene, valid_mask
+from data.scenes.scene import LabelFile, Scene, read_label, read_labels, read_scene, valid_mask
 from data.scenes.statistics import Moments
 from data.scenes.tags import read_tags
 from data.settings import SceneSettings
 from data.survey.discovery import SceneFiles, mask_rules
+from data.survey.soft_labels import write_soft_label
 from data.survey.suspects import Declared, declared_scales, find_fill, find_kinds, find_scales
 from data.survey.verification import scene_strips
 from data.vectors.burn import burn_label, identity_values, write_label
@@ -198,7 +200,8 @@ def _inspect(files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path
             return (Inspection(name, tuple(problems)),)
         declared = tuple(declared_scales(files.id, scene.images))
         parts = [scene] if files.blocks is None else [*split_scene(scene, files.blocks)]
-        found = [_read_statistics(part, classes) for part in parts]
+        several = isinstance(files.label, SoftLabel) and not files.label.certain
+        found = [_read_statistics(part, classes, several) for part in parts]
     except TerrablendError as error:
         return (Inspection(name, (str(error),)),)
     if not any(statistics.valid_pixels for statistics, _ in found):
@@ -215,21 +218,28 @@ def _place(
     files: SceneFiles, classes: Classes, invalid: Invalid, labels: Path | None
 ) -> tuple[Scene, list[str], list[str], str]:
     """Return a scene on its grid, what is wrong with its label, what looks odd, and where shapes lie that miss it."""
-    images, grid, warnings = place_images(files.images, files.framing)
+    label, framing, own = files.label, files.framing, range(len(files.images))
+    # Probabilities lie and are read like an image that gives no grid.
+    proba = [probability_image(label, classes)] if isinstance(label, SoftLabel) and label.certain else []
+    framing = replace(framing, places=framing.places or tuple(own)) if proba else framing
+    images, grid, warnings = place_images([*files.images, *proba], framing)
+    images, placed = images[: len(own)], images[len(own) :]
     warnings = [*files.warnings, *warnings]
     scene = Scene(files.id, files.split, images, grid, None, invalid, tags=files.tags)
-    if files.label is None:
+    if label is None:
         return scene, [], warnings, ""
     path = None if labels is None else labels / files.split / f"{files.id}.tif"
-    if isinstance(files.label, DrawnLabel):
+    if isinstance(label, SoftLabel):
         assert path is not None
-        burnt = burn_label(
-            files.label, grid, classes, path, lambda window: valid_mask(scene, read_scene(scene, window))
-        )
+        made, said = write_soft_label(scene, label, placed, files.framing.heights, classes, path)
+        return replace(scene, label=made), [], [*warnings, *said], ""
+    if isinstance(label, DrawnLabel):
+        assert path is not None
+        burnt = burn_label(label, grid, classes, path, lambda window: valid_mask(scene, read_scene(scene, window)))
         found = [burnt.problem] if burnt.problem else []
         return replace(scene, label=burnt.label), found, [*warnings, *burnt.warnings], burnt.elsewhere
-    label, odd = place_label(files.label, grid, images, files.framing.heights)
-    scene = replace(scene, label=label)
+    file, odd = place_label(label, grid, images, files.framing.heights)
+    scene = replace(scene, label=file)
     if files.blocks is not None and path is not None:
         # A copy of our own, of which parts can be left out.
         write_label(path, grid, ((window, read_label(scene, window)) for window in scene_strips(scene)))
@@ -237,9 +247,10 @@ def _place(
     return scene, [], [*warnings, *filter(None, [odd])], ""
 
 
-def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, ValueCounts]:
+def _read_statistics(scene: Scene, classes: Classes, several: bool) -> tuple[SceneStatistics, ValueCounts]:
     moments, value_counts = Moments.empty(len(scene.bands)), ValueCounts.empty(len(scene.bands))
     counts = np.zeros(len(classes.label_names), np.int64)
+    pairs = np.zeros((len(counts), len(counts)), np.int64)
     valid, digest, label_digest = 0, hashlib.sha256(), hashlib.sha256()
     for window in scene_strips(scene):
         pixels = read_scene(scene, window)
@@ -250,6 +261,8 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, V
             label = read_label(scene, window)
             label_digest.update(label.tobytes())
             counts += np.bincount(label[label != IGNORE], minlength=len(counts))
+            if several:
+                pairs += count_pairs(read_labels(scene, window)[1:], len(counts))
     bands = tuple(
         {
             "band": band,
@@ -265,7 +278,8 @@ def _read_statistics(scene: Scene, classes: Classes) -> tuple[SceneStatistics, V
         counts += read_tags(scene, len(counts))
     label_counts = tuple(counts.tolist()) if scene.label is not None or scene.tags is not None else ()
     labelled = label_digest.hexdigest() if scene.label is not None else ""
-    return SceneStatistics(valid, label_counts, bands, digest.hexdigest(), labelled), value_counts
+    agreed = tuple(pairs.ravel().tolist()) if several else ()
+    return SceneStatistics(valid, label_counts, bands, digest.hexdigest(), labelled, agreed), value_counts
 
 
 def read_label_statistics(scene: Scene, known: SceneStatistics, classes: Classes) -> SceneStatistics:

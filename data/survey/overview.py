@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.scenes.catalogue import Catalogue
+from data.scenes.opinions import agreement
 from data.scenes.scene import Scene
 
 __all__ = ["BandFacts", "Measure", "Outlier", "Overview", "Part", "robust_scores", "summarise"]
@@ -39,6 +40,10 @@ class Part:
         What shares are of: all labelled pixels, or with tags all scenes.
     blank : tuple of str
         Scenes without a pixel of the positive class, without a tag, or when multiclass without any labelled pixel.
+    agreed : float
+        Share of the pixels that two annotators gave one label; NaN without several.
+    kappas : tuple of float
+        Of each label index, see `data.scenes.opinions.agreement`; empty without several annotators.
     """
 
     name: str
@@ -48,6 +53,8 @@ class Part:
     shown_by: tuple[int, ...]
     whole: int
     blank: tuple[str, ...]
+    agreed: float = math.nan
+    kappas: tuple[float, ...] = ()
 
     def share(self, label: int) -> float:
         """Return the share of a label, NaN where nothing is labelled."""
@@ -142,6 +149,11 @@ class Overview:
     outliers: tuple[Outlier, ...]
     groups: tuple[tuple[Scene, ...], ...]
 
+    @property
+    def annotated(self) -> list[Part]:
+        """The parts with labels of several annotators."""
+        return [part for part in self.parts if part.kappas]
+
 
 def summarise(catalogue: Catalogue) -> Overview:
     """Summarise a catalogue with groups and folds.
@@ -199,6 +211,9 @@ def _part(catalogue: Catalogue, name: str, scenes: Sequence[Scene]) -> Part:
         [catalogue.statistics[scene.split, scene.id].label_counts for scene in labelled], np.int64
     ).reshape(len(labelled), len(catalogue.classes.label_names))
     telling = counts[:, -len(catalogue.classes.names) :]
+    pairs = [found for scene in labelled if (found := catalogue.statistics[scene.split, scene.id].pairs)]
+    n_labels = counts.shape[1]
+    agreed, kappas = agreement(np.sum(pairs, axis=0).reshape(n_labels, n_labels)) if pairs else (math.nan, np.zeros(0))
     return Part(
         name,
         len(scenes),
@@ -207,6 +222,8 @@ def _part(catalogue: Catalogue, name: str, scenes: Sequence[Scene]) -> Part:
         tuple((counts > 0).sum(axis=0).tolist()) if labelled else (),
         len(labelled) if catalogue.classes.task == "multilabel" else int(counts.sum()),
         tuple(scene.id for scene, row in zip(labelled, telling, strict=True) if not row.any()),
+        agreed,
+        tuple(kappas.tolist()),
     )
 
 

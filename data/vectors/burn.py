@@ -268,8 +268,8 @@ def _meeting(
     return np.concatenate(found), np.concatenate(places)
 
 
-def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[np.uint8]]]) -> None:
-    """Write a label strip by strip; it appears under its name once it is complete."""
+def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[np.uint8]]], bands: int = 1) -> None:
+    """Write a label (H, W), or a number of bands (n, H, W), by strips; it appears under its name once complete."""
     where = {} if grid.transform is None else {"crs": grid.crs, "transform": Affine(*grid.transform)}
     layout = {"tiled": True, "blockxsize": 512, "blockysize": 512} if max(grid.height, grid.width) > 512 else {}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,12 +278,12 @@ def write_label(path: Path, grid: Grid, strips: Iterator[tuple[Window, NDArray[n
         rasterio.Env(**GDAL_OPTIONS),
         maybe_ungeoreferenced(),
         rasterio.open(
-            temporary, "w", driver="GTiff", height=grid.height, width=grid.width, count=1, dtype="uint8",
-            nodata=IGNORE, compress="deflate", **layout, **where,
+            temporary, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands,
+            dtype="uint8", nodata=IGNORE, compress="deflate", interleave="band", **layout, **where,
         ) as raster,
     ):  # fmt: skip
         for window, label in strips:
-            raster.write(label, 1, window=raster_window(window))
+            raster.write(label.reshape(bands, *label.shape[-2:]), window=raster_window(window))
 
 
 def _burn(

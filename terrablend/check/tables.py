@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from data.pages.numbers import format_count, format_number, format_percent, format_short
 from data.scenes.catalogue import Catalogue
 from data.scenes.scene import Scene
-from data.survey.overview import FAR, Outlier, Overview
+from data.survey.overview import FAR, Outlier, Overview, Part
 
 __all__ = ["describe_overview"]
 
@@ -23,6 +23,8 @@ def describe_overview(catalogue: Catalogue, overview: Overview) -> str:
 
 def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
     yield from _balance(catalogue, overview)
+    if overview.annotated:
+        yield from _agreement(catalogue, overview.annotated)
     if overview.bands:
         yield from _bands(catalogue, overview)
     for part in overview.parts:
@@ -72,6 +74,15 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
             ]
         )
     yield from _table(head, rows)
+
+
+def _agreement(catalogue: Catalogue, parts: Sequence[Part]) -> Iterator[str]:
+    rows = [["pixels alike", *(format_percent(part.agreed) for part in parts)]]
+    for label, name in enumerate(catalogue.classes.label_names):
+        rows.append([f"kappa of {name}", *(format_number(part.kappas[label], 2) for part in parts)])
+    yield ""
+    yield "agreement of annotators: share of the pixels of two, and of each class by kappa, 1 all and 0 as by chance"
+    yield from _table(["", *(part.name for part in parts)], rows)
 
 
 def _bands(catalogue: Catalogue, overview: Overview) -> Iterator[str]:

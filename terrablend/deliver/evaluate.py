@@ -201,6 +201,8 @@ def _assisted_lines(scores: SampleScores) -> Iterator[str]:
 def _scene_of_map(path: Path, label: str, experiment: Experiment, burnt: Path) -> Scene:
     """Return a scene on the grid of a map, with its label where it lies; one of shapes is burnt into a file."""
     classes, given, grid = experiment.label_classes(), experiment.scenes.train.label, read_grid(str(path))[0]
+    # Of several annotators' labels the first says what values mean.
+    given = given[0] if isinstance(given, list) else given
     if label.lower().endswith(VECTOR_SUFFIXES):
         settings = given if isinstance(given, VectorSettings) else VectorSettings(vector=label)
         drawn = burn_label(drawn_label(label, settings, classes, None), grid, classes, burnt)

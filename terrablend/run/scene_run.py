@@ -173,7 +173,7 @@ class Run(FittedRun[Experiment]):
     @cached_property
     def _digested(self) -> set[Path]:
         images = {Path(path) for files in self._files[0] for image in files.images for path in image.paths}
-        return images | {Path(files.label.path) for files in self._files[0] if files.label is not None}
+        return images | {Path(files.label.path) for files in self._files[0] if isinstance(files.label, LabelFile)}
 
     @cached_property
     def folds(self) -> FoldSettings:

@@ -22,6 +22,7 @@ from data.maps.member import Member, Prediction
 from data.maps.store import open_store
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
+from data.scenes.opinions import pass_label
 from data.scenes.scene import LabelFile, Scene
 from data.scenes.taught import TAUGHT_FOLD, Taught
 from data.survey.inspection import read_label_statistics
@@ -87,8 +88,7 @@ def draw_labels(
     least = np.array([settings.confidence_of(name) for name in classes.label_names])
     first, second = rng.random((2, *known.shape))
     kept = known & (labels.max(axis=0) >= least[labels.argmax(axis=0)]) & (first < settings.weight)
-    drawn = (labels.cumsum(axis=0)[:-1] <= second).sum(axis=0)
-    return np.where(kept, drawn, IGNORE).astype(np.uint8)
+    return np.where(kept, pass_label(labels, second), IGNORE).astype(np.uint8)
 
 
 def teach_fold(run: "Run", settings: SelfTrainSettings, fold: int, with_rows: bool) -> None:

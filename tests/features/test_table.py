@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from data.errors import TableError
+from data.scenes.scene import read_label
 from data.workers import open_executor
 from features import FeatureSet, build_table, open_table
 from features.settings import SampleSettings
@@ -119,3 +121,30 @@ def test_missing_rows_and_columns_are_named(make_scenes, tmp_path):
     build(catalogue, tmp_path)
     with pytest.raises(TableError, match=r"s0\.parquet: expected the features"):
         open_table(tmp_path, catalogue.scenes, ["EVI"])
+
+
+def test_rows_have_the_labels_of_annotators_by_their_shares_also_where_these_are_equal(
+    make_scenes, write_raster, tmp_path
+):
+    catalogue = make_scenes(n_scenes=1, folds=1, holes=0, positive_share=0.3)
+    [scene] = catalogue.scenes
+    first = read_label(scene)
+    other = np.where(first == 255, 255, 1 - first)
+    opinions = np.repeat(first[None], 4, axis=0)
+    opinions[0, :20] = other[:20]
+    opinions[1, :10] = other[:10]
+    opinions[2, 10:20] = 255
+    scored = first.copy()
+    scored[:10] = 255
+    path = write_raster("soft.tif", np.stack([scored, *opinions]))
+    soft = replace(scene, label=replace(scene.label, path=str(path), opinions=4))
+    everything = SampleSettings(positives="all", buffer=0, negatives="all")
+    build(replace(catalogue, scenes=(soft,)), tmp_path, sample=everything)
+    rows = pq.read_table(table_path(tmp_path, soft), partitioning=None)
+    row, col, label = (rows[name].to_numpy() for name in ("row", "col", "label"))
+    assert len(rows) == (first != 255).sum()
+    assert rows["weight"].to_pylist() == [1.0] * len(rows)
+    changed = label != first[row, col]
+    assert changed[row < 10].mean() == pytest.approx(1 / 2, abs=0.07)
+    assert changed[(row >= 10) & (row < 20)].mean() == pytest.approx(1 / 3, abs=0.07)
+    assert not changed[row >= 20].any()

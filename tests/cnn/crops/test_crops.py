@@ -1,4 +1,6 @@
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene, read_label, read_scene
 from data.workers import cores
 from features.feature_set import FeatureSet
+
+from ..conftest import write
 
 INPUTS = ("nir", "red")
 PLAIN = Normalisation((0.0, 0.0), (1.0, 1.0))
@@ -288,3 +292,23 @@ def test_what_lies_around_a_scene_is_nodata(make_scene: Callable[..., Scene], ca
     np.testing.assert_array_equal(wide_label[3:-3, 3:-3], label)
     assert np.isnan(wide).sum() == np.isnan(inner).sum() + 2 * (26 * 36 - 20 * 30)
     assert (wide_label != IGNORE).sum() == (label != IGNORE).sum()
+
+
+@pytest.mark.parametrize("cache_bytes", [1e9, 0])
+def test_every_crop_is_labelled_by_one_annotator_and_what_is_scored_stays_what_most_say(
+    make_scene: Callable[..., Scene], tmp_path: Path, cache_bytes: float
+) -> None:
+    scene = make_scene("a")
+    label = read_label(scene)
+    labels = np.stack([label, *(np.where(label == IGNORE, IGNORE, said) for said in range(3))]).astype(np.uint8)
+    write(tmp_path / "soft.tif", labels)
+    assert scene.label is not None
+    values = tuple((value, value) for value in (0, 1, 2, IGNORE))
+    soft = replace(scene, label=replace(scene.label, path=str(tmp_path / "soft.tif"), values=values, opinions=3))
+    source, plain = crops([soft], cache_bytes=cache_bytes, augment=STILL, count=60), store([scene])
+    said = [set(source.read(number)[2].unique().tolist()) - {IGNORE} for number in range(60)]
+    assert max(map(len, said)) == 1
+    assert min(said.count({label}) for label in range(3)) > 10
+    scored, wanted = source.store.read(soft, soft.grid.window)[1], plain.read(scene, scene.grid.window)[1]
+    np.testing.assert_array_equal(scored, wanted)
+    assert source.store.label_counts([soft], 3).tolist() == plain.label_counts([scene], 3).tolist()

@@ -48,6 +48,10 @@ def root(tmp_path_factory):
         values = np.where(kelp == 255, 255 if number else 1, 0).astype(np.uint8)
         write(f"mask/{name}.tif", np.where(values > 0, 1, 0).astype(np.uint8), 10, 64 * number)
         write(f"mask255/{name}.tif", kelp, 10, 64 * number)
+        for annotator in ("ana", "ben"):
+            write(f"{annotator}/{name}.tif", (kelp == 255).astype(np.uint8), 10, 64 * number)
+        write(f"cem/{name}.tif", kelp, 10, 64 * number)
+        write(f"proba/{name}.tif", (kelp / 300).astype(np.float32), 10, 64 * number)
         write(f"aef/{name}.tif", rng.integers(-127, 128, (64, 64, 64)).astype(np.int8), 10, 64 * number)
         write(f"swir/{name}.tif", rng.integers(3, 90, (1, 32, 32)).astype(np.int16), 20, 64 * number)
         for top in (0, 320):
@@ -102,6 +106,9 @@ def test_an_example_is_read_as_it_says(title, root, tmp_path):
     if title == "Embeddings":
         assert catalogue.decoded == catalogue.bands == tuple(f"A{band:02}" for band in range(64))
         assert np.abs(pixels).max() < 1
+    if title in ("Several annotators", "Probabilities as labels"):
+        assert [scene.opinions for scene in train] == [3, 3] if "annotators" in title else [8, 8]
+        assert catalogue.label_counts("a").tolist() == [64 * 32, 64 * 32]
     if title == "STAC":
         assert catalogue.bands == ("red", "nir", "swir16")
         assert pixels.shape == (3, 64, 64)
