@@ -22,6 +22,7 @@ from terrablend.check.tables import describe_overview
 from ...conftest import KELP, LAND
 
 SHAPE = (20, 30)
+PLACE = {"transform": (10, 0, 500_000, 0, -10, 4_600_000), "crs": "EPSG:32630"}
 ANNOTATORS = ["ana/{id}.tif", "ben/{id}.tif", {"path": "cem/{id}.tif", "values": {9: "kelp", 7: "ignore"}}]
 
 
@@ -32,11 +33,9 @@ def build(tmp_path, write_raster):
     def make(label, labels, classes=KELP, **options):
         for folder, scenes in labels.items():
             for name, values in scenes.items():
-                write_raster(
-                    f"img/{name}.tif",
-                    np.random.default_rng([*name.encode()]).normal(0, 1, (1, *SHAPE)).astype(np.float32),
-                )
-                write_raster(f"{folder}/{name}.tif", values)
+                image = np.random.default_rng([*name.encode()]).normal(0, 1, (1, *SHAPE)).astype(np.float32)
+                write_raster(f"img/{name}.tif", image, **PLACE)
+                write_raster(f"{folder}/{name}.tif", values, **PLACE)
         train = {"image": "img/{id}.tif", "label": label, **options}
         settings = SceneSettings.model_validate({"bands": ["red"], "train": train})
         files, problems = find_scenes(settings, classes, tmp_path)
