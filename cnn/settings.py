@@ -10,8 +10,8 @@ from cnn.known_weights import KNOWN_WEIGHTS
 from cnn.losses.loss_terms import parse_loss
 from data.metrics.metric import MetricName
 from data.settings import BandNames, OneOrMore, aliases
-from features.branch import DeviceName, MemberSettings
-from features.stack_settings import StackEntry, derived_members, require_distinct, stack_names, strict_members
+from features.branch import DeviceName
+from features.stack_settings import StackEntry, StackingSettings, derived_members
 
 __all__ = ["CLASSIFIER", "OF_TAGS", "CnnSettings", "DeviceName", "PrecisionName"]
 
@@ -38,7 +38,7 @@ OTHERWISE: dict[str | None, dict[str, Any]] = {
 """Defaults of one optimizer alone."""
 
 
-class CnnSettings(MemberSettings):
+class CnnSettings(StackingSettings):
     """A member that is a convolutional network: what it is, what it sees, how it is trained and applied."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -105,10 +105,6 @@ class CnnSettings(MemberSettings):
     )
     inputs: BandNames | None = Field(
         None, min_length=1, description="bands and features that are input channels; default: all bands but masks"
-    )
-    stack: list[StackEntry] = Field(
-        [],
-        description="members whose probabilities are input channels too, one a class, out of fold in training scenes",
     )
 
     normalise: NormaliseSettings = Field(NormaliseSettings(), description="how input channels are scaled")
@@ -322,16 +318,6 @@ class CnnSettings(MemberSettings):
         "auto", description="arithmetic of training; auto: bfloat16 or float16 on a GPU, float32 on a CPU"
     )
 
-    @property
-    def stacked_on(self) -> list[str]:
-        """Members whose maps are input channels."""
-        return stack_names(self.stack)
-
-    @property
-    def inner(self) -> list[str]:
-        """Members that it is stacked on strictly."""
-        return strict_members(self.stack)
-
     @field_validator("loss")
     @classmethod
     def _is_a_loss(cls, text: str) -> str:
@@ -355,8 +341,7 @@ class CnnSettings(MemberSettings):
 
     @field_validator("stack")
     @classmethod
-    def _names_differ(cls, stack: list[StackEntry]) -> list[StackEntry]:
-        require_distinct(stack)
+    def _no_layers(cls, stack: list[StackEntry]) -> list[StackEntry]:
         if layers := [*derived_members(stack)]:
             raise ValueError(f"expected members, got the layer {layers[0]}: only trees see layers")
         return stack

@@ -3,20 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.settings import Settings
 from features.branch import MemberSettings
 
-__all__ = [
-    "LayerSettings",
-    "StackEntry",
-    "Stacked",
-    "derived_members",
-    "require_distinct",
-    "stack_names",
-    "strict_members",
-]
+__all__ = ["LayerSettings", "StackEntry", "Stacked", "StackingSettings", "derived_members", "stack_names"]
 
 
 class Stacked(Settings):
@@ -91,8 +83,29 @@ def derived_members(stack: Iterable[StackEntry]) -> Mapping[str, LayerSettings]:
     }
 
 
-def require_distinct(stack: Iterable[StackEntry]) -> None:
-    """Refuse a stack that names something twice; raises ValueError."""
-    names = stack_names(stack)
-    if len(set(names)) < len(names):
-        raise ValueError(f"expected each member once, got {', '.join(names)}")
+class StackingSettings(MemberSettings):
+    """What the settings of members that may learn from the maps of others have in common."""
+
+    stack: list[StackEntry] = Field(
+        [],
+        description="members whose probabilities are learned from too, one a class, out of fold in training scenes; "
+        "by trees also layers of networks, whose features are; not with the task multilabel",
+    )
+
+    @property
+    def stacked_on(self) -> list[str]:
+        """Members, and layers, whose maps are learned from."""
+        return stack_names(self.stack)
+
+    @property
+    def inner(self) -> list[str]:
+        """Members that it is stacked on strictly."""
+        return strict_members(self.stack)
+
+    @field_validator("stack")
+    @classmethod
+    def _names_differ(cls, stack: list[StackEntry]) -> list[StackEntry]:
+        names = stack_names(stack)
+        if len(set(names)) < len(names):
+            raise ValueError(f"expected each member once, got {', '.join(names)}")
+        return stack

@@ -5,11 +5,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from data.settings import BandNames, aliases
 from features.branch import DeviceName, MemberSettings
-from features.stack_settings import StackEntry, derived_members, require_distinct, stack_names, strict_members
+from features.stack_settings import StackingSettings, derived_members
 
 __all__ = ["BoosterName", "Device", "DeviceName", "StopName", "TreeSettings"]
 
@@ -26,7 +26,7 @@ LEAF_ROWS, FEWEST_LEAF_ROWS, LEAVES_A_CLASS = 50, 5, 6
 """Fewest rows in a leaf by default; the fewest where rows are few; leaves that the rarest class can then fill."""
 
 
-class TreeSettings(MemberSettings):
+class TreeSettings(StackingSettings):
     """A member of boosted trees or a random forest: what it learns from and how."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
@@ -66,12 +66,6 @@ class TreeSettings(MemberSettings):
         description="factor on the weights of a class's rows, or of scenes with a tag: none; balanced: every class has "
         "the same total; or name → factor, 1 if not named",
         json_schema_extra=aliases("class_weight"),
-    )
-
-    stack: list[StackEntry] = Field(
-        [],
-        description="members whose probabilities are columns too, one a class, out of fold in training scenes; or "
-        "layers of networks, whose features are; not with the task multilabel",
     )
 
     categorical: list[str] = Field(
@@ -185,25 +179,9 @@ class TreeSettings(MemberSettings):
         return self.model_copy(update={"min_leaf_rows": min(LEAF_ROWS, max(FEWEST_LEAF_ROWS, fill))})
 
     @property
-    def stacked_on(self) -> list[str]:
-        """Members, and layers, whose maps are columns."""
-        return stack_names(self.stack)
-
-    @property
-    def inner(self) -> list[str]:
-        """Members that it is stacked on strictly."""
-        return strict_members(self.stack)
-
-    @property
     def derived(self) -> Mapping[str, MemberSettings]:
         """Layers of its stack."""
         return derived_members(self.stack)
-
-    @field_validator("stack")
-    @classmethod
-    def _names_differ(cls, stack: list[StackEntry]) -> list[StackEntry]:
-        require_distinct(stack)
-        return stack
 
     @model_validator(mode="before")
     @classmethod

@@ -10,8 +10,10 @@ import pytest
 import rasterio
 import yaml
 
+from data.errors import ExperimentError
 from data.scenes.rasters import maybe_ungeoreferenced
 from terrablend.cli import main
+from terrablend.experiment import load_experiment
 from terrablend.start.coast import BANDS, write_coast
 
 
@@ -77,6 +79,20 @@ def terrablend(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
         return Outcome(code, *capfd.readouterr())
 
     return run
+
+
+@pytest.fixture
+def refusal(tmp_path: Path) -> Callable[..., str]:
+    """Return a function that says why an experiment with some values changed is refused."""
+
+    def of(**values: object) -> str:
+        path = tmp_path / "small.yaml"
+        path.write_text(yaml.safe_dump(EXPERIMENT | values))
+        with pytest.raises(ExperimentError) as caught:
+            load_experiment(path)
+        return str(caught.value)
+
+    return of
 
 
 def write_small_coast(root: Path, **overrides: object) -> Path:

@@ -2,15 +2,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import yaml
 
-from data.errors import ExperimentError
 from data.files import read_json
 from data.maps.geotiff import map_tags
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.rasters import open_raster
-from terrablend.experiment import load_experiment
 from terrablend.run.teaching import OneFold, draw_labels
 from terrablend.self_train import SelfTrainSettings
 
@@ -78,13 +75,8 @@ def test_a_teacher_of_a_fold_speaks_by_the_model_of_that_fold_whatever_it_is_ask
         ({"confidence": {"sand": 0.5}}, {}, "self_train.confidence: expected classes among"),
     ],
 )
-def test_teachers_and_pupils_that_cannot_be_are_refused(tmp_path, changes, members, message):
-    path = tmp_path / "small.yaml"
-    values = EXPERIMENT | {"members": MEMBERS | members, "self_train": SETTINGS | changes}
-    path.write_text(yaml.safe_dump(values))
-    with pytest.raises(ExperimentError) as caught:
-        load_experiment(path)
-    assert message in str(caught.value)
+def test_teachers_and_pupils_that_cannot_be_are_refused(refusal, changes, members, message):
+    assert message in refusal(members=MEMBERS | members, self_train=SETTINGS | changes)
 
 
 def test_pupils_of_both_branches_learn_from_test_scenes_and_are_blended_like_others(tmp_path, terrablend):
