@@ -361,11 +361,10 @@ def _write_scene(
 
 def _sampled_as(scene: Scene, window: Window) -> NDArray[np.uint8]:
     """Return the label (h, w) that the pixels of a window are sampled by: where opinions are equal, the first."""
-    labels = read_labels(scene, window)
-    label = labels[0]
-    for opinion in labels[1:]:
+    label, *opinions = read_labels(scene, window)
+    for opinion in opinions:
         label = np.where(label == IGNORE, opinion, label)
-    return label
+    return np.asarray(label, np.uint8)
 
 
 def _draw_opinions(scene: Scene, window: Window, pixels: PixelSample, rng: np.random.Generator) -> NDArray[np.uint8]:
