@@ -26,7 +26,7 @@ def settings(
 ) -> None:
     """Print what the experiment file can say: each setting's values, default, meaning and place."""
     from terrablend.experiment import Experiment, TableExperiment
-    from terrablend.reference import describe_settings, find_settings, list_settings, settings_page
+    from terrablend.experiment.reference import describe_settings, find_settings, list_settings, settings_page
     from terrablend.start.schema import experiment_schema
 
     listed = list_settings(Experiment, TableExperiment)

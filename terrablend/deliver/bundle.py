@@ -39,12 +39,12 @@ from data.survey.verification import verify_scenes
 from ensemble.predict import model_id
 from terrablend.branches import branch_of
 from terrablend.deliver.model_record import describe_model
-from terrablend.experiment import LIBRARIES
+from terrablend.experiment.files import LIBRARIES
+from terrablend.experiment.stacking import learning_order
+from terrablend.experiment.written_paths import strip_paths
+from terrablend.experiment.yaml_text import brief, parse_yaml
 from terrablend.run.base_run import applicability_file
 from terrablend.run.scene_run import Run
-from terrablend.stacking import learning_order
-from terrablend.written_paths import strip_paths
-from terrablend.yaml_text import brief, parse_yaml
 
 __all__ = ["open_model", "write_bundle"]
 

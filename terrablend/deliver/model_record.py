@@ -14,8 +14,8 @@ from data.scenes.scene import Scene
 from ensemble.ensemble import Ensemble
 from ensemble.predict import model_id
 from terrablend.branches import branch_of
+from terrablend.experiment.stacking import learning_order
 from terrablend.run.scene_run import Run
-from terrablend.stacking import learning_order
 
 __all__ = ["describe_model"]
 

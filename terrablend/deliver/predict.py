@@ -26,8 +26,8 @@ from ensemble.submit.text_formats import write_tags
 from terrablend.branches import branch_of
 from terrablend.deliver.scene_mapper import APPLICABILITY, CLASSES, PROBA, SETS, UNCERTAINTY, SceneMapper
 from terrablend.experiment import Experiment
+from terrablend.experiment.stacking import learning_order
 from terrablend.run.scene_run import Run
-from terrablend.stacking import learning_order
 
 __all__ = ["expand_scenes", "from_anywhere", "name_maps", "predict_scenes", "scene_of_files", "take_shard"]
 

@@ -37,8 +37,8 @@ from features.unlike import Unlike
 from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, experiment_file, save_experiment
+from terrablend.experiment.stacking import learning_order, with_layers
 from terrablend.run.run_folder import RunFolder, Stage
-from terrablend.stacking import learning_order, with_layers
 
 __all__ = ["BaseRun", "applicability_file"]
 

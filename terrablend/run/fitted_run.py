@@ -9,8 +9,8 @@ from data.errors import EnsembleError
 from data.files import hash_file
 from ensemble.ensemble import Ensemble
 from terrablend.experiment import E
+from terrablend.experiment.stacking import learning_order
 from terrablend.run.base_run import BaseRun
-from terrablend.stacking import learning_order
 
 __all__ = ["FittedRun"]
 

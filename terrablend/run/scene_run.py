@@ -45,12 +45,12 @@ from features.settings import feature_names
 from features.table import Columns, build_table
 from features.unlike import Unlike, find_unlike
 from terrablend.experiment import Experiment
+from terrablend.experiment.stacking import learning_order
 from terrablend.run.fitted_run import FittedRun
 from terrablend.run.hidden_labels import hide_labels
 from terrablend.run.masks import rule_masks
 from terrablend.run.run_folder import RunFolder, Stage
 from terrablend.run.teaching import read_taught, teach_fold
-from terrablend.stacking import learning_order
 
 __all__ = ["Run"]
 

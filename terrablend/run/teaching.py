@@ -30,7 +30,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_maps
 from ensemble.maps import MemberMaps, open_maps
 from features.table import build_table
-from terrablend.self_train import SelfTrainSettings
+from terrablend.experiment.self_train import SelfTrainSettings
 
 if TYPE_CHECKING:
     from terrablend.run.scene_run import Run

@@ -11,7 +11,7 @@ import numpy as np
 from data.pages.axis import Axis
 from data.pages.page import write_page
 from features.branch import Range
-from terrablend.search import describe_value
+from terrablend.experiment.search import describe_value
 from terrablend.tune.records import SearchResult, Trial
 
 __all__ = ["write_tuning_page"]

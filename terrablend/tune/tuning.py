@@ -22,9 +22,9 @@ from ensemble.settings import EnsembleSettings
 from features.branch import Range, Space
 from terrablend.branches import branch_of
 from terrablend.experiment import AnyExperiment, E, Experiment, change_experiment, save_experiment
+from terrablend.experiment.search import chosen_values, describe_value, suggest
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import Stage
-from terrablend.search import chosen_values, describe_value, suggest
 from terrablend.tune.page import write_tuning_page
 from terrablend.tune.records import SearchResult, Trial
 from terrablend.tune.trials import Counts, Trials

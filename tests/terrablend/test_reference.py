@@ -12,7 +12,7 @@ import yaml
 from data.errors import ExperimentError
 from features.stack_settings import Stacked
 from terrablend.experiment import Experiment, TableExperiment, load_experiment
-from terrablend.reference import find_settings, list_settings, settings_page, spellings
+from terrablend.experiment.reference import find_settings, list_settings, settings_page, spellings
 from terrablend.start.coast import EXPERIMENT as DEMO
 from terrablend.start.schema import SCHEMA_FILE, experiment_schema, write_experiment_file
 

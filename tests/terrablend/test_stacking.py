@@ -19,7 +19,7 @@ from ensemble.decide.decision.blend import Blend
 from ensemble.ensemble import Ensemble
 from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
-from terrablend.stacking import learning_order
+from terrablend.experiment.stacking import learning_order
 
 from .conftest import EXPERIMENT, write_small_coast
 

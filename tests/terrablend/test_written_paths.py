@@ -7,7 +7,7 @@ import yaml
 from data.errors import ExperimentError
 from data.variables import hide_values
 from terrablend.experiment import change_experiment, load_experiment, save_experiment
-from terrablend.written_paths import expand_paths, strip_paths
+from terrablend.experiment.written_paths import expand_paths, strip_paths
 
 from .conftest import EXPERIMENT, write_small_coast
 

@@ -3,7 +3,7 @@ import yaml
 
 from data.errors import ExperimentError
 from terrablend.experiment import load_experiment
-from terrablend.yaml_text import PlainLoader, brief, parse_yaml
+from terrablend.experiment.yaml_text import PlainLoader, brief, parse_yaml
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{here}: &{here} [{', '.join([f'*{before}'] * 9)}]\n" for before, here in zip("abcdefgh", "bcdefghi", strict=True)

@@ -8,8 +8,8 @@ from data.maps.geotiff import map_tags
 from data.scenes.catalogue import Catalogue
 from data.scenes.classes import IGNORE, Classes
 from data.scenes.rasters import open_raster
+from terrablend.experiment.self_train import SelfTrainSettings
 from terrablend.run.teaching import OneFold, draw_labels
-from terrablend.self_train import SelfTrainSettings
 
 from ..conftest import EXPERIMENT, write_small_coast
 

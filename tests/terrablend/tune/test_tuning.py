@@ -15,7 +15,7 @@ from ensemble import EnsembleSettings
 from ensemble.decide.decision.thresholds import histogram_counts, score_histogram
 from ensemble.objective import objective_of
 from terrablend.experiment import change_experiment, load_experiment
-from terrablend.search import TuneSettings
+from terrablend.experiment.search import TuneSettings
 from terrablend.tune.tuning import best_score, nested_scores, objective_to_raise
 
 from ..conftest import MEMBER, write_small_coast, write_table_experiment

@@ -1,12 +1,12 @@
-"""Order members such that those that are stacked on others, or on layers of them, come after them."""
+"""Order members such that stacks follow what they are on, layers too; refuse stacks that cannot be."""
 
 from collections.abc import Iterable, Mapping
 
 from data.names import near_name
 from features.branch import MemberSettings
+from terrablend.branches import branch_of
 
-__all__ = ["learning_order", "with_layers"]
-
+__all__ = ["learning_order", "require_stacks", "with_layers"]
 
 MOST_LEVELS = 20
 
@@ -70,3 +70,30 @@ def learning_order(members: Mapping[str, MemberSettings], wanted: Iterable[str] 
     for name in members if wanted is None else wanted:
         place(name, ())
     return tuple(ordered)
+
+
+def require_stacks(members: Mapping[str, MemberSettings]) -> None:
+    """Refuse stacks that cannot be learned.
+
+    Raises
+    ------
+    ValueError
+        As of `learning_order`; if a layer is of what has none, if a strict stack is on what cannot be fitted inside of
+        a fold, or if a stack is on maps that are not out of fold.
+    """
+    learning_order(members)
+    for name, member in members.items():
+        where = f"members.{name}.stack: expected"
+        for below in (network for layer in member.derived.values() for network in layer.stacked_on):
+            if branch_of(members[below]).layers is None:
+                raise ValueError(f"{where} a layer of a network, got one of {below}. Leave it out")
+        for below in member.inner:
+            if not branch_of(members[below]).computes:
+                raise ValueError(f"{where} strict of a member that is fitted here, got {below}")
+            if members[below].stacked_on:
+                raise ValueError(f"{where} strict of a member without a stack, got {below}")
+        for below in member.stacked_on:
+            if below in members and not members[below].decides:
+                raise ValueError(
+                    f"{where} members whose maps are out of fold, got {below}, which is in-sample. Leave it out"
+                )
