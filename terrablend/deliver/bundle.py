@@ -43,8 +43,8 @@ from terrablend.experiment.files import LIBRARIES
 from terrablend.experiment.stacking import learning_order
 from terrablend.experiment.written_paths import strip_paths
 from terrablend.experiment.yaml_text import brief, parse_yaml
-from terrablend.run.base_run import applicability_file
 from terrablend.run.scene_run import Run
+from terrablend.run.work import applicability_file
 
 __all__ = ["open_model", "write_bundle"]
 

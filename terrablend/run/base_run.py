@@ -1,7 +1,6 @@
 """The stages that runs on scenes and on tables have in common."""
 
 import json
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
@@ -13,39 +12,36 @@ from typing import Any, Generic
 
 from data.cluster import Cluster
 from data.errors import ExperimentError, MemberError
-from data.files import hash_file, replacing, write_json
-from data.folds.distances import compare_distances
+from data.files import hash_file, write_json
+from data.folds.leakage import LeakageReport
 from data.folds.plan import plan_folds
-from data.folds.shared_ground import SharedGround
 from data.maps.member import Member
-from data.maps.store import open_store, write_maps
 from data.progress import Track, untracked
 from data.scenes.catalogue import LABELS, Catalogue
 from data.settings import FoldSettings
 from data.survey.inputs import load_inputs, read_inputs
-from data.survey.overview import summarise
-from data.variables import hide_values
-from data.workers import cores, map_ordered
-from features.applicability import Applicability, learn_applicability, load_applicability, weigh_columns
+from data.workers import cores
+from features.applicability import Applicability, load_applicability
 from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
-from features.description import TableFacts, describe_table, load_facts, save_facts
+from features.description import TableFacts, load_facts
 from features.explanation import Explanation, load_explanation
-from features.scene_table import open_rows
-from features.stacked import inner_folder
 from features.table import Columns
 from features.unlike import Unlike
 from terrablend.branches import branch_of
-from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.experiment import E, experiment_file, save_experiment
 from terrablend.experiment.stacking import learning_order, with_layers
 from terrablend.run.run_folder import RunFolder, Stage
+from terrablend.run.work import (
+    applicability_file,
+    check_data,
+    explain_member,
+    fit_and_apply,
+    fit_inside_folds,
+    load_alone,
+    write_features,
+)
 
-__all__ = ["BaseRun", "applicability_file"]
-
-logger = logging.getLogger(__name__)
-
-ROWS = 100_000
-"""Most rows of the pixel table that its columns are described from."""
+__all__ = ["BaseRun"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class BaseRun(ABC, Generic[E]):
         """Do stages in turn, with the run folder locked; see `RunFolder.carry_out`."""
         with self.folder.lock():
             if isinstance(self.executor, Cluster):
-                self.executor.require(self.folder.path, self._input_files())
+                self.executor.require(self.folder.path, self.input_files())
             for stage in stages:
                 self.folder.carry_out(stage, overwrite)
 
@@ -119,7 +115,7 @@ class BaseRun(ABC, Generic[E]):
     def inner(self, name: str) -> Stage:
         """Fit a member inside of each fold, on the others alone, and map these out of fold: for strict stacks."""
         settings, outputs = self.member_settings(name), (f"members/{name}@inner",)
-        reads, work = self.member_inputs(name), partial(self._inner, name)
+        reads, work = self.member_inputs(name), partial(fit_inside_folds, self, name)
         inputs = partial(branch_of(settings).files, settings, self.experiment.root)
         return self.stage(f"{name}@inner", "run", work, reads, outputs, self.member(name).settings, inputs=inputs)
 
@@ -128,13 +124,15 @@ class BaseRun(ABC, Generic[E]):
         """Read everything once, list every problem, write the catalogue with its groups and folds, draw the data."""
         settings = self.settings_record("task", "scenes", "table", "classes", "folds", "seed")
         outputs = ("catalogue.parquet", "folds.txt", "check.html", LABELS)
-        return self.stage("check", "check", self._check, (), outputs, settings, inputs=self._input_files)
+        return self.stage("check", "check", partial(check_data, self), (), outputs, settings, inputs=self.input_files)
 
     @cached_property
     def features(self) -> Stage:
         """Write the pixel table, and what its columns are."""
         settings = self.settings_record("features", "seed")
-        return self.stage("features", "features", self._features, (self.check,), ("pixels", "columns.json"), settings)
+        return self.stage(
+            "features", "features", partial(write_features, self), (self.check,), ("pixels", "columns.json"), settings
+        )
 
     def member(self, name: str, folds: Sequence[int] | None = None) -> Stage:
         """Train a member's models and apply them out of fold; or train the models of some folds alone."""
@@ -143,7 +141,7 @@ class BaseRun(ABC, Generic[E]):
         if branch.reads_formulas:
             record["formulas"] = self.formulas
         inputs = partial(branch.files, settings, self.experiment.root)
-        work = partial(self._member, name, folds)
+        work = partial(fit_and_apply, self, name, folds)
         outputs = (f"members/{name}",)
         # Some folds alone leave the stage unfinished; run without them it goes on from there.
         command = f"{branch.name} {name}" if name in self.experiment.members else "run"
@@ -152,8 +150,8 @@ class BaseRun(ABC, Generic[E]):
 
     def explain(self, name: str) -> Stage:
         """Explain what the models of a member that learned from the table look at."""
-        reads, work = (self.check, self.features, self.member(name)), partial(self._explain, name)
-        outputs = (f"explain/{name}.json", *(() if self._has_tags else (applicability_file(name),)))
+        reads, work = (self.check, self.features, self.member(name)), partial(explain_member, self, name)
+        outputs = (f"explain/{name}.json", *(() if self.has_tags else (applicability_file(name),)))
         return self.stage(f"explain-{name}", f"explain {name}", work, reads, outputs, self.settings_record("seed"))
 
     def member_settings(self, name: str) -> MemberSettings:
@@ -304,7 +302,7 @@ class BaseRun(ABC, Generic[E]):
         # Another hash is another member, also for a process that holds the one before.
         made = hash_file(folder / "member.json")
         alone = replace(loading, directory=folder, members=members, threads=1, executor=None)
-        return partial(_load_alone, branch.load, alone, made)
+        return partial(load_alone, branch.load, alone, made)
 
     def training(self, name: str, folds: Sequence[int] | None = None) -> Training[Any]:
         """Return what fitting a member takes."""
@@ -365,147 +363,33 @@ class BaseRun(ABC, Generic[E]):
         return self.experiment.folds
 
     @abstractmethod
-    def _input_files(self) -> list[Path]:
+    def input_files(self) -> list[Path]:
         """Return every file that is learned from."""
 
     @abstractmethod
-    def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
+    def read_catalogue(self) -> tuple[Catalogue, list[str]]:
         """Read everything once; return the catalogue, without folds, and what is odd in it."""
 
     @abstractmethod
-    def _build_table(self, catalogue: Catalogue) -> None:
+    def build_table(self, catalogue: Catalogue) -> None:
         """Write the table."""
 
     @abstractmethod
-    def _apply_member(self, name: str, catalogue: Catalogue) -> None:
+    def apply_member(self, name: str, catalogue: Catalogue) -> None:
         """Apply a trained member to all that it has not learned from."""
 
-    def _together(self, catalogue: Catalogue) -> Sequence[tuple[str, str]]:
-        """Return pairs of training scenes that must share a fold besides those that a rule finds."""
-        return ()
+    def deal_folds(self, catalogue: Catalogue) -> tuple[Catalogue, LeakageReport]:
+        """Return the catalogue with groups and folds, and what tells whether one fold sees another."""
+        return plan_folds(catalogue, self.folds, self.experiment.root, self.experiment.seed, self.track)
 
-    def _trim(self, catalogue: Catalogue) -> Catalogue:
-        """Leave out labels that would let a fold see what another one holds out."""
-        return catalogue
-
-    def _find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
+    def find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
         """Return how much of the scenes to be mapped is unlike the training scenes, where pixels can tell."""
         return ()
 
-    def _find_shared(self, catalogue: Catalogue) -> SharedGround | None:
-        """Return which scenes show the same ground, where pixels can tell."""
-        return None
-
-    def _hide(self, catalogue: Catalogue) -> Catalogue:
-        """Hide the labels that are not to be learned from."""
-        return catalogue
-
-    def _check(self) -> None:
-        catalogue, warnings = self._read_catalogue()
-        for warning in warnings:
-            logger.warning("%s", warning)
-        settings = self.folds
-        root, seed, together = self.experiment.root, self.experiment.seed, self._together(catalogue)
-        shared = self._find_shared(catalogue)
-        catalogue, report = plan_folds(catalogue, settings, root, seed, self.track, together, shared)
-        catalogue = self._hide(self._trim(catalogue))
-        distances, unlike = list(compare_distances(catalogue)), self._find_unlike(catalogue)
-        lines = [*report.lines(), *(found.sentence for found in distances), *(found.sentence for found in unlike)]
-        for line in lines:
-            logger.info("%s", line)
-        far = [f"{found.sentence} Label some of them: see the areas in check.html." for found in unlike if found.warns]
-        for warning in (*report.warnings, *far):
-            logger.warning("%s", warning)
-        warnings = [*report.warnings, *far, *warnings]
-        with replacing(self.folder.path / "folds.txt") as temporary:
-            temporary.write_text(hide_values("\n".join([*lines, *warnings])) + "\n", "utf-8")
-        write_check_page(
-            self.folder.path / "check.html",
-            catalogue,
-            summarise(catalogue),
-            CheckFacts(
-                self.experiment.name, settings.group, self.experiment.root, report.lines(), warnings, distances, unlike
-            ),
-            self.executor,
-            self.track,
-        )
-        catalogue.save(self.folder.path / "catalogue.parquet")
-
-    def _features(self) -> None:
-        catalogue = self.load_catalogue()
-        self._build_table(catalogue)
-        feature_set, labels = self.feature_set(catalogue), catalogue.classes.label_names
-        table = open_rows(self.pixels, catalogue, feature_set.names)
-        facts = describe_table(table, feature_set, labels, most_rows=ROWS, seed=self.experiment.seed)
-        save_facts(facts, self.folder.path / "columns.json")
-
-    def _member(self, name: str, folds: Sequence[int] | None) -> None:
-        training = self.training(name, folds)
-        unknown = sorted(set(folds or ()) - set(training.catalogue.folds))
-        if unknown:
-            known = ", ".join(map(str, training.catalogue.folds))
-            raise ExperimentError(f"--fold {unknown[0]}: expected one of {known}.")
-        branch = branch_of(training.settings)
-        if isinstance(self.executor, Cluster) and branch.computes and name in self.experiment.members:
-            self._fit_apart(name, training.folds or training.catalogue.folds)
-        # What is fitted is kept; what is written of all folds is written here.
-        branch.fit(training)
-        if folds is None:
-            self._apply_member(name, training.catalogue)
-
-    def _fit_apart(self, name: str, folds: Sequence[int]) -> None:
-        """Let the workers of a cluster train the models of a member, a fold each."""
-        alone = replace(self, executor=None, track=untracked).training(name)
-        fitted = map_ordered(partial(_fit_fold, alone), folds, self.executor)
-        for _ in self.track(fitted, f"{name}: folds", len(folds)):
-            pass
-
-    def _inner(self, name: str) -> None:
-        catalogue = self.load_catalogue()
-        if len(catalogue.folds) < 3:
-            raise ExperimentError(
-                f"members.{name}: expected 3 folds or more for a strict stack on it, got {len(catalogue.folds)}. "
-                "Raise folds.count, or leave strict out."
-            )
-        for fold in catalogue.folds:
-            inside = replace(catalogue, scenes=catalogue.outside_fold(fold))
-            directory = inner_folder(self.members_folder, name, fold)
-            training = replace(self.training(name), catalogue=inside, directory=directory)
-            branch = branch_of(training.settings)
-            branch.fit(training)
-            member = branch.load(replace(self.loading(name), directory=directory))
-            write_maps(member, inside, open_store(directory.resolve(), inside.classes), self.track)
-
-    def _explain(self, name: str) -> None:
-        # The same bytes everywhere come from a CPU, unless another device is asked for.
-        loading, catalogue = replace(self.loading(name), device=self.device or "cpu"), self.load_catalogue()
-        table = branch_of(loading.settings).table
-        assert table is not None
-        explanation = table.explain(loading, catalogue, self.pixels, self.experiment.seed, self.track)
-        explanation.save(self.folder.path / "explain" / f"{name}.json")
-        if not self._has_tags:
-            # What other members say is no look of a pixel.
-            weights = weigh_columns(explanation, self.feature_set(catalogue).names)
-            rows = open_rows(self.pixels, catalogue, list(weights))
-            applicability = learn_applicability(rows, catalogue, weights, seed=self.experiment.seed)
-            applicability.save(self.folder.path / applicability_file(name))
-
     @property
-    def _has_tags(self) -> bool:
+    def has_tags(self) -> bool:
+        """Whether scenes have tags, and pixels nothing of their own."""
         return self.experiment.task == "multilabel"
-
-
-def _load_alone(load: Callable[[Loading[Any]], Member], loading: Loading[Any], made: str) -> Member:
-    return load(loading)
-
-
-def _fit_fold(training: Training[Any], fold: int) -> None:
-    branch_of(training.settings).fit(replace(training, folds=[fold]))
-
-
-def applicability_file(member: str) -> str:
-    """Return where in a run folder lies what tells a member's area of applicability."""
-    return f"explain/applicability/{member}.json"
 
 
 def _jsonable(value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 from data.errors import ExperimentError, SubmissionError, TerrablendError
 from data.files import fingerprint
 from data.folds.borders import shape_pairs, trim_labels
-from data.folds.leakage import leakage_warning
+from data.folds.leakage import LeakageReport, leakage_warning
+from data.folds.plan import plan_folds
 from data.folds.shared_ground import SharedGround, default_bands, find_shared_ground
 from data.maps.store import open_store, worth_workers, write_maps
 from data.pages.quicklook import quicklook
@@ -136,11 +137,11 @@ class Run(FittedRun[Experiment]):
 
     def feature_set(self, catalogue: Catalogue) -> Columns:
         """Return the columns of the table: of pixels, or of scenes that have tags."""
-        return self._scene_features(catalogue) if self._has_tags else self.pixel_features(catalogue)
+        return self._scene_features(catalogue) if self.has_tags else self.pixel_features(catalogue)
 
     def applicable_member(self, ensemble: Ensemble) -> str | None:
         """Return the member by whose columns the ensemble's area of applicability is told: its first of the table."""
-        if self._has_tags:
+        if self.has_tags:
             return None
         return next((name for name in ensemble.used if name in self._of_table), None)
 
@@ -183,7 +184,8 @@ class Run(FittedRun[Experiment]):
             return folds
         return folds.model_copy(update={"group": folds.group.model_copy(update={"file": table, "column": "group"})})
 
-    def _input_files(self) -> list[Path]:
+    def input_files(self) -> list[Path]:
+        """Return every file that is learned from."""
         files = [self.folds.group.file, self.folds.file, *(part.list for part in self.experiment.scenes.parts)]
         tables = [self.experiment.root / file for file in files if file is not None]
         return list_paths(self._files[0]) + list(dict.fromkeys(tables))
@@ -220,9 +222,14 @@ class Run(FittedRun[Experiment]):
         labels = {files.id: files.label for files in self._files[0] if files.split == "train"}
         return {name: label for name, label in labels.items() if isinstance(label, DrawnLabel)}
 
-    def _together(self, catalogue: Catalogue) -> Sequence[tuple[str, str]]:
-        field = self.experiment.folds.group.field
-        return () if field is None else [*shape_pairs(catalogue.split("train"), self._drawn, field)]
+    def deal_folds(self, catalogue: Catalogue) -> tuple[Catalogue, LeakageReport]:
+        """Return the catalogue with groups and folds, without labels that a fold must not see, or are hidden."""
+        folds, root, seed, shared = self.folds, self.experiment.root, self.experiment.seed, self._find_shared(catalogue)
+        field = folds.group.field
+        together = [] if field is None else [*shape_pairs(catalogue.split("train"), self._drawn, field)]
+        catalogue, report = plan_folds(catalogue, folds, root, seed, self.track, together, shared)
+        catalogue = self._trim(catalogue)
+        return (catalogue if folds.labels == 1 else hide_labels(catalogue, folds.labels, seed)), report
 
     def _trim(self, catalogue: Catalogue) -> Catalogue:
         folds = self.experiment.folds
@@ -245,18 +252,16 @@ class Run(FittedRun[Experiment]):
         scenes = [catalogue.scenes[place] for place in unplaced]
         return find_shared_ground(scenes, default_bands(scenes), self.executor, self.track).numbered(unplaced)
 
-    def _hide(self, catalogue: Catalogue) -> Catalogue:
-        share = self.experiment.folds.labels
-        return catalogue if share == 1 else hide_labels(catalogue, share, self.experiment.seed)
-
-    def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
+    def read_catalogue(self) -> tuple[Catalogue, list[str]]:
+        """Read everything once; return the catalogue, without folds, and what is odd in it."""
         files, problems = self._files
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
         labels = self.folder.path / LABELS
         return build_catalogue(files, problems, settings, classes, self.executor, self.track, labels=labels)
 
-    def _find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
-        if self._has_tags:
+    def find_unlike(self, catalogue: Catalogue) -> Sequence[Unlike]:
+        """Return how much of the scenes to be mapped is unlike the training scenes."""
+        if self.has_tags:
             return ()
         return find_unlike(catalogue, self.pixel_features(catalogue), seed=self.experiment.seed, track=self.track)
 
@@ -269,22 +274,24 @@ class Run(FittedRun[Experiment]):
         settings, seed = self.experiment.features, self.experiment.seed
         return scene_features(catalogue, settings, self.pixels, seed=seed, executor=self.executor)
 
-    def _build_table(self, catalogue: Catalogue) -> None:
+    def build_table(self, catalogue: Catalogue) -> None:
+        """Write the table."""
         experiment = self.experiment
         options: dict[str, Any] = {"experiment": experiment.name, "executor": self.executor, "track": self.track}
-        if self._has_tags:
+        if self.has_tags:
             build_scene_table(catalogue, self._scene_features(catalogue), self.pixels, **options)
         else:
             sample, feature_set = experiment.features.sample, self.pixel_features(catalogue)
             build_table(catalogue, feature_set, sample, self.pixels, seed=experiment.seed, **options)
 
-    def _apply_member(self, name: str, catalogue: Catalogue) -> None:
+    def apply_member(self, name: str, catalogue: Catalogue) -> None:
+        """Apply a trained member to all that it has not learned from."""
         settings = self.member_settings(name)
         store = open_store(self.member_path(name).resolve(), catalogue.classes, settings.planes)
         if not settings.decides:
             unlearned = tuple(scene for scene in catalogue.scenes if scene.split != "train")
             catalogue = replace(catalogue, scenes=unlearned)
-        load = None if self._has_tags else self.loader(name)
+        load = None if self.has_tags else self.loader(name)
         write_maps(self.load_member(name), catalogue, store, self.track, self.executor, load)
 
     def _ensemble(self) -> None:
@@ -323,7 +330,7 @@ class Run(FittedRun[Experiment]):
         return RunFacts(
             self.experiment.name,
             quicklook,
-            unit="scenes" if self._has_tags else "px",
+            unit="scenes" if self.has_tags else "px",
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
             features=self.load_facts() if self._of_table else None,
             explanations=[self.load_explanation(name) for name in self._of_table],
@@ -338,7 +345,7 @@ class Run(FittedRun[Experiment]):
             raise SubmissionError("expected test scenes to map, got none. Name their files under scenes.test.")
         folder = self.folder.path
         maps = open_maps({name: self.member_path(name) for name in ensemble.used}, catalogue.classes)
-        if self._has_tags:
+        if self.has_tags:
             tags = predict_tags(ensemble, maps, scenes)
         else:
             tags = {}

@@ -60,21 +60,25 @@ class TableRun(FittedRun[TableExperiment]):
         """Return the columns that are learned from: to the boosters they are bands."""
         return FeatureSet(catalogue.bands, catalogue.bands)
 
-    def _input_files(self) -> list[Path]:
+    def input_files(self) -> list[Path]:
+        """Return every file that is learned from."""
         return find_tables(self.experiment.table, self.experiment.root)
 
-    def _read_catalogue(self) -> tuple[Catalogue, list[str]]:
+    def read_catalogue(self) -> tuple[Catalogue, list[str]]:
+        """Read everything once; return the catalogue, without folds, and what is odd in it."""
         experiment = self.experiment
         classes = experiment.label_classes()
         return catalogue_of_table(experiment.table, classes, experiment.root, experiment.seed), []
 
-    def _build_table(self, catalogue: Catalogue) -> None:
+    def build_table(self, catalogue: Catalogue) -> None:
+        """Write the table."""
         experiment = self.experiment
         write_table(
             experiment.table, catalogue, experiment.root, self.pixels, experiment=experiment.name, seed=experiment.seed
         )
 
-    def _apply_member(self, name: str, catalogue: Catalogue) -> None:
+    def apply_member(self, name: str, catalogue: Catalogue) -> None:
+        """Apply a trained member to all that it has not learned from."""
         directory, classes = self.member_path(name), catalogue.classes
         # The same bytes everywhere come from a CPU.
         loading = replace(self.loading(name), device="cpu")

@@ -309,4 +309,4 @@ def test_hidden_files_are_no_scenes(world, tmp_path):
     image = min(scenes.glob("*.tif"))
     shutil.copyfile(image, scenes / f".writing-{image.name}")
     run = open_run(experiment, tmp_path / "new")
-    assert not [path for path in run._input_files() if path.name.startswith(".")]
+    assert not [path for path in run.input_files() if path.name.startswith(".")]

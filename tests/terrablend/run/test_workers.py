@@ -50,7 +50,7 @@ def test_maps_of_processes_are_those_of_one_byte_for_byte(tmp_path, terrablend, 
     alone = open_scene_run(run, workers=1)
     for folder in ("members/lightgbm/oof", "members/lightgbm/test", "maps"):
         (run / folder).rename(tmp_path / folder.replace("/", "-"))
-    alone._apply_member("lightgbm", alone.load_catalogue())
+    alone.apply_member("lightgbm", alone.load_catalogue())
     alone._map_scenes(alone.load_catalogue().split("test"))
     for folder in ("members/lightgbm/oof", "members/lightgbm/test", "maps"):
         assert contents(run / folder) == contents(tmp_path / folder.replace("/", "-"))
