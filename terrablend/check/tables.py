@@ -78,7 +78,8 @@ def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
 
 def _agreement(catalogue: Catalogue, parts: Sequence[Part]) -> Iterator[str]:
     rows = [["pixels alike", *(format_percent(part.agreed) for part in parts)]]
-    for label, name in enumerate(catalogue.classes.label_names):
+    # The background of a binary task has the kappa of its class.
+    for label, name in [*enumerate(catalogue.classes.label_names)][-len(catalogue.classes.names) :]:
         rows.append([f"kappa of {name}", *(format_number(part.kappas[label], 2) for part in parts)])
     yield ""
     yield "agreement of annotators: share of the pixels of two, and of each class by kappa, 1 all and 0 as by chance"

@@ -6,11 +6,13 @@ import pytest
 import rasterio
 import yaml
 
+from data.pages.numbers import format_percent
 from data.progress import untracked
 from data.scenes.blocks import split_scene
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.histogram import Histogram
 from data.scenes.image import ImageFile
+from data.scenes.opinions import agreement
 from data.scenes.rasters import maybe_ungeoreferenced
 from data.scenes.scene import read_label
 from data.settings import GroupSettings
@@ -21,7 +23,7 @@ from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.check.pictures import draw_album
 from terrablend.check.tables import describe_overview
 
-from ...conftest import LAND
+from ...conftest import KELP, LAND
 
 
 def page_of(catalogue, tmp_path, **values):
@@ -279,3 +281,22 @@ def test_a_broken_band_is_shown_beside_the_scene_that_stands_out_by_it(small_coa
     assert album.outliers[0].scene.id == name
     assert album.outliers[0].band.startswith("data:image/jpeg")
     assert not album.groups[0][0].band
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(KELP, ["kelp"]), (LAND, ["water", "rock", "kelp"])])
+def test_the_page_shows_how_much_annotators_agree_on_each_class(make_scenes, tmp_path, classes, shown):
+    catalogue = make_scenes(classes, n_scenes=2)
+    assert "Agreement of annotators" not in page_of(catalogue, tmp_path)
+    pairs = np.diag([6, 1, 1])[: len(classes.label_names), : len(classes.label_names)]
+    pairs[0, 1] = pairs[1, 0] = 1
+    known = catalogue.statistics["train", "s0"]
+    statistics = {**catalogue.statistics, ("train", "s0"): replace(known, pairs=tuple(pairs.ravel().tolist()))}
+    page = page_of(replace(catalogue, statistics=statistics), tmp_path)
+    rows = re.findall(r"kappa of (\w+)</td>((?:<td class=\"n\">[\d.]+</td>)+)", page)
+    assert [name for name, _ in rows] == shown
+    share, kappas = agreement(pairs)
+    wanted = dict(zip(classes.label_names, kappas, strict=True))
+    for name, cells in rows:
+        # Of the training scenes, and of the fold with the one that has several annotators.
+        assert re.findall(r"[\d.]+", cells.replace('"n"', "")) == [f"{wanted[name]:.2f}"] * 2
+    assert f'<td>pixels alike</td><td class="n">{format_percent(share)}' in page
