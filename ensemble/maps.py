@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.errors import EnsembleError
 from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows, worth_workers
 from data.scenes.classes import Classes
+from data.scenes.rasters import keep_open
 from data.scenes.scene import Scene
 from data.scenes.tags import read_map_label
 from data.scenes.windows import Grid, Window
@@ -148,7 +149,8 @@ class MemberMaps:
 
 
 def _work(work: Callable[..., R], maps: MemberMaps, row: tuple[Any, ...]) -> R:
-    return work(maps, *row)
+    with keep_open():
+        return work(maps, *row)
 
 
 def open_maps(

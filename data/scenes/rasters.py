@@ -23,12 +23,15 @@ __all__ = ["GDAL_OPTIONS", "keep_open", "maybe_ungeoreferenced", "open_raster", 
 GDAL_OPTIONS: dict[str, Any] = {
     # A folder of thousands of tiles is otherwise listed at every open. Side-car files are still found, by their names.
     "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
-    # MB of decoded blocks; by default it is a share of the machine's memory, for every worker.
-    "GDAL_CACHEMAX": 256,
+    # Bytes of decoded blocks; by default it is a share of the machine's memory, for every worker.
+    "GDAL_CACHEMAX": 64 * 2**20,
 }
 
 _kept: ContextVar[dict[str, Any] | None] = ContextVar("_kept", default=None)
-"""Rasters by path that stay open for now."""
+"""Rasters by path that stay open for now, those used last at the end."""
+
+MOST_OPEN = 64
+"""Rasters that stay open; systems allow a few hundred."""
 
 
 @contextmanager
@@ -41,10 +44,13 @@ def maybe_ungeoreferenced() -> Iterator[None]:
 
 @contextmanager
 def keep_open() -> Iterator[None]:
-    """Keep every raster open that is read within this block.
+    """Keep the rasters open that were read last within this block, or within the block around it that does so.
 
-    Blocks of a file that windows share are then decoded once, not once a window.
+    Parts of a file that windows share are then decoded once, not once a window.
     """
+    if _kept.get() is not None:
+        yield
+        return
     rasters: dict[str, Any] = {}
     token = _kept.set(rasters)
     try:
@@ -73,13 +79,15 @@ def open_raster(path: str) -> Iterator[Any]:
     try:
         # GDAL finds credentials itself; rasterio would ask another library, if there is one, at every open.
         with rasterio.Env(DummySession(), **options), maybe_ungeoreferenced(), ExitStack() as closing:
-            raster = None if kept is None else kept.get(path)
+            raster = None if kept is None else kept.pop(path, None)
             if raster is None:
                 raster = _of_bands(path, open_array(path) if is_array(path) else _open(path))
-                if kept is None:
-                    closing.enter_context(raster)
-                else:
-                    kept[path] = raster
+            if kept is None:
+                closing.enter_context(raster)
+            else:
+                kept[path] = raster
+                if len(kept) > MOST_OPEN:
+                    kept.pop(next(iter(kept))).close()
             yield raster
     except RasterioError as error:
         raise SceneError(

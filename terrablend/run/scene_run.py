@@ -19,6 +19,7 @@ from data.scenes.catalogue import LABELS, Catalogue
 from data.scenes.control import Control
 from data.scenes.footprints import has_footprint
 from data.scenes.paths import lies_below
+from data.scenes.rasters import keep_open
 from data.scenes.scene import LabelFile, Scene
 from data.settings import FoldSettings
 from data.survey.discovery import SceneFiles, find_scenes, list_paths
@@ -294,6 +295,7 @@ class Run(FittedRun[Experiment]):
         load = None if self.has_tags else self.loader(name)
         write_maps(self.load_member(name), catalogue, store, self.track, self.executor, load)
 
+    @keep_open()
     def _ensemble(self) -> None:
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         members = {
