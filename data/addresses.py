@@ -262,7 +262,11 @@ def _open_remote(address: str) -> Any:
 
 
 def _open_web(address: str, headers: dict[str, str] | None = None) -> Any:
-    return urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=PATIENCE)
+    try:
+        return urllib.request.urlopen(urllib.request.Request(address, headers=headers or {}), timeout=PATIENCE)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise
 
 
 @contextmanager

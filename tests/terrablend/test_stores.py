@@ -31,6 +31,8 @@ def server():
     host, port = here.get_host_and_port()
     yield f"http://{host}:{port}"
     here.stop()
+    # It leaves its socket open.
+    here._server.server_close()
 
 
 @pytest.fixture
