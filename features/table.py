@@ -2,12 +2,12 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data.errors import TableError
 from data.files import scene_rng, sync_files
+from data.maps.store import in_windows, worth_windows
 from data.progress import Track, untracked
 from data.records import FileKind, parquet_writer, read_footer, read_parquet
 from data.scenes.catalogue import Catalogue
@@ -22,8 +23,8 @@ from data.scenes.classes import IGNORE, Classes
 from data.scenes.rasters import keep_open
 from data.scenes.scene import Scene, read_labels
 from data.scenes.windows import Window
-from data.workers import map_ordered
-from features.feature_set import FeatureSet
+from data.workers import held, map_ordered
+from features.feature_set import FeatureSet, Opened
 from features.sample import PixelSample, sample_pixels, strata_names, stratify
 from features.settings import SampleSettings
 
@@ -204,6 +205,7 @@ def build_table(
     seed : int
         Rows depend on it and on the scene alone, not on the number of workers.
     executor : Executor, optional
+        Where scenes are read in parallel, or where they are few and large the windows of each.
     track : Track
 
     Raises
@@ -223,7 +225,11 @@ def build_table(
         experiment=experiment,
         seed=seed,
     )
-    rows = sum(written.values()) + sum(track(map_ordered(work, todo, executor), "pixel table", len(todo)))
+    if in_windows(executor, todo):
+        made: Iterator[int] = (work(scene, executor=worth_windows(executor, scene)) for scene in todo)
+    else:
+        made = map_ordered(work, todo, executor)
+    rows = sum(written.values()) + sum(track(made, "pixel table", len(todo)))
     sync_files(paths.values())
     if rows == 0:
         raise TableError(
@@ -320,6 +326,7 @@ def _write_scene(
     directory: Path,
     experiment: str,
     seed: int,
+    executor: Executor | None = None,
 ) -> int:
     opened = feature_set.open(scene)
     halo, rng = settings.buffer if classes.task == "binary" else 0, scene_rng(seed, scene.id)
@@ -332,6 +339,13 @@ def _write_scene(
     )
     schema = _schema(feature_set, classes, settings, experiment)
     rows = 0
+
+    def draw() -> Iterator[_Drawn]:
+        for window, pixels in sample:
+            label = _draw_opinions(scene, window, pixels, rng) if scene.opinions else pixels.label
+            yield _Drawn(window, pixels, label)
+
+    gather = partial(_gather, opened) if executor is None else partial(_gather_held, partial(feature_set.open, scene))
     with (
         keep_open(),
         # The disk is waited for once, at the end of all scenes.
@@ -346,9 +360,7 @@ def _write_scene(
             use_byte_stream_split=list(feature_set.names),
         ) as writer,
     ):
-        for window, pixels in sample:
-            features = opened.gather(window, pixels.rows, pixels.cols)
-            label = _draw_opinions(scene, window, pixels, rng) if scene.opinions else pixels.label
+        for (_, pixels, label), features in map_ordered(gather, draw(), executor):
             columns = [
                 pa.DictionaryArray.from_arrays(_column(np.zeros(len(pixels), np.int32)), _text(scene.id)),
                 *(_column(plane) for plane in (pixels.rows, pixels.cols, label, pixels.stratum, pixels.weight)),
@@ -357,6 +369,22 @@ def _write_scene(
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             rows += len(pixels)
     return rows
+
+
+class _Drawn(NamedTuple):
+    """Pixels that were drawn in a window, and their labels (n,)."""
+
+    window: Window
+    pixels: PixelSample
+    label: NDArray[np.uint8]
+
+
+def _gather(opened: Opened, drawn: _Drawn) -> tuple[_Drawn, NDArray[np.float32]]:
+    return drawn, opened.gather(drawn.window, drawn.pixels.rows, drawn.pixels.cols)
+
+
+def _gather_held(open_scene: Callable[[], Opened], drawn: _Drawn) -> tuple[_Drawn, NDArray[np.float32]]:
+    return _gather(held(open_scene), drawn)
 
 
 def _sampled_as(scene: Scene, window: Window) -> NDArray[np.uint8]:

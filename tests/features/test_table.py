@@ -1,4 +1,6 @@
 import json
+import pickle
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +86,26 @@ def test_any_number_of_workers_and_any_order_writes_the_same_bytes(make_scenes, 
     with open_executor(2) as executor:
         build(catalogue, tmp_path / "two", executor)
     assert all_bytes(tmp_path / "one") == all_bytes(tmp_path / "two")
+
+
+class Elsewhere(Executor):
+    """Works as a process would: on copies."""
+
+    def submit(self, work, /, *args, **kwargs):
+        future = Future()
+        future.set_result(pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(work))(*args, **kwargs))))
+        self.done = getattr(self, "done", 0) + 1
+        return future
+
+
+@pytest.mark.parametrize("classes", [KELP, LAND])
+def test_the_windows_of_one_scene_are_shared_by_workers_and_give_the_same_bytes(make_scenes, tmp_path, classes):
+    catalogue, elsewhere = make_scenes(classes), Elsewhere()
+    alone = replace(catalogue, scenes=catalogue.split("train")[:1])
+    for name, executor in (("here", None), ("there", elsewhere)):
+        build(alone, tmp_path / name, executor, block=8, window_pixels=300)
+    assert elsewhere.done > 2
+    assert all_bytes(tmp_path / "here") == all_bytes(tmp_path / "there")
 
 
 def test_a_restart_keeps_what_is_there_and_ends_with_the_same_bytes(make_scenes, tmp_path):
