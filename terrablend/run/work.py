@@ -1,6 +1,7 @@
 """What the stages do: check the data, fit members and apply them out of fold, explain them."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,6 +24,7 @@ from features.scene_table import open_rows
 from features.stacked import inner_folder
 from terrablend.branches import branch_of
 from terrablend.check.page import CheckFacts, write_check_page
+from terrablend.run.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from terrablend.run.base_run import BaseRun
@@ -116,6 +118,11 @@ def fit_inside_folds(run: "BaseRun[Any]", name: str) -> None:
 
 def explain_member(run: "BaseRun[Any]", name: str) -> None:
     """Write what the models of a member of the pixel table look at, and where pixels are like those it learned from."""
+    if isinstance(run.executor, Cluster):
+        # One worker does it: what it looks at is bounded.
+        alone = replace(run, folder=RunFolder(run.folder.path.resolve()), executor=None, track=untracked)
+        deque(map_ordered(partial(explain_member, alone), [name], run.executor), 0)
+        return
     # The same bytes everywhere come from a CPU, unless another device is asked for.
     loading, catalogue = replace(run.loading(name), device=run.device or "cpu"), run.load_catalogue()
     table, seed = branch_of(loading.settings).table, run.experiment.seed
