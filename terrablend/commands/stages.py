@@ -182,6 +182,20 @@ def status(source: Source, run: RunPath = None) -> None:
         raise typer.Exit(1)
 
 
+@plainly
+def plan(
+    source: Source,
+    scenes: Annotated[int, typer.Option("--scenes", min=1, help="Scenes of all splits together.")],
+    workers: Annotated[int, typer.Option("--cores", min=1, help="Cores that they are worked on with.")] = CORES,
+    run: RunPath = None,
+) -> None:
+    """Say what a run on more scenes takes: hours, memory, disk, and what is first to fail; measured, not assumed."""
+    from terrablend.run.opening import open_run
+    from terrablend.run.planning import describe_plan
+
+    tell("\n".join(describe_plan(open_run(source, run, track=bars), scenes, workers)))
+
+
 def chosen_members(run: "Run", suits: Callable[[Branch[Any]], bool], member: str | None) -> list[str]:
     """Return the member that is asked for, or all that are of a suitable branch."""
     names = run.members(suits)
@@ -196,4 +210,15 @@ def chosen_members(run: "Run", suits: Callable[[Branch[Any]], bool], member: str
     return [member]
 
 
-COMMANDS = (check, features, *map(fit_members_of, BRANCHES.values()), explain, tune, ensemble, submit, run, status)
+COMMANDS = (
+    check,
+    features,
+    *map(fit_members_of, BRANCHES.values()),
+    explain,
+    tune,
+    ensemble,
+    submit,
+    run,
+    status,
+    plan,
+)

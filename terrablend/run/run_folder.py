@@ -1,12 +1,14 @@
 """The run folder: what each stage made, what it was made from, and whether that still holds."""
 
 import logging
+import multiprocessing
+import os
 import resource
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -69,9 +71,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took: seconds, and the most memory in MiB."""
+    """What a stage took: seconds, those of all cores together, and the most memory of a process in MiB."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: int
 
 
@@ -208,12 +211,12 @@ class RunFolder:
             raise RunError(
                 f"{self.path}: expected a folder to write to, got: {error}. Choose another: --run."
             ) from error
-        start = time.perf_counter()
+        start, used = time.perf_counter(), _cpu_seconds()
         with self._kept(stage, begun):
             stage.work()
             self._end(stage)
             seconds = time.perf_counter() - start
-            self._note_cost(stage, Cost(round(seconds, 1), _peak_memory()))
+            self._note_cost(stage, Cost(round(seconds, 1), round(_cpu_seconds() - used, 1), _peak_memory()))
         logger.info("%s: %s in %.0f s, in %s", stage.name, "done" if stage.complete else "done so far", seconds, result)
 
     def costs(self) -> dict[str, Cost]:
@@ -223,6 +226,11 @@ class RunFolder:
         except (OSError, ValueError, TypeError, AttributeError):
             # Nothing depends on them.
             return {}
+
+    def bytes_of(self, stage: Stage) -> int:
+        """Return the bytes that a stage wrote; 0 where it is not done."""
+        record = self._record(stage.name)
+        return sum(file.size for file in record.files.values()) if record else 0
 
     def copy_stage(self, stage: Stage, target: "RunFolder") -> None:
         """Copy what a stage wrote, and its record, to another run folder."""
@@ -403,6 +411,16 @@ def _differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
     elif old != new:
         texts = [str(value) for value in (old, new)]
         yield f"{where}: {texts[0]} → {texts[1]}" if max(map(len, texts)) <= 60 else f"{where} changed"
+
+
+def _cpu_seconds() -> float:
+    """Return the CPU seconds of this process and of all that it started."""
+    total = sum(os.times()[:4])
+    for worker in multiprocessing.active_children():
+        with suppress(OSError):
+            fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def _peak_memory() -> int:
