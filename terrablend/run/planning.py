@@ -42,8 +42,9 @@ class Part(Run):
     most: int = 0
 
     @cached_property
-    def _files(self) -> tuple[list[SceneFiles], list[str]]:
-        files, problems = super()._files
+    def files(self) -> tuple[list[SceneFiles], list[str]]:
+        """The files of the first scenes, and a line for each problem."""
+        files, problems = super().files
         splits: dict[str, list[SceneFiles]] = {}
         for scene in files:
             splits.setdefault(scene.split, []).append(scene)
@@ -104,12 +105,12 @@ def describe_plan(run: BaseRun[Any], scenes: int, cores: int) -> list[str]:
         raise ExperimentError("plan: expected an experiment on scenes, got one on a table. Run it.")
     found = [Measured.of(run)] if run.folder.is_ours else []
     found = found if found and found[0].scenes else _measure(run)
-    return _lines(found, [stage.name for stage in run.stages], set(run._of_table), scenes, cores, run.folder.path)
+    return _lines(found, [stage.name for stage in run.stages], set(run.of_table), scenes, cores, run.folder.path)
 
 
 def _measure(run: Run) -> list[Measured]:
     """Return what runs on few scenes and on more of them take."""
-    there = len(run._files[0])
+    there = len(run.files[0])
     least = max(LEAST, 3 * run.experiment.folds.count)
     if there < 2 * least:
         raise ExperimentError(

@@ -67,7 +67,7 @@ class Run(FittedRun[Experiment]):
     @property
     def stages(self) -> list[Stage]:
         """Every stage, in order."""
-        table = [self.features] if self._of_table else []
+        table = [self.features] if self.of_table else []
         last = [self.submit] if self.experiment.scenes.test is not None else []
         members = [stage for name in self.members() for stage in (*self.below(name), self.member(name))]
         # Two members can stand on the same layer.
@@ -107,7 +107,7 @@ class Run(FittedRun[Experiment]):
 
     @property
     def _taught_by_rows(self) -> bool:
-        return any(name in self._of_table for name in self._pupils)
+        return any(name in self.of_table for name in self._pupils)
 
     def _teach(self) -> None:
         settings, folds = self.experiment.self_train, self.load_catalogue().folds
@@ -144,14 +144,14 @@ class Run(FittedRun[Experiment]):
         """Return the member by whose columns the ensemble's area of applicability is told: its first of the table."""
         if self.has_tags:
             return None
-        return next((name for name in ensemble.used if name in self._of_table), None)
+        return next((name for name in ensemble.used if name in self.of_table), None)
 
     @property
     def _explained(self) -> list[Stage]:
-        return [self.explain(name) for name in self._of_table]
+        return [self.explain(name) for name in self.of_table]
 
     @property
-    def _of_table(self) -> list[str]:
+    def of_table(self) -> list[str]:
         """Names of the members that learn from the table, and can be explained by its columns."""
         return self.members(lambda branch: branch.reads_table)
 
@@ -166,7 +166,8 @@ class Run(FittedRun[Experiment]):
         return rule_masks([rule.where for rule in self.experiment.ensemble.rules], self.formulas)
 
     @cached_property
-    def _files(self) -> tuple[list[SceneFiles], list[str]]:
+    def files(self) -> tuple[list[SceneFiles], list[str]]:
+        """The files of all scenes that the experiment names, and a line for each problem of them."""
         try:
             return find_scenes(self.experiment.scenes, self.experiment.label_classes(), self.experiment.root)
         except TerrablendError as error:
@@ -174,8 +175,8 @@ class Run(FittedRun[Experiment]):
 
     @cached_property
     def _digested(self) -> set[Path]:
-        images = {Path(path) for files in self._files[0] for image in files.images for path in image.paths}
-        return images | {Path(files.label.path) for files in self._files[0] if isinstance(files.label, LabelFile)}
+        images = {Path(path) for files in self.files[0] for image in files.images for path in image.paths}
+        return images | {Path(files.label.path) for files in self.files[0] if isinstance(files.label, LabelFile)}
 
     @cached_property
     def folds(self) -> FoldSettings:
@@ -189,14 +190,14 @@ class Run(FittedRun[Experiment]):
         """Return every file that is learned from."""
         files = [self.folds.group.file, self.folds.file, *(part.list for part in self.experiment.scenes.parts)]
         tables = [self.experiment.root / file for file in files if file is not None]
-        return list_paths(self._files[0]) + list(dict.fromkeys(tables))
+        return list_paths(self.files[0]) + list(dict.fromkeys(tables))
 
     def load_catalogue(self) -> Catalogue:
         """Return the catalogue that `check` wrote, its files where they are now."""
         catalogue, root = super().load_catalogue(), self.experiment.root
         if all(lies_below(scene.images[0].path, root) for scene in catalogue.scenes):
             return catalogue
-        moved = {(files.split, files.id): files for files in self._files[0]}
+        moved = {(files.split, files.id): files for files in self.files[0]}
         scenes = tuple(
             replace(
                 scene,
@@ -220,7 +221,7 @@ class Run(FittedRun[Experiment]):
     @property
     def _drawn(self) -> dict[str, DrawnLabel]:
         """The drawn labels of training scenes."""
-        labels = {files.id: files.label for files in self._files[0] if files.split == "train"}
+        labels = {files.id: files.label for files in self.files[0] if files.split == "train"}
         return {name: label for name, label in labels.items() if isinstance(label, DrawnLabel)}
 
     def deal_folds(self, catalogue: Catalogue) -> tuple[Catalogue, LeakageReport]:
@@ -255,7 +256,7 @@ class Run(FittedRun[Experiment]):
 
     def read_catalogue(self) -> tuple[Catalogue, list[str]]:
         """Read everything once; return the catalogue, without folds, and what is odd in it."""
-        files, problems = self._files
+        files, problems = self.files
         classes, settings = self.experiment.label_classes(), self.experiment.scenes
         labels = self.folder.path / LABELS
         return build_catalogue(files, problems, settings, classes, self.executor, self.track, labels=labels)
@@ -334,8 +335,8 @@ class Run(FittedRun[Experiment]):
             quicklook,
             unit="scenes" if self.has_tags else "px",
             notes=(self.folder.path / "folds.txt").read_text("utf-8").splitlines(),
-            features=self.load_facts() if self._of_table else None,
-            explanations=[self.load_explanation(name) for name in self._of_table],
+            features=self.load_facts() if self.of_table else None,
+            explanations=[self.load_explanation(name) for name in self.of_table],
             applicability=None if member is None else ScopedMeasure(self.load_applicability(member), self.formulas),
         )
 
