@@ -110,18 +110,19 @@ def weigh_labels(
     # Each pixel has levels of its own, so that a share below that of one opinion is not lost on many pixels.
     shift = (ROW_STEP * rows[:, None] + COL_STEP * cols) % 1
     opinions = np.stack([pass_label(shares, (level + shift) / LEVELS) for level in range(LEVELS)])
-    return np.where(known, _likeliest(shares), IGNORE).astype(np.uint8), np.where(known, opinions, IGNORE).astype(
-        np.uint8
-    )
+    opinions[:, ~known] = IGNORE
+    label = _likeliest(shares)
+    label[~known] = IGNORE
+    return label, opinions
 
 
-def pass_label(shares: NDArray[np.floating], numbers: NDArray[np.floating]) -> NDArray[np.intp]:
+def pass_label(shares: NDArray[np.floating], numbers: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the first label at which the sum of the shares (n_labels, H, W) so far is more than numbers (H, W).
 
     >>> pass_label(np.array([0.2, 0.8])[:, None], np.array([0.1, 0.3]))
-    array([0, 1])
+    array([0, 1], dtype=uint8)
     """
-    passed: NDArray[np.intp] = (shares.cumsum(axis=0)[:-1] <= numbers).sum(axis=0)
+    passed: NDArray[np.uint8] = (shares.cumsum(axis=0)[:-1] <= numbers).sum(axis=0, dtype=np.uint8)
     return passed
 
 
