@@ -1,4 +1,4 @@
-"""The report's gallery: scenes as they were predicted out of fold, worst first, as many as a small file can hold."""
+"""The report's gallery: scenes as they were predicted out of fold, most wrong first, as many as a small file holds."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +89,7 @@ def draw_gallery(
     track: Track = untracked,
     budget: int = BUDGET,
 ) -> list[GalleryScene]:
-    """Draw training scenes, worst first: all, or of very many the worst and some of every rank.
+    """Draw training scenes, those with the most wrong first: all, or of very many these and some of every rank.
 
     Parameters
     ----------
@@ -198,10 +198,13 @@ def _compare_tags(
 
 
 def _rank(scores: Mapping[str, float], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
-    """Return the scenes with a score, worst first; of equal scores, such as 0, first the one with more wrong."""
+    """Return the scenes with a score, those with the most wrong first; of equally many, first the worse score.
+
+    By score alone those come first that hold a few pixels of a class: their score is 0, and they say little.
+    """
     hits = {scene: int(np.diagonal(table, axis1=-2, axis2=-1).sum()) for scene, table in counts.items()}
     finite = (scene for scene, score in scores.items() if math.isfinite(score))
-    return sorted(finite, key=lambda scene: (scores[scene], hits[scene] - int(counts[scene].sum()), scene))
+    return sorted(finite, key=lambda scene: (hits[scene] - int(counts[scene].sum()), scores[scene], scene))
 
 
 def _side(n_pictures: int, budget: int) -> int:

@@ -56,7 +56,7 @@ def coast(make_catalogue, make_members):
     return catalogue, make_members(catalogue, a=(3, 0), b=(1, 1))
 
 
-def test_scenes_come_worst_first_and_those_without_a_score_not_at_all(coast):
+def test_of_equally_many_wrong_the_worse_score_comes_first_and_scenes_without_one_not_at_all(coast):
     scores = {f"s{number}": [0.5, 0.1, 0.9, np.nan, 0.3, 0.2, 0.8, 0.7, 0.6][number] for number in range(9)}
     shown = draw(*coast, scores)
     assert [scene.id for scene in shown] == ["s1", "s5", "s4", "s0", "s8", "s7", "s6", "s2"]
@@ -64,9 +64,9 @@ def test_scenes_come_worst_first_and_those_without_a_score_not_at_all(coast):
     assert {len(scene.pictures) for scene in shown} == {6}
 
 
-def test_of_equal_scores_the_scene_with_more_wrong_is_the_worse(coast):
+def test_the_scene_with_more_wrong_comes_first_whatever_its_score(coast):
     counts = {f"s{number}": np.array([[[50, number % 5, 0], [number // 5, 0, 0]]]) for number in range(9)}
-    shown = draw(*coast, dict.fromkeys(counts, 0.0), counts)
+    shown = draw(*coast, {name: 0.1 * int(name[1:]) for name in counts}, counts)
     wrong = [int(counts[scene.id].sum() - np.trace(counts[scene.id][0])) for scene in shown]
     assert wrong == sorted(wrong, reverse=True)
 
