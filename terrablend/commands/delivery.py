@@ -95,12 +95,19 @@ def bundle(
         str | None,
         typer.Option("--push", metavar="OWNER/NAME", help="Upload the zip to this model of the Hugging Face hub."),
     ] = None,
+    mlflow: Annotated[
+        Path | None, typer.Option("--mlflow", metavar="FOLDER", help="Write the bundle as a model of MLflow, too.")
+    ] = None,
 ) -> None:
     """Pack what a finished run needs to map scenes into one verified zip or folder."""
     from terrablend.deliver.bundle import write_bundle
     from terrablend.run.opening import open_scene_run
 
     write_bundle(open_scene_run(run), out)
+    if mlflow is not None:
+        from terrablend.deliver.mlflow_model import write_mlflow_model
+
+        write_mlflow_model(out, mlflow)
     if push is not None:
         from terrablend.deliver.hub import push_bundle
 

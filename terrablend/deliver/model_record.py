@@ -20,7 +20,7 @@ from terrablend.run.scene_run import Run
 __all__ = ["describe_model"]
 
 EXTENSIONS = (
-    "https://stac-extensions.github.io/mlm/v1.4.0/schema.json",
+    "https://stac-extensions.github.io/mlm/v1.5.0/schema.json",
     "https://stac-extensions.github.io/classification/v2.0.0/schema.json",
     "https://stac-extensions.github.io/file/v2.1.0/schema.json",
 )
@@ -66,7 +66,7 @@ def describe_model(
 
     References
     ----------
-    .. [1] https://github.com/stac-extensions/mlm/tree/v1.4.0
+    .. [1] https://github.com/stac-extensions/mlm/tree/v1.5.0
     """
     identity, classes = model_id(ensemble), catalogue.classes
     geometry = _geometry(catalogue.split("train"))
