@@ -112,7 +112,7 @@ def fit_maps(
     _require_scorable(pool, classes)
 
     inner = InnerFolds.of(pool, catalogue, objective, fixed_thresholds=settings.thresholds == "fixed")
-    decided = _decide(inner, maps, train, settings, dict(branches or {}), masks, seed, track)
+    decided = _decide(inner, maps, catalogue.labelled, settings, dict(branches or {}), masks, seed, track)
     nested = {fold: decided[inner.outside(fold)].decisions for fold in catalogue.folds}
     final = decided[inner.outside(None)]
     counted = evaluate_members(maps, train, lambda scene: nested[scene.fold or 0], classes, masks=masks, track=track)
@@ -161,7 +161,7 @@ class Found:
 def _decide(
     inner: InnerFolds,
     maps: MemberMaps,
-    train: tuple[Scene, ...],
+    labelled: tuple[Scene, ...],
     settings: EnsembleSettings,
     branches: Mapping[str, str],
     masks: Masks,
@@ -170,7 +170,7 @@ def _decide(
 ) -> dict[Parts, Found]:
     """Return, for the parts outside each fold and for all of them, what is decided on the pixels of these alone."""
     classes, names = inner.classes, maps.names
-    policy = open_policy(settings, inner, maps, train, track)
+    policy = open_policy(settings, inner, maps, labelled, track)
     asked = {BLEND: tuple(range(len(names)))}
     for branch in sorted(set(branches.values())):
         of_branch = tuple(place for place, name in enumerate(names) if branches.get(name) == branch)
@@ -185,7 +185,7 @@ def _decide(
         ((parts, decision) for parts, of_parts in planned.items() for decision in of_parts.values()),
         inner,
         maps,
-        train,
+        labelled,
         policy.centred,
         track,
     )
@@ -200,7 +200,7 @@ def _decide(
         candidate_cleanings(settings, classes),
         inner,
         maps,
-        train,
+        labelled,
         masks,
         seed,
         track,

@@ -160,6 +160,12 @@ class Catalogue:
         return tuple(sorted({scene.fold for scene in self.scenes if scene.fold is not None}))
 
     @property
+    def labelled(self) -> tuple[Scene, ...]:
+        """The training scenes that can teach and score: those with a labelled pixel or, of tags, all."""
+        tags = self.classes.task == "multilabel"
+        return tuple(scene for scene in self.split("train") if tags or self.label_counts(scene.id).any())
+
+    @property
     def decoded(self) -> tuple[str, ...]:
         """The bands that are decoded to an embedding, in any scene."""
         images = {image.bands for scene in self.scenes for image in scene.images if image.decoding is not None}

@@ -149,7 +149,7 @@ def audit_labels(
     track : Track
     """
     scenes, classes = catalogue.split("train"), catalogue.classes
-    ranking = ranking or _learn_ranking(maps, scenes, evaluation, classes, masks, seed, track)
+    ranking = ranking or _learn_ranking(maps, catalogue.labelled, evaluation, classes, masks, seed, track)
     candidates: list[Candidate] = []
     scores: list[NDArray[np.float64]] = []
     audited = []

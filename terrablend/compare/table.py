@@ -116,5 +116,4 @@ def _signed(interval: Interval) -> str:
 
 
 def _labelled_groups(each: Compared) -> int:
-    catalogue = each.run.load_catalogue()
-    return len({scene.group for scene in catalogue.split("train") if catalogue.label_counts(scene.id).any()})
+    return len({scene.group for scene in each.run.load_catalogue().labelled})

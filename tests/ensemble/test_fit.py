@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from data.errors import EnsembleError
 from data.maps.geotiff import read_map
 from data.metrics.metric import CLASS_METRICS, METRICS
-from data.scenes.catalogue import Catalogue
+from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.scene import read_label
 from data.scenes.windows import Window
 from ensemble import BLEND, Ensemble, EnsembleSettings, fit_ensemble, score_table
@@ -18,7 +19,7 @@ from ensemble.objective import objective_of
 from ensemble.report.page import write_report
 from ensemble.report.section import ReportSource, RunFacts
 
-from .conftest import KELP, LAND, noisy
+from .conftest import KELP, LAND, SHAPE, noisy
 
 SETTINGS = EnsembleSettings(sample=20_000)
 
@@ -53,6 +54,26 @@ def test_a_member_that_adds_nothing_gets_no_weight_and_the_verdict_says_so(make_
     assert ensemble.weights_ == {"good": 1.0, "noise": 0.0}
     assert ensemble.used == ("good",)
     assert "noise adds nothing here" in ensemble.verdict_
+
+
+@pytest.mark.parametrize(("classes", "policy"), [(KELP, "cautious"), (KELP, "tuned"), (LAND, "cautious")])
+def test_scenes_without_a_label_have_no_say_and_a_fold_may_have_none_else(
+    make_catalogue, make_members, write_raster, classes, policy
+):
+    catalogue = make_catalogue(classes)
+    members = make_members(catalogue, one=(2, 0), two=(1, 1))
+    blank = [scene for scene in catalogue.scenes if scene.fold == 2]
+    for scene in blank:
+        write_raster(Path(scene.label.path).name, np.full(SHAPE, 255, np.uint8))
+        catalogue.statistics["train", scene.id] = SceneStatistics(0, (0,) * classes.n_labels)
+    assert not {scene.id for scene in catalogue.labelled} & {scene.id for scene in blank}
+    settings = SETTINGS.model_copy(update={"policy": policy})
+    ensemble, (evaluation,) = fit_ensemble(members, catalogue, settings, seed=0)
+    assert set(evaluation.decisions) == {0, 1, 2}
+
+    scenes = tuple(scene for scene in catalogue.scenes if scene.fold != 2)
+    alone, _ = fit_ensemble(members, replace(catalogue, scenes=scenes), settings, seed=0)
+    assert ensemble.decision == alone.decision
 
 
 def test_what_is_used_on_a_fold_was_decided_without_it(make_catalogue, write_maps, write_raster):

@@ -49,7 +49,7 @@ def choose_cleanings(
     inner : InnerFolds
     maps : MemberMaps
     scenes : sequence of Scene
-        The training scenes.
+        The training scenes that have labels.
     masks : callable
         Scene → where the condition of each cleaning rule holds.
     seed : int

@@ -49,7 +49,7 @@ def tune_each(
     inner : InnerFolds
     maps : MemberMaps
     scenes : sequence of Scene
-        The training scenes.
+        The training scenes that have labels.
     centred : bool
         See `tune_pool`.
     track : Track

@@ -286,7 +286,8 @@ def count_jointly(
     for scene, counts in zip(scenes, counted, strict=True):
         part = inner.part_of[scene.id]
         joint[part] = joint[part] + counts if part in joint else counts
-    return joint
+    nothing = np.zeros_like(counts)
+    return {part: joint.get(part, nothing) for part in set(inner.part_of.values())}
 
 
 def _count_scene(maps: MemberMaps, scene: Scene) -> NDArray[np.int64]:
