@@ -20,7 +20,7 @@ from data.settings import GroupSettings
 from data.survey.overview import FAR, Measure, Overview
 from features.unlike import Unlike
 from terrablend.check.pictures import Shot, draw_album
-from terrablend.check.tables import blank_of
+from terrablend.check.tables import blank_scenes
 
 __all__ = ["CheckFacts", "write_check_page"]
 
@@ -120,7 +120,7 @@ def write_check_page(
         splits=splits,
         n_folds=len(catalogue.folds),
         highest=[_highest(overview, label) for label in range(len(catalogue.classes.label_names))],
-        blank=blank_of(catalogue),
+        blank=blank_scenes(catalogue, overview),
         names=NAMES,
         histograms=[_plot(histogram) for histogram in catalogue.histograms],
         overlaps={histogram.band: _overlaps(histogram) for histogram in catalogue.histograms},

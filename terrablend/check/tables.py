@@ -27,25 +27,25 @@ def _lines(catalogue: Catalogue, overview: Overview) -> Iterator[str]:
         yield from _agreement(catalogue, overview.annotated)
     if overview.bands:
         yield from _bands(catalogue, overview)
-    for part in overview.parts:
-        if part.blank and not part.name.startswith("fold"):
-            ids = frozenset(part.blank)
-            blank = [scene for scene in catalogue.scenes if scene.split == part.name and scene.id in ids]
-            yield ""
-            yield f"{len(blank)} of {part.scenes} {part.name} {_noun(blank)} without {blank_of(catalogue)}:"
-            yield f"  {_first(_names(blank))}"
+    for title, names in blank_scenes(catalogue, overview).values():
+        yield from ("", f"{title}:", f"  {_first(names)}")
     if overview.outliers:
         yield from _outliers(overview)
     if overview.groups:
         yield from _groups(overview)
 
 
-def blank_of(catalogue: Catalogue) -> str:
-    """Return what a scene lacks that has nothing to learn from."""
-    classes = catalogue.classes
-    return {"binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"}[
-        classes.task
-    ]
+def blank_scenes(catalogue: Catalogue, overview: Overview) -> dict[str, tuple[str, list[str]]]:
+    """Return, of each split with scenes that have nothing to learn from, how many these are and their names."""
+    classes, found = catalogue.classes, {}
+    lacking = {"binary": f"a pixel of {classes.names[0]}", "multiclass": "a labelled pixel", "multilabel": "a tag"}
+    for part in overview.parts:
+        if part.blank and not part.name.startswith("fold"):
+            ids = frozenset(part.blank)
+            blank = [scene for scene in catalogue.scenes if scene.split == part.name and scene.id in ids]
+            counts = f"{format_count(len(blank))} of {format_count(part.scenes)} {part.name} {_noun(blank)}"
+            found[part.name] = f"{counts} without {lacking[classes.task]}", _names(blank)
+    return found
 
 
 def _balance(catalogue: Catalogue, overview: Overview) -> Iterator[str]:

@@ -21,7 +21,7 @@ from features.unlike import Unlike
 from terrablend.check import pictures
 from terrablend.check.page import CheckFacts, write_check_page
 from terrablend.check.pictures import draw_album
-from terrablend.check.tables import describe_overview
+from terrablend.check.tables import blank_scenes, describe_overview
 
 from ...conftest import KELP, LAND
 
@@ -190,6 +190,11 @@ def test_tables_name_whole_scenes_in_place_of_their_blocks(make_scenes):
     each = len(blocks) // 2
     assert f"{len(blocks)} of {len(blocks)} train blocks without a pixel of kelp:" in text
     assert f"  s0 ({each} blocks), s1 ({each} blocks)" in text
+    [(title, names)] = blank_scenes(blocked, summarise(blocked)).values()
+    assert (title, names) == (
+        f"{len(blocks)} of {len(blocks)} train blocks without a pixel of kelp",
+        [f"s0 ({each} blocks)", f"s1 ({each} blocks)"],
+    )
     assert "blocks unlike the training scenes, by 6 or more robust z-scores: 2" in text
     rows = rows_of(text)
     assert rows["train s0 (2 blocks)"][0].startswith("mean of")
