@@ -390,7 +390,7 @@ def test_mlflow_serves_a_bundle(stacked, finished, packed, terrablend, tmp_path,
     assert outcome.code == 0, outcome.err
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))
     assert model.metadata.metadata["bands"] == EXPERIMENT["scenes"]["bands"]
-    images = sorted((stacked.parent / "test").glob("*.tif"))
+    images = sorted(stacked.parent.glob("t*/*_satellite.tif"))
     classes = model.predict(np.stack([read(image) for image in images]).astype("float32"))
     assert terrablend("predict", packed, *images, "-o", tmp_path / "maps", "--workers", 1).code == 0
     for image, found in zip(images, classes, strict=True):
