@@ -9,7 +9,7 @@ from data.variables import hide_values
 from terrablend.experiment import change_experiment, load_experiment, save_experiment
 from terrablend.experiment.written_paths import expand_paths, strip_paths
 
-from .conftest import EXPERIMENT, write_small_coast
+from ..conftest import EXPERIMENT, write_small_coast
 
 
 @pytest.fixture

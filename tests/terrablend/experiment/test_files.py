@@ -11,9 +11,9 @@ from features import FeatureSet, feature_names
 from terrablend.experiment import TableExperiment, load_experiment, save_experiment
 from terrablend.start.init import guess_experiment, write_experiment
 
-from .conftest import EXPERIMENT
+from ..conftest import EXPERIMENT
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ensemble.maps import open_maps
 from ensemble.predict import write_prediction
 from terrablend.experiment.stacking import learning_order
 
-from .conftest import EXPERIMENT, write_small_coast
+from ..conftest import EXPERIMENT, write_small_coast
 
 TREES, UNET = (EXPERIMENT["members"][name] for name in ("lightgbm", "unet"))
 # Listed by name, `second` comes before `unet`, which it is stacked on.
