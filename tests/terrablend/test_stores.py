@@ -139,6 +139,8 @@ def test_a_run_on_a_store_ends_with_the_bytes_of_a_run_on_a_folder(store, tmp_pa
     assert outcome.code == 0, outcome.err
     assert len([*(tmp_path / "maps").glob("*_classes.tif")]) == 1
 
+    assert terrablend("bundle", tmp_path / "remote", "-o", tmp_path / "kelp").code == 0
+    assert not [path for path in (tmp_path / "kelp").rglob("*.*") if b"s3://bucket" in path.read_bytes()]
     assert terrablend("status", tmp_path / "remote").code == 0
     label = next((here / "train_kelp").glob("*.tif"))
     put(store, f"coast/train_kelp/{label.name}", label.read_bytes() + b"\0")
