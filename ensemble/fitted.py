@@ -13,7 +13,7 @@ from data.errors import EnsembleError
 from data.maps.geotiff import dequantise
 from data.progress import Track, untracked
 from data.scenes.catalogue import Catalogue
-from data.scenes.classes import IGNORE, Classes
+from data.scenes.classes import IGNORE
 from data.scenes.scene import Split
 from ensemble.audit.audit_files import write_audit
 from ensemble.audit.label_audit import Audit, audit_labels
@@ -22,7 +22,7 @@ from ensemble.ensemble import Ensemble
 from ensemble.fit import fit_maps
 from ensemble.maps import MemberFolder, open_maps
 from ensemble.objective import objective_of
-from ensemble.rows import LabelledRows, RowMaps, open_rows
+from ensemble.rows import RowMaps
 from ensemble.score.ablation import Ablation, ablate
 from ensemble.score.areas import Areas
 from ensemble.score.evaluation import Evaluation, evaluate_in_sample
@@ -150,8 +150,8 @@ def fit_and_measure(
 
 
 def fit_rows(
-    rows: LabelledRows,
-    classes: Classes,
+    maps: RowMaps,
+    catalogue: Catalogue,
     settings: EnsembleSettings,
     *,
     seed: int,
@@ -163,8 +163,9 @@ def fit_rows(
 
     Parameters
     ----------
-    rows : LabelledRows
-    classes : Classes
+    maps : RowMaps
+    catalogue : Catalogue
+        Both as `ensemble.rows.open_rows` gives them.
     settings : EnsembleSettings
         What cleans maps is left out.
     seed : int
@@ -177,11 +178,11 @@ def fit_rows(
     Raises
     ------
     EnsembleError
-        If the rows do not fit each other, or there are fewer than two folds.
+        If there are fewer than two folds.
     """
     if settings.rules or settings.cleaning not in ("auto", "none"):
         raise EnsembleError("ensemble.cleaning: expected none for rows, which lie beside no others. Leave it out.")
-    maps, catalogue = open_rows(rows, classes)
+    classes = catalogue.classes
     settings, branches = settings.model_copy(update={"cleaning": "none"}), branches or {}
     ensemble, [nested] = fit_maps(maps, catalogue, settings, seed=seed, branches=branches, track=track)
     ensemble = replace(ensemble, verdict_=" ".join([ensemble.verdict_, *caveats]))

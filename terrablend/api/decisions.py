@@ -200,9 +200,9 @@ def blend(
         deal_folds(folds, group, seed),
         None if sample_weight is None else np.asarray(sample_weight, np.float64),
     )
-    classes = classes_of(encoding)
-    fitted = fit_rows(rows, classes, chosen, seed=seed)
-    _, label = fitted.decide_rows(open_rows(rows, classes)[0], rows.fold)
+    maps, catalogue = open_rows(rows, classes_of(encoding))
+    fitted = fit_rows(maps, catalogue, chosen, seed=seed)
+    _, label = fitted.decide_rows(maps, rows.fold)
     interval = _interval(fitted)
     return FittedDecision(
         fitted.ensemble,

@@ -108,16 +108,16 @@ class TableRun(FittedRun[TableExperiment]):
         experiment, catalogue, folder = self.experiment, self.load_catalogue(), self.folder.path / "ensemble"
         held_out, rows = self._held_out(catalogue.classes)
         branches = {name: member.branch for name, member in experiment.members.items()}
+        maps, of_rows = open_rows(rows, catalogue.classes)
         fitted = fit_rows(
-            rows,
-            catalogue.classes,
+            maps,
+            of_rows,
             experiment.ensemble,
             seed=experiment.seed,
             branches=branches,
             caveats=experiment.tune.caveats,
             track=self.track,
         )
-        maps, of_rows = open_rows(rows, catalogue.classes)
         write_report(
             folder / "report.html",
             ReportSource(fitted, self._run_facts(), maps, of_rows, experiment.ensemble, track=self.track),

@@ -41,7 +41,7 @@ def test_rows_are_decided_as_the_maps_that_they_come_from(make_catalogue, make_m
     directories = make_members(catalogue, a=(3, 0, 0), b=(3, 1, 1))
     expected, [nested] = fit_ensemble(directories, catalogue, PLAIN, seed=0)
     rows = rows_of(catalogue, directories)
-    fitted = fit_rows(rows, classes, SETTINGS, seed=0)
+    fitted = fit_rows(*open_rows(rows, classes), SETTINGS, seed=0)
     # Which pixels are sampled depends on the shape of a scene; binary thresholds and all counts are of every pixel.
     assert fitted.ensemble.score_ == pytest.approx(expected.score_, abs=0.01)
     assert fitted.ensemble.weights_ == pytest.approx(expected.weights_, abs=0.1)
@@ -73,7 +73,7 @@ def test_weights_are_as_good_as_rows_that_stand_there_so_often(classes):
         [rows.group[row] for row in many],
         rows.fold[many],
     )
-    one, other = (fit_rows(some, classes, settings, seed=0) for some in (rows, repeated))
+    one, other = (fit_rows(*open_rows(some, classes), settings, seed=0) for some in (rows, repeated))
     assert one.nested.total("a").tolist() == other.nested.total("a").tolist()
     assert one.ensemble.score_ == pytest.approx(other.ensemble.score_, abs=0.01)
     assert one.ensemble.thresholds_ == pytest.approx(other.ensemble.thresholds_, abs=0.05)
@@ -83,7 +83,7 @@ def test_weights_are_as_good_as_rows_that_stand_there_so_often(classes):
     fewer = LabelledRows(
         {name: values[third:] for name, values in proba.items()}, label[third:], rows.group[third:], rows.fold[third:]
     )
-    one, other = (fit_rows(some, classes, settings, seed=0) for some in (ignored, fewer))
+    one, other = (fit_rows(*open_rows(some, classes), settings, seed=0) for some in (ignored, fewer))
     assert one.nested.total(BLEND).sum() == other.nested.total(BLEND).sum()
 
 
@@ -104,9 +104,9 @@ def test_rows_that_do_not_fit_are_refused(change, message):
     group = np.repeat(np.arange(6), 10)
     rows = LabelledRows({"a": np.full((60, 1), 0.5)}, np.zeros(60, np.uint8), [f"g{one}" for one in group], group % 3)
     with pytest.raises(EnsembleError, match=message):
-        fit_rows(replace(rows, **change), KELP, SETTINGS, seed=0)
+        fit_rows(*open_rows(replace(rows, **change), KELP), SETTINGS, seed=0)
     with pytest.raises(EnsembleError, match="expected none for rows"):
-        fit_rows(rows, KELP, SETTINGS.model_copy(update={"rules": [1]}), seed=0)
+        fit_rows(*open_rows(rows, KELP), SETTINGS.model_copy(update={"rules": [1]}), seed=0)
 
 
 def test_rows_without_a_prediction_are_misses_and_rows_without_a_label_do_not_count():
@@ -115,10 +115,8 @@ def test_rows_without_a_prediction_are_misses_and_rows_without_a_label_do_not_co
     proba = np.where(label == 1, 0.9, 0.1)[:, None].astype(np.float32)
     proba[5] = np.nan
     label[:5] = IGNORE
-    _, catalogue = open_rows(LabelledRows({"a": proba}, label, [f"g{one}" for one in group], group % 3), KELP)
+    maps, catalogue = open_rows(LabelledRows({"a": proba}, label, [f"g{one}" for one in group], group % 3), KELP)
     assert [scene.grid.height for scene in catalogue.scenes] == [10] * 6
-    fitted = fit_rows(
-        LabelledRows({"a": proba}, label, [f"g{one}" for one in group], group % 3), KELP, SETTINGS, seed=0
-    )
+    fitted = fit_rows(maps, catalogue, SETTINGS, seed=0)
     assert fitted.nested.total(BLEND).sum() == 55
     assert fitted.nested.total(BLEND)[..., -1].sum() == 1
