@@ -291,7 +291,7 @@ def test_cleaning_is_chosen_on_the_scenes_outside_the_fold(make_catalogue, make_
     assert turned[every] != found[every]
 
 
-@pytest.mark.parametrize("classes", [KELP, LAND])
+@pytest.mark.parametrize("classes", [KELP, pytest.param(LAND, marks=pytest.mark.slow)])
 def test_no_step_of_a_folds_decision_changes_with_its_labels(make_catalogue, make_members, classes):
     n = len(classes.label_names)
     catalogue = make_catalogue(classes, folds=4, n_scenes=12)

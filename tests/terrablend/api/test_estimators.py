@@ -118,6 +118,7 @@ def test_groups_are_routed_without_being_asked_for(rows):
     assert alone.interval_ != found.interval_
 
 
+@pytest.mark.slow
 def test_a_blend_of_tags(rows):
     x, y, group = (part[:120] for part in rows)
     tags = np.column_stack([y == "kelp", x[:, 2] > 0.5]).astype(int)

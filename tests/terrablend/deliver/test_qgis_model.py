@@ -103,7 +103,9 @@ def ensemble_of(classes, names, decision):
 
 
 @pytest.mark.skipif(not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))), reason="no libraries of ONNX")
-@pytest.mark.parametrize("classes", [BINARY, MULTICLASS], ids=lambda classes: classes.task)
+@pytest.mark.parametrize(
+    "classes", [BINARY, pytest.param(MULTICLASS, marks=pytest.mark.slow)], ids=lambda classes: classes.task
+)
 def test_the_file_is_read_and_run_by_the_rules_of_deepness(classes, make_member, tmp_path):  # noqa: F811
     import onnx
     import onnxruntime
