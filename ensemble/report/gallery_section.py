@@ -109,7 +109,7 @@ def draw_gallery(
     """
     classes, final, tagged = catalogue.classes, evaluation.final, catalogue.classes.task == "multilabel"
     counts = _whole_counts(evaluation, catalogue)
-    ranked = _rank(scores, counts)
+    ranked = rank_scenes(scores, counts)
     side = _side(len(ranked) * (1 if tagged else len(maps.names) + 4), budget)
     parts = _parts_of(catalogue)
     drawn: dict[str, GalleryScene] = {}
@@ -197,14 +197,15 @@ def _compare_tags(
     )
 
 
-def _rank(scores: Mapping[str, float], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
+def rank_scenes(scores: Mapping[str, float], counts: Mapping[str, NDArray[np.int64]]) -> list[str]:
     """Return the scenes with a score, those with the most wrong first; of equally many, first the worse score.
 
-    By score alone those come first that hold a few pixels of a class: their score is 0, and they say little.
+    By score alone those come first that hold a few pixels of a class: their score is 0, and they say little. What has
+    no prediction, as where there is no data, is not wrong.
     """
     hits = {scene: int(np.diagonal(table, axis1=-2, axis2=-1).sum()) for scene, table in counts.items()}
     finite = (scene for scene, score in scores.items() if math.isfinite(score))
-    return sorted(finite, key=lambda scene: (hits[scene] - int(counts[scene].sum()), scores[scene], scene))
+    return sorted(finite, key=lambda scene: (hits[scene] - int(counts[scene][..., :-1].sum()), scores[scene], scene))
 
 
 def _side(n_pictures: int, budget: int) -> int:

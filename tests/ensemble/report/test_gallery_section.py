@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,7 +8,7 @@ from data.scenes.blocks import split_scene
 from data.scenes.classes import Classes
 from ensemble.decide.decision.cleaning import Cleaning
 from ensemble.maps import open_maps
-from ensemble.report.gallery_section import draw_gallery, errors_text, showing_order
+from ensemble.report.gallery_section import draw_gallery, errors_text, rank_scenes, showing_order
 from ensemble.report.thumbnails import draw_thumbnails
 from ensemble.score.evaluation import BLEND, Evaluation
 
@@ -89,6 +90,13 @@ def test_every_scene_has_its_turn_once_and_early_turns_are_spread_over_all_ranks
     if n >= 100:
         assert set(range(n // 10)) <= set(early.tolist()), "half of the turns are for the worst"
         assert np.diff(early).max() <= n // 6
+
+
+def test_scenes_with_most_wrong_of_what_was_predicted_come_first():
+    counts = {"few": [[90, 4, 0], [6, 0, 0]], "blank": [[20, 1, 70], [0, 9, 0]], "many": [[60, 20, 0], [20, 0, 0]]}
+    tables = {scene: np.array([table]) for scene, table in counts.items()}
+    scores = {"few": 0.0, "blank": 0.9, "many": 0.0, "nothing": math.nan}
+    assert rank_scenes(scores, tables) == ["many", "few", "blank"]
 
 
 def test_errors_of_a_scene_are_put_in_words():
