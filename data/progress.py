@@ -1,9 +1,11 @@
-"""How a long loop tells the front door how far it is, without knowing how that is shown."""
+"""How a long loop tells the front door how far it is, without knowing how that is shown; and how logs are kept back."""
 
+import logging
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-__all__ = ["Track", "untracked"]
+__all__ = ["Track", "logging_errors_alone", "untracked"]
 
 T = TypeVar("T")
 
@@ -19,3 +21,14 @@ class Track(Protocol):
 def untracked(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Pass items on and show nothing."""
     yield from items
+
+
+@contextmanager
+def logging_errors_alone() -> Iterator[None]:
+    """Keep back all that is logged within this block but errors."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -4,8 +4,6 @@ import importlib
 import logging
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from cnn.network.network import first_line
 from data.errors import MemberError
+from data.progress import logging_errors_alone
 
 __all__ = ["Compiled", "require_openvino"]
 
@@ -92,7 +91,8 @@ class Compiled(nn.Module):
         decoder = importlib.import_module("openvino.frontend.pytorch.fx_decoder").TorchFXPythonDecoder
         logger.info("compiled by OpenVINO for windows of %s", " × ".join(map(str, channels.shape[1:])))
         try:
-            with _quiet(), torch.inference_mode(False), torch.no_grad():
+            # OpenVINO writes about operations that this torch does not have.
+            with logging_errors_alone(), torch.inference_mode(False), torch.no_grad():
                 program = torch.export.export(self.model, (torch.zeros(channels.shape),), strict=False)
                 reader = frontend.FrontEndManager().load_by_framework("pytorch")
                 source = decoder.from_exported_program(program, dynamic_shapes=False)
@@ -104,14 +104,3 @@ class Compiled(nn.Module):
                 f"expected a network that OpenVINO has all operations of, got: {first_line(error)}. "
                 "Leave predict_engine out, or choose another architecture."
             ) from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what OpenVINO writes to the root of all logs about operations that this torch does not have."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

@@ -1,11 +1,9 @@
 """Say beforehand what a run on more scenes takes, from what its stages took on fewer."""
 
-import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from data.errors import ExperimentError, TerrablendError
-from data.progress import untracked
+from data.progress import logging_errors_alone, untracked
 from data.survey.discovery import SceneFiles
 from terrablend.run.base_run import BaseRun
 from terrablend.run.run_folder import Cost, RunFolder
@@ -124,7 +122,7 @@ def _measure(run: Run) -> list[Measured]:
             own = {name: getattr(run, name) for name in ("experiment", "source", "device")}
             part = Part(**own, folder=folder, workers=1, executor=None, track=untracked, most=most)
             try:
-                with folder.lock(), _quiet():
+                with folder.lock(), logging_errors_alone():
                     for stage in part.stages:
                         folder.carry_out(stage)
             except TerrablendError as error:
@@ -134,17 +132,6 @@ def _measure(run: Run) -> list[Measured]:
                 ) from error
             found.append(Measured.of(part))
     return found[1:]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep silent of a run that nobody asked for."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _lines(
