@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -88,7 +89,7 @@ class FileKind:
 
 def write_record(path: Path, record: Any) -> None:
     """Write a dataclass or mapping as JSON with a checksum of its content, atomically; NaN as null."""
-    values = json.loads(TypeAdapter(type(record)).dump_json(record))
+    values = json.loads(_adapter(type(record)).dump_json(record))
     write_json(path, {**values, CHECKSUM: fingerprint(values)})
 
 
@@ -113,12 +114,18 @@ def read_record(path: Path, model: type[T], kind: FileKind) -> T:
             raise ValueError("it has no checksum, as had none of an earlier version")
         if values.pop(CHECKSUM) != fingerprint(values):
             raise ValueError("its checksum is not that of its content")
-        record: T = TypeAdapter(model).validate_python(values)
+        record: T = _adapter(model).validate_python(values)
     except FileNotFoundError as error:
         raise kind.missing(path) from error
     except (OSError, ValueError, RecursionError) as error:
         raise kind.damaged(path, error) from error
     return record
+
+
+@cache
+def _adapter(model: Any) -> TypeAdapter[Any]:
+    """Return what validates a type: made once, which takes longer than to read a record."""
+    return TypeAdapter(model)
 
 
 def require_hash(path: Path, sha256: str, kind: FileKind) -> None:

@@ -95,7 +95,8 @@ def plan_fold(
         If there is nothing to learn outside the fold.
     """
     held_out = _hold_out(settings, catalogue, fold, seed)
-    learned = [scene for scene in catalogue.outside_fold(fold) if scene not in held_out and _teaches(catalogue, scene)]
+    # Every crop of a scene without a labelled pixel would be empty.
+    learned = [scene for scene in catalogue.labelled if scene.fold != fold and scene not in held_out]
     if not learned:
         raise MemberError(f"fold {fold}: expected training scenes in other folds, got none. Use more than one fold.")
     seed = int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
@@ -112,11 +113,6 @@ def plan_fold(
         seed,
         None if settings.normalise.per_scene else normalisations[learned[0].id],
     )
-
-
-def _teaches(catalogue: Catalogue, scene: Scene) -> bool:
-    """Return whether a scene has a labelled pixel, or tags: without one every crop of it would be empty."""
-    return scene.label is None or bool(catalogue.label_counts(scene.id).any())
 
 
 def _hold_out(settings: CnnSettings, catalogue: Catalogue, fold: int, seed: int) -> tuple[Scene, ...]:

@@ -64,7 +64,8 @@ class OneFold:
 
 def unlabelled_scenes(catalogue: Catalogue, fold: int) -> list[Scene]:
     """Return the test scenes, and the training scenes outside a fold that have no labelled pixel."""
-    blank = [scene for scene in catalogue.outside_fold(fold) if not catalogue.label_counts(scene.id).any()]
+    labelled = {scene.id for scene in catalogue.labelled}
+    blank = [scene for scene in catalogue.outside_fold(fold) if scene.id not in labelled]
     return [scene for scene in (*blank, *catalogue.split("test")) if scene.block is None]
 
 

@@ -109,6 +109,21 @@ def small_coast(tmp_path: Path) -> Path:
     return write_small_coast(tmp_path / "coast")
 
 
+@pytest.fixture
+def run_small_coast(tmp_path: Path, terrablend: Command) -> Callable[..., tuple[Path, list[str]]]:
+    """Return a function that runs a small coast with values changed, and returns the run folder and what is planned."""
+
+    def carry_out(**overrides: object) -> tuple[Path, list[str]]:
+        run = tmp_path / "run"
+        command = ("run", write_small_coast(tmp_path / "coast", **overrides), "--run", run)
+        stages = [line.split()[0] for line in terrablend(*command, "--dry-run").out.splitlines()]
+        outcome = terrablend(*command, "--workers", 1)
+        assert outcome.code == 0, outcome.err
+        return run, stages
+
+    return carry_out
+
+
 MEMBER = {"branch": "trees", "rounds": 10, "leaves": 7, "min_leaf_rows": 5, "colsample": 1.0}
 
 

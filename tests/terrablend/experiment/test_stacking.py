@@ -80,14 +80,9 @@ def test_members_that_are_stacked_on_each_other_are_refused(refusal):
     assert "got lightgbm on unet on lightgbm" in refusal(members=members)
 
 
-def test_a_stacked_network_goes_from_scenes_to_a_submission(tmp_path, terrablend):
-    experiment = write_small_coast(tmp_path / "coast", members=STACKED)
-    outcome = terrablend("run", experiment, "--run", tmp_path / "run", "--dry-run")
-    stages = [line.split()[0] for line in outcome.out.splitlines()]
+def test_a_stacked_network_goes_from_scenes_to_a_submission(run_small_coast, tmp_path, terrablend):
+    run, stages = run_small_coast(members=STACKED)
     assert stages == ["check", "features", "lightgbm", "unet", "second", "explain-lightgbm", "ensemble", "submit"]
-    run = tmp_path / "run"
-    outcome = terrablend("run", experiment, "--run", run, "--workers", 1)
-    assert outcome.code == 0, outcome.err
     assert (run / "submission.tar").exists()
     assert read_about(run / "members/unet/fold0.safetensors")["inputs"] == ["nir", "lightgbm:kelp"]
     assert read_about(run / "members/second/fold1.safetensors")["inputs"] == ["red", "unet:kelp", "lightgbm:kelp"]
@@ -175,14 +170,9 @@ DEEP = {
 }
 
 
-def test_trees_see_the_features_of_a_layer_from_scenes_to_a_bundle(tmp_path, terrablend):
-    experiment = write_small_coast(tmp_path / "coast", members=DEEP)
-    run = tmp_path / "run"
-    outcome = terrablend("run", experiment, "--run", run, "--dry-run")
-    stages = [line.split()[0] for line in outcome.out.splitlines()]
+def test_trees_see_the_features_of_a_layer_from_scenes_to_a_bundle(run_small_coast, tmp_path, terrablend):
+    run, stages = run_small_coast(members=DEEP)
     assert stages[2:6] == ["unet", "unet@decoder", "forest", "lightgbm"]
-    outcome = terrablend("run", experiment, "--run", run, "--workers", 1)
-    assert outcome.code == 0, outcome.err
     catalogue = Catalogue.load(run / "catalogue.parquet")
     for scene in catalogue.split("train"):
         path = run / f"members/unet@decoder/oof/{scene.id}.tif"

@@ -11,7 +11,7 @@ from data.scenes.rasters import open_raster
 from terrablend.experiment.self_train import SelfTrainSettings
 from terrablend.run.teaching import OneFold, draw_labels
 
-from ..conftest import EXPERIMENT, write_small_coast
+from ..conftest import EXPERIMENT
 
 BINARY = Classes("binary", (1,), ("kelp",), ((0, 0, 255),))
 THREE = Classes("multiclass", (3, 5, 9), ("a", "b", "c"), ((0, 0, 0), (0, 0, 255), (0, 255, 0)))
@@ -79,16 +79,12 @@ def test_teachers_and_pupils_that_cannot_be_are_refused(refusal, changes, member
     assert message in refusal(members=MEMBERS | members, self_train=SETTINGS | changes)
 
 
-def test_pupils_of_both_branches_learn_from_test_scenes_and_are_blended_like_others(tmp_path, terrablend):
-    path = write_small_coast(
-        tmp_path / "coast", members=MEMBERS, folds={"count": 3, "group": {"similar": "dem"}}, self_train=SETTINGS
-    )
-    run = tmp_path / "run"
-    outcome = terrablend("run", path, "--run", run, "--dry-run")
-    stages = [line.split()[0] for line in outcome.out.splitlines()]
+def test_pupils_of_both_branches_learn_from_test_scenes_and_are_blended_like_others(
+    run_small_coast, tmp_path, terrablend
+):
+    folds = {"count": 3, "group": {"similar": "dem"}}
+    run, stages = run_small_coast(members=MEMBERS, folds=folds, self_train=SETTINGS)
     assert stages[2:6] == ["lightgbm", "teach", "again", "unet"]
-    outcome = terrablend("run", path, "--run", run, "--workers", 1)
-    assert outcome.code == 0, outcome.err
     catalogue = Catalogue.load(run / "catalogue.parquet")
     [scene] = catalogue.split("test")
     labels = []
@@ -106,6 +102,6 @@ def test_pupils_of_both_branches_learn_from_test_scenes_and_are_blended_like_oth
     for train in catalogue.split("train"):
         assert map_tags(run / f"members/again/oof/{train.id}.tif")["folds"] == str(train.fold)
     assert "again" in (run / "ensemble/report.html").read_text()
-    outcome = terrablend("run", path, "--run", run, "--dry-run")
+    outcome = terrablend("run", tmp_path / "coast/small.yaml", "--run", run, "--dry-run")
     assert {line.split()[-1] for line in outcome.out.splitlines()} == {"done"}
     assert terrablend("predict", run, scene.images[0].path, "-o", tmp_path / "out", "--workers", 1).code == 0
