@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
+import cv2
+
 from data.cluster import open_cluster
 from data.worker_pool import WorkerPool, Workers, keep_memory
 
@@ -111,6 +113,8 @@ def open_executor(workers: int, scheduler: str | None = None) -> Iterator[Execut
         If Dask is asked for and not installed, or does not answer.
     """
     keep_memory()
+    # What this process does itself has as many cores.
+    cv2.setNumThreads(workers)
     if scheduler is not None:
         with open_cluster(scheduler) as cluster:
             yield cluster

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import pytest
 
 from data.errors import RunError
@@ -12,6 +13,12 @@ from data.workers import map_ordered, open_executor
 def test_one_worker_works_in_this_process():
     with open_executor(1) as executor:
         assert executor is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_opencv_has_as_many_threads_as_there_are_workers(workers):
+    with open_executor(workers):
+        assert cv2.getNumThreads() == workers
 
 
 def killed_once(path):
