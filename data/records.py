@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -36,6 +35,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+_adapters: dict[Any, TypeAdapter[Any]] = {}
 
 Number = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 """A float; NaN is null in files."""
@@ -122,10 +123,11 @@ def read_record(path: Path, model: type[T], kind: FileKind) -> T:
     return record
 
 
-@cache
 def _adapter(model: Any) -> TypeAdapter[Any]:
     """Return what validates a type: made once, which takes longer than to read a record."""
-    return TypeAdapter(model)
+    if model not in _adapters:
+        _adapters[model] = TypeAdapter(model)
+    return _adapters[model]
 
 
 def require_hash(path: Path, sha256: str, kind: FileKind) -> None:
