@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# A test file at a time on every core, at most four: each loads torch anew.
-PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile
+# A test file at a time on every core, at most four: each loads torch anew. In the order of folders, which ends with many
+# short files: xdist's own ends with the files of few tests, which are the longest ones.
+PARALLEL := --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+# Each of them on one core: threads that wait for each other on a busy core take the time of many.
+ALONE := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 POLARS_MAX_THREADS=1
 QUICK := tests/data tests/ensemble/score/test_evaluation.py tests/ensemble/score/test_scores.py tests/ensemble/score/test_intervals.py \
 	tests/ensemble/submit tests/trees/forest
 
@@ -13,18 +16,18 @@ demo: .venv/installed
 	$(BIN)/terrablend demo
 
 test: .venv/ready
-	$(BIN)/pytest $(PARALLEL)
+	$(ALONE) $(BIN)/pytest $(PARALLEL)
 
 # Under a minute: the rooms that need no torch, before a commit.
 test-quick: .venv/ready
-	$(BIN)/pytest --quiet $(PARALLEL) -m "not slow and not real" $(QUICK)
+	$(ALONE) $(BIN)/pytest --quiet $(PARALLEL) -m "not slow and not real" $(QUICK)
 
 # What is slow and rare, before a release.
 test-slow: .venv/ready
 	$(BIN)/pytest -m slow
 
 coverage: .venv/ready
-	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
+	$(ALONE) $(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered
 
 lint: .venv/ready
 	$(BIN)/ruff format --check .
@@ -48,17 +51,19 @@ bench: .venv/ready
 	$(BIN)/python benchmarks/tree_rows.py
 	$(BIN)/python benchmarks/tree_gpu.py
 
-# What the product needs and no more.
-.venv/installed: pyproject.toml constraints.txt
+$(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "expected Python 3.11 or newer, got $$($(PYTHON) --version). Run: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv
+
+# What the product needs and no more.
+.venv/installed: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable .
 	touch $@
 
-.venv/ready: .venv/installed
+.venv/ready: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[dev]'
-	touch $@
+	touch .venv/installed $@
 
 clean:
 	rm -rf .venv site build *.egg-info .coverage .hypothesis .mypy_cache .ruff_cache .pytest_cache

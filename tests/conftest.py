@@ -16,6 +16,7 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+import data.workers
 from data.scenes.catalogue import Catalogue, SceneStatistics
 from data.scenes.classes import Classes
 from data.scenes.image import ImageFile
@@ -27,6 +28,10 @@ from features.table import Table
 # Tests know no clock: a busy machine is no failure.
 hypothesis.settings.register_profile("terrablend", deadline=None)
 hypothesis.settings.load_profile("terrablend")
+
+# Where every core runs tests, only those that say so start workers; it is set before modules are imported that ask.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    data.workers.cores = lambda: 1
 
 WriteRaster = Callable[..., Path]
 

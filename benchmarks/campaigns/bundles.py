@@ -10,7 +10,6 @@ import random
 import resource
 import shutil
 import signal
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from unittest import mock
 
 import yaml
 
-from campaigns.lab import EXPERIMENT, NETWORK, WRITE_COAST, preload
+from campaigns.lab import EXPERIMENT, NETWORK, Lab
 from campaigns.mutations import mutate
 from data.errors import TerrablendError
 
@@ -58,21 +57,20 @@ class Bundle:
     scene: Path
 
 
-def bundles(count: int, seed: int, networks: bool = True) -> bool:
+def bundles(lab: Lab, count: int, seed: int) -> bool:
     """Judge changed bundles, as many of each kind; print how they end, and return whether all end cleanly."""
     total: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="terrablend-bundles-") as temporary:
-        folder = Path(temporary)
-        made = list(_make_bundles(folder, networks))
-        for place, bundle in enumerate(made):
-            ends: Counter[str] = Counter()
-            part = count * (place + 1) // len(made) - count * place // len(made)
-            for number, end, text in _judge_bundles(bundle, folder, part, seed):
-                ends[end] += 1
-                if end not in ("clean", "mapped"):
-                    print(f"  {bundle.name}, {number}: {end}: {text}")
-            total += ends
-            print(f"{bundle.name:<20} {dict(ends)}", flush=True)
+    folder = lab.folder / "bundles"
+    made = list(_make_bundles(lab, folder))
+    for place, bundle in enumerate(made):
+        ends: Counter[str] = Counter()
+        part = count * (place + 1) // len(made) - count * place // len(made)
+        for number, end, text in _judge_bundles(bundle, folder, part, seed):
+            ends[end] += 1
+            if end not in ("clean", "mapped"):
+                print(f"  {bundle.name}, {number}: {end}: {text}")
+        total += ends
+        print(f"{bundle.name:<20} {dict(ends)}", flush=True)
     unclean = total.total() - total["clean"] - total["mapped"]
     print(
         f"bundles: {total.total()} changed bundles of {len(made)} kinds, seed {seed}: {dict(total)}; {unclean} unclean"
@@ -80,16 +78,11 @@ def bundles(count: int, seed: int, networks: bool = True) -> bool:
     return unclean == 0
 
 
-def _make_bundles(folder: Path, networks: bool) -> Iterator[Bundle]:
+def _make_bundles(lab: Lab, folder: Path) -> Iterator[Bundle]:
     """Yield a bundle of each kind of model, by runs on a small coast and on tagged scenes."""
-    import subprocess
-    import sys
-
     coast = folder / "coast"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    subprocess.run([sys.executable, "-c", WRITE_COAST, str(coast)], check=True, env=environment)
-    preload(networks)
-    values = yaml.safe_load(EXPERIMENT.replace("ensemble:", NETWORK * networks + "ensemble:", 1))
+    shutil.copytree(lab.folder / "coast", coast)
+    values = yaml.safe_load(EXPERIMENT.replace("ensemble:", NETWORK * lab.networks + "ensemble:", 1))
     values["members"] |= {name: SMALL | more for name, more in TREES.items()}
     scene = min((coast / "test").glob("*.tif"))
     del values["scenes"]["test"]

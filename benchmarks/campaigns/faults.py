@@ -191,26 +191,22 @@ FAULTS: dict[str, tuple[Callable[[Place], list[str]], tuple[str, ...]]] = {
 }
 
 
-def faults(count: int, seed: int, networks: bool = True) -> bool:
+def faults(lab: Lab, count: int, seed: int) -> bool:
     """Strike commands so often; print how each ends, and return whether all ends were clean."""
-    with tempfile.TemporaryDirectory(prefix="terrablend-faults-") as temporary:
-        folder = Path(temporary)
-        # Nobody must get there.
-        folder.chmod(0o755)
-        lab, rng = Lab(folder, networks), random.Random(seed)
-        ends: Counter[str] = Counter()
-        unclean: list[str] = []
-        known = {name: fault for name, fault in FAULTS.items() if fault[0] not in DISKS or can_mount(folder)}
-        for number in range(count):
-            kind = list(known)[number % len(known)]
-            strike, commands = known[kind]
-            name = rng.choice([name for name in commands if name in lab.commands])
-            place = Place(lab, name, folder / "home", rng)
-            lab.copy_before(name, place.home)
-            problems = strike(place) + [f"{path} is torn" for path in lab.find_torn(place.home)]
-            problems += _finish(place)
-            ends[kind] += 1
-            unclean += tell([f"{number}: {kind}, {name}: {problem}" for problem in problems])
+    rng = random.Random(seed)
+    ends: Counter[str] = Counter()
+    unclean: list[str] = []
+    known = {name: fault for name, fault in FAULTS.items() if fault[0] not in DISKS or can_mount(lab.folder)}
+    for number in range(count):
+        kind = list(known)[number % len(known)]
+        strike, commands = known[kind]
+        name = rng.choice([name for name in commands if name in lab.commands])
+        place = Place(lab, name, lab.folder / "home", rng)
+        lab.copy_before(name, place.home)
+        problems = strike(place) + [f"{path} is torn" for path in lab.find_torn(place.home)]
+        problems += _finish(place)
+        ends[kind] += 1
+        unclean += tell([f"{number}: {kind}, {name}: {problem}" for problem in problems])
     print(f"faults: {ends.total()} faults, seed {seed}: {dict(ends)}; {len(unclean)} unclean")
     return not unclean
 

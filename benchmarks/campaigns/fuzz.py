@@ -6,9 +6,7 @@ tables, ``other`` (read with other content). All else is unclean: an error that 
 exception, other content of a sealed file, the end of the process, no end at all.
 """
 
-import tempfile
 from collections import Counter
-from pathlib import Path
 
 from campaigns.damage import CLEAN, judge_copies
 from campaigns.lab import Lab
@@ -21,27 +19,25 @@ from data.scenes.catalogue import Catalogue
 __all__ = ["fuzz"]
 
 
-def fuzz(count: int, seed: int, networks: bool = True) -> bool:
+def fuzz(lab: Lab, count: int, seed: int) -> bool:
     """Judge damaged copies, as many of each kind of file; print how they end, and return whether all end cleanly."""
     total: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory(prefix="terrablend-fuzz-") as temporary:
-        lab = Lab(Path(temporary), networks)
-        made = lab.folder / "made"
-        made.mkdir()
-        catalogue = Catalogue.load(lab.reference / "run" / "catalogue.parquet")
-        kinds = [
-            *make_plain_files(made), *make_models(made, networks), *make_user_files(made, catalogue),
-            *make_run_files(lab),
-        ]  # fmt: skip
-        for place, kind in enumerate(kinds):
-            ends: Counter[str] = Counter()
-            part = count * (place + 1) // len(kinds) - count * place // len(kinds)
-            for number, end, text in judge_copies(kind, part, seed):
-                ends[end] += 1
-                if end not in CLEAN:
-                    print(f"  {kind.name}, copy {number}: {end}: {text}")
-            total += ends
-            print(f"{kind.name:<40} {dict(ends)}", flush=True)
+    made = lab.folder / "made"
+    made.mkdir()
+    catalogue = Catalogue.load(lab.reference / "run" / "catalogue.parquet")
+    kinds = [
+        *make_plain_files(made), *make_models(made, lab.networks), *make_user_files(made, catalogue),
+        *make_run_files(lab),
+    ]  # fmt: skip
+    for place, kind in enumerate(kinds):
+        ends: Counter[str] = Counter()
+        part = count * (place + 1) // len(kinds) - count * place // len(kinds)
+        for number, end, text in judge_copies(kind, part, seed):
+            ends[end] += 1
+            if end not in CLEAN:
+                print(f"  {kind.name}, copy {number}: {end}: {text}")
+        total += ends
+        print(f"{kind.name:<40} {dict(ends)}", flush=True)
     unclean = total.total() - sum(total[end] for end in CLEAN)
     print(f"fuzz: {total.total()} inputs of {len(kinds)} kinds, seed {seed}: {dict(total)}; {unclean} unclean")
     return unclean == 0

@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import signal
-import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -25,30 +24,29 @@ SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGINT": signa
 HOWS = ("operation", "operation", "operation", *SIGNALS)
 
 
-def kill(count: int, seed: int, networks: bool = True) -> bool:
+def kill(lab: Lab, count: int, seed: int) -> bool:
     """Kill commands so often; print how each round ends, and return whether all ends were clean."""
-    with tempfile.TemporaryDirectory(prefix="terrablend-kill-") as temporary:
-        lab, rng = Lab(Path(temporary), networks), random.Random(seed)
-        kills: Counter[str] = Counter()
-        unclean: list[str] = []
-        rounds = 0
-        while kills.total() < count:
-            home = lab.folder / f"home{rounds}"
-            for name in lab.commands:
-                tries = 0
-                while (left := min(TRIES - tries, count - kills.total())) >= 0:
-                    how = rng.choice(HOWS) if left else "nothing"
-                    ended, problems = _strike(lab, name, home, how, rng)
-                    unclean += tell(problems)
-                    if ended:
-                        break
-                    kills[name] += 1
-                    tries += 1
-            different = lab.differences(home, lab.commands[-1])
-            unclean += tell([f"round {rounds}: {file} differs, is missing or is left over" for file in different])
-            print(f"round {rounds}: {kills.total()} kills so far, {len(different)} files differ", flush=True)
-            shutil.rmtree(home)
-            rounds += 1
+    rng = random.Random(seed)
+    kills: Counter[str] = Counter()
+    unclean: list[str] = []
+    rounds = 0
+    while kills.total() < count:
+        home = lab.folder / f"home{rounds}"
+        for name in lab.commands:
+            tries = 0
+            while (left := min(TRIES - tries, count - kills.total())) >= 0:
+                how = rng.choice(HOWS) if left else "nothing"
+                ended, problems = _strike(lab, name, home, how, rng)
+                unclean += tell(problems)
+                if ended:
+                    break
+                kills[name] += 1
+                tries += 1
+        different = lab.differences(home, lab.commands[-1])
+        unclean += tell([f"round {rounds}: {file} differs, is missing or is left over" for file in different])
+        print(f"round {rounds}: {kills.total()} kills so far, {len(different)} files differ", flush=True)
+        shutil.rmtree(home)
+        rounds += 1
     total = rounds * len(lab.after[lab.commands[-1]])
     print(f"kill: {kills.total()} kills, seed {seed}: {dict(kills)}; {total} files compared; {len(unclean)} unclean")
     return not unclean
