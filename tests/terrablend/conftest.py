@@ -1,5 +1,6 @@
-"""A small coast and a finished run of it, made once for all tests of the command line."""
+"""A small coast, a small table and few tagged scenes, with their experiment files, and the commands that run them."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +78,30 @@ def terrablend(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str
         except SystemExit as stop:
             code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
         return Outcome(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the tests of a module keep the run that `finish` copies."""
+    return tmp_path_factory.mktemp("kept") / "run"
+
+
+@pytest.fixture
+def finish(terrablend: Command, kept_run: Path, tmp_path: Path) -> Callable[[Path], Path]:
+    """Return a function that finishes the run of an experiment, and returns its folder.
+
+    The first test of a module carries it out; others, whose experiments have the same content, get a copy.
+    """
+
+    def run(experiment: Path) -> Path:
+        if kept_run.exists():
+            return shutil.copytree(kept_run, tmp_path / "run")
+        outcome = terrablend("run", experiment, "--run", tmp_path / "run", "--workers", 1)
+        assert outcome.code == 0, outcome.err
+        shutil.copytree(tmp_path / "run", kept_run)
+        return tmp_path / "run"
 
     return run
 

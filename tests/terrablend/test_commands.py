@@ -41,10 +41,8 @@ def bytes_below(folder):
 
 
 @pytest.fixture
-def finished(small_coast, tmp_path, terrablend):
-    outcome = terrablend("run", small_coast, "--run", tmp_path / "run", "--workers", 1)
-    assert outcome.code == 0, outcome.err
-    return tmp_path / "run"
+def finished(small_coast, finish):
+    return finish(small_coast)
 
 
 def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, terrablend, tmp_path):
@@ -104,13 +102,12 @@ def test_one_command_goes_from_scenes_to_a_submission(finished, small_coast, ter
     assert terrablend("suggest", finished, "-o", tmp_path / "own.gpkg").code == 2
 
 
-def test_the_stages_one_by_one_make_the_same_bytes_as_all_at_once(finished, small_coast, terrablend, tmp_path):
-    for command in COMMANDS:
-        outcome = terrablend(
-            command, small_coast, "--run", tmp_path / "steps", "--workers", 2 if command == "features" else 1
-        )
+def test_the_stages_one_by_one_make_the_same_bytes_as_all_at_once(small_coast, terrablend, tmp_path):
+    for command in ("run", *COMMANDS):
+        run, workers = tmp_path / ("run" if command == "run" else "steps"), 2 if command == "features" else 1
+        outcome = terrablend(command, small_coast, "--run", run, "--workers", workers)
         assert outcome.code == 0, outcome.err
-    assert bytes_below(tmp_path / "steps") == bytes_below(finished)
+    assert bytes_below(tmp_path / "steps") == bytes_below(tmp_path / "run")
 
 
 def test_a_finished_run_is_left_as_it_is(finished, terrablend):

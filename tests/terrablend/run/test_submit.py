@@ -33,7 +33,8 @@ def submit(coast, terrablend):
 
     def submit(**settings):
         changes = [f"--set=submission.{key}={json.dumps(value)}" for key, value in settings.items()]
-        outcome = terrablend("run", coast, "--run", run, "--workers", 1, "--overwrite", *changes)
+        command = "submit" if (run / "stages" / "submit.json").exists() else "run"
+        outcome = terrablend(command, coast, "--run", run, "--workers", 1, "--overwrite", *changes)
         return outcome, run
 
     return submit

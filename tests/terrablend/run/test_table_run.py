@@ -18,10 +18,8 @@ KINDS = {".parquet", ".txt"}
 
 
 @pytest.fixture
-def finished(small_table, tmp_path, terrablend):
-    outcome = terrablend("run", small_table, "--run", tmp_path / "run", "--workers", 1)
-    assert outcome.code == 0, outcome.err
-    return tmp_path / "run"
+def finished(small_table, finish):
+    return finish(small_table)
 
 
 def bytes_below(folder):
