@@ -5,7 +5,16 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from data.metrics.confusion import confusion_counts
-from data.metrics.metric import CLASS_METRICS, METRICS, expected_cost, fbeta, precision_at, recall_at
+from data.metrics.metric import (
+    CLASS_METRICS,
+    METRICS,
+    expected_cost,
+    fbeta,
+    labelled,
+    nan_mean,
+    precision_at,
+    recall_at,
+)
 
 LABELS = st.integers(2, 5).flatmap(
     lambda n: st.tuples(
@@ -43,6 +52,18 @@ def test_many_counts_at_once_score_like_one_by_one(seed):
     for metric in [METRICS["macro_iou"], METRICS["kappa"], *CLASS_METRICS.values()]:
         one_by_one = [[metric.score(single) for single in row] for row in counts]
         np.testing.assert_allclose(metric.score(counts), one_by_one)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 20])
+@pytest.mark.parametrize("whole", [True, False])
+def test_sums_over_labels_are_those_of_numpy_bit_for_bit(n, whole):
+    rng = np.random.default_rng(n)
+    counts = rng.integers(0, 2**50, (40, 3, n, n + 1)) if whole else rng.lognormal(0, 20, (40, 3, n, n + 1))
+    found, predicted = labelled(counts), counts[..., :-1].sum(axis=-2)
+    np.testing.assert_array_equal(found, counts.sum(axis=-1))
+    dice = CLASS_METRICS["dice"].score(counts)
+    np.testing.assert_array_equal(dice, 2 * np.diagonal(counts, axis1=-2, axis2=-1) / (found + predicted))
+    np.testing.assert_array_equal(nan_mean(dice), dice.sum(axis=-1) / n)
 
 
 def test_a_pixel_without_prediction_is_a_miss_and_an_ignored_one_is_nothing():
