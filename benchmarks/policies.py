@@ -117,7 +117,9 @@ def with_thresholds(decision: Decision, inner: InnerFolds, centred: bool) -> Dec
     if inner.fixed_thresholds:
         return replace(decision, thresholds=plain_thresholds(inner.classes))
     blended = decision.proba(inner.pool.stored)
-    tuned = tune_pool(inner.pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred)
+    tuned = tune_pool(
+        inner.pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred, sharpness=decision.sharpness
+    )
     return replace(decision, thresholds=tuned.thresholds)
 
 
@@ -237,7 +239,7 @@ class RealRun:
         metric = {"ombria": "macro_iou", "burnscars": "iou"}.get(folder.name.split("_")[0])
         return cls(folder.name, catalogue, members, EnsembleSettings.model_validate({"metric": metric}))
 
-    def sample(self, size: int = 30_000) -> Sample:
+    def sample(self, size: int = 200_000) -> Sample:
         """Draw labelled pixels of all training scenes."""
         maps = open_maps(self.members, self.catalogue.classes)
         pool = sample_pool(maps, self.catalogue, size, seed=0)

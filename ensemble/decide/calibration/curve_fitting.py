@@ -11,6 +11,7 @@ __all__ = [
     "BINS",
     "BIN_OF",
     "HOTTEST",
+    "MIDDLES",
     "Bins",
     "best_temperature",
     "fit_curve",

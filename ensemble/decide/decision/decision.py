@@ -67,6 +67,21 @@ class Decision:
         """The share that each member has, summing to 1."""
         return self.blend.shares
 
+    @property
+    def sharpness(self) -> tuple[float, ...]:
+        """What takes the blend's logits as far from 0 as the members' own are: one number, or one a class.
+
+        Members' temperatures are undone; other calibrations stand.
+        """
+        rows = self.blend.weights if isinstance(self.blend, Blend) else self.blend.coefficients
+        slopes = [
+            [1 / temperature for (temperature,) in calibration.values] if calibration.method == "temperature" else [1.0]
+            for calibration in self.calibrations
+        ]
+        n_classes = max(len(rows), *map(len, slopes))
+        each = np.stack([np.broadcast_to(slope, n_classes) for slope in slopes], axis=-1)
+        return tuple((1 / np.maximum((np.array(rows) * each).sum(axis=-1), 0.1)).tolist())
+
     def take(self, members: Sequence[int]) -> "Decision":
         """Return the decision for the maps of some members alone; the others must have no weight."""
         chosen = list(members)

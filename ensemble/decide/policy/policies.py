@@ -90,7 +90,9 @@ class Cautious:
     def plan(self, members: tuple[int, ...], parts: Parts) -> Plan:
         """Decide calibrations and the blend of some members, on the pixels of some parts alone."""
         trial, calibrated, calibrations = self._trial(parts)
-        averager = Averager(trial, calibrated, self.names, self.settings.blend, self.inner.fixed_thresholds)
+        averager = Averager(
+            trial, calibrated, self.names, self.settings.blend, self.inner.fixed_thresholds, calibrations
+        )
         if not self.departs:
             named: Space = next((space for space in UNIONS if space == self.settings.blend), "logit")
             return Plan(Decision(calibrations, averager.equal(members, named), ()), {})

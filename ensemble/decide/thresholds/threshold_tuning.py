@@ -55,6 +55,7 @@ def tune_binary(
     groups: NDArray[np.float64] | None = None,
     caution: float = CAUTION,
     centred: bool = True,
+    sharpness: Sequence[float] = (),
 ) -> TunedThresholds:
     """Find the thresholds of classes that do not exclude each other, from the counts of all pixels.
 
@@ -78,10 +79,14 @@ def tune_binary(
         Standard errors that a threshold may be worse than the best.
     centred : bool
         Whether it is shrunk towards the metric's own centre; else towards 0.5.
+    sharpness : sequence of float
+        Of the centre, see `centre_levels`.
     """
     blocks = coarsen(histograms) if groups is None else groups
     whole = histograms.sum(axis=0)
-    return _climb(PooledCurves(whole, blocks, objective), objective, caution, _centre(whole, objective, centred))
+    return _climb(
+        PooledCurves(whole, blocks, objective), objective, caution, _centre(whole, objective, centred, sharpness)
+    )
 
 
 def tune_pool(
@@ -92,6 +97,7 @@ def tune_pool(
     block: NDArray[np.integer] | None = None,
     caution: float = CAUTION,
     centred: bool = True,
+    sharpness: Sequence[float] = (),
 ) -> TunedThresholds:
     """Find thresholds or multipliers on sampled pixels, exactly for these.
 
@@ -111,6 +117,8 @@ def tune_pool(
     centred : bool
         Whether thresholds are shrunk towards the metric's own centre, and multipliers by halves of the groups; else
         towards 0.5, and by folds.
+    sharpness : sequence of float
+        Of the centre, see `centre_levels`.
     """
     scenes, scene = np.unique(pool.scene, return_inverse=True)
     _, of_scene = np.unique(scenes % BLOCKS if block is None else block[scenes], return_inverse=True)
@@ -127,16 +135,18 @@ def tune_pool(
     exact = np.stack([score_histogram(*pair, pool.weight) for pair in zip(blended, pool.label, strict=True)])
     if objective.by_scene:
         curves = SceneCurves(blended, pool.label, pool.weight, scene, of_scene, objective)
-        return _climb(curves, objective, caution, _centre(exact, objective, centred))
+        return _climb(curves, objective, caution, _centre(exact, objective, centred, sharpness))
     blocks = block_histograms(blended, pool.label, pool.weight, of_scene[scene])
-    return tune_binary(exact[None], objective, blocks, caution, centred)
+    return tune_binary(exact[None], objective, blocks, caution, centred, sharpness)
 
 
-def _centre(histograms: NDArray[np.float64], objective: Objective, centred: bool) -> list[int]:
+def _centre(
+    histograms: NDArray[np.float64], objective: Objective, centred: bool, sharpness: Sequence[float]
+) -> list[int]:
     if not centred:
         return [HALF] * len(histograms)
     counts = [[np.bincount(BIN_OF, row, BINS + 1) for row in histogram] for histogram in histograms]
-    return centre_levels(np.array(counts), objective)
+    return centre_levels(np.array(counts), objective, sharpness)
 
 
 def _climb(curves: ThresholdCurves, objective: Objective, caution: float, centre: Sequence[int]) -> TunedThresholds:

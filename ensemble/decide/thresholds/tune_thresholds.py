@@ -71,7 +71,7 @@ def tune_each(
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
             tuned[parts, decision] = tune_binary(
-                counts, inner.objective, _blocks(inner, parts, decision), centred=centred
+                counts, inner.objective, _blocks(inner, parts, decision), centred=centred, sharpness=decision.sharpness
             )
         else:
             chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
@@ -80,7 +80,13 @@ def tune_each(
             blended = decision.proba(inner.whole.stored[:, :, chosen])
             pool = _bare_pool(inner.whole, chosen)
             tuned[parts, decision] = tune_pool(
-                pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred
+                pool,
+                blended,
+                inner.objective,
+                inner.classes,
+                inner.blocks,
+                centred=centred,
+                sharpness=decision.sharpness,
             )
     return tuned
 

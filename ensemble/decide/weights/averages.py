@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import TOP
 from ensemble.decide.decision.blend import UNIONS, Blend, Space
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import Thresholds, decide, plain_thresholds
 from ensemble.decide.sample.choice import CLEAR, Choice, choose, clarity
@@ -54,6 +56,8 @@ class Averager:
         The setting ``blend``.
     plain : bool
         Whether thresholds stay plain.
+    calibrations : tuple of Calibration
+        How the members were calibrated; by default they were not.
     """
 
     trial: Trial
@@ -61,6 +65,7 @@ class Averager:
     names: tuple[str, ...]
     allowed: str = "auto"
     plain: bool = False
+    calibrations: tuple[Calibration, ...] = ()
     _scored: dict[Blend | Stacked, tuple[Floats, Floats]] = field(init=False, default_factory=dict)
 
     def find(self, members: Used, able: Used) -> tuple[Blend | Stacked, dict[str, Choice], tuple[Worth, ...]]:
@@ -218,4 +223,5 @@ class Averager:
             return plain_thresholds(classes)
         stored = blend.apply(self.calibrated) if blended is None else blended
         counts = logit_counts(stored, pool.label, pool.weight)
-        return tuple(level / TOP for level in centre_levels(counts, self.trial.objective))
+        decision = Decision(self.calibrations or (Calibration(),) * len(self.names), blend, ())
+        return tuple(level / TOP for level in centre_levels(counts, self.trial.objective, decision.sharpness))

@@ -147,7 +147,7 @@ def test_detectors_of_different_things_are_united_and_equal_ones_are_not():
     assert blend.space in ("largest", "noisy-or")
     assert choices["weights"].gains[0] < -0.02
     assert find(trial, "equal")[0].space == "logit"
-    assert find(blind, "smallest")[0] == Blend(((0.5, 0.5),), "smallest")
+    assert find(trial, "smallest")[0] == Blend(((0.5, 0.5),), "smallest")
     with pytest.raises(ValueError, match="expected blend: largest with policy cautious or average"):
         EnsembleSettings(policy="tuned", blend="largest")
 
@@ -179,6 +179,9 @@ def test_the_centre_of_f1_is_half_the_best_f1():
     best = 2 * (found & (label == 1)).sum() / (found.sum() + label.sum())
     assert level / TOP == pytest.approx(best / 2, abs=0.02)
     assert half / TOP == pytest.approx(0.5, abs=0.02)
+    # It is that of the probabilities: which pixels are labelled as what says nothing of it.
+    shuffled = logit_counts(stored[None], rng.permutation(label)[None])
+    assert centre_levels(shuffled, objective_of(EnsembleSettings(metric="dice"), KELP)) == [level]
 
 
 @pytest.mark.parametrize("metric", ["dice", "macro_dice", {"name": "f2", "of": "road"}])

@@ -185,7 +185,7 @@ def test_histograms_of_blocks_are_those_of_pixels_in_wide_bins():
 def test_the_choice_nearest_to_the_plain_one_is_taken_that_is_not_clearly_worse():
     scores = np.array([0.0, 0.5, 0.60, 0.61, 0.615, 0.62, 0.3])
     sure, unsure = np.tile(scores, (50, 1)), np.tile(scores, (50, 1))
-    unsure[:, :5] += np.random.default_rng(0).normal(0, 0.03, (50, 1))
+    unsure[:, :5] += np.random.default_rng(0).normal(0, 0.015, (50, 1))
     assert one_standard_error.shrink_to_plain(scores, sure, best=5, plain=1) == 5
     assert one_standard_error.shrink_to_plain(scores, unsure, best=5, plain=1) == 3
     assert one_standard_error.shrink_to_plain(scores, unsure, best=5, plain=4) == 4
