@@ -135,7 +135,7 @@ def test_a_recall_is_promised_by_what_is_used_or_refused_with_the_groups_it_take
 
     ensemble, (evaluation,) = fit(0.4, 0.6)
     assert ensemble.decision.cleaning.idle
-    assert ensemble.thresholds_[0] < fit(0.4, None)[0].thresholds_[0]
+    assert ensemble.thresholds_[0] > fit(0.5, 0.6)[0].thresholds_[0]
     recalls = [float(CLASS_METRICS["recall"].score(counts)[0, 1]) for counts in evaluation.stack(BLEND)]
     assert np.mean(recalls) > 0.4
     with pytest.raises(EnsembleError, match=r"expected kelp in at least 29 groups outside each fold"):

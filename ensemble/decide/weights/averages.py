@@ -119,13 +119,13 @@ class Averager:
             rests = [tuple(other for other in used if other != member) for member in used]
             rest = max(rests, key=lambda rest: self._clarity(rest, used))
             path.append(rest)
-            if self._choose(["", ""], [self.equal(used), self.equal(rest)]).chosen == 0:
+            if self._choose(["", ""], [self.equal(used), self.equal(rest)], CLEAR).chosen == 0:
                 break
             used = rest
         if used == members:
             path = [members, *rests] if len(members) > 1 else path
         names = [f"without {', '.join(self.names[one] for one in members if one not in some)}" for some in path[1:]]
-        return used, self._choose(["all members", *names], [self.equal(some) for some in path])
+        return used, self._choose(["all members", *names], [self.equal(some) for some in path], CLEAR)
 
     def _clarity(self, used: Used, before: Used) -> float:
         """Return how clearly a blend of equal weights gains over another, the clearer of score and log loss."""
@@ -134,9 +134,10 @@ class Averager:
         )
         return max(clarity(gain) for gain in gains) if self._scores(used)[0] > self._scores(before)[0] else -1.0
 
-    def _choose(self, names: list[str], blends: list[Blend | Stacked]) -> Choice:
+    def _choose(self, names: list[str], blends: list[Blend | Stacked], least: float = 1.0) -> Choice:
+        """Choose the first blend, or one that gains at least so many standard errors; of unions two."""
         replicates, evidence = zip(*(self._tried(blend) for blend in blends), strict=True)
-        errors = [CLEAR if isinstance(blend, Blend) and blend.space in UNIONS else 1.0 for blend in blends[1:]]
+        errors = [CLEAR if isinstance(blend, Blend) and blend.space in UNIONS else least for blend in blends[1:]]
         return choose(names, np.stack(replicates), [0.0, *errors], np.stack(evidence))
 
     def _depart(self, used: Used, members: Used) -> tuple[Blend | Stacked, Choice | None]:
