@@ -30,6 +30,7 @@ from ensemble.decide.decision.thresholds import plain_thresholds
 from ensemble.decide.policy.policies import Cautious, Policy, Tuned
 from ensemble.decide.sample.inner_folds import InnerFolds
 from ensemble.decide.sample.pool import PixelPool, sample_pool
+from ensemble.decide.thresholds.one_standard_error import CAUTION
 from ensemble.decide.thresholds.threshold_tuning import tune_pool
 from ensemble.decide.weights.blenders import CONVEX_LOGITS, GREEDY, GREEDY_LOGITS, STACKED, Blender
 from ensemble.maps import open_maps
@@ -117,8 +118,9 @@ def with_thresholds(decision: Decision, inner: InnerFolds, centred: bool) -> Dec
     if inner.fixed_thresholds:
         return replace(decision, thresholds=plain_thresholds(inner.classes))
     blended = decision.proba(inner.pool.stored)
+    caution = CAUTION if centred else CAUTION / 2
     tuned = tune_pool(
-        inner.pool, blended, inner.objective, inner.classes, inner.blocks, centred=centred, sharpness=decision.sharpness
+        inner.pool, blended, inner.objective, inner.classes, inner.blocks, caution, centred, decision.sharpness
     )
     return replace(decision, thresholds=tuned.thresholds)
 

@@ -1,10 +1,9 @@
 """Shrink choices towards the plain one, as far as the scenes do not contradict.
 
 The best threshold of some scenes is the best of others only roughly: near it the score is flat, and where exactly the
-top lies is chance. So of the choices whose score is within three quarters of a standard error of the best, the one
-nearest to the plain choice is taken. The standard error is that of the difference of the two scores when blocks of
-scenes are drawn again with replacement. It is the rule of one standard error (Breiman et al. 1984, section 3.4.3); a
-half gave away too much where scenes differ, the whole too much where classes are rare.
+top lies is chance. So of the choices whose score is within one standard error of the best, the one nearest to the
+plain choice is taken (Breiman et al. 1984, section 3.4.3). The standard error is that of the difference of the two
+scores when blocks of scenes are drawn again with replacement.
 """
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BLOCKS", "CAUTION", "RESAMPLES", "resample", "shrink_to_plain", "spread_of"]
 
-CAUTION = 0.75
+CAUTION = 1.0
 BLOCKS = 200
 """Most blocks of scenes that are drawn."""
 RESAMPLES = 100

@@ -16,6 +16,7 @@ from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import plain_thresholds, score_histogram
 from ensemble.decide.sample.inner_folds import InnerFolds, Parts
 from ensemble.decide.sample.pool import PixelPool
+from ensemble.decide.thresholds.one_standard_error import CAUTION
 from ensemble.decide.thresholds.promised_recall import promise_recall
 from ensemble.decide.thresholds.threshold_curves import block_histograms
 from ensemble.decide.thresholds.threshold_tuning import TunedThresholds, tune_binary, tune_pool
@@ -51,7 +52,7 @@ def tune_each(
     scenes : sequence of Scene
         The training scenes that have labels.
     centred : bool
-        See `tune_pool`.
+        See `tune_pool`; if not, thresholds may be half as much worse than the best.
     track : Track
     """
     asked = list(dict.fromkeys(wanted))
@@ -63,6 +64,7 @@ def tune_each(
             (parts, decision): _promise(inner, parts, decision)
             for parts, decision in track(asked, "thresholds", len(asked))
         }
+    caution = CAUTION if centred else CAUTION / 2
     histograms: Mapping[Decision, Mapping[int, NDArray[np.float64]]] = {}
     if inner.classes.task == "binary" and not inner.objective.by_scene:
         histograms = _part_histograms({_bare(decision) for _, decision in asked}, inner, maps, scenes, track)
@@ -80,13 +82,7 @@ def tune_each(
             blended = decision.proba(inner.whole.stored[:, :, chosen])
             pool = _bare_pool(inner.whole, chosen)
             tuned[parts, decision] = tune_pool(
-                pool,
-                blended,
-                inner.objective,
-                inner.classes,
-                inner.blocks,
-                centred=centred,
-                sharpness=decision.sharpness,
+                pool, blended, inner.objective, inner.classes, inner.blocks, caution, centred, decision.sharpness
             )
     return tuned
 
