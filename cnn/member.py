@@ -212,7 +212,7 @@ class CnnMember:
                     network = build_network(self.settings, len(names), len(self.classes))
                 network.load_state_dict(tensors)
                 stored = about["normalisation"]
-                normalisation = stored and Normalisation.from_dict(stored, len(names))
+                normalisation = None if stored is None else Normalisation.from_dict(stored, len(names))
             except (MemberError, RuntimeError, KeyError, TypeError, ValueError) as error:
                 raise MemberError(
                     f"{path}: expected a network of the settings in member.json, got another. Train it again."

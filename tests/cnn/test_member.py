@@ -9,6 +9,7 @@ from cnn.inputs.channels import measure_spread, read_channels
 from cnn.inputs.normalisation import Normalisation, fit_normalisation
 from cnn.inputs.resize import resize_channels, resize_proba
 from cnn.member import CnnMember
+from cnn.network.model_file import model_path, read_tensors, write_tensors
 from cnn.predict.applied import Applied, Mean
 from cnn.settings import CnnSettings
 from data.errors import MemberError
@@ -75,6 +76,15 @@ def test_each_scene_has_a_normalisation_of_its_own_if_asked(make_member: Make, s
 
 
 @pytest.mark.usefixtures("bfloat16_cpu")
+@pytest.mark.parametrize("stored", [0, "", [], {}, 5])
+def test_what_is_stored_for_a_normalisation_and_is_none_is_refused(make_member: Make, stored: object) -> None:
+    member = make_member()
+    path = model_path(member.directory, 0)
+    write_tensors(path, read_tensors(path)[0], {"normalisation": stored})
+    with pytest.raises(MemberError, match=r"fold0\.safetensors: expected a network of the settings in member\.json"):
+        member.normalisation(0)
+
+
 def test_fewer_bits_change_probabilities_a_little(make_member: Make, scene: Scene) -> None:
     exact, short = (proba_of(make_member(predict_precision=name), scene) for name in ("float32", "bfloat16"))
     np.testing.assert_array_equal(np.isnan(exact), np.isnan(short))

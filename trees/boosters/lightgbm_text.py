@@ -13,7 +13,9 @@ __all__ = ["fields_of", "numbers_of", "sound_lightgbm_text", "split_trees"]
 
 END = "end of trees\n"
 
-OBJECTIVE = re.compile(r"[a-z_0-9]+( [a-z_0-9]+:[0-9.e+-]+)*", re.ASCII)
+OBJECTIVE = re.compile(r"(binary|multiclass)( [a-z_0-9]+:[0-9.e+-]+)*", re.ASCII)
+"""What LightGBM makes probabilities of, with its options."""
+
 OF_CLASSES = re.compile(r" num_class:(\S+)")
 
 INTEGER = r"-?\d{1,18}"
@@ -54,7 +56,7 @@ def sound_lightgbm_text(text: str) -> str:
         raise ValueError(f"{n_features} features of {len(names)} names, {per_round} trees a round")
     if _integer(about, "num_class") != per_round or len(bodies) % per_round:
         raise ValueError(f"{len(bodies)} trees of {about['num_class']} classes, {per_round} a round")
-    objective = about.get("objective", "none")
+    objective = about["objective"]
     if not head.startswith("tree\nversion=v") or not OBJECTIVE.fullmatch(objective):
         raise ValueError("a head of another kind of model")
     if any(classes != str(per_round) for classes in OF_CLASSES.findall(objective)):

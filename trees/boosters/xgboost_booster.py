@@ -126,6 +126,8 @@ class XGBoostLearner(Learner):
             "nthread": self.threads,
             "device": choose_device(self.device, self.title, _uses_cuda),
             "validate_parameters": True,
+            # Unknown names are told by warnings, which another model of this process may have turned off.
+            "verbosity": 1,
             **({} if self.n_labels == 2 else {"num_class": self.n_labels}),
             **(
                 {"monotone_constraints": {encode_name(name): sign for name, sign in settings.monotone.items()}}

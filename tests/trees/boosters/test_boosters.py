@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xgboost
 from scipy.special import softmax
 
 from data.errors import MemberError
@@ -129,6 +130,13 @@ def test_an_unknown_parameter_is_answered_with_the_nearest(kind):
     settings = SETTINGS.model_copy(update={"parameters": {"max_dephth": 3}})
     with pytest.raises(MemberError, match=r"got max_dephth\. Did you mean .*max_depth"):
         learn(kind, rows_of(), 2, settings)
+
+
+def test_xgboost_names_an_unknown_parameter_after_another_model_was_told_to_be_quiet():
+    xgboost.train({"verbosity": 0, "nthread": 1}, xgboost.DMatrix(np.eye(4), [0, 1, 0, 1], nthread=1), 1)
+    settings = SETTINGS.model_copy(update={"parameters": {"max_dephth": 3}})
+    with pytest.raises(MemberError, match="got max_dephth"):
+        learn(XGBoostLearner, rows_of(), 2, settings)
 
 
 @KINDS
