@@ -1,11 +1,11 @@
 """How much faster scenes are worked on by several processes than by one, and whether they write the same bytes.
 
-``python benchmarks/workers.py [--workers 2] [--scenes 8] [--side 768]``
+``python benchmarks/workers.py [--workers 2] [--scenes 8] [--side 1024]``
 
 Scenes of the synthetic coast, half of them to learn from, go through a run. Then what is spread over scenes is done
 anew by this process alone, and twice by workers: the first time they start and load libraries and models, as in every
-command; the second time they have them, as in a command that takes long. Processor time is of all processes, for one
-turn, and without what the workers need to start. It takes 5 minutes of two idle cores.
+command; the second time they have them, as in a command that takes long. Processor time is of all processes; that to
+start is what both turns of the workers took beyond two turns of one process. It takes some 4 minutes of two idle cores.
 """
 
 import argparse
@@ -15,11 +15,13 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
+from data.scenes.scene import Scene
+from data.worker_pool import Workers
 from data.workers import open_executor
 from terrablend.run.opening import open_run
 from terrablend.run.scene_run import Run
@@ -59,26 +61,43 @@ def write_run(folder: Path, scenes: int, side: int, workers: int) -> Run:
     return replace(run, workers=1, executor=None)
 
 
-def work_of(run: Run) -> dict[str, tuple[Callable[[Run], None], tuple[str, ...]]]:
-    """Return what is done anew, by what the table calls it: how, and the folders of what it writes."""
+@dataclass(frozen=True)
+class Work:
+    """What is done anew: how, the folders of what it writes, and the scenes that it is done to."""
+
+    name: str
+    carry_out: Callable[[Run], None]
+    folders: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+
+    @property
+    def megapixels(self) -> float:
+        """Of the scenes."""
+        return sum(scene.grid.height * scene.grid.width for scene in self.scenes) / 1e6
+
+
+def list_work(run: Run) -> list[Work]:
+    """Return all that is spread over scenes."""
     catalogue = run.load_catalogue()
-    maps = {name: (f"members/{name}/oof", f"members/{name}/test") for name in run.experiment.members}
-    return {
-        "features": (lambda run: run.build_table(catalogue), ("pixels",)),
-        "trees: maps": (lambda run: run.apply_member("lightgbm", catalogue), maps["lightgbm"]),
-        "cnn: maps": (lambda run: run.apply_member("unet", catalogue), maps["unet"]),
-        "submit: class maps": (lambda run: run.submit.work(), ("maps", "proba", "uncertainty")),
-    }
+    train, test = catalogue.split("train"), catalogue.split("test")
+    trees, cnn = ((f"members/{name}/oof", f"members/{name}/test") for name in ("lightgbm", "unet"))
+    return [
+        Work("features", lambda run: run.build_table(catalogue), ("pixels",), train),
+        Work("trees: maps", lambda run: run.apply_member("lightgbm", catalogue), trees, catalogue.scenes),
+        Work("cnn: maps", lambda run: run.apply_member("unet", catalogue), cnn, catalogue.scenes),
+        Work("submit: class maps", lambda run: run.submit.work(), ("maps", "proba", "uncertainty"), test),
+    ]
 
 
-def time_anew(run: Run, work: Callable[[Run], None], folders: tuple[str, ...]) -> tuple[float, str]:
+def time_anew(run: Run, work: Work) -> tuple[float, str]:
     """Do some work anew; return the seconds that it takes, and the hash of what it wrote."""
-    for name in folders:
-        shutil.rmtree(run.folder.path / name, ignore_errors=True)
+    folders = [run.folder.path / name for name in work.folders]
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     begin = time.perf_counter()
-    work(run)
+    work.carry_out(run)
     seconds, digest = time.perf_counter() - begin, hashlib.sha256()
-    for path in sorted(path for name in folders for path in (run.folder.path / name).rglob("*") if path.is_file()):
+    for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
     return seconds, digest.hexdigest()
 
@@ -89,39 +108,51 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
+def compare(run: Run, work: Work, workers: int) -> str:
+    """Return the row of a table about some work."""
+    begin = cpu_seconds()
+    with open_executor(1):
+        alone, wrote = time_anew(run, work)
+    of_one = cpu_seconds() - begin
+    with open_executor(workers) as executor:
+        assert isinstance(executor, Workers)
+        # However few the pixels are.
+        executor.worth_pixels = 0
+        spread = replace(run, workers=workers, executor=executor)
+        (first, wrote_first), (second, wrote_second) = time_anew(spread, work), time_anew(spread, work)
+    to_start = cpu_seconds() - begin - 3 * of_one
+    same = "yes" if wrote == wrote_first == wrote_second else "NO"
+    return (
+        f"| {work.name} | {of_one / work.megapixels:.2f} | {alone:.1f} | {second:.1f} | {alone / second:.2f} | "
+        f"{first:.1f} | {to_start:.1f} | {same} |"
+    )
+
+
 def main() -> None:
-    """Print a row of a table for each kind of work."""
+    """Print a table with a row for each kind of work."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scenes", type=int, default=8)
-    parser.add_argument("--side", type=int, default=768, help="pixels")
+    parser.add_argument("--side", type=int, default=1024, help="pixels")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         begin = time.perf_counter()
         run = write_run(Path(name), options.scenes, options.side, options.workers)
-        print(
-            f"{options.scenes} scenes of {options.side}², ready after {time.perf_counter() - begin:.0f} s", flush=True
+        taken = time.perf_counter() - begin
+        print(f"{options.scenes} scenes of {options.side}², ready after {taken:.0f} s\n", flush=True)
+        columns = (
+            "",
+            "CPU s a megapixel, 1 worker",
+            "s, 1 worker",
+            f"s, {options.workers} workers",
+            "speed-up",
+            "s with their start",
+            "CPU s of their start",
+            "same bytes",
         )
-        many = f"{options.workers} workers"
-        print(
-            f"| | CPU s, 1 worker | {many} | s, 1 worker | {many}, with their start | {many} | speed-up | same bytes |"
-        )
-        for kind, (work, folders) in work_of(run).items():
-            used = cpu_seconds()
-            with open_executor(1):
-                alone, wrote = time_anew(run, work, folders)
-            of_one = cpu_seconds() - used
-            with open_executor(options.workers) as executor:
-                spread = replace(run, workers=options.workers, executor=executor)
-                first, wrote_first = time_anew(spread, work, folders)
-                second, wrote_second = time_anew(spread, work, folders)
-            of_all = (cpu_seconds() - used - of_one) / 2
-            same = "yes" if wrote == wrote_first == wrote_second else "NO"
-            print(
-                f"| {kind} | {of_one:.1f} | {of_all:.1f} | {alone:.1f} | {first:.1f} | {second:.1f} | "
-                f"{alone / second:.2f} | {same} |",
-                flush=True,
-            )
+        print("| " + " | ".join(columns) + " |\n|" + " --- |" * len(columns))
+        for work in list_work(run):
+            print(compare(run, work, options.workers), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.errors import EnsembleError
-from data.maps.store import MOST_BYTES, MapStore, open_store, read_windows, worth_workers
+from data.maps.store import LIGHT, MOST_BYTES, MapStore, open_store, read_windows, worth_workers
 from data.scenes.classes import Classes
 from data.scenes.rasters import keep_open
 from data.scenes.scene import Scene
@@ -20,9 +20,6 @@ from data.scenes.windows import Grid, Window
 from data.workers import map_ordered
 
 __all__ = ["MemberFolder", "MemberMaps", "open_maps"]
-
-LIGHT = 0.125
-"""Work on a pixel of finished maps, as a share of that of mapping it."""
 
 R = TypeVar("R")
 

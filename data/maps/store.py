@@ -26,6 +26,7 @@ from data.worker_pool import Workers
 from data.workers import held, map_ordered
 
 __all__ = [
+    "LIGHT",
     "MAP_FOLDERS",
     "MOST_BYTES",
     "MapStore",
@@ -51,6 +52,9 @@ MOST_BYTES = 48 * 2**20
 """That the planes of a window take; what is made of them takes several times as much."""
 MOST_SIDE = 2048
 """Pixels on a side of a window of few planes."""
+
+LIGHT = 0.125
+"""Work on a pixel of finished maps, as a share of that of mapping it."""
 
 
 class MapStore(Protocol):

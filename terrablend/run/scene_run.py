@@ -12,7 +12,7 @@ from data.folds.borders import shape_pairs, trim_labels
 from data.folds.leakage import LeakageReport, leakage_warning
 from data.folds.plan import plan_folds
 from data.folds.shared_ground import SharedGround, default_bands, find_shared_ground
-from data.maps.store import open_store, worth_workers, write_maps
+from data.maps.store import LIGHT, open_store, worth_workers, write_maps
 from data.pages.quicklook import quicklook
 from data.progress import untracked
 from data.scenes.catalogue import LABELS, Catalogue
@@ -363,7 +363,7 @@ class Run(FittedRun[Experiment]):
     def _map_scenes(self, scenes: Sequence[Scene]) -> None:
         """Write the class maps of test scenes, and what else is asked for."""
         run = replace(self, folder=RunFolder(self.folder.path.resolve()), executor=None, track=untracked)
-        mapped = map_ordered(partial(_map_scene, run), scenes, worth_workers(self.executor, scenes))
+        mapped = map_ordered(partial(_map_scene, run), scenes, worth_workers(self.executor, scenes, LIGHT))
         for _ in self.track(mapped, "class maps", len(scenes)):
             pass
 
