@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from data.maps.geotiff import NODATA
 from data.progress import Track, untracked
+from data.scenes.classes import IGNORE
 from data.scenes.scene import Scene
 from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.decision import Decision
@@ -27,8 +28,14 @@ __all__ = ["tune_each"]
 MULTIPLIED = 80_000
 """Most pixels that multipliers are found and tried on, many times over."""
 
+FEW = 2**14
+"""Pixels of a scene up to which the cells of a histogram are looked up that they fall in: most others are empty."""
+
 Wanted = tuple[Parts, Decision]
 """Parts, and what was decided on them; its thresholds do not matter yet."""
+
+Cells = tuple[NDArray[np.intp], NDArray[np.float64]]
+"""Cells of a histogram (2, 65536), flat, that are not empty, and what is in each."""
 
 
 def tune_each(
@@ -129,17 +136,30 @@ def _part_histograms(
     histograms = {decision: {part: np.zeros((2, NODATA + 1)) for part in parts} for decision in decisions}
     counted = maps.each(partial(_scene_histograms, list(histograms)), scenes)
     for scene, found in zip(scenes, track(counted, "thresholds", len(scenes)), strict=True):
-        for by_part, histogram in zip(histograms.values(), found, strict=True):
-            by_part[inner.part_of[scene.id]] += histogram
+        for by_part, (cells, counts) in zip(histograms.values(), found, strict=True):
+            by_part[inner.part_of[scene.id]].reshape(-1)[cells] += counts
     return histograms
 
 
-def _scene_histograms(decisions: Sequence[Decision], maps: MemberMaps, scene: Scene) -> NDArray[np.float64]:
-    """Return the histograms (n_decisions, 2, 65536) of a scene."""
+def _scene_histograms(decisions: Sequence[Decision], maps: MemberMaps, scene: Scene) -> list[Cells]:
+    """Return the histogram of a scene by each decision."""
+    grid = maps.grid(scene)
+    if grid.height * grid.width <= FEW:
+        stored, [label] = maps.read(scene), maps.label(scene)
+        known = label != IGNORE
+        weight = maps.weight(scene)[known] if maps.weighted else None
+        return [_count_cells(decision.proba(stored)[0][known], label[known], weight) for decision in decisions]
     histograms = np.zeros((len(decisions), 2, NODATA + 1))
     for window, stored in maps.windows(scene):
         [label] = maps.label(scene, window)
         weight = maps.weight(scene, window) if maps.weighted else None
         for decision, histogram in zip(decisions, histograms, strict=True):
             histogram += score_histogram(decision.proba(stored)[0], label, weight)
-    return histograms
+    filled = [(np.flatnonzero(histogram), histogram.ravel()) for histogram in histograms]
+    return [(cells, counts[cells]) for cells, counts in filled]
+
+
+def _count_cells(stored: NDArray[np.uint16], label: NDArray[np.uint8], weight: NDArray[np.float64] | None) -> Cells:
+    """Return of `score_histogram` what is not empty."""
+    cells, place = np.unique(label.astype(np.intp) * (NODATA + 1) + stored, return_inverse=True)
+    return cells, np.bincount(place, weight, len(cells)).astype(np.float64)

@@ -15,6 +15,7 @@ from ensemble.decide.sample.pool import PixelPool
 from ensemble.decide.thresholds import one_standard_error
 from ensemble.decide.thresholds.threshold_curves import SceneCurves, block_histograms, coarsen
 from ensemble.decide.thresholds.threshold_tuning import tune_binary, tune_pool
+from ensemble.decide.thresholds.tune_thresholds import _count_cells
 from ensemble.objective import objective_of
 from ensemble.settings import EnsembleSettings
 
@@ -35,6 +36,18 @@ def draw(seed, n, n_tags=3):
     label = (rng.random((n_tags, n)) < rng.uniform(0.1, 0.6, (n_tags, 1))).astype(np.uint8)
     rank = np.clip(2 + 3 * label + rng.integers(-2, 3, label.shape), 0, len(STEPS) - 1)
     return STEPS[rank], label
+
+
+@pytest.mark.parametrize("n", [0, 1, 5000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cells_of_few_pixels_are_those_of_the_whole_histogram_bit_for_bit(n, weighted):
+    rng = np.random.default_rng(n)
+    stored, label = rng.choice([0, 7, 32767, TOP, NODATA, *range(900, 999)], n).astype(np.uint16), rng.integers(0, 2, n)
+    weight = rng.lognormal(0, 9, n) if weighted else None
+    cells, counts = _count_cells(stored, label.astype(np.uint8), weight)
+    whole = np.zeros(2 * (NODATA + 1))
+    whole[cells] += counts
+    np.testing.assert_array_equal(whole.reshape(2, -1), score_histogram(stored, label.astype(np.uint8), weight))
 
 
 def histograms(stored, label, n_folds=3):
