@@ -17,15 +17,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from data.scenes.scene import Scene
 from data.worker_pool import Workers
 from data.workers import open_executor
-from terrablend.run.opening import open_run
-from terrablend.run.scene_run import Run
-from terrablend.start.coast import EXPERIMENT, write_coast
+
+if TYPE_CHECKING:
+    # Workers, which are started by importing this file, load what they need.
+    from data.scenes.scene import Scene
+    from terrablend.run.scene_run import Run
 
 CHANGES = {
     "folds": {"count": 2, "group": {"similar": "dem"}},
@@ -48,15 +50,17 @@ CHANGES = {
 }
 
 
-def write_run(folder: Path, scenes: int, side: int, workers: int) -> Run:
+def write_run(folder: Path, scenes: int, side: int, workers: int) -> "Run":
     """Write scenes, carry out all stages of their run, and return it."""
+    from terrablend.run.opening import open_run
+    from terrablend.start.coast import EXPERIMENT, write_coast
+
     coast = folder / "coast"
     write_coast(coast, places=scenes // 2, acquisitions=1, test=scenes - scenes // 2, size=side)
     file = coast / "coast.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(EXPERIMENT) | CHANGES))
     with open_executor(workers) as executor:
         run = open_run(file, folder / "run", device="cpu", workers=workers, executor=executor)
-        assert isinstance(run, Run)
         run.carry_out(run.stages)
     return replace(run, workers=1, executor=None)
 
@@ -66,9 +70,9 @@ class Work:
     """What is done anew: how, the folders of what it writes, and the scenes that it is done to."""
 
     name: str
-    carry_out: Callable[[Run], None]
+    carry_out: "Callable[[Run], None]"
     folders: tuple[str, ...]
-    scenes: tuple[Scene, ...]
+    scenes: "tuple[Scene, ...]"
 
     @property
     def megapixels(self) -> float:
@@ -76,7 +80,7 @@ class Work:
         return sum(scene.grid.height * scene.grid.width for scene in self.scenes) / 1e6
 
 
-def list_work(run: Run) -> list[Work]:
+def list_work(run: "Run") -> list[Work]:
     """Return all that is spread over scenes."""
     catalogue = run.load_catalogue()
     train, test = catalogue.split("train"), catalogue.split("test")
@@ -89,7 +93,7 @@ def list_work(run: Run) -> list[Work]:
     ]
 
 
-def time_anew(run: Run, work: Work) -> tuple[float, str]:
+def time_anew(run: "Run", work: Work) -> tuple[float, str]:
     """Do some work anew; return the seconds that it takes, and the hash of what it wrote."""
     folders = [run.folder.path / name for name in work.folders]
     for folder in folders:
@@ -108,7 +112,7 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def compare(run: Run, work: Work, workers: int) -> str:
+def compare(run: "Run", work: Work, workers: int) -> str:
     """Return the row of a table about some work."""
     begin = cpu_seconds()
     with open_executor(1):

@@ -31,6 +31,7 @@ __all__ = [
     "Space",
     "TableBranch",
     "Training",
+    "load_alone",
 ]
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -170,6 +171,11 @@ class Loading(Generic[S]):
     device: DeviceName | None = None
     executor: Executor | None = None
     given: str | None = None
+
+
+def load_alone(load: Callable[[Loading[Any]], Member], loading: Loading[Any], made: str) -> Member:
+    """Load a member in a process; ``made`` tells it from the one that the process may hold."""
+    return load(loading)
 
 
 class Rows(Protocol):

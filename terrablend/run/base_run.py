@@ -22,7 +22,7 @@ from data.settings import FoldSettings
 from data.survey.inputs import load_inputs, read_inputs
 from data.workers import cores
 from features.applicability import Applicability, load_applicability
-from features.branch import Branch, DeviceName, Loading, MemberSettings, Training
+from features.branch import Branch, DeviceName, Loading, MemberSettings, Training, load_alone
 from features.description import TableFacts, load_facts
 from features.explanation import Explanation, load_explanation
 from features.table import Columns
@@ -37,7 +37,6 @@ from terrablend.run.work import (
     explain_member,
     fit_and_apply,
     fit_inside_folds,
-    load_alone,
     write_features,
 )
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,14 +11,13 @@ from data.cluster import Cluster
 from data.errors import ExperimentError
 from data.files import replacing
 from data.folds.distances import compare_distances
-from data.maps.member import Member
 from data.maps.store import open_store, write_maps
 from data.progress import untracked
 from data.survey.overview import summarise
 from data.variables import hide_values
 from data.workers import map_ordered
 from features.applicability import learn_applicability, weigh_columns
-from features.branch import Loading, Training
+from features.branch import Training
 from features.description import describe_table, save_facts
 from features.scene_table import open_rows
 from features.stacked import inner_folder
@@ -29,15 +28,7 @@ from terrablend.run.run_folder import RunFolder
 if TYPE_CHECKING:
     from terrablend.run.base_run import BaseRun
 
-__all__ = [
-    "applicability_file",
-    "check_data",
-    "explain_member",
-    "fit_and_apply",
-    "fit_inside_folds",
-    "load_alone",
-    "write_features",
-]
+__all__ = ["applicability_file", "check_data", "explain_member", "fit_and_apply", "fit_inside_folds", "write_features"]
 
 logger = logging.getLogger(__name__)
 
@@ -140,11 +131,6 @@ def explain_member(run: "BaseRun[Any]", name: str) -> None:
 def applicability_file(member: str) -> str:
     """Return where in a run folder lies what tells a member's area of applicability."""
     return f"explain/applicability/{member}.json"
-
-
-def load_alone(load: Callable[[Loading[Any]], Member], loading: Loading[Any], made: str) -> Member:
-    """Load a member in a process; ``made`` tells it from the one that the process may hold."""
-    return load(loading)
 
 
 def _fit_fold(training: Training[Any], fold: int) -> None:
