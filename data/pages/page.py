@@ -5,6 +5,7 @@ A page extends ``page.html``, which holds ``page.css``, and adds its content; ``
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,14 @@ def write_page(
     **values
         What the template shows. Text is escaped.
     """
+    page = _environment(package, **filters or {}).get_template(template).render(**values)
+    with replacing(path) as temporary:
+        temporary.write_text(hide_values(page), "utf-8")
+
+
+@cache
+def _environment(package: str, **filters: Callable[..., str]) -> Environment:
+    """Return what renders the templates of a package, each of which it compiles once: a page is written many times."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader("data.pages", "")]),
         autoescape=True,
@@ -75,10 +84,8 @@ def write_page(
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    environment.filters.update({write.__name__: write for write in FORMATS}, **filters or {})
-    page = environment.get_template(template).render(**values)
-    with replacing(path) as temporary:
-        temporary.write_text(hide_values(page), "utf-8")
+    environment.filters.update({write.__name__: write for write in FORMATS}, **filters)
+    return environment
 
 
 def _is_light(color: tuple[int, int, int]) -> bool:
