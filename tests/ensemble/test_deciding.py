@@ -22,6 +22,7 @@ from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.thresholds import decide, score_histogram
 from ensemble.decide.sample.inner_folds import InnerFolds
 from ensemble.decide.sample.pool import PixelPool, sample_pool
+from ensemble.decide.thresholds.one_standard_error import CAUTION
 from ensemble.decide.thresholds.threshold_curves import block_histograms
 from ensemble.decide.thresholds.threshold_tuning import tune_binary
 from ensemble.decide.thresholds.tune_thresholds import tune_each
@@ -235,6 +236,8 @@ def test_a_calibrated_member_is_counted_as_if_its_calibrated_map_had_been(make_c
     blended = decision.proba(inner.pool.stored[:, :, chosen])
     groups = block_histograms(blended, inner.pool.label[:, chosen], inner.pool.weight[chosen], block)
     assert found == tune_binary(histograms, inner.objective, groups)
+    former = tune_each([(parts, decision)], inner, maps, train, centred=False)[parts, decision]
+    assert former == tune_binary(histograms, inner.objective, groups, CAUTION / 2, centred=False)
 
 
 def test_few_folds_are_cut_in_pieces_by_groups(make_catalogue, make_members):

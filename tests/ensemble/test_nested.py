@@ -1,7 +1,6 @@
 """What the nested scores are made of: decisions without the fold, exact counts, intervals, verdicts."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from ensemble import BLEND, EnsembleSettings, fit_ensemble, score_table, write_s
 from ensemble.decide.decision.calibration import Calibration
 from ensemble.decide.decision.thresholds import decide
 from ensemble.decide.thresholds import tune_thresholds
-from ensemble.decide.thresholds.threshold_tuning import tune_binary
 from ensemble.maps import open_maps
 from ensemble.objective import objective_of
 from ensemble.predict import write_prediction
@@ -72,7 +70,7 @@ def test_the_threshold_is_the_best_on_all_pixels_not_only_on_sampled_ones(make_c
     catalogue = make_catalogue(rare=0.05)
     members = make_members(catalogue, only=(2, 0))
     # How far it is pulled towards a half is asked elsewhere.
-    monkeypatch.setattr(tune_thresholds, "tune_binary", partial(tune_binary, caution=0))
+    monkeypatch.setattr(tune_thresholds, "CAUTION", 0)
     ensemble, _ = fit_ensemble(members, catalogue, SETTINGS.model_copy(update={"sample": 1000}), seed=0)
     stored = np.stack([read_map(members["only"] / "oof" / f"{scene.id}.tif") for scene in catalogue.scenes], axis=1)
     blended = ensemble.proba([stored])

@@ -79,9 +79,8 @@ def tune_each(
     for parts, decision in track(asked, "thresholds", len(asked)):
         if histograms:
             counts = np.stack([_carry(histograms[_bare(decision)][part], decision)[None] for part in parts])
-            tuned[parts, decision] = tune_binary(
-                counts, inner.objective, _blocks(inner, parts, decision), centred=centred, sharpness=decision.sharpness
-            )
+            blocks = _blocks(inner, parts, decision)
+            tuned[parts, decision] = tune_binary(counts, inner.objective, blocks, caution, centred, decision.sharpness)
         else:
             chosen = np.flatnonzero(np.isin(inner.whole.fold, parts))
             if centred and inner.classes.exclusive:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from data.maps.geotiff import TOP, quantise
 from data.scenes.classes import Classes
 from ensemble.decide.decision.blend import Blend
+from ensemble.decide.decision.calibration import Calibration
+from ensemble.decide.decision.decision import Decision
 from ensemble.decide.decision.stacked import Stacked
 from ensemble.decide.decision.thresholds import decide
 from ensemble.decide.sample.pool import PixelPool
@@ -182,6 +184,19 @@ def test_the_centre_of_f1_is_half_the_best_f1():
     # It is that of the probabilities: which pixels are labelled as what says nothing of it.
     shuffled = logit_counts(stored[None], rng.permutation(label)[None])
     assert centre_levels(shuffled, objective_of(EnsembleSettings(metric="dice"), KELP)) == [level]
+
+
+def test_the_members_own_sharpness_is_that_of_the_blend_with_their_temperatures_undone():
+    hot, cold = (Calibration("temperature", ((value,),)) for value in (4.0, 1.0))
+    raw, platt = Calibration(), Calibration("platt", ((0.5, 1.0),))
+    equal = Blend(((0.5, 0.5),), "logit")
+    for calibrations, blend, wanted in (
+        ((hot, hot), equal, 4.0),
+        ((hot, cold), equal, 1.6),
+        ((raw, platt), equal, 1.0),
+        ((hot, cold), Stacked(((2.0, 0.0),), (0.3,)), 2.0),
+    ):
+        assert Decision(calibrations, blend, ()).sharpness == pytest.approx((wanted,))
 
 
 @pytest.mark.parametrize("metric", ["dice", "macro_dice", {"name": "f2", "of": "road"}])
