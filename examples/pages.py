@@ -1,6 +1,7 @@
 """Show the notebooks of this folder on the site: a hook of MkDocs."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ def on_files(files: Any, config: Any) -> Any:
     for path in sorted(FOLDER.glob("*.ipynb")):
         files.append(File.generated(config, f"examples/{path.stem}.md", content=page_of(path)))
     return files
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
+    """Mark short code in sentences and tables: browsers break it after a hyphen, as in `--workers`."""
+    return re.sub(r"(?<!</span>)<code>(?=[^<\n]{1,24}</code>)", '<code class="short">', html)
 
 
 def page_of(path: Path) -> str:
@@ -38,4 +44,6 @@ def _output(output: dict[str, Any]) -> str:
     if "image/png" in data:
         return f"![what the cell above shows](data:image/png;base64,{''.join(data['image/png']).strip()})"
     text = "".join(output.get("text") or data["text/plain"]).rstrip()
-    return f"```text\n{text}\n```"
+    # Lines of a drawn table are not to be broken.
+    language = "" if "│" in text else "text"
+    return f"```{language}\n{text}\n```"
