@@ -18,8 +18,15 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Mark short code in sentences and tables: browsers break it after a hyphen, as in `--workers`."""
-    return re.sub(r"(?<!</span>)<code>(?=[^<\n]{1,24}</code>)", '<code class="short">', html)
+    """Keep short code and options whole, which browsers break after a hyphen, as in `--workers`."""
+    return re.sub(r"(?<!</span>)<code>([^<\n]*)</code>", _keep_whole, html)
+
+
+def _keep_whole(code: re.Match[str]) -> str:
+    if len(code[1]) <= 24:
+        return f'<code class="whole">{code[1]}</code>'
+    options = re.sub(r"(?<!\S)--[a-z-]+", r'<span class="whole">\g<0></span>', code[1])
+    return f"<code>{options}</code>"
 
 
 def page_of(path: Path) -> str:
@@ -45,5 +52,5 @@ def _output(output: dict[str, Any]) -> str:
         return f"![what the cell above shows](data:image/png;base64,{''.join(data['image/png']).strip()})"
     text = "".join(output.get("text") or data["text/plain"]).rstrip()
     # Lines of a drawn table are not to be broken.
-    language = "" if "│" in text else "text"
+    language = "" if "│" in text else "output"
     return f"```{language}\n{text}\n```"
