@@ -34,16 +34,18 @@ class MetricSettings(Settings):
         description="dice, iou, f2 and fbeta are those of the positive class (multilabel: of all tags together), "
         "macro_… the mean over all classes"
     )
-    beta: float | None = Field(None, gt=0, description="how many times as much as precision recall counts in fbeta")
-    at_least: float | None = Field(None, gt=0, le=1, description="of precision_at_recall the recall, and vice versa")
+    beta: float | None = Field(None, gt=0, description="fbeta: how many times as important recall is as precision")
+    at_least: float | None = Field(
+        None, gt=0, le=1, description="the recall of precision_at_recall, the precision of recall_at_precision"
+    )
     confidence: float | None = Field(
         None,
         ge=0.5,
         lt=1,
-        description="of precision_at_recall: how sure it shall be that groups have that recall, such as 0.95; "
+        description="precision_at_recall: confidence that new groups reach that recall, such as 0.95; "
         "thresholds are then the most precise that promise it; refused where groups are too few",
     )
-    of: str | None = Field(None, description="the class or tag that is scored alone, where there are several")
+    of: str | None = Field(None, description="the only class or tag that is scored, if there are several")
     costs: dict[str, dict[str, Annotated[float, Field(ge=0)]]] | None = Field(
         None, description="label → prediction → cost, such as {kelp: {background: 5}}; other errors cost 1"
     )

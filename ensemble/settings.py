@@ -16,7 +16,7 @@ Sizes = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 class CleaningSettings(Settings):
     """Sizes that are tried on the labels of a scene, in every combination; 0 does nothing."""
 
-    min_size: Sizes = Field([0], description="objects of fewer pixels are taken by what surrounds them")
+    min_size: Sizes = Field([0], description="objects of fewer pixels are replaced by the class around them")
     fill: Sizes = Field([0], description="holes in objects of up to this many pixels are filled")
     smooth: Sizes = Field([0], description="radius in pixels of the square in which labels vote")
 
@@ -75,7 +75,7 @@ class EnsembleSettings(Settings):
         0.9,
         gt=0,
         lt=1,
-        description="share of each class's pixels that prediction sets shall hold, in the mean over groups",
+        description="share of each class's pixels that prediction sets should contain, on average over groups",
     )
 
     @model_validator(mode="after")

@@ -14,20 +14,20 @@ __all__ = ["LayerSettings", "StackEntry", "Stacked", "StackingSettings", "derive
 class Stacked(Settings):
     """What a member is stacked on, and how."""
 
-    member: str = Field(description="a member, whose probabilities are taken, or the features of a layer of which are")
+    member: str = Field(description="the member that is read: its probabilities, or with `layer` its features")
     layer: str | None = Field(
         None,
         pattern=r"^(decoder|encoder\.[1-9])$",
-        description="trees: of the networks of the member; decoder: what they decide by at last; encoder.N: the N-th "
-        "output of the encoder, from 1, the finest, each of half the resolution of the one before",
+        description="trees: read this layer of the member's networks; decoder: the last one before the classes; "
+        "encoder.N: the N-th output of the encoder, from 1, the finest; each has half the resolution of the one before",
     )
     components: int = Field(
-        8, ge=1, le=64, description="columns of a layer: what the networks of all folds agree on, most of it first"
+        8, ge=1, le=64, description="columns of a layer: what the networks of all folds agree on, most agreement first"
     )
     strict: bool = Field(
         False,
         description="learn from maps of models that saw neither the scene's fold nor the fold that is held out: with K "
-        "folds K - 1 models of the member in place of each are fitted besides; for small data",
+        "folds K - 1 further models are fitted for each model of the member; for small data",
     )
 
     @property
@@ -89,7 +89,7 @@ class StackingSettings(MemberSettings):
     stack: list[StackEntry] = Field(
         [],
         description="members whose probabilities are learned from too, one a class, out of fold in training scenes; "
-        "by trees also layers of networks, whose features are; not with the task multilabel",
+        "for trees also features of layers of networks; not with the task multilabel",
     )
 
     @property

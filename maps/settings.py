@@ -71,7 +71,7 @@ class MapsSettings(MemberSettings):
     insample: bool = Field(
         False,
         description="the maps are by a model that learned from the training scenes: nothing is decided on them, and "
-        "they are taken over for val and test alone",
+        "they are used for val and test only",
     )
 
     @property

@@ -82,8 +82,8 @@ class TrainSettings(SplitSettings):
 
     blocks: int | str | None = Field(
         None,
-        description="side of the squares in which one scene, or a few large ones, are dealt to folds: pixels, or a "
-        "length such as `2 km`; default: scenes are dealt whole",
+        description="side of the squares in which one scene, or a few large ones, are split into folds: pixels, or a "
+        "length such as `2 km`; default: scenes stay whole",
         json_schema_extra=aliases("block_size", "tile_size"),
     )
 
@@ -122,7 +122,7 @@ class SceneSettings(Settings):
         json_schema_extra=aliases("band_names", "channels"),
     )
     train: TrainSettings = Field(
-        description="scenes to learn from, dealt to folds", json_schema_extra=aliases("training")
+        description="scenes to learn from, split into folds", json_schema_extra=aliases("training")
     )
     val: SplitSettings | None = Field(
         None, description="labelled scenes that are only scored", json_schema_extra=aliases("validation", "valid")

@@ -19,8 +19,8 @@ __all__ = ["TuneSettings", "chosen_values", "describe_value", "suggest"]
 class TuneSettings(Settings):
     """How `terrablend tune` looks for better settings."""
 
-    trials: int = Field(30, ge=1, description="settings that are tried, those of earlier calls included")
-    metric: MetricSettings | None = Field(None, description="what is raised; default: that of the ensemble")
+    trials: int = Field(30, ge=1, description="number of settings to try, including those of earlier calls")
+    metric: MetricSettings | None = Field(None, description="score to maximise; default: that of the ensemble")
     search: dict[str, Range | list[Any]] = Field(
         {}, description="dotted keys of the experiment file, each with its range or its values"
     )
