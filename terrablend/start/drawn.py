@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from data.settings import VECTOR_SUFFIXES
 from data.vectors.burn import on_grid
 from data.vectors.drawn import FIELDS, as_text
 from data.vectors.shapes import Shapes, read_shapes
+from terrablend.start.band_names import common_names, of_file
 
 __all__ = ["guess_drawn"]
 
@@ -39,35 +40,6 @@ ENOUGH = 50
 
 FEW = 10
 """Scenes from which on they are dealt to folds whole."""
-
-SENSORS: Sequence[tuple[re.Pattern[str], Mapping[str, str]]] = (
-    (
-        re.compile(r"(^|[^a-z])(l[ceto]0?[89]|lsat_?[89]|landsat_?[89])", re.IGNORECASE),
-        {"1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "nir", "6": "swir16", "7": "swir22"},
-    ),
-    (
-        re.compile(r"(^|[^a-z])(l[te]0?[4-7]|lsat_?[4-7]|landsat_?[4-7])", re.IGNORECASE),
-        {"1": "blue", "2": "green", "3": "red", "4": "nir", "5": "swir16", "7": "swir22"},
-    ),
-    (
-        re.compile(r"(^|[^a-z])(s2[ab]?|sentinel_?-?2|msi|t\d\d[a-z]{3})([^a-z]|$)", re.IGNORECASE),
-        {
-            "1": "coastal",
-            "2": "blue",
-            "3": "green",
-            "4": "red",
-            "5": "rededge071",
-            "6": "rededge075",
-            "7": "rededge078",
-            "8": "nir",
-            "8a": "nir08",
-            "9": "nir09",
-            "11": "swir16",
-            "12": "swir22",
-        },
-    ),
-)
-"""By the name of a file: which STAC common name the number of a band means."""
 
 
 def guess_drawn(folder: Path, images: Sequence[tuple[str, Sequence[str], Sequence[str]]]) -> dict[str, Any] | None:
@@ -181,12 +153,13 @@ def _bands_of_files(paths: Sequence[Path]) -> Iterator[list[str]]:
     for path, number in zip(paths, numbers, strict=True):
         with open_raster(str(path)) as raster:
             count, descriptions = raster.count, raster.descriptions
-        meaning = next((names.get(number) for sensor, names in SENSORS if sensor.search(path.stem)), None)
+        meaning = of_file(path.stem, number)
         word = re.sub(r"\W+", "_", path.stem).lower()
         if count == 1:
-            yield [descriptions[0] or meaning or word]
+            yield [*common_names([descriptions[0] or meaning or word], path.stem)]
         else:
-            yield [name or f"{word}_{place}" for place, name in enumerate(descriptions, 1)]
+            names = [name or f"{word}_{place}" for place, name in enumerate(descriptions, 1)]
+            yield [*common_names(names, path.stem)]
 
 
 def _block_side(shapes: Shapes, grid: Grid) -> int:

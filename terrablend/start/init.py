@@ -21,6 +21,7 @@ from data.scenes.footprints import overlapping_pairs
 from data.scenes.rasters import open_raster, read_grid
 from data.scenes.scene import Scene
 from terrablend.branches import BRANCHES
+from terrablend.start.band_names import common_names
 from terrablend.start.collection import Collection, find_collection
 from terrablend.start.drawn import guess_drawn
 from terrablend.start.schema import write_experiment_file
@@ -250,7 +251,7 @@ def _common_ends(files: list[str]) -> tuple[str, str]:
 
 def _band_names(raster: Any) -> tuple[str, ...]:
     if all(raster.descriptions):
-        return tuple(raster.descriptions)
+        return common_names(raster.descriptions, Path(raster.name).stem)
     if raster.count == 4 and _is_mask(raster):
         return "red", "green", "blue"
     if raster.count == EMBEDDED and raster.dtypes[0] in ("int8", "float32", "float64"):

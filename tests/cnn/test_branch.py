@@ -10,7 +10,7 @@ from cnn.known_weights import KNOWN_WEIGHTS
         (["red", "green", "blue", "nir"], True, 0, {"pretrained": LIGHT}),
         (["red", "green", "blue", "nir"], True, 1, {"pretrained": LIGHT}),
         (["red", "green", "blue", "nir"], False, 0, {"encoder": KNOWN_WEIGHTS[LIGHT].encoder}),
-        (["vv", "vh"], True, 0, {"encoder": KNOWN_WEIGHTS[LIGHT].encoder}),
+        (["vv", "vh"], True, 0, {"pretrained": LIGHT}),
         (["vv", "vh"], False, 1, {}),
     ],
 )

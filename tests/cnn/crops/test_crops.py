@@ -45,6 +45,7 @@ def crops(
 ) -> Crops:
     plan = CropPlan(
         side,
+        1,
         count,
         seed=5,
         augment=augment or AugmentSettings(),

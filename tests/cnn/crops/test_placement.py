@@ -29,7 +29,7 @@ def placement(
     resize: float = 1.0,
     scene_weights: np.ndarray | None = None,
 ) -> Placement:
-    plan = CropPlan(side, 10, 0, augment, resize, share, {1: 1.0}, scene_weights)
+    plan = CropPlan(side, 1, 10, 0, augment, resize, share, {1: 1.0}, scene_weights)
     return Placement(scenes, spots, plan)
 
 

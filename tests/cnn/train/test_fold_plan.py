@@ -139,6 +139,19 @@ def test_an_epoch_shows_the_area_of_the_scenes_once_on_any_scale(catalogue: Cata
     assert 4 * 40 * 48 == 30 * 16**2, "in batches of four"
 
 
+@pytest.mark.parametrize(
+    ("resize", "devices", "batch", "steps"), [(1.0, 1, 4, 8), (2.5, 1, 5, 38), (5.0, 1, 16, 47), (1.0, 3, 6, 8)]
+)
+def test_batches_are_small_where_scenes_are_few_and_small(
+    catalogue: Catalogue, tiny: CnnSettings, resize: float, devices: int, batch: int, steps: int
+) -> None:
+    scenes = catalogue.outside_fold(0)
+    store = SceneStore(FeatureSet(catalogue.bands, ["red", "nir"]), scenes, target_labels(catalogue.classes), 1e9, 0)
+    settings = tiny.model_copy(update={"steps": None, "batch_size": None, "resize": resize, "devices": devices})
+    plan = build_crops(store, catalogue, scenes, fit_normalisations(tiny, store, scenes), settings, 16, 0).plan
+    assert (plan.batch, plan.steps, plan.count) == (batch, steps, batch * steps)
+
+
 def test_crops_are_placed_on_the_positive_class_or_on_any(
     catalogue: Catalogue, multiclass_catalogue: Catalogue, tiny: CnnSettings
 ) -> None:

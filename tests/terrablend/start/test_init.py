@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import rasterio
 
 from terrablend.start.init import guess_experiment
+
+PLACE = (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_600_000.0)
 
 
 def test_rasters_with_a_header_beside_are_images_and_other_files_of_that_suffix_are_not(tmp_path, write_raster):
@@ -41,3 +44,15 @@ def test_images_that_overlap_share_a_group_where_folds_are_left(step, group, tmp
         write_raster(f"img/{number}.tif", rng.integers(0, 256, (3, 16, 16), np.uint8), **where)
         write_raster(f"mask/{number}.tif", rng.integers(0, 2, (16, 16)).astype(np.uint8), **where)
     assert guess_experiment(tmp_path)["folds"].get("group") == group
+
+
+def test_bands_that_files_call_by_a_sensor_s_numbers_get_names_that_indices_and_weights_know(tmp_path, write_raster):
+    for number in range(3):
+        path = write_raster(f"images/{number}.tif", np.full((5, 8, 8), number, np.int16), None, PLACE, "EPSG:32630")
+        with rasterio.open(path, "r+") as raster:
+            raster.descriptions = ("B02", "B03", "B04", "B8A", "B12")
+        write_raster(f"masks/{number}.tif", np.eye(8, dtype=np.uint8))
+    guessed = guess_experiment(tmp_path)
+    names = ["blue", "green", "red", "nir08", "swir22"]
+    assert guessed["scenes"]["train"]["image"][0]["bands"] == names
+    assert guessed["members"]["unet"]["inputs"] == names
