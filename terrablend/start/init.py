@@ -39,6 +39,12 @@ SAMPLE = 20
 """Files of a folder that are opened to learn what it holds."""
 EMBEDDED = 64
 """Bands of an AlphaEarth embedding, called A00 … A63."""
+USUAL = {
+    3: ("red", "green", "blue"),
+    4: ("red", "green", "blue", "nir"),
+    6: ("blue", "green", "red", "nir", "swir16", "swir22"),
+}
+"""Bands of a file that does not name them, by how many it has: of pictures, and of Landsat as it is usually stacked."""
 FOLDS = 5
 MOST_CLASSES = 32
 """Distinct values above which a one-band raster is taken for an image."""
@@ -256,8 +262,7 @@ def _band_names(raster: Any) -> tuple[str, ...]:
         return "red", "green", "blue"
     if raster.count == EMBEDDED and raster.dtypes[0] in ("int8", "float32", "float64"):
         return tuple(f"A{index:02}" for index in range(EMBEDDED))
-    usual = {3: ("red", "green", "blue"), 4: ("red", "green", "blue", "nir")}
-    return usual.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
+    return USUAL.get(raster.count, tuple(f"band{index}" for index in range(1, raster.count + 1)))
 
 
 def _is_mask(raster: Any) -> bool:

@@ -46,6 +46,14 @@ def test_images_that_overlap_share_a_group_where_folds_are_left(step, group, tmp
     assert guess_experiment(tmp_path)["folds"].get("group") == group
 
 
+def test_six_bands_without_names_are_taken_for_those_of_landsat(tmp_path, write_raster):
+    for number in range(2):
+        write_raster(f"images/{number}.tif", np.full((6, 8, 8), number, np.int16), None, PLACE, "EPSG:32630")
+        write_raster(f"masks/{number}.tif", np.eye(8, dtype=np.uint8))
+    bands = guess_experiment(tmp_path)["scenes"]["train"]["image"][0]["bands"]
+    assert bands == ["blue", "green", "red", "nir", "swir16", "swir22"]
+
+
 def test_bands_that_files_call_by_a_sensor_s_numbers_get_names_that_indices_and_weights_know(tmp_path, write_raster):
     for number in range(3):
         path = write_raster(f"images/{number}.tif", np.full((5, 8, 8), number, np.int16), None, PLACE, "EPSG:32630")
