@@ -26,6 +26,10 @@ Floats = NDArray[np.float64]
 FEWEST = 4
 """Groups in which a class must lie for an interval: of fewer nothing can be said about others."""
 
+FURTHEST = 3
+"""An interval on the logit scale reaches no further than so many of the plain scale's: a score near 1 is infinitely far
+away, there, from that without the one group that has all of its errors."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -82,7 +86,8 @@ class Estimate:
     def intervals(self, confidence_level: float) -> list[Interval]:
         """Return each score with its interval: by Student's t and what leaving out each group does to the score.
 
-        Scores from 0 to 1 have theirs on the logit scale, so that it ends within these bounds. See `spread_of`.
+        Scores from 0 to 1 have theirs on the logit scale, so that it ends within these bounds. A score of 0 or 1
+        has none: where no group differs, nothing is known of how much groups do. See `spread_of`.
         """
         values, without = np.atleast_1d(self.value), np.atleast_2d(self.without.T)
         return [
@@ -99,13 +104,17 @@ class Estimate:
         every = np.append(without, value)
         if not np.isfinite(every).all():
             return math.nan, math.nan
-        bounded = not self.gain and every.min() >= 0 and every.max() <= 1
-        center, others = (_logit(value), _logit(without)) if bounded else (value, without)
-        error, freedom = spread_of(center, others)
+        error, freedom = spread_of(value, without)
         half = error * float(stdtrit(freedom, (1 + confidence_level) / 2))
-        ends = np.array([center - half, center + half])
-        low, high = 1 / (1 + np.exp(-ends)) if bounded else ends
-        return float(low), float(high)
+        if self.gain or every.min() < 0 or every.max() > 1:
+            return value - half, value + half
+        if value in (0, 1):
+            return math.nan, math.nan
+        center = float(_logit(value))
+        error, freedom = spread_of(center, _logit(without))
+        on_scale = error * float(stdtrit(freedom, (1 + confidence_level) / 2))
+        low, high = (1 / (1 + math.exp(-end)) for end in (center - on_scale, center + on_scale))
+        return max(low, value - FURTHEST * half), min(high, value + FURTHEST * half)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,11 @@ def verdict_text(
     difference, judgement = gain_text(gain, settings.confidence_level), judge_gain(gain, settings.smallest_gain)
     unused = _listed([name for name in members if name not in used])
     if len(used) == 1:
+        # In every fold as well, unless the blends differ from it somewhere.
+        everywhere = gain.value == 0 and not (gain.low < 0 or gain.high > 0)
+        reached = (
+            f"{title} {scores[best]:.4f} out of fold" if everywhere else f"the blend reaches {scored} ({difference})"
+        )
         many = len(members) > 2
         if gain.value > 0:
             said = (
@@ -94,9 +99,9 @@ def verdict_text(
         elif judgement in ("adds nothing", "harms"):
             what = {"adds nothing": "add nothing here", "harms": "harm"}[judgement]
             verb = what if many else what.replace("add", "adds").replace("harm", "harms")
-            said = f"{unused} {verb}, so {used[0]} is used alone: the blend reaches {scored} ({difference})"
+            said = f"{unused} {verb}, so {used[0]} is used alone: {reached}"
         else:
-            said = f"{used[0]} is used alone, {judgement}: the blend reaches {scored} ({difference})"
+            said = f"{used[0]} is used alone, {judgement}: {reached}"
         return f"{said}.{few}"
     without = f" {unused} got no weight." if unused else ""
     if gain.value <= 0:

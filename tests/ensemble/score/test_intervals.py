@@ -156,3 +156,18 @@ def test_an_evaluation_leaves_out_groups_and_not_scenes():
     np.testing.assert_array_equal(by_group["one"].group, by_group["two"].group)
     without = by_group["one"].pooled(lambda counts: counts.reshape(*counts.shape[:-3], -1)).without
     assert without.tolist() == [(scenes["a"] + scenes["c"]).ravel().tolist(), scenes["b"].ravel().tolist()]
+
+
+def test_one_group_with_all_errors_does_not_say_that_nothing_is_known():
+    near_one = Estimate(np.array(0.9995), np.array([1.0] + [0.9994] * 11), np.array(True))
+    interval = near_one.interval(0.95)
+    assert 0.98 < interval.low < 0.9985
+    assert 0.9995 < interval.high <= 1
+    near_zero = Estimate(1 - near_one.value, 1 - near_one.without, near_one.enough).interval(0.95)
+    np.testing.assert_allclose((near_zero.low, near_zero.high), (1 - interval.high, 1 - interval.low), atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_score_that_no_group_changes_from_its_bound_has_no_interval(value):
+    interval = Estimate(np.array(value), np.full(12, value), np.array(True)).interval(0.95)
+    assert interval.words() == f"{value:.3f}"

@@ -60,7 +60,7 @@ def test_a_member_adds_nothing_only_where_it_cannot_add_what_matters():
     said = verdict(evaluation, used=("trees",))
     assert said.startswith("unet harms, so trees is used alone: the blend reaches Dice 0.7097")
     same = verdict(evaluate({"trees": 60, "unet": 50, BLEND: 60}), used=("trees",))
-    assert same.startswith("unet adds nothing here, so trees is used alone: the blend reaches Dice 0.7500")
+    assert same.startswith("unet adds nothing here, so trees is used alone: Dice 0.7500 out of fold.")
     unsure = verdict(evaluate({"trees": 60, "unet": 50, BLEND: [62, 57] * 6}, final="trees"), used=("trees",))
     assert unsure.startswith("trees is used alone, no gain shown; it could be up to +0.0")
 
