@@ -89,9 +89,9 @@ class Estimate:
         Scores from 0 to 1 have theirs on the logit scale, so that it ends within these bounds. A score of 0 or 1
         has none: where no group differs, nothing is known of how much groups do. See `spread_of`.
         """
-        values, without = np.atleast_1d(self.value), np.atleast_2d(self.without.T)
+        values, without = np.atleast_1d(self.value).tolist(), np.atleast_2d(self.without.T)
         return [
-            Interval(float(value), *self._ends(value, others, confidence_level) if enough else (math.nan, math.nan))
+            Interval(value, *self._ends(value, others, confidence_level) if enough else (math.nan, math.nan))
             for value, others, enough in zip(values, without, np.atleast_1d(self.enough), strict=True)
         ]
 
