@@ -225,7 +225,7 @@ def build_crops(
 
 def _batch_size(crops: float, devices: int) -> int:
     """Return how many of the crops that show all scenes once are a batch: less where there are few of them."""
-    size = min(max(int(crops / WANTED_STEPS), SMALLEST_BATCH, 2 * devices), LARGEST_BATCH)
+    size = max(min(int(crops / WANTED_STEPS), LARGEST_BATCH), SMALLEST_BATCH, 2 * devices)
     return -(-size // devices) * devices
 
 

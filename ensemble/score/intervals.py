@@ -221,5 +221,5 @@ def degrees_of_freedom(squares: Floats) -> float:
 
 
 def _logit(share: Any) -> Any:
-    inside = np.clip(share, 1e-6, 1 - 1e-6)
+    inside = np.clip(share, 1e-12, 1 - 1e-12)
     return np.log(inside / (1 - inside))

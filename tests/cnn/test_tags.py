@@ -230,16 +230,16 @@ def test_crops_have_the_tags_of_their_scenes(make_tagged: Any, crop: int, flips:
 
 
 def test_an_epoch_shows_each_scene_once_and_weighted_ones_more_often(make_tagged: Any) -> None:
-    catalogue = make_tagged(8)
+    catalogue = make_tagged(32)
     crops = crops_of(catalogue, steps=None, crop=32)
-    assert len(crops) == 8
-    assert {crops.read(number)[0].id for number in range(8)} == {scene.id for scene in catalogue.scenes}
+    assert len(crops) == 32
+    assert {crops.read(number)[0].id for number in range(32)} == {scene.id for scene in catalogue.scenes}
     weighted = crops_of(catalogue, steps=100, crop=32, scene_weights={"has_haze": 3.0})
     shown = [0 in (weighted.read(number)[0].tags or ()) for number in range(400)]
     with pytest.raises(MemberError, match=r"facts among valid_share, has_haze, has_rough, has_never, got haze_share"):
         crops_of(catalogue, scene_weights={"haze_share": 3.0})
     hazy = sum(0 in scene.tags for scene in catalogue.scenes)
-    assert np.mean(shown) == pytest.approx(3 * hazy / (3 * hazy + 8 - hazy), abs=0.01)
+    assert np.mean(shown) == pytest.approx(3 * hazy / (3 * hazy + 32 - hazy), abs=0.01)
 
 
 def test_the_tags_of_a_crop_without_data_are_unknown(make_tagged: Any) -> None:

@@ -140,7 +140,8 @@ def test_an_epoch_shows_the_area_of_the_scenes_once_on_any_scale(catalogue: Cata
 
 
 @pytest.mark.parametrize(
-    ("resize", "devices", "batch", "steps"), [(1.0, 1, 4, 8), (2.5, 1, 5, 38), (5.0, 1, 16, 47), (1.0, 3, 6, 8)]
+    ("resize", "devices", "batch", "steps"),
+    [(1.0, 1, 4, 8), (2.5, 1, 5, 38), (5.0, 1, 16, 47), (1.0, 3, 6, 8), (5.0, 20, 40, 19)],
 )
 def test_batches_are_small_where_scenes_are_few_and_small(
     catalogue: Catalogue, tiny: CnnSettings, resize: float, devices: int, batch: int, steps: int

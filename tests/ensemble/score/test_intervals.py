@@ -167,6 +167,13 @@ def test_one_group_with_all_errors_does_not_say_that_nothing_is_known():
     np.testing.assert_allclose((near_zero.low, near_zero.high), (1 - interval.high, 1 - interval.low), atol=1e-12)
 
 
+@pytest.mark.parametrize("value", [1e-8, 0.3, 1 - 1e-8])
+def test_an_interval_holds_its_score(value):
+    others = value * (1 - value) * np.linspace(-0.3, 0.3, 12)
+    interval = Estimate(np.array(value), value + others, np.array(True)).interval(0.95)
+    assert 0 < interval.low < value < interval.high < 1
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_a_score_that_no_group_changes_from_its_bound_has_no_interval(value):
     interval = Estimate(np.array(value), np.full(12, value), np.array(True)).interval(0.95)
