@@ -104,15 +104,13 @@ class Estimate:
         every = np.append(without, value)
         if not np.isfinite(every).all():
             return math.nan, math.nan
-        error, freedom = spread_of(value, without)
-        half = error * float(stdtrit(freedom, (1 + confidence_level) / 2))
+        half = _half_width(value, without, confidence_level)
         if self.gain or every.min() < 0 or every.max() > 1:
             return value - half, value + half
         if value in (0, 1):
             return math.nan, math.nan
         center = float(_logit(value))
-        error, freedom = spread_of(center, _logit(without))
-        on_scale = error * float(stdtrit(freedom, (1 + confidence_level) / 2))
+        on_scale = _half_width(center, _logit(without), confidence_level)
         low, high = (1 / (1 + math.exp(-end)) for end in (center - on_scale, center + on_scale))
         return max(low, value - FURTHEST * half), min(high, value + FURTHEST * half)
 
@@ -218,6 +216,11 @@ def degrees_of_freedom(squares: Floats) -> float:
     n, mean, uneven = len(squares), float(squares.mean()), float(squares.var(ddof=1)) if len(squares) > 1 else 0.0
     freedom = 2 * n * mean**2 / uneven if uneven > 0 else math.inf
     return max(min(n - 1.0, max(freedom, 2.0)), 1.0)
+
+
+def _half_width(value: float, without: Floats, confidence_level: float) -> float:
+    error, freedom = spread_of(value, without)
+    return error * float(stdtrit(freedom, (1 + confidence_level) / 2))
 
 
 def _logit(share: Any) -> Any:

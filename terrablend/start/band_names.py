@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-__all__ = ["common_names", "of_file"]
+__all__ = ["as_word", "common_names", "of_file"]
 
 LANDSAT_8 = {"1": "coastal", "2": "blue", "3": "green", "4": "red", "5": "nir", "6": "swir16", "7": "swir22"}
 LANDSAT_4 = {"1": "blue", "2": "green", "3": "red", "4": "nir", "5": "swir16", "7": "swir22"}
@@ -49,7 +49,7 @@ def of_file(stem: str, number: str) -> str | None:
     >>> of_file("lsat7_2000_40", "4"), of_file("S2A_T32TQM_B08", "8"), of_file("scene", "4")
     ('nir', 'nir', None)
     """
-    return next((bands.get(number) for sensor, bands in SENSORS if sensor.search(stem)), None)
+    return (_bands_of(stem) or {}).get(number)
 
 
 def common_names(names: Sequence[str], stem: str = "") -> tuple[str, ...]:
@@ -78,11 +78,25 @@ def common_names(names: Sequence[str], stem: str = "") -> tuple[str, ...]:
     """
     numbers = [match and match[1].lower() for match in map(NUMBERED.fullmatch, names)]
     given = {number for number in numbers if number}
-    hinted = [bands for sensor, bands in SENSORS if sensor.search(stem)]
-    possible = [bands for bands in hinted[:1] or (LANDSAT_8, LANDSAT_4, SENTINEL_2) if hinted or given <= set(bands)]
+    named = _bands_of(stem)
+    possible = [named] if named else [bands for _, bands in SENSORS if given <= set(bands)]
     found = []
     for name, number in zip(names, numbers, strict=True):
         meanings = {bands.get(number) for bands in possible} if number else set()
         meaning = meanings.pop() if len(meanings) == 1 else None
-        found.append(meaning or WORDS.get(re.sub(r"\W+", "_", name.strip()).lower(), name))
+        found.append(meaning or WORDS.get(as_word(name.strip()), name))
     return tuple(found) if len(set(found)) == len(found) else tuple(names)
+
+
+def as_word(text: str) -> str:
+    """Return a text as a name of bands may hold it.
+
+    >>> as_word("SWIR 1")
+    'swir_1'
+    """
+    return re.sub(r"\W+", "_", text).lower()
+
+
+def _bands_of(stem: str) -> Mapping[str, str] | None:
+    """Return the bands of the sensor that a file is named after; None if it is named after none."""
+    return next((bands for sensor, bands in SENSORS if sensor.search(stem)), None)

@@ -22,7 +22,7 @@ from data.settings import VECTOR_SUFFIXES
 from data.vectors.burn import on_grid
 from data.vectors.drawn import FIELDS, as_text
 from data.vectors.shapes import Shapes, read_shapes
-from terrablend.start.band_names import common_names, of_file
+from terrablend.start.band_names import as_word, common_names, of_file
 
 __all__ = ["guess_drawn"]
 
@@ -154,7 +154,7 @@ def _bands_of_files(paths: Sequence[Path]) -> Iterator[list[str]]:
         with open_raster(str(path)) as raster:
             count, descriptions = raster.count, raster.descriptions
         meaning = of_file(path.stem, number)
-        word = re.sub(r"\W+", "_", path.stem).lower()
+        word = as_word(path.stem)
         if count == 1:
             yield [*common_names([descriptions[0] or meaning or word], path.stem)]
         else:

@@ -21,7 +21,7 @@ from data.scenes.footprints import overlapping_pairs
 from data.scenes.rasters import open_raster, read_grid
 from data.scenes.scene import Scene
 from terrablend.branches import BRANCHES
-from terrablend.start.band_names import common_names
+from terrablend.start.band_names import as_word, common_names
 from terrablend.start.collection import Collection, find_collection
 from terrablend.start.drawn import guess_drawn
 from terrablend.start.schema import write_experiment_file
@@ -289,7 +289,7 @@ def _describe_images(parts: list[RasterFolder]) -> list[dict[str, Any]]:
             bands = [f"{bands[0]}..{bands[-1]}"]
         elif len(parts) > 1:
             # Several files a scene: their folders tell their bands apart.
-            place = re.sub(r"\W+", "_", Path(part.pattern).parent.name).lower()
+            place = as_word(Path(part.pattern).parent.name)
             bands = [f"{band}_{place}" for band in bands]
         entries.append({"path": part.pattern, "bands": bands})
         if part.coded:

@@ -97,9 +97,9 @@ def placed(code, recipe):
 
 def completed(values, block):
     """Return an experiment with some of its keys, with some of its members, or with some settings of a member."""
-    if "table" in values or not set(values) - set(Experiment.model_fields):
-        if "table" in values:
-            return values
+    if "table" in values:
+        return values
+    if set(values) <= set(Experiment.model_fields):
         scenes = KELP["scenes"] | values.get("scenes", {})
         tags = {"task": "multilabel", "scenes": scenes_of_tags()} if values.get("task") == "multilabel" else {}
         members = KELP["members"] | values.get("members", {}) if not tags else values["members"]
@@ -136,7 +136,7 @@ def test_the_features_of_the_page_are_those_of_its_bands(tmp_path):
 
 
 def commands_of(page):
-    """Yield the commands of ours that a page shows, as lists of words."""
+    """Return the commands of ours that a page shows, as lists of words."""
     text = page.read_text("utf-8")
     shown = [
         line
